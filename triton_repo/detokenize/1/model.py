@@ -1,0 +1,30 @@
+"""Triton's adapter of NAME_detokenize: tensors in, tensors out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from triton_repo.detokenize.detokenizer import Detokenizer
+from triton_repo.engine.config import engine_directory
+from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, TEXT_OUTPUT, WINDOW_LENGTH
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        directory = engine_directory(args["model_repository"])
+        self._detokenizer = Detokenizer.load(directory / "tokenizer" / "tokenizer.json")
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        ids = pb_utils.get_input_tensor_by_name(request, OUTPUT_IDS.name).as_numpy()[0].tolist()
+        window_length = int(pb_utils.get_input_tensor_by_name(request, WINDOW_LENGTH.name).as_numpy()[0, 0])
+        finish_reason = pb_utils.get_input_tensor_by_name(request, FINISH_REASON.name).as_numpy()[0, 0]
+        text = self._detokenizer.delta(ids, window_length, final=bool(finish_reason))
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(TEXT_OUTPUT.name, np.array([[text.encode()]], dtype=np.object_))]
+        )

@@ -1,0 +1,1 @@
+"""The model NAME_detokenize: token ids in, text out, with no memory between deltas."""

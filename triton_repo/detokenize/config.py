@@ -1,0 +1,16 @@
+"""The Triton configuration of NAME_detokenize."""
+
+from __future__ import annotations
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from triton_repo.model_config import python_model
+from triton_repo.tensors import DETOKENIZE_INPUTS, DETOKENIZE_OUTPUTS, step_model
+
+MAX_BATCH_SIZE = 256
+
+
+def model_config(engine: str) -> pb.ModelConfig:
+    return python_model(
+        step_model(engine, "detokenize"), DETOKENIZE_INPUTS, DETOKENIZE_OUTPUTS, max_batch_size=MAX_BATCH_SIZE
+    )

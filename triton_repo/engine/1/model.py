@@ -1,0 +1,86 @@
+"""Triton's adapter of NAME_engine: requests in, deltas out, counters to Triton's /metrics."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from triton_repo.engine.config import EngineConfig, engine_directory
+from triton_repo.engine.loop import EngineLoop
+from triton_repo.engine.request import parse_request
+from triton_repo.engine.runtimes import open_runtime
+from triton_repo.engine.stream import Emission
+from triton_repo.engine.triton_metrics import EngineMetrics
+from triton_repo.errors import InvalidRequest, RequestError, to_wire
+from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, STOP, STOP_SEQUENCES, TOKEN_COUNTS, WINDOW_LENGTH
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class ResponseSink:
+    """Sends one request's emissions through Triton's response sender."""
+
+    def __init__(self, sender: Any, direct: bool) -> None:
+        self._sender = sender
+        self._direct = direct
+
+    def send(self, emission: Emission) -> None:
+        counts = [[emission.prompt_tokens, emission.cached_tokens, emission.generated]]
+        response = pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor(OUTPUT_IDS.name, np.array([emission.output_ids], dtype=np.int32)),
+                pb_utils.Tensor(WINDOW_LENGTH.name, np.array([[emission.window_length]], dtype=np.int32)),
+                pb_utils.Tensor(FINISH_REASON.name, np.array([[emission.finish_reason.encode()]], dtype=np.object_)),
+                pb_utils.Tensor(TOKEN_COUNTS.name, np.array(counts, dtype=np.int32)),
+            ]
+        )
+        self._sender.send(response, flags=FINAL if emission.finish_reason else 0)
+
+    def fail(self, error: RequestError) -> None:
+        code = pb_utils.TritonError.INVALID_ARG if isinstance(error, InvalidRequest) else pb_utils.TritonError.INTERNAL
+        response = pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), code))
+        self._sender.send(response, flags=FINAL)
+
+    def abandoned(self) -> bool:
+        # Triton passes a cancelled stream on to the model that was called, not to the steps of an ensemble, and the
+        # question is a round trip between two processes: so only the direct callers of NAME_engine are asked about.
+        return self._direct and bool(self._sender.is_cancelled())
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        sys.setswitchinterval(0.001)  # the engine's thread must not keep new requests waiting for the GIL
+        directory = engine_directory(args["model_repository"])
+        self._config = EngineConfig.load(directory)
+        metrics = EngineMetrics(self._config.name)
+        self._loop = EngineLoop(open_runtime(directory, self._config), self._config.flush_interval_s, metrics.observe)
+
+    def execute(self, requests: list[Any]) -> None:
+        for request in requests:
+            self._take(request)
+
+    def finalize(self) -> None:
+        self._loop.close()
+
+    def _take(self, request: Any) -> None:
+        tensors = {tensor.name(): tensor.as_numpy()[0].tolist() for tensor in request.inputs()}
+        sink = ResponseSink(request.get_response_sender(), direct=STOP_SEQUENCES.name not in tensors)
+        try:
+            if tensors.get(STOP.name, [False])[0]:
+                self._stop(request)
+                return
+            parsed = parse_request(tensors, json.loads(request.parameters() or "{}"), self._config)
+        except RequestError as error:
+            sink.fail(error)
+            return
+        self._loop.submit(request.request_id(), parsed, sink)
+
+    def _stop(self, request: Any) -> None:
+        if not request.request_id():
+            raise InvalidRequest("stop: send the id of the request to stop as the request id", "stop")
+        self._loop.stop(request.request_id())
+        request.get_response_sender().send(flags=FINAL)

@@ -1,0 +1,117 @@
+"""From the tensors of a Triton request to a checked generation request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from triton_repo.engine.config import EngineConfig
+from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.sampling import Sampling, invalid_request
+from triton_repo.tensors import (
+    END_ID,
+    INPUT_IDS,
+    SAMPLING_PARAMETERS,
+    SAMPLING_TENSORS,
+    STOP_SEQUENCES,
+    STREAM,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One checked request. `stop_sequences` are token sequences that end it, each kept in the output."""
+
+    input_ids: Sequence[int]
+    max_tokens: int
+    end_ids: tuple[int, ...]
+    sampling: Sampling
+    stop_sequences: tuple[tuple[int, ...], ...] = ()
+    stream: bool = False
+
+
+def parse_request(
+    tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any], config: EngineConfig
+) -> EngineRequest:
+    """Check a request against the engine's limits.
+
+    Args:
+        tensors: name -> values of the request's one row.
+        parameters: the Triton request's parameters; names that Conch does not know are left alone.
+
+    Raises:
+        InvalidRequest: a value is not allowed; its `param` is OpenAI's name for it.
+    """
+    sampling = _parse_sampling(tensors, parameters, config)
+    input_ids = _parse_prompt(tensors.get(INPUT_IDS.name, ()), config)
+    room = config.max_seq_len - len(input_ids)
+    max_tokens = room if sampling.max_tokens is None else sampling.max_tokens
+    if max_tokens > room:
+        raise ContextLengthExceeded(
+            f"max_tokens: this model's maximum context length is {config.max_seq_len} tokens, but {len(input_ids)} in "
+            f"the prompt and max_tokens = {max_tokens} make {len(input_ids) + max_tokens}",
+            "max_tokens",
+        )
+    if (sampling.min_tokens or 0) > max_tokens:
+        raise InvalidRequest(f"min_tokens = {sampling.min_tokens}: must be ≤ max_tokens = {max_tokens}", "min_tokens")
+    return EngineRequest(
+        input_ids=input_ids,
+        max_tokens=max_tokens,
+        end_ids=_end_ids(tensors, sampling, config),
+        sampling=sampling,
+        stop_sequences=_parse_stop_sequences(tensors),
+        stream=bool(tensors.get(STREAM.name, [False])[0]),
+    )
+
+
+def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:
+    if not values:
+        raise InvalidRequest("input_ids: a prompt of at least one token is required", "prompt")
+    if len(values) >= config.max_seq_len:
+        raise ContextLengthExceeded(
+            f"prompt: {len(values)} tokens leave no room in the context of {config.max_seq_len}", "prompt"
+        )
+    if min(values) < 0 or max(values) >= config.vocab_size:
+        outside = next(id for id in values if not 0 <= id < config.vocab_size)
+        raise InvalidRequest(f"prompt: token id {outside} is not in 0 … {config.vocab_size - 1}", "prompt")
+    return list(values)
+
+
+def _parse_sampling(
+    tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any], config: EngineConfig
+) -> Sampling:
+    given = {tensor.name: tensors[tensor.name][0] for tensor in SAMPLING_TENSORS if tensor.name in tensors}
+    given |= {name: parameters[name] for name in SAMPLING_PARAMETERS if name in parameters}
+    if isinstance(given.get("stop_token_ids"), str):
+        given["stop_token_ids"] = _json(given["stop_token_ids"], "stop_token_ids")
+    for name in config.card.unsupported:
+        if name in given:
+            raise UnsupportedParameter(f"{name}: the {config.runtime} runtime cannot do this", name)
+    try:
+        return Sampling.model_validate(config.sampling.model_dump(exclude_none=True) | given)
+    except ValidationError as error:
+        raise invalid_request(error) from error
+
+
+def _parse_stop_sequences(tensors: Mapping[str, Sequence[Any]]) -> tuple[tuple[int, ...], ...]:
+    encoded = tensors.get(STOP_SEQUENCES.name)
+    if encoded is None:
+        return ()
+    return tuple(tuple(sequence) for sequence in _json(encoded[0], STOP_SEQUENCES.name) if sequence)
+
+
+def _end_ids(tensors: Mapping[str, Sequence[Any]], sampling: Sampling, config: EngineConfig) -> tuple[int, ...]:
+    end_id = tensors.get(END_ID.name)
+    eos = config.eos_token_ids if end_id is None else (int(end_id[0]),)
+    return (*(() if sampling.ignore_eos else eos), *(sampling.stop_token_ids or ()))
+
+
+def _json(text: str | bytes, param: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{param}: not valid JSON: {error}", param) from error

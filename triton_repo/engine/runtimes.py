@@ -1,0 +1,26 @@
+"""Which runtime an engine asks for. Each is imported only where it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from triton_repo.engine.config import EngineConfig
+from triton_repo.engine.runtime import Runtime
+from triton_repo.errors import SpecError
+
+
+def open_runtime(engine_directory: Path, config: EngineConfig) -> Runtime:
+    """Load the engine. Takes as long as its weights take to load.
+
+    Raises:
+        SpecError: `config.runtime` is not one of `openvino`, `replay`.
+    """
+    if config.runtime == "openvino":
+        from triton_repo.engine.openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime(engine_directory / "model", config)
+    if config.runtime == "replay" and config.replay is not None:
+        from triton_repo.engine.replay_runtime import ReplayRuntime
+
+        return ReplayRuntime(config.replay)
+    raise SpecError(f"engine.json: runtime = {config.runtime!r}; allowed: openvino, replay (with its table)")

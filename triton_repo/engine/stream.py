@@ -1,0 +1,101 @@
+"""One live request between the runtime and its client: what was generated, what was sent, what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from triton_repo.detokenize.window import WINDOW
+from triton_repo.engine.request import EngineRequest
+from triton_repo.errors import RequestError
+from triton_repo.tensors import FinishReason
+
+NOT_REPORTED: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """One message to the client's side of the ensemble.
+
+    `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
+    sampled so far, an end token included.
+    """
+
+    output_ids: Sequence[int]
+    window_length: int
+    finish_reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    generated: int
+
+
+class Sink(Protocol):
+    """Where a request's emissions go. After a finish reason or a failure nothing more is sent."""
+
+    def send(self, emission: Emission) -> None: ...
+
+    def fail(self, error: RequestError) -> None: ...
+
+    def abandoned(self) -> bool:
+        """Whether the client is known to have gone."""
+
+
+class Stream:
+    """Collects ids until they are taken as an emission, and sees the end: end ids, stop sequences, length."""
+
+    def __init__(self, request: EngineRequest) -> None:
+        self._request = request
+        self._end_ids = frozenset(request.end_ids)
+        self._tail_length = max((len(sequence) for sequence in request.stop_sequences), default=0)
+        self._ids: list[int] = []  # all that were ever to be seen; the unsent ones are behind `_sent`
+        self._sent = 0
+        self._generated = 0
+        self.finish_reason: FinishReason = ""
+        self._last_emission_s: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """There is something to send: ids that a streaming client has not seen, or the end."""
+        return bool(self.finish_reason) or (self._request.stream and len(self._ids) > self._sent)
+
+    def due_s(self, interval_s: float) -> float:
+        """When, on the monotonic clock, what waits is to leave: the first token and the end at once."""
+        if self._last_emission_s is None or self.finish_reason:
+            return 0.0
+        return self._last_emission_s + interval_s
+
+    def accept(self, token_ids: Sequence[int], finish_reason: FinishReason) -> None:
+        """Take in new ids; sets `finish_reason` by what they hold or by what the runtime says."""
+        for token_id in token_ids:
+            self._generated += 1
+            if token_id in self._end_ids and self._generated > (self._request.sampling.min_tokens or 0):
+                self.finish_reason = "stop"
+                return
+            self._ids.append(token_id)
+            if self._tail_length and self._ends_in_stop_sequence():
+                self.finish_reason = "stop"
+                return
+        self.finish_reason = finish_reason
+
+    def end(self, finish_reason: FinishReason) -> None:
+        self.finish_reason = finish_reason
+
+    def take(self, now_s: float) -> Emission:
+        """Everything that waits, as one emission."""
+        window = min(self._sent, WINDOW)
+        output_ids = self._ids[self._sent - window :]
+        self._sent = len(self._ids)
+        self._last_emission_s = now_s
+        return Emission(
+            output_ids=output_ids,
+            window_length=window,
+            finish_reason=self.finish_reason,
+            prompt_tokens=len(self._request.input_ids),
+            cached_tokens=NOT_REPORTED,
+            generated=self._generated,
+        )
+
+    def _ends_in_stop_sequence(self) -> bool:
+        tail = tuple(self._ids[-self._tail_length :])
+        return any(tail[-len(sequence) :] == sequence for sequence in self._request.stop_sequences)

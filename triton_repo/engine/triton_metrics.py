@@ -1,0 +1,52 @@
+"""The engine's counters as custom metrics on Triton's own /metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from triton_repo.engine.loop import Counters
+
+
+class EngineMetrics:
+    """Publishes `conch_engine_*`, one series per engine and state."""
+
+    def __init__(self, engine: str) -> None:
+        gauge, counter = pb_utils.MetricFamily.GAUGE, pb_utils.MetricFamily.COUNTER
+        requests = _family("conch_engine_requests", "Live requests by state", gauge)
+        ended = _family("conch_engine_requests_ended_total", "Requests that ended, by outcome", counter)
+        kv_cache = _family("conch_engine_kv_cache_utilization", "Share of the paged KV cache in use", gauge)
+        tokens = _family("conch_engine_generated_tokens_total", "Tokens sampled", counter)
+        labels = {"model": engine}
+        self._gauges: dict[str, Any] = {
+            state: requests.Metric(labels={**labels, "state": state}) for state in ("live", "running", "waiting")
+        }
+        self._gauges["kv_cache"] = kv_cache.Metric(labels=labels)
+        self._counters: dict[str, Any] = {
+            outcome: ended.Metric(labels={**labels, "outcome": outcome})
+            for outcome in ("finished", "cancelled", "failed")
+        }
+        self._counters["tokens"] = tokens.Metric(labels=labels)
+        self._families = (requests, ended, kv_cache, tokens)  # a metric lives as long as its family
+        self._before = dict.fromkeys(self._counters, 0)
+
+    def observe(self, counters: Counters) -> None:
+        self._gauges["live"].set(counters.live)
+        self._gauges["running"].set(counters.load.running)
+        self._gauges["waiting"].set(counters.load.waiting)
+        self._gauges["kv_cache"].set(counters.load.kv_cache_utilization)
+        now = {
+            "finished": counters.finished,
+            "cancelled": counters.cancelled,
+            "failed": counters.failed,
+            "tokens": counters.generated_tokens,
+        }
+        for name, value in now.items():
+            if value > self._before[name]:
+                self._counters[name].increment(value - self._before[name])
+        self._before = now
+
+
+def _family(name: str, description: str, kind: Any) -> Any:
+    return pb_utils.MetricFamily(name=name, description=description, kind=kind)

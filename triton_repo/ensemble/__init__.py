@@ -1,0 +1,1 @@
+"""The ensemble NAME: preprocess, engine, detokenize wired by tensor name."""

@@ -1,0 +1,120 @@
+"""The one error tree.
+
+    ConchError
+    ├── RequestError              something is wrong with one request
+    │   ├── InvalidRequest        400  a value that the client sent is not allowed
+    │   │   ├── UnsupportedParameter   the engine cannot do what the parameter asks
+    │   │   └── ContextLengthExceeded  prompt, or prompt + max_tokens, beyond max_seq_len
+    │   ├── AuthenticationFailed  401
+    │   ├── ModelNotFound         404
+    │   ├── EngineUnavailable     503  loading, restarting, draining or full: worth a retry
+    │   └── EngineFailed          500  this request failed inside the engine
+    ├── SpecError                 an engine spec or a build flag is not allowed
+    ├── BuildError                a build step failed; the old engine is intact
+    └── LaunchError               a server process cannot start or stay up
+
+A RequestError crosses Triton as text, because an error response of Triton carries nothing else: `to_wire`
+appends the class and the parameter to the message, `from_wire` reads them back and drops whatever Triton
+put around them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+
+class ConchError(Exception):
+    """Root of every error that Conch raises on purpose; its text is one sentence for a person."""
+
+
+class RequestError(ConchError):
+    """One request fails, the others go on.
+
+    Attributes:
+        param: name of the request's parameter that is at fault, or None.
+        status: HTTP status.
+        type: OpenAI's `error.type`.
+        code: OpenAI's `error.code`, or None.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidRequest(RequestError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class UnsupportedParameter(InvalidRequest):
+    code = "unsupported_parameter"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class AuthenticationFailed(RequestError):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class ModelNotFound(RequestError):
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+
+class EngineUnavailable(RequestError):
+    status = 503
+    type = "service_unavailable_error"
+    code = "engine_unavailable"
+
+
+class EngineFailed(RequestError):
+    status = 500
+    type = "server_error"
+    code = "engine_failed"
+
+
+class SpecError(ConchError):
+    """An engine spec or a build flag is not allowed; names the file or flag, the key, the value and the rule."""
+
+
+class BuildError(ConchError):
+    """A build step failed. Nothing was replaced."""
+
+
+class LaunchError(ConchError):
+    """A server process cannot start or stay up."""
+
+
+_WIRE_CLASSES: dict[str, type[RequestError]] = {
+    cls.__name__: cls
+    for cls in (InvalidRequest, UnsupportedParameter, ContextLengthExceeded, EngineUnavailable, EngineFailed)
+}
+_WIRE = re.compile(r"(?:in ensemble '[^']*', )?(?P<message>.*) \[conch:(?P<cls>\w+):(?P<param>\w*)\]\s*$", re.DOTALL)
+
+
+def to_wire(error: RequestError) -> str:
+    """The error as the text of a Triton error response."""
+    return f"{error.message} [conch:{type(error).__name__}:{error.param or ''}]"
+
+
+def from_wire(text: str) -> RequestError | None:
+    """The error that `to_wire` wrote, or None for a text that is Triton's own."""
+    match = _WIRE.match(text)
+    if match is None or match["cls"] not in _WIRE_CLASSES:
+        return None
+    return _WIRE_CLASSES[match["cls"]](match["message"], match["param"] or None)

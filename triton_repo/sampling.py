@@ -1,0 +1,63 @@
+"""What one request may ask of the engine: names, types and ranges, declared once for every front end.
+
+The gateway validates OpenAI bodies with these fields and the engine model validates again whatever reaches it
+through Triton, so that no front end can let a value through that another refuses.
+"""
+
+from __future__ import annotations
+
+from reprlib import Repr
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from triton_repo.errors import InvalidRequest
+
+INT32_MAX = 2**31 - 1
+
+Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
+TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
+
+
+class Sampling(BaseModel):
+    """Sampling parameters of one request; None means the engine's default.
+
+    `temperature` 0 is greedy decoding. `max_tokens` None is the room that the prompt leaves in `max_seq_len`.
+    `top_k` 0 or -1 switches it off, as in vLLM. Ranges of the penalties are OpenAI's, the others are those of
+    vLLM and TensorRT-LLM.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+    max_tokens: Count | None = None
+    min_tokens: TokenId | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**64 - 1)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[tuple[TokenId, ...], Field(max_length=64, strict=False)] | None = None
+
+
+SAMPLING_FIELDS: tuple[str, ...] = tuple(Sampling.model_fields)
+
+
+_REPR = Repr()  # bounded in length and depth: the repr of a value nested a thousand deep would itself fail
+_REPR.maxstring = _REPR.maxother = 80
+_REPR.maxlevel = 2
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest:
+    """The first complaint of a pydantic validation as the error that a client sees: parameter, value, rule."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tagged-"))]
+    param = path[0] if path else None
+    shown = _REPR.repr(first["input"])
+    where = ".".join(path) or "request"
+    if first["type"] == "missing":
+        return InvalidRequest(f"{where}: a value is required", param)
+    return InvalidRequest(f"{where} = {shown}: {first['msg']}", param)

@@ -1,0 +1,107 @@
+"""The wire of the ensemble: every tensor and request parameter by name, type and shape, declared once.
+
+Names follow NVIDIA's stock TensorRT-LLM ensemble where it has one, so that a client written for it works
+unchanged. Dims leave out the batch dimension, as in `config.pbtxt`; on the wire each tensor has a leading 1.
+Rendering, the models, the gateway and the tests read these tables.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Datatype = Literal["BYTES", "BOOL", "INT32", "UINT64", "FP32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a Triton model; `datatype` is KServe v2's name for it, -1 in `dims` is a variable length."""
+
+    name: str
+    datatype: Datatype
+    dims: tuple[int, ...] = (1,)
+    optional: bool = True
+
+
+# What a client may send to the ensemble NAME.
+TEXT_INPUT: Final = Tensor("text_input", "BYTES")
+CHAT: Final = Tensor("chat", "BYTES")  # JSON: {"messages": [...], "tools": [...], "template_arguments": {...}}
+PROMPT_TOKEN_IDS: Final = Tensor("prompt_token_ids", "INT32", (-1,))  # a prompt that is already tokenized
+STOP_WORDS: Final = Tensor("stop_words", "BYTES", (-1,))
+BAD_WORDS: Final = Tensor("bad_words", "BYTES", (-1,))  # the stock examples send it empty; anything else is refused
+STREAM: Final = Tensor("stream", "BOOL")
+END_ID: Final = Tensor("end_id", "INT32")
+PAD_ID: Final = Tensor("pad_id", "INT32")  # the stock examples send it; nothing here is padded
+
+SAMPLING_TENSORS: Final = (
+    Tensor("max_tokens", "INT32"),
+    Tensor("min_tokens", "INT32"),
+    Tensor("temperature", "FP32"),
+    Tensor("top_p", "FP32"),
+    Tensor("top_k", "INT32"),
+    Tensor("seed", "UINT64"),
+    Tensor("frequency_penalty", "FP32"),
+    Tensor("presence_penalty", "FP32"),
+    Tensor("repetition_penalty", "FP32"),
+)
+
+# Sampling fields that the stock ensemble has no tensor for travel as request parameters, which an ensemble hands
+# to every step; lists as JSON text, because a Triton parameter is a scalar.
+SAMPLING_PARAMETERS: Final = ("min_p", "ignore_eos", "stop_token_ids")
+
+# Between preprocess and engine.
+INPUT_IDS: Final = Tensor("input_ids", "INT32", (-1,), optional=True)  # optional: a `stop` request has no prompt
+STOP_SEQUENCES: Final = Tensor("stop_sequences", "BYTES")  # JSON: token id sequences that end the generation
+STOP: Final = Tensor("stop", "BOOL")  # to NAME_engine, with the request id to cancel
+
+# Between engine and detokenize.
+OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # window, then the new ids
+WINDOW_LENGTH: Final = Tensor("window_length", "INT32", optional=False)  # how many leading ids were sent before
+
+# What a client may ask of the ensemble.
+TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", optional=False)
+FINISH_REASON: Final = Tensor("finish_reason", "BYTES", optional=False)  # "" until the last delta
+TOKEN_COUNTS: Final = Tensor("token_counts", "INT32", (3,), optional=False)  # prompt, cached, generated so far
+
+PREPROCESS_INPUTS: Final = (TEXT_INPUT, CHAT, PROMPT_TOKEN_IDS, STOP_WORDS, BAD_WORDS, PAD_ID)
+PREPROCESS_OUTPUTS: Final = (INPUT_IDS, STOP_SEQUENCES)
+ENGINE_CLIENT_INPUTS: Final = (STREAM, END_ID, *SAMPLING_TENSORS)
+ENGINE_INPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, STOP, *ENGINE_CLIENT_INPUTS)
+ENGINE_OUTPUTS: Final = (OUTPUT_IDS, WINDOW_LENGTH, FINISH_REASON, TOKEN_COUNTS)
+DETOKENIZE_INPUTS: Final = (OUTPUT_IDS, WINDOW_LENGTH, FINISH_REASON)
+DETOKENIZE_OUTPUTS: Final = (TEXT_OUTPUT,)
+ENSEMBLE_INPUTS: Final = (*PREPROCESS_INPUTS, *ENGINE_CLIENT_INPUTS)
+ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS)
+
+FinishReason = Literal["", "stop", "length", "cancelled", "error"]
+
+STEPS: Final = ("preprocess", "engine", "detokenize")
+
+
+def step_model(engine: str, step: str) -> str:
+    """Name of the Triton model that runs `step` of the ensemble `engine`."""
+    return f"{engine}_{step}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a client can learn of an engine from Triton alone: the parameter `conch` of the ensemble's config."""
+
+    max_seq_len: int  # tokens, prompt and answer together
+    runtime: str
+    created: int  # unix seconds of the build
+    chat: bool  # the checkpoint has a chat template
+    source: str  # where the checkpoint came from
+    unsupported: tuple[str, ...] = ()  # sampling fields that this runtime refuses
+
+    def to_json(self) -> str:
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        fields = json.loads(text)
+        return cls(**{**fields, "unsupported": tuple(fields["unsupported"])})
+
+
+CARD_PARAMETER: Final = "conch"
