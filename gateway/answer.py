@@ -1,0 +1,109 @@
+"""The engine requests behind one HTTP request: read as pieces of choices, and stopped when nobody needs them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from gateway.backend import Backend, Delta, Generation
+from gateway.merge import merge
+from gateway.shape import FinalReason, Piece, Usage
+from gateway.stop import StopMatcher
+from triton_repo.errors import EngineFailed, EngineUnavailable, RequestError
+from triton_repo.tensors import FinishReason
+
+
+class Supervisor(Protocol):
+    def cancel(self, generation: Generation) -> None:
+        """Stop one generation, in the background: the caller may itself be on its way out, cancelled."""
+
+    def release(self, answer: Answer) -> None:
+        """The answer is closed."""
+
+
+class Answer:
+    """One answer. Whoever opens it closes it: `close` cancels what the engines are still doing for it.
+
+    Args:
+        generations: one per choice, those of the same prompt side by side.
+        num_prompts: how many prompts they answer; a prompt's tokens count once, however many choices it has.
+        stops: stop strings; the text of a choice ends right before the one that starts first.
+        supervisor: does what has to outlive the answer.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        generations: Sequence[Generation],
+        num_prompts: int,
+        stops: Sequence[str],
+        supervisor: Supervisor,
+    ) -> None:
+        self._backend = backend
+        self._generations = generations
+        self._choices_per_prompt = len(generations) // num_prompts
+        self._stops = stops
+        self._supervisor = supervisor
+        self._last_delta: dict[int, Delta] = {}
+        self._running = dict(enumerate(generations))
+
+    def pieces(self) -> AsyncGenerator[Piece, None]:
+        """What is said, as it comes; to be read once. Raises RequestError where an engine fails."""
+        return merge([self._choice(index) for index in range(len(self._generations))])
+
+    @property
+    def usage(self) -> Usage:
+        """The counts so far."""
+        prompts = [delta for index, delta in self._last_delta.items() if index % self._choices_per_prompt == 0]
+        cached = [delta.cached_tokens for delta in prompts if delta.cached_tokens >= 0]
+        return Usage(
+            prompt_tokens=sum(delta.prompt_tokens for delta in prompts),
+            completion_tokens=sum(delta.completion_tokens for delta in self._last_delta.values()),
+            cached_tokens=sum(cached) if cached else None,
+        )
+
+    def stop_engines(self) -> None:
+        """Cancel every generation that has not ended."""
+        while self._running:
+            self._supervisor.cancel(self._running.popitem()[1])
+
+    def close(self) -> None:
+        self.stop_engines()
+        self._supervisor.release(self)
+
+    async def _choice(self, index: int) -> AsyncGenerator[Piece, None]:
+        matcher = StopMatcher(self._stops)
+        try:
+            async with aclosing(self._backend.generate(self._generations[index])) as deltas:
+                async for delta in deltas:
+                    self._last_delta[index] = delta
+                    piece = self._piece(index, delta, matcher)
+                    yield piece
+                    if piece.finish_reason and not delta.finish_reason:
+                        return
+        except EngineUnavailable:
+            raise  # nobody knows whether the engine still works on it
+        except RequestError:
+            self._running.pop(index, None)
+            raise
+
+    def _piece(self, index: int, delta: Delta, matcher: StopMatcher) -> Piece:
+        text, cut = matcher.feed(delta.text)
+        if delta.finish_reason:
+            self._running.pop(index, None)
+            if not cut:
+                rest, cut = matcher.flush()
+                text += rest
+            return Piece(index, text, "stop" if cut else _final(delta.finish_reason))
+        if cut and index in self._running:
+            self._supervisor.cancel(self._running.pop(index))
+        return Piece(index, text, "stop" if cut else None)
+
+
+def _final(reason: FinishReason) -> FinalReason:
+    if reason in ("stop", "length"):
+        return reason
+    if reason == "cancelled":
+        raise EngineUnavailable("the engine was told to stop before the answer was complete")
+    raise EngineFailed("the engine failed while it worked on this request")

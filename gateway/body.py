@@ -1,0 +1,67 @@
+"""From the bytes of a request body to a JSON object, within bounds of size, time and type."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import anyio
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from gateway.failures import BodyTimeout, BodyTooLarge, UnsupportedMediaType
+from gateway.settings import Settings
+from triton_repo.errors import InvalidRequest
+from triton_repo.sampling import invalid_request
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_object(request: Request, settings: Settings) -> dict[str, Any]:
+    """The JSON object that a client sent. Of a key that occurs twice the last value counts.
+
+    orjson is strict where Python's own parser is not: NaN, 1e999, half a surrogate pair, invalid UTF-8, a byte
+    order mark and nesting beyond 1024 are all refused; an integer beyond 64 bits becomes a float.
+
+    Raises:
+        UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidRequest
+    """
+    _check_type(request)
+    with anyio.move_on_after(settings.body_timeout_s) as deadline:
+        body = await _read(request, settings.max_body_bytes)
+    if deadline.cancelled_caught:
+        raise BodyTimeout(f"the request body did not arrive within {settings.body_timeout_s:g} s")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the request body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("the request body must be a JSON object")
+    return value
+
+
+def parse(model: type[Model], fields: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def _check_type(request: Request) -> None:
+    content_type = request.headers.get("content-type", "application/json")
+    if content_type.split(";", 1)[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("content-type: only application/json is accepted")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("content-encoding: send the body uncompressed")
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    too_large = BodyTooLarge(f"the request body is larger than {max_bytes} bytes")
+    if int(request.headers.get("content-length", 0)) > max_bytes:  # the HTTP parser has checked that it is a number
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_large
+    return bytes(body)

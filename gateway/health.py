@@ -1,0 +1,35 @@
+"""GET /health/live: does the event loop turn. GET /health/ready: is it of use to send requests here."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Response
+
+from gateway.state import GatewayDep
+from triton_repo.errors import EngineUnavailable
+
+
+def add_health(app: FastAPI) -> None:
+    app.get("/health/live", tags=["health"])(live)
+    app.get("/health/ready", tags=["health"], responses={503: {"description": "Not ready; `reason` says why."}})(ready)
+
+
+async def live() -> dict[str, str]:
+    return {"status": "live"}
+
+
+async def ready(gateway: GatewayDep, response: Response) -> dict[str, str]:
+    reason = await _reason_against(gateway)
+    if reason is None:
+        return {"status": "ready"}
+    response.status_code = 503
+    return {"status": "not ready", "reason": reason}
+
+
+async def _reason_against(gateway: GatewayDep) -> str | None:
+    if gateway.in_flight.draining:
+        return "shutting down"
+    try:
+        await gateway.backend.ready()
+    except EngineUnavailable as error:
+        return error.message
+    return None

@@ -1,0 +1,119 @@
+"""The bodies of the two endpoints: which fields work, and what each may hold. null is the same as absent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from gateway.messages import AssistantMessage, Message
+from gateway.rules import must_be
+from triton_repo.sampling import SAMPLING_FIELDS, Count, Sampling, TokenId
+
+MAX_GENERATIONS = 128  # n times prompts: what one HTTP request may start
+MAX_MESSAGES = 4096
+MAX_TEMPLATE_ARGUMENTS_BYTES = 16 * 1024
+
+StopString = Annotated[str, Field(min_length=1, max_length=256)]
+Stop = Annotated[
+    StopString | Annotated[list[StopString], Field(max_length=4)],
+    must_be("a string or a list of at most 4 strings, each of 1 to 256 characters"),
+]
+PromptText = Annotated[str, Field(min_length=1)]
+PromptIds = Annotated[list[TokenId], Field(min_length=1, max_length=2**20)]  # beyond any context; bounds the work
+Prompts = Annotated[
+    PromptText
+    | PromptIds
+    | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_GENERATIONS)]
+    | Annotated[list[PromptIds], Field(min_length=1, max_length=MAX_GENERATIONS)],
+    must_be(
+        f"a string, a list of token ids, or a list of at most {MAX_GENERATIONS} strings or lists of token ids, "
+        "none of them empty"
+    ),
+]
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    include_usage: bool | None = None
+
+
+class GenerationRequest(Sampling):
+    """What both endpoints take."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    n: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None
+    stop: Stop | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @field_validator("stream_options")
+    @classmethod
+    def _only_with_stream(cls, value: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if value is not None and not info.data.get("stream"):
+            raise PydanticCustomError("stream_options", "allowed only when stream is true")
+        return value
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def sampling(self) -> Sampling:
+        """The sampling fields alone; they have been validated."""
+        return Sampling.model_construct(**{name: getattr(self, name) for name in SAMPLING_FIELDS})
+
+
+class ChatCompletionRequest(GenerationRequest):
+    """POST /v1/chat/completions. `max_completion_tokens` wins over `max_tokens`."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Count | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    @field_validator("messages")
+    @classmethod
+    def _say_something(cls, messages: list[Message]) -> list[Message]:
+        for message in messages:
+            if isinstance(message, AssistantMessage) and message.content is None and not message.tool_calls:
+                raise PydanticCustomError("content", "an assistant message needs content or tool_calls")
+        return messages
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and _json_size(value) > MAX_TEMPLATE_ARGUMENTS_BYTES:
+            rule = f"must be at most {MAX_TEMPLATE_ARGUMENTS_BYTES} bytes of JSON, nested no deeper than 200"
+            raise PydanticCustomError("chat_template_kwargs", "{rule}", {"rule": rule})
+        return value
+
+    def sampling(self) -> Sampling:
+        sampling = super().sampling()
+        if self.max_completion_tokens is None:
+            return sampling
+        return sampling.model_copy(update={"max_tokens": self.max_completion_tokens})
+
+
+class CompletionRequest(GenerationRequest):
+    """POST /v1/completions."""
+
+    prompt: Prompts
+
+    @property
+    def prompts(self) -> list[str | tuple[int, ...]]:
+        prompt: Any = self.prompt
+        several = prompt if isinstance(prompt, list) and not isinstance(prompt[0], int) else [prompt]
+        return [item if isinstance(item, str) else tuple(item) for item in several]
+
+
+def _json_size(value: dict[str, Any]) -> int:
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:  # nested deeper than orjson writes, though not deeper than it reads
+        return MAX_TEMPLATE_ARGUMENTS_BYTES + 1

@@ -1,0 +1,27 @@
+"""What the routes share. The lifespan makes it, and routes get it as an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from gateway.backend import Backend
+from gateway.in_flight import InFlight
+from gateway.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    settings: Settings
+    backend: Backend
+    in_flight: InFlight
+
+
+async def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayDep = Annotated[Gateway, Depends(_gateway)]

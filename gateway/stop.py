@@ -1,0 +1,51 @@
+"""Stop strings, matched on text that arrives in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StopMatcher:
+    """Cuts a text right before the stop string that starts first in it, however the text is chunked.
+
+    Two stop strings that start at the same place cut the same text, so ties need no rule. Text is held back only
+    while it may still turn out to belong to a stop string, and a match is reported by the call that makes it certain:
+    when "c" has matched but a longer "abcd" that starts before it is still possible, the next text decides.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+
+    def feed(self, text: str) -> tuple[str, bool]:
+        """The text that is safe to send on, and whether a stop string has cut it. After a cut, feed no more."""
+        if not self._stops:
+            return text, False
+        self._held += text
+        cut = self._first_match()
+        hold = self._first_possible_start()
+        if cut <= hold and cut < len(self._held):
+            return self._held[:cut], True
+        safe, self._held = self._held[:hold], self._held[hold:]
+        return safe, False
+
+    def flush(self) -> tuple[str, bool]:
+        """What was held back, now that the text has ended, and whether a stop string has cut it."""
+        cut = self._first_match()
+        return self._held[:cut], cut < len(self._held)
+
+    def _first_match(self) -> int:
+        """Where the first whole stop string starts; the length of the held text if there is none."""
+        return min((at for at in map(self._held.find, self._stops) if at >= 0), default=len(self._held))
+
+    def _first_possible_start(self) -> int:
+        """Where the longest tail starts that some stop string could still complete."""
+        held = self._held
+        first = len(held)
+        for stop in self._stops:
+            at = held.find(stop[0], max(0, len(held) - len(stop) + 1), first)
+            while at >= 0:
+                if stop.startswith(held[at:]):
+                    first = at
+                at = held.find(stop[0], at + 1, first)
+        return first

@@ -1,0 +1,230 @@
+"""Engines in Triton, over gRPC: the only module that knows Triton's wire.
+
+Requests and responses are built and read as protobuf messages directly. tritonclient's own InferInput and InferResult
+go through numpy object arrays, which on a stream of small text tensors costs more than everything else here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import struct
+import time
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from typing import Any, Final
+
+import grpc
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from gateway.backend import Chat, Delta, Generation, Prompt
+from triton_repo.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, from_wire
+from triton_repo.tensors import (
+    CARD_PARAMETER,
+    CHAT,
+    ENSEMBLE_OUTPUTS,
+    FINISH_REASON,
+    PROMPT_TOKEN_IDS,
+    SAMPLING_PARAMETERS,
+    SAMPLING_TENSORS,
+    STOP,
+    STREAM,
+    TEXT_INPUT,
+    TEXT_OUTPUT,
+    TOKEN_COUNTS,
+    ModelCard,
+    Tensor,
+    step_model,
+)
+
+logger = logging.getLogger(__name__)
+
+_CONTROL_TIMEOUT_S: Final = 3.0
+_REFRESH_INTERVAL_S: Final = 1.0
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),  # Triton is beside the gateway, whatever the environment says of proxies
+    # gRPC's own back-off grows to two minutes: a restarted Triton would long be up and still count as gone.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_OUTPUTS: Final = tuple(
+    pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name) for output in ENSEMBLE_OUTPUTS
+)
+_PACKING: Final = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
+# What Triton says, in an error message without a code, when the same request may succeed a little later.
+_PASSING_TROUBLE: Final = (
+    "unknown model",
+    "is not ready",
+    "no available versions",
+    "maximum queue size",
+    "Stub process",
+)
+
+
+class TritonBackend:
+    """The engines of one Triton server. To be made inside the event loop that uses it."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+        self._closed = False
+        self._cards: dict[str, ModelCard] = {}
+        self._refreshed_s = float("-inf")
+        self._refreshing = asyncio.Lock()
+
+    async def models(self) -> Mapping[str, ModelCard]:
+        await self._refresh()
+        return self._cards
+
+    async def card(self, model: str) -> ModelCard:
+        if model not in self._cards:
+            await self._refresh()
+        if model not in self._cards:
+            raise ModelNotFound(f"model {model[:200]!r} does not exist or is not ready", "model")
+        return self._cards[model]
+
+    async def ready(self) -> None:
+        if not await self.models():
+            raise EngineUnavailable("no model is ready")
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        call = self._stub.ModelStreamInfer([infer_request(generation)])
+        ended = False
+        try:
+            while (response := await call.read()) is not grpc.aio.EOF:
+                if response.error_message:
+                    raise self._error(response.error_message, generation.model)
+                delta = read_delta(response.infer_response)
+                ended = bool(delta.finish_reason)
+                yield delta
+        except grpc.aio.AioRpcError as error:
+            raise self._rpc_error(error) from None
+        except asyncio.CancelledError:
+            if self._closed:  # `close` cancels the calls, and a cancelled call looks like a cancelled task
+                raise EngineUnavailable("the server is shutting down") from None
+            raise
+        finally:
+            call.cancel()
+        if not ended:
+            raise EngineUnavailable("the engine's stream broke off")
+
+    async def cancel(self, generation: Generation) -> None:
+        request = pb.ModelInferRequest(model_name=step_model(generation.model, "engine"), id=generation.request_id)
+        _add_input(request, STOP, 1, struct.pack("<?", True))
+        # Without it the engine's empty final response is swallowed, and the call would wait for its time-out.
+        request.parameters["triton_enable_empty_final_response"].bool_param = True
+        call = self._stub.ModelStreamInfer([request], timeout=_CONTROL_TIMEOUT_S)
+        response = await self._checked(call.read())
+        if response is not grpc.aio.EOF and response.error_message:
+            raise self._error(response.error_message, generation.model)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._channel.close()
+
+    async def _refresh(self) -> None:
+        """Read all cards anew, at most once per interval."""
+        async with self._refreshing:
+            if time.monotonic() - self._refreshed_s < _REFRESH_INTERVAL_S:
+                return
+            request = pb.RepositoryIndexRequest(ready=True)
+            index = await self._checked(self._stub.RepositoryIndex(request, timeout=_CONTROL_TIMEOUT_S))
+            cards = {model.name: await self._read_card(model.name) for model in index.models if model.state == "READY"}
+            self._cards = {name: card for name, card in cards.items() if card is not None}
+            self._refreshed_s = time.monotonic()
+
+    async def _read_card(self, model: str) -> ModelCard | None:
+        """The card of an ensemble of ours; None for anything else, the steps of our ensembles included."""
+        request = pb.ModelConfigRequest(name=model)
+        response = await self._checked(self._stub.ModelConfig(request, timeout=_CONTROL_TIMEOUT_S))
+        if CARD_PARAMETER not in response.config.parameters:
+            return None
+        try:
+            return ModelCard.from_json(response.config.parameters[CARD_PARAMETER].string_value)
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("model %s has a card that cannot be read, built by another version? %s", model, error)
+            return None
+
+    async def _checked(self, reply: Awaitable[Any]) -> Any:
+        try:
+            return await reply
+        except grpc.aio.AioRpcError as error:
+            raise self._rpc_error(error) from None
+
+    def _rpc_error(self, error: Any) -> RequestError:
+        logger.warning("Triton at %s: %s: %r", self._address, error.code(), error.details())
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            return EngineUnavailable("the engine cannot be reached")
+        return EngineFailed("the engine failed")
+
+    def _error(self, text: str, model: str) -> RequestError:
+        """The error that a model of ours raised, or a sentence that shows nothing of Triton's own words."""
+        ours = from_wire(text)
+        if ours is not None:
+            return ours
+        logger.error("Triton on model %s: %r", model, text)
+        if any(trouble in text for trouble in _PASSING_TROUBLE):
+            self._refreshed_s = float("-inf")
+            return EngineUnavailable("the engine is not ready")
+        return EngineFailed("the engine failed")
+
+
+def infer_request(generation: Generation) -> Any:
+    """The request to the ensemble, as a protobuf ModelInferRequest."""
+    request = pb.ModelInferRequest(model_name=generation.model, id=generation.request_id, outputs=_OUTPUTS)
+    _add_prompt(request, generation.prompt)
+    _add_input(request, STREAM, 1, struct.pack("<?", generation.stream))
+    sampling = generation.sampling
+    for tensor in SAMPLING_TENSORS:
+        value = getattr(sampling, tensor.name)
+        if value is not None:
+            value = value % 2**64 if tensor.datatype == "UINT64" else value
+            _add_input(request, tensor, 1, struct.pack(_PACKING[tensor.datatype], value))
+    for name in SAMPLING_PARAMETERS:
+        _set_parameter(request.parameters, name, getattr(sampling, name))
+    return request
+
+
+def read_delta(response: Any) -> Delta:
+    """The delta in a protobuf ModelInferResponse, whose outputs may come in any order."""
+    raw = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
+    prompt, cached, completion = struct.unpack("<3i", raw[TOKEN_COUNTS.name])
+    return Delta(
+        _text(raw[TEXT_OUTPUT.name]),
+        _text(raw[FINISH_REASON.name]),  # type: ignore[arg-type]  # the engine sends a FinishReason
+        prompt,
+        cached,
+        completion,
+    )
+
+
+def _text(raw: bytes) -> str:
+    """The one element of a BYTES tensor: a 4-byte length, then UTF-8."""
+    return raw[4:].decode(errors="replace")
+
+
+def _add_prompt(request: Any, prompt: Prompt) -> None:
+    if isinstance(prompt, tuple):
+        _add_input(request, PROMPT_TOKEN_IDS, len(prompt), struct.pack(f"<{len(prompt)}i", *prompt))
+        return
+    tensor, content = (CHAT, prompt.json) if isinstance(prompt, Chat) else (TEXT_INPUT, prompt.encode())
+    _add_input(request, tensor, 1, struct.pack("<I", len(content)) + content)
+
+
+def _add_input(request: Any, tensor: Tensor, length: int, content: bytes) -> None:
+    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(1, length))
+    request.raw_input_contents.append(content)
+
+
+def _set_parameter(parameters: Any, name: str, value: Any) -> None:
+    """A Triton parameter is a scalar, so a list travels as JSON text; bool comes first, as Python counts it an int."""
+    if isinstance(value, bool):
+        parameters[name].bool_param = value
+    elif isinstance(value, float):
+        parameters[name].double_param = value
+    elif isinstance(value, tuple):
+        parameters[name].string_param = json.dumps(value)

@@ -1,0 +1,86 @@
+"""A backend that says what a test wrote down: deltas, pauses and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.backend import Delta, Generation
+from triton_repo.errors import EngineUnavailable, ModelNotFound
+from triton_repo.tensors import FinishReason, ModelCard
+
+CARD = ModelCard(max_seq_len=512, runtime="scripted", created=1700000000, chat=True, source="a test")
+HANG = object()  # say nothing until cancelled or closed
+
+Step = str | float | Exception | object
+
+
+def delta(text: str, finish_reason: FinishReason = "", completion_tokens: int = 1, cached_tokens: int = -1) -> Delta:
+    return Delta(text, finish_reason, 3, cached_tokens, completion_tokens)
+
+
+@dataclass
+class ScriptedBackend:
+    """Each generation plays `script`: a Delta is said, a number of seconds is slept, an exception raised.
+
+    After HANG a cancelled generation says "cancelled", unless `deaf`; `close` ends every other.
+    """
+
+    script: Sequence[Step] = (delta("Hello"), delta(" world", "stop", 2))
+    cards: Mapping[str, ModelCard] = field(default_factory=lambda: {"demo": CARD})
+    unavailable: str | None = None
+    deaf: bool = False
+    generations: list[Generation] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    closed: bool = False
+    _said_something: threading.Condition = field(default_factory=threading.Condition)
+    _stop: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    async def models(self) -> Mapping[str, ModelCard]:
+        await self.ready()
+        return self.cards
+
+    async def card(self, model: str) -> ModelCard:
+        if model not in await self.models():
+            raise ModelNotFound(f"model {model!r} does not exist", "model")
+        return self.cards[model]
+
+    async def ready(self) -> None:
+        if self.unavailable is not None:
+            raise EngineUnavailable(self.unavailable)
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        self.generations.append(generation)
+        stop = self._stop[generation.request_id] = asyncio.Event()
+        for step in self.script:
+            if step is HANG:
+                await stop.wait()
+                if self.closed:
+                    raise EngineUnavailable("the server is shutting down")
+                yield delta("", "cancelled")
+            elif isinstance(step, Exception):
+                raise step
+            elif isinstance(step, (int, float)):
+                await asyncio.sleep(step)
+            else:
+                assert isinstance(step, Delta)
+                yield step
+
+    async def cancel(self, generation: Generation) -> None:
+        with self._said_something:
+            self.cancelled.append(generation.request_id)
+            self._said_something.notify_all()
+        if not self.deaf and generation.request_id in self._stop:
+            self._stop[generation.request_id].set()
+
+    async def close(self) -> None:
+        self.closed = True
+        for stop in self._stop.values():
+            stop.set()
+
+    def wait_for_cancels(self, count: int) -> None:
+        """Block the calling thread, which is not the server's, until that many cancels have come."""
+        with self._said_something:
+            assert self._said_something.wait_for(lambda: len(self.cancelled) >= count, timeout=10)
