@@ -1,0 +1,48 @@
+# Every target sets up what it needs and does nothing twice. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format demo-checkpoint clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV): a minute or two, once"
+	$(PIP_INSTALL) --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV): a minute or two, once"
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.serve
+
+setup: $(VENV)/.dev  ## Set up .venv with everything that development needs
+
+serve: $(VENV)/.serve  ## Build the demo engine if need be and serve it on http://127.0.0.1:9000
+	@$(BIN)/conch serve demo
+
+test: $(VENV)/.dev  ## Run the tests, on a real Triton, a real engine and a real browser
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## Lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+format: $(VENV)/.dev  ## Format the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo-checkpoint: $(VENV)/.dev  ## Retrain the demo checkpoint from its corpus (about five minutes)
+	$(BIN)/python -m engines.demo.train
+
+clean:  ## Remove the environment, built engines and caches
+	rm -rf $(VENV) engines/built .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
