@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import orjson
@@ -10,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.messages import AssistantMessage, Message
 from gateway.rules import must_be
+from triton_repo.errors import InvalidRequest
 from triton_repo.sampling import SAMPLING_FIELDS, Count, Sampling, TokenId
 
 MAX_GENERATIONS = 128  # n times prompts: what one HTTP request may start
@@ -69,6 +72,11 @@ class GenerationRequest(Sampling):
         """The sampling fields alone; they have been validated."""
         return Sampling.model_construct(**{name: getattr(self, name) for name in SAMPLING_FIELDS})
 
+    @contextmanager
+    def in_its_own_words(self) -> Iterator[None]:
+        """An engine's complaint leaves this context under the parameter name that the client used."""
+        yield
+
 
 class ChatCompletionRequest(GenerationRequest):
     """POST /v1/chat/completions. `max_completion_tokens` wins over `max_tokens`."""
@@ -98,6 +106,15 @@ class ChatCompletionRequest(GenerationRequest):
         if self.max_completion_tokens is None:
             return sampling
         return sampling.model_copy(update={"max_tokens": self.max_completion_tokens})
+
+    @contextmanager
+    def in_its_own_words(self) -> Iterator[None]:
+        try:
+            yield
+        except InvalidRequest as error:
+            if error.param == "max_tokens" and self.max_completion_tokens is not None:
+                error.param = "max_completion_tokens"
+            raise
 
 
 class CompletionRequest(GenerationRequest):

@@ -45,7 +45,7 @@ async def respond(request: Request, gateway: Gateway, shape: Shape[Body]) -> Res
     head = Head(f"{shape.id_prefix}{uuid.uuid4().hex}", int(time.time()), body.model, _fingerprint(card))
     ignored = ignored_parameters(fields, shape.body)
     headers = {"x-ignored-parameters": ignored} if ignored else {}
-    with ExitStack() as unless_handed_over:
+    with body.in_its_own_words(), ExitStack() as unless_handed_over:
         answer = gateway.in_flight.open(generations, len(prompts), body.stops)
         unless_handed_over.callback(answer.close)
         if not body.stream:

@@ -11,7 +11,8 @@
     │   └── EngineFailed          500  this request failed inside the engine
     ├── SpecError                 an engine spec or a build flag is not allowed
     ├── BuildError                a build step failed; the old engine is intact
-    └── LaunchError               a server process cannot start or stay up
+    ├── LaunchError               a server process cannot start or stay up
+    └── BenchError                a measurement cannot be made
 
 A RequestError crosses Triton as text, because an error response of Triton carries nothing else: `to_wire`
 appends the class and the parameter to the message, `from_wire` reads them back and drops whatever Triton
@@ -98,6 +99,10 @@ class BuildError(ConchError):
 
 class LaunchError(ConchError):
     """A server process cannot start or stay up."""
+
+
+class BenchError(ConchError):
+    """A measurement cannot be made: an option is not allowed, or nothing answers."""
 
 
 _WIRE_CLASSES: dict[str, type[RequestError]] = {

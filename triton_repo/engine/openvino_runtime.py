@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 # Tokens in one block of the CPU plugin's paged attention.
 KV_BLOCK_SIZE: Final = 32
 _PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
+_LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline refuses 1, which asks for the most likely token alone
 _FINISH_REASONS: Final[dict[Any, FinishReason]] = {
     openvino_genai.GenerationFinishReason.NONE: "",
     openvino_genai.GenerationFinishReason.STOP: "stop",
@@ -142,7 +143,7 @@ class OpenVinoRuntime:
             config.temperature = temperature
             config.rng_seed = running.seed
             config.top_p = _given(sampling.top_p, 1.0)
-            config.min_p = _given(sampling.min_p, 0.0)
+            config.min_p = min(_given(sampling.min_p, 0.0), _LARGEST_MIN_P)
             if (sampling.top_k or 0) > 0:
                 config.top_k = sampling.top_k
         return config

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.detokenize.detokenizer import Detokenizer
+from triton_repo.detokenize.detokenizer import load_detokenizer
 from triton_repo.engine.config import engine_directory
 from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, TEXT_OUTPUT, WINDOW_LENGTH
 
@@ -15,7 +15,7 @@ from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, TEXT_OUTPUT, WINDOW_L
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         directory = engine_directory(args["model_repository"])
-        self._detokenizer = Detokenizer.load(directory / "tokenizer" / "tokenizer.json")
+        self._detokenizer = load_detokenizer(directory / "tokenizer" / "tokenizer.json")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]

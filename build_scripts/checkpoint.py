@@ -1,0 +1,179 @@
+"""Where a checkpoint lies and what its configuration says; nothing in it is ever run.
+
+Only safetensors, JSON and tokenizer files are read. A pickled checkpoint (`pytorch_model.bin`) is a program and is
+refused, and so is one that brings its own modelling code and no architecture that transformers knows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from triton_repo.errors import BuildError
+from triton_repo.sampling import Count, Sampling, TokenId, invalid_request
+
+# A tokenizer without its fast form tokenizer.json has one of these (vocab.json goes with merges.txt).
+VOCABULARY_FILES: Final = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+TOKENIZER_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    *VOCABULARY_FILES,
+    "merges.txt",
+)
+_CONFIG_FILES: Final = ("config.json", "generation_config.json")
+_WEIGHTS_INDEX: Final = "model.safetensors.index.json"
+_WEIGHTS: Final = "model.safetensors"
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_GENERATION_FIELDS: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+class CheckpointFacts(BaseModel):
+    """What an engine takes over from the checkpoint; None is what it does not say. Lengths are in tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    vocab_size: Count
+    eos_token_ids: tuple[TokenId, ...]
+    sampling: Sampling
+    max_position_embeddings: Count | None = None
+    kv_values_per_token: Count | None = None  # numbers that the KV cache holds for one token
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this machine; `source` is how people call it (a hub id, a directory's name)."""
+
+    directory: Path
+    source: str
+
+    def facts(self) -> CheckpointFacts:
+        config = self._json("config.json")
+        has_generation = (self.directory / "generation_config.json").exists()
+        generation = self._json("generation_config.json") if has_generation else {}
+        values = {
+            "architecture": self._architecture(config),
+            "vocab_size": config.get("vocab_size"),
+            "max_position_embeddings": config.get("max_position_embeddings") or config.get("n_positions"),
+            "eos_token_ids": _token_ids(generation.get("eos_token_id", config.get("eos_token_id"))),
+            "kv_values_per_token": _kv_values_per_token(config),
+            "sampling": self._sampling(generation),
+        }
+        try:
+            return CheckpointFacts.model_validate(values)
+        except ValidationError as error:
+            raise BuildError(f"{self.source}: config.json: {invalid_request(error).message}") from error
+
+    def weight_files(self) -> tuple[str, ...]:
+        """Names of the safetensors files that hold the model.
+
+        Raises:
+            BuildError: there are none, one is missing, or the checkpoint is quantized already.
+        """
+        quantization = self._json("config.json").get("quantization_config")
+        if quantization:
+            method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+            raise BuildError(f"{self.source}: already quantized ({method}); runtime openvino needs full precision")
+        indexed = (self.directory / _WEIGHTS_INDEX).exists()
+        names = self._shards() if indexed else [_WEIGHTS]
+        for name in names:
+            if Path(name).name != name or not (self.directory / name).is_file():
+                raise BuildError(self._no_weights(name))
+        return (*names, _WEIGHTS_INDEX) if indexed else tuple(names)
+
+    def text_files(self) -> tuple[str, ...]:
+        """Names of the configuration and tokenizer files that are there."""
+        return tuple(name for name in (*_CONFIG_FILES, *TOKENIZER_FILES) if (self.directory / name).is_file())
+
+    def _shards(self) -> list[str]:
+        weight_map = self._json(_WEIGHTS_INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise BuildError(f"{self.source}: {_WEIGHTS_INDEX}: weight_map must name the file of each weight")
+        return sorted({str(name) for name in weight_map.values()})
+
+    def _no_weights(self, name: str) -> str:
+        if any(self.directory.glob("*.bin")) or any(self.directory.glob("*.pt*")):
+            return f"{self.source}: only pickled weights, which can run code when they are read; {name} is needed"
+        return f"{self.source}: no {name} in {self.directory}"
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            value = json.loads((self.directory / name).read_bytes())
+        except FileNotFoundError as error:
+            raise BuildError(f"{self.source}: no {name} in {self.directory}") from error
+        except ValueError as error:
+            raise BuildError(f"{self.source}: {name} is not valid JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise BuildError(f"{self.source}: {name} must be a JSON object")
+        return value
+
+    def _architecture(self, config: Mapping[str, Any]) -> str:
+        names = config.get("architectures")
+        for name in names if isinstance(names, list) else []:
+            if str(name).endswith(("ForCausalLM", "LMHeadModel")):
+                return str(name)
+        shown = json.dumps(names)
+        raise BuildError(f"{self.source}: config.json: architectures = {shown}; needs a …ForCausalLM that writes text")
+
+    def _sampling(self, generation: Mapping[str, Any]) -> Sampling:
+        """The checkpoint's own defaults, which it means only where it says `do_sample`."""
+        if generation.get("do_sample") is not True:
+            return Sampling()
+        try:
+            return Sampling.model_validate({key: generation[key] for key in _GENERATION_FIELDS if key in generation})
+        except ValidationError as error:
+            raise BuildError(f"{self.source}: generation_config.json: {invalid_request(error).message}") from error
+
+
+def resolve(model: str, base: Path) -> Checkpoint:
+    """The checkpoint that a spec names: a directory beside the spec, an absolute one, or one of the HuggingFace hub.
+
+    Raises:
+        BuildError: there is no such directory, and the hub does not have it or cannot be reached.
+    """
+    directory = base / model
+    if directory.is_dir():
+        return Checkpoint(directory, directory.name if Path(model).is_absolute() else model)
+    if not _HUB_ID.fullmatch(model):
+        raise BuildError(f"{model}: no such directory (looked in {base}), and not a hub id org/name")
+    return Checkpoint(_download(model, base), model)
+
+
+def _download(model: str, base: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        # Files in folders are other formats of the same weights; Python files and pickles are never fetched.
+        patterns = ["*.safetensors", "*.json", *TOKENIZER_FILES]
+        return Path(snapshot_download(model, allow_patterns=patterns, ignore_patterns=["*/*"]))
+    except LocalEntryNotFoundError as error:
+        reason = "the HuggingFace hub cannot be reached"
+        raise BuildError(f"{model}: no such directory in {base}, not in the local hub cache, and {reason}") from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BuildError(f"{model}: no such directory in {base}, and the HuggingFace hub says: {reason}") from error
+
+
+def _token_ids(value: Any) -> tuple[Any, ...]:
+    """`eos_token_id` is a number, a list of numbers, or absent."""
+    return tuple(value) if isinstance(value, list) else () if value is None else (value,)
+
+
+def _kv_values_per_token(config: Mapping[str, Any]) -> int | None:
+    def number(key: str) -> int:
+        value = config.get(key)
+        return value if isinstance(value, int) and value > 0 else 0
+
+    heads = number("num_attention_heads")
+    head_dim = number("head_dim") or number("hidden_size") // max(1, heads)
+    return 2 * number("num_hidden_layers") * (number("num_key_value_heads") or heads) * head_dim or None

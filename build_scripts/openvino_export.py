@@ -1,0 +1,111 @@
+"""HuggingFace checkpoint -> OpenVINO IR, in full, half or compressed weights.
+
+Weights are stored no wider than the checkpoint stores them, which loses nothing: a half-precision checkpoint stays
+half on disk and is computed in whatever precision the engine asks for. OpenVINO's own `compress_to_fp16` is not used:
+it also halves the tables of the rotary embedding, and greedy decoding then departs from the checkpoint's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+MODEL_FILES: Final = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
+_SAFETENSORS_DTYPES: Final = {"F16": "float16", "BF16": "bfloat16"}
+_INT4_GROUP_SIZE: Final = 128  # as optimum-cli; layers that it does not divide take the largest group that does
+
+
+def export(checkpoint: str, weights: list[str], output: str, dtype: str, quantization: str) -> None:
+    """Write `MODEL_FILES` into the new directory `output`. Meant for a child process: it imports torch.
+
+    Raises:
+        ValueError: weights are missing or not finite.
+    """
+    # nncf and openvino's converter report their use to Google Analytics unless this package is absent.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    model = _load(Path(checkpoint), _weight_dtype([Path(checkpoint, name) for name in weights], dtype))
+    staging = Path(output, "staging")
+    _trace(model, staging)
+    del model
+    if quantization != "none":
+        _compress_weights(staging / MODEL_FILES[0], quantization)
+    for name in MODEL_FILES:  # and nothing else that the exporter thought fit to write
+        if (staging / name).exists():
+            (staging / name).replace(Path(output, name))
+    shutil.rmtree(staging)
+
+
+def _weight_dtype(files: Iterable[Path], dtype: str) -> str:
+    """The dtype to load and store: the one that was asked for, or the checkpoint's own where that is narrower."""
+    from safetensors import safe_open
+
+    stored: set[str] = set()
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            stored |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118 (not a mapping)
+    if dtype == "float32" and len(stored) == 1:
+        return _SAFETENSORS_DTYPES.get(stored.pop(), dtype)
+    return dtype
+
+
+def _load(checkpoint: Path, dtype: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        checkpoint,
+        dtype=getattr(torch, dtype),
+        use_safetensors=True,  # never a pickle
+        trust_remote_code=False,  # never a module of the checkpoint
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    model, report = loaded
+    absent = sorted(report["missing_keys"])
+    if absent:  # transformers would go on with random numbers
+        raise ValueError(f"{checkpoint.name}: {len(absent)} weights are missing, the first is {absent[0]}")
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{checkpoint.name}: {name} has values that are not finite in {dtype}")
+    return model
+
+
+def _trace(model: Any, output: Path) -> None:
+    import torch
+    from optimum.exporters.openvino import export_from_model
+    from optimum.intel.openvino import OVConfig
+
+    export_from_model(
+        model,
+        output,
+        task="text-generation-with-past",
+        stateful=True,
+        patch_16bit_model=model.dtype != torch.float32,
+        ov_config=OVConfig(dtype="fp32"),
+    )
+
+
+def _compress_weights(file: Path, quantization: str) -> None:
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(file)
+    if quantization == "int8":
+        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    else:
+        adjust = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)
+        model = nncf.compress_weights(
+            model,
+            mode=nncf.CompressWeightsMode.INT4_ASYM,
+            group_size=_INT4_GROUP_SIZE,
+            ratio=1.0,
+            advanced_parameters=adjust,
+        )
+    compressed = file.with_name("compressed.xml")
+    openvino.save_model(model, compressed, compress_to_fp16=False)
+    # The model that was read still maps the old weights: replacing the names leaves its bytes alone.
+    for suffix in (".xml", ".bin"):
+        compressed.with_suffix(suffix).replace(file.with_suffix(suffix))

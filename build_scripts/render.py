@@ -1,0 +1,135 @@
+"""A built engine as Triton reads it: `engine.json` and the model repository `triton/`. Cheap: done at every start."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from build_scripts.checkpoint import CheckpointFacts
+from build_scripts.manifest import Manifest
+from build_scripts.spec import EngineSpec, spec_complaint
+from build_scripts.store import write_file
+from triton_repo import model_repository
+from triton_repo.engine.config import FILE_NAME, EngineConfig, ReplayConfig
+from triton_repo.errors import SpecError
+from triton_repo.sampling import Sampling
+from triton_repo.tensors import ModelCard
+
+REPOSITORY: Final = "triton"
+
+# OpenAI's defaults, for what neither the spec nor the checkpoint says.
+_OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
+_KV_CACHE_BYTES: Final = 4 << 30  # cap of the default size of the paged KV cache
+_BYTES_PER_VALUE: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "u8": 1}
+
+
+def render(directory: Path, manifest: Manifest) -> None:
+    """Bring `engine.json` and `triton/` of the built engine in `directory` up to date; equal files are not touched.
+
+    Raises:
+        SpecError: the spec asks for what the checkpoint cannot give.
+    """
+    config = engine_config(manifest, directory / "tokenizer")
+    repository = directory / REPOSITORY
+    files = model_repository.render(config)
+    for path, content in files.items():
+        write_file(repository / path, content)
+    write_file(directory / FILE_NAME, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
+    _remove_strays(repository, {PurePosixPath(path) for path in files})
+
+
+def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig:
+    """Everything that the Triton models know of the engine."""
+    spec, facts = manifest.spec, manifest.facts
+    max_seq_len = sequence_length(spec, facts)
+    return EngineConfig(
+        name=spec.name,
+        runtime=spec.runtime,
+        max_seq_len=max_seq_len,
+        max_batch_size=spec.build.max_batch_size,
+        max_num_tokens=spec.build.max_num_tokens,
+        vocab_size=facts.vocab_size,
+        eos_token_ids=facts.eos_token_ids,
+        dtype=spec.build.dtype,
+        kv_cache_dtype=spec.kv_cache_dtype,
+        max_tokens_in_paged_kv_cache=_kv_cache_tokens(spec, facts, max_seq_len),
+        enable_kv_cache_reuse=spec.serve.enable_kv_cache_reuse,
+        enable_chunked_context=spec.serve.enable_chunked_context,
+        num_threads=spec.serve.num_threads,
+        flush_interval_s=spec.serve.flush_interval_ms / 1000,
+        sampling=_layered(_OPENAI_SAMPLING, facts.sampling, spec.sampling),
+        replay=_replay(spec, tokenizer_directory),
+        card=ModelCard(
+            max_seq_len=max_seq_len,
+            runtime=spec.runtime,
+            created=manifest.created,
+            chat=manifest.chat,
+            source=spec.model,
+        ),
+    )
+
+
+def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") -> int:
+    """Tokens of prompt and answer together, after every rule that ties the spec (of `origin`) to its checkpoint.
+
+    Raises:
+        SpecError: one of the rules is broken.
+    """
+    limit, asked = facts.max_position_embeddings, spec.build.max_seq_len
+    length = asked or limit
+    origin = origin or spec.name
+    if length is None:
+        raise SpecError(f"{origin}: build.max_seq_len is required: the checkpoint has no max_position_embeddings")
+    if limit is not None and length > limit:
+        rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
+        raise SpecError(spec_complaint(origin, "build.max_seq_len", asked, rule))
+    cache = spec.serve.max_tokens_in_paged_kv_cache
+    if cache is not None and cache < length:
+        rule = f"must be ≥ build.max_seq_len ({length}), or the longest request never fits"
+        raise SpecError(spec_complaint(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule))
+    if not spec.serve.enable_chunked_context and spec.build.max_num_tokens < length:
+        rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
+        raise SpecError(spec_complaint(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule))
+    return length
+
+
+def _kv_cache_tokens(spec: EngineSpec, facts: CheckpointFacts, max_seq_len: int) -> int:
+    if spec.serve.max_tokens_in_paged_kv_cache is not None:
+        return spec.serve.max_tokens_in_paged_kv_cache
+    full_batch = spec.build.max_batch_size * max_seq_len
+    if facts.kv_values_per_token is None:
+        return full_batch
+    affordable = _KV_CACHE_BYTES // (facts.kv_values_per_token * _BYTES_PER_VALUE[spec.kv_cache_dtype])
+    return max(max_seq_len, min(full_batch, affordable))
+
+
+def _layered(*layers: Sampling) -> Sampling:
+    """Later layers win wherever they say something."""
+    said: dict[str, object] = {}
+    for layer in layers:
+        said |= layer.model_dump(exclude_none=True)
+    return Sampling.model_validate(said)
+
+
+def _replay(spec: EngineSpec, tokenizer_directory: Path) -> ReplayConfig | None:
+    if spec.replay is None:
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json"))
+    ids = tokenizer.encode(spec.replay.text, add_special_tokens=False).ids
+    return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second)
+
+
+def _remove_strays(repository: Path, wanted: set[PurePosixPath]) -> None:
+    """A model that is no longer rendered must not be loaded."""
+    models = {path.parts[0] for path in wanted}
+    for path in repository.iterdir():
+        if path.name not in models:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in sorted(repository.rglob("*"), reverse=True):
+        if path.is_file() and PurePosixPath(path.relative_to(repository)) not in wanted:
+            path.unlink(missing_ok=True)
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

@@ -1,0 +1,101 @@
+"""`build_engine.py` as people and scripts start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from build_scripts.build_engine import ensure_engine
+from tests.build_scripts.conftest import Workshop
+from triton_repo.errors import SpecError
+
+SCRIPT = Path(__file__).parents[2] / "build_scripts" / "build_engine.py"
+REPLAY = '[replay]\ntext = "a"'
+
+
+def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_spec_is_built_and_then_found_up_to_date(workshop: Workshop) -> None:
+    workshop.write_spec(REPLAY, runtime="replay")
+    first, second = (run("tiny.toml", cwd=workshop.root) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "tiny: building (not built yet)\n" in first.stderr
+    assert second.stderr == "tiny: up to date: built/tiny\n"
+
+
+def test_flags_alone_build_from_a_directory_relative_to_where_they_are_given(workshop: Workshop) -> None:
+    done = run("--model", "checkpoint", "--name", "flagged", "--output-dir", "out", cwd=workshop.root / "tiny")
+    assert done.returncode == 0, done.stderr
+    assert ensure_engine(str(workshop.root / "tiny" / "out" / "flagged")).spec.model == "checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "name a spec"),
+        (["nowhere"], "nowhere: not a spec file"),
+        (["nowhere.toml"], "nowhere.toml: no such file"),
+        (["--model", "checkpoint"], "--name: is required"),
+        (["tiny.toml", "--tp", "2"], "--tp = 2; must be 1"),
+        (["tiny.toml", "--pp", "4"], "--pp = 4; must be 1"),
+        (["tiny.toml", "--runtime", "tensorrt_llm"], '--runtime = "tensorrt_llm"; not available in this version yet'),
+        (["tiny.toml", "--max-seq-len", "512"], "build.max_seq_len = 512; must be ≤ 256"),
+    ],
+)
+def test_what_is_not_allowed_ends_with_exit_code_2_and_one_sentence(
+    workshop: Workshop, arguments: list[str], complaint: str
+) -> None:
+    done = run(*arguments, cwd=workshop.root)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert complaint in done.stderr
+    assert not workshop.engine.exists()
+
+
+def test_a_build_that_fails_ends_with_exit_code_1(workshop: Workshop) -> None:
+    (workshop.checkpoint / "model.safetensors").unlink()
+    done = run("tiny.toml", cwd=workshop.root)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: tiny/checkpoint: no model.safetensors")
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_one_sentence(workshop: Workshop) -> None:
+    done = run(
+        "--model", "conch-tests/absent", "--name", "x", "--output-dir", "out",
+        cwd=workshop.root, HF_HUB_OFFLINE="1", HF_HOME=str(workshop.root / "hub"),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.endswith("and the HuggingFace hub cannot be reached\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_hub_id_is_built_from_the_local_hub_cache_when_there_is_no_network(workshop: Workshop) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = workshop.root / "hub" / "hub" / "models--conch-tests--tiny"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    (cached / "snapshots").mkdir()
+    workshop.checkpoint.rename(cached / "snapshots" / commit)
+    workshop.spec.write_text(f'name = "tiny"\nmodel = "conch-tests/tiny"\nruntime = "replay"\n{REPLAY}')
+    done = run("tiny.toml", cwd=workshop.root, HF_HUB_OFFLINE="1", HF_HOME=str(workshop.root / "hub"))
+    assert done.returncode == 0, done.stderr
+    assert ensure_engine(str(workshop.engine)).spec.model == "conch-tests/tiny"
+
+
+def test_a_name_that_nothing_bears_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(SpecError, match=r"^nothing: neither .*: demo, replay$"):
+        ensure_engine("nothing")
