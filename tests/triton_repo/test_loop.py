@@ -95,7 +95,12 @@ def test_an_end_id_ends_the_generation_and_is_counted_but_not_sent() -> None:
 def test_a_stop_sequence_over_several_steps_ends_the_generation_and_cancels_the_runtime() -> None:
     runtime, sink = ScriptedRuntime(), RecordingSink()
     with engine_loop(runtime) as loop:
-        runtime.steps = [[TokenDelta(1, (11,))], [TokenDelta(1, (12,))], [TokenDelta(1, (13, 14))], [TokenDelta(1, (15,))]]
+        runtime.steps = [
+            [TokenDelta(1, (11,))],
+            [TokenDelta(1, (12,))],
+            [TokenDelta(1, (13, 14))],
+            [TokenDelta(1, (15,))],
+        ]
         loop.submit("a", request(stop=((12, 13),)), sink)
         eventually(lambda: not runtime.steps and sink.ends == 1)
     assert sink.ids == [11, 12, 13]

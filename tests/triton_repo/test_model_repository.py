@@ -16,7 +16,13 @@ from triton_repo.tensors import CARD_PARAMETER, ModelCard, Tensor
 GOLDEN = Path(__file__).with_name("golden")
 CONFIG = engine_config(name="tiny")
 FILES = render(CONFIG)
-TYPES = {"BYTES": pb.TYPE_STRING, "BOOL": pb.TYPE_BOOL, "INT32": pb.TYPE_INT32, "UINT64": pb.TYPE_UINT64, "FP32": pb.TYPE_FP32}
+TYPES = {
+    "BYTES": pb.TYPE_STRING,
+    "BOOL": pb.TYPE_BOOL,
+    "INT32": pb.TYPE_INT32,
+    "UINT64": pb.TYPE_UINT64,
+    "FP32": pb.TYPE_FP32,
+}
 
 
 def parse(model: str) -> pb.ModelConfig:

@@ -23,7 +23,13 @@ def test_an_empty_request_takes_the_engines_defaults_and_the_room_that_is_left()
 
 
 def test_what_is_given_wins_over_the_engines_defaults() -> None:
-    tensors: dict[str, Any] = {"input_ids": [5], "temperature": [0.25], "max_tokens": [9], "stream": [True], "end_id": [7]}
+    tensors: dict[str, Any] = {
+        "input_ids": [5],
+        "temperature": [0.25],
+        "max_tokens": [9],
+        "stream": [True],
+        "end_id": [7],
+    }
     request = parse_request(tensors, {"min_p": 0.5, "stop_token_ids": "[8, 9]"}, CONFIG)
     assert (request.sampling.temperature, request.max_tokens, request.stream) == (0.25, 9, True)
     assert request.sampling.min_p == 0.5

@@ -1,0 +1,97 @@
+"""The real parts that tests share: one `conch serve` with the demo and the replay engine, for the whole run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONCH = Path(sys.executable).with_name("conch")
+START_DEADLINE_S = 240
+STOP_DEADLINE_S = 60
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running `conch serve`: where each part listens."""
+
+    gateway: str
+    triton_http: str
+    triton_grpc: str
+    triton_metrics: str
+    pid: int
+
+    def engine_metric(self, name: str, **labels: str) -> float:
+        """A `conch_engine_*` value from Triton's /metrics; raises KeyError for a series that is not there."""
+        body = httpx.get(f"{self.triton_metrics}/metrics").text
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        for line in body.splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.startswith(f"{name}{{") and wanted <= set(series[len(name) + 1 : -1].split(",")):
+                return float(value)
+        raise KeyError(name, labels)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`conch serve demo replay` on free ports, ended by SIGTERM; fails if it does not end cleanly."""
+    ports = [free_port() for _ in range(4)]
+    names = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
+    argv = [str(CONCH), "serve", "demo", "replay"]
+    argv += [word for name, port in zip(names, ports, strict=True) for word in (name, str(port))]
+    log = tmp_path_factory.mktemp("stack") / "serve.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "COLUMNS": "120"}
+        )
+        try:
+            wait_ready(f"http://127.0.0.1:{ports[0]}", server, log)
+            yield Stack(
+                gateway=f"http://127.0.0.1:{ports[0]}",
+                triton_http=f"http://127.0.0.1:{ports[1]}",
+                triton_grpc=f"127.0.0.1:{ports[2]}",
+                triton_metrics=f"http://127.0.0.1:{ports[3]}",
+                pid=server.pid,
+            )
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(STOP_DEADLINE_S)
+            finally:
+                server.kill()
+    assert server.returncode == 0, log.read_text()
+
+
+@pytest.fixture(scope="session")
+def gateway_url(stack: Stack) -> str:
+    return stack.gateway
+
+
+def wait_ready(gateway: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for `/health/ready`, by deadline and by the life of the server."""
+    deadline = time.monotonic() + START_DEADLINE_S
+    while True:
+        try:
+            if httpx.get(f"{gateway}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert server.poll() is None, f"conch serve ended:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"conch serve is not ready:\n{log.read_text()}"
+        time.sleep(0.1)

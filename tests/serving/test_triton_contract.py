@@ -1,0 +1,120 @@
+"""A client written for NVIDIA's ensemble works unchanged on the Triton underneath."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from tests.conftest import Stack
+from tests.serving.triton_client import row, scalars, triton_stream
+
+STOCK = {"text_input": "What is Triton?", "max_tokens": 12, "bad_words": "", "stop_words": "", "pad_id": 2}
+
+
+def curl(url: str, body: dict[str, object]) -> str:
+    program = shutil.which("curl")
+    if program is None:
+        pytest.skip("curl is not installed")
+    argv = [program, "--silent", "--show-error", "--no-buffer", "--max-time", "60", url, "-d", json.dumps(body)]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def test_generate_takes_the_stock_request(stack: Stack) -> None:
+    answer = json.loads(curl(f"{stack.triton_http}/v2/models/demo/generate", STOCK))
+    assert answer["text_output"]
+    assert answer["finish_reason"] == "length"
+    assert answer["token_counts"][2] == 12
+
+
+def test_generate_stream_sends_deltas_that_join_to_the_whole_answer(stack: Stack) -> None:
+    body = curl(f"{stack.triton_http}/v2/models/demo/generate_stream", {**STOCK, "max_tokens": 40, "stream": True})
+    events = [json.loads(line.removeprefix("data:")) for line in body.splitlines() if line.startswith("data:")]
+    whole = json.loads(curl(f"{stack.triton_http}/v2/models/demo/generate", {**STOCK, "max_tokens": 40}))
+    assert "".join(event["text_output"] for event in events) == whole["text_output"]
+    assert [event["finish_reason"] for event in events[:-1]] == [""] * (len(events) - 1)
+    assert events[-1]["finish_reason"] == whole["finish_reason"]
+
+
+def test_stop_words_end_the_generation(stack: Stack) -> None:
+    body = {"text_input": "x", "stop_words": ["."], "max_tokens": 400}
+    answer = json.loads(curl(f"{stack.triton_http}/v2/models/replay/generate", body))
+    assert answer["finish_reason"] == "stop"
+    assert answer["text_output"].count(".") == 1
+    assert answer["text_output"].endswith(".")
+
+
+def test_a_chat_goes_through_the_checkpoints_template(stack: Stack) -> None:
+    chat = json.dumps({"messages": [{"role": "user", "content": "What is Conch?"}]})
+    answer = json.loads(curl(f"{stack.triton_http}/v2/models/demo/generate", {"chat": chat, "temperature": 0.0}))
+    assert answer["finish_reason"] == "stop"
+    assert "Triton" in answer["text_output"]
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ({"text_input": "x", "temperature": 7}, "temperature"),
+        ({"text_input": "x", "max_tokens": 0}, "max_tokens"),
+        ({"text_input": "x", "max_tokens": 10**6}, "max_tokens"),
+        ({"text_input": "x", "min_p": 3}, "min_p"),
+        ({"text_input": "x", "bad_words": ["no"]}, "bad_words"),
+        ({"stop_words": ["x"], "max_tokens": 5}, "text_input"),
+        ({"chat": "{"}, "JSON"),
+    ],
+)
+def test_a_bad_request_gets_one_sentence_and_the_next_is_served(
+    stack: Stack, body: dict[str, object], complaint: str
+) -> None:
+    url = f"{stack.triton_http}/v2/models/demo/generate"
+    answer = json.loads(curl(url, body))
+    assert complaint in answer["error"]
+    assert "Traceback" not in answer["error"]
+    assert json.loads(curl(url, STOCK))["text_output"]
+
+
+def test_several_deltas_of_one_stream_arrive_in_order(stack: Stack) -> None:
+    with triton_stream(stack.triton_grpc) as stream:
+        for name in ("a", "b", "c"):
+            inputs = [row("text_input", "BYTES", [b"x"]), row("stream", "BOOL", [True])]
+            stream.send("replay", [*inputs, row("max_tokens", "INT32", [60])], name, ignore_eos=True)
+        counts: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+        finals = 0
+        while finals < 3:
+            answer = stream.next()
+            assert not isinstance(answer, InferenceServerException)
+            response = answer.get_response()
+            counts[response.id].append(int(answer.as_numpy("token_counts")[0, 2]))
+            finals += response.parameters["triton_final_response"].bool_param
+    assert all(series == sorted(set(series)) and series[-1] == 60 for series in counts.values())
+
+
+def test_a_stop_request_with_the_same_id_ends_the_generation(stack: Stack) -> None:
+    with triton_stream(stack.triton_grpc) as stream, triton_stream(stack.triton_grpc) as control:
+        inputs = [row("text_input", "BYTES", [b"x"]), row("stream", "BOOL", [True])]
+        stream.send("replay", inputs, "to-be-stopped", ignore_eos=True)
+        answers = stream.until_final()
+        next(answers)
+        control.send("replay_engine", [row("stop", "BOOL", [True])], "to-be-stopped")
+        assert list(control.until_final()) == []
+        *_, last = answers
+    assert scalars(last, "finish_reason")["finish_reason"][0] == b"cancelled"
+
+
+def test_a_direct_stream_to_the_engine_that_is_cut_frees_the_engine(stack: Stack) -> None:
+    from tests.serving.test_cancellation import nothing_is_left
+
+    ids = [row("input_ids", "INT32", [5, 6]), row("stream", "BOOL", [True])]
+    with triton_stream(stack.triton_grpc) as stream:
+        stream.send("replay_engine", ids, "direct", ignore_eos=True)
+        stream.next()
+    nothing_is_left(stack, "replay")
+
+
+def test_a_stop_without_an_id_is_refused(stack: Stack) -> None:
+    with triton_stream(stack.triton_grpc) as stream:
+        stream.send("replay_engine", [row("stop", "BOOL", [True])])
+        assert "request id" in str(stream.next())
