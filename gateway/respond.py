@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from fastapi import Request, Response
-from sse_starlette import EventSourceResponse
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from gateway.answer import Answer
 from gateway.backend import Generation
 from gateway.body import parse, read_object
+from gateway.disconnect import UnlessDisconnected
+from gateway.event_stream import EventStream
 from gateway.parameters import ignored_parameters, refuse_unsupported, supported_sampling
 from gateway.requests import GenerationRequest
 from gateway.shape import Body, FinalReason, Head, Piece, Shape
-from gateway.sse import PING, Chunks, error_event
+from gateway.sse import Chunks, error_event
 from gateway.state import Gateway
 from triton_repo.errors import EngineFailed, RequestError
 from triton_repo.tensors import ModelCard
 
 logger = logging.getLogger(__name__)
-
-_DRAIN_MARGIN_S: Final = 5.0
 
 
 async def respond(request: Request, gateway: Gateway, shape: Shape[Body]) -> Response:
@@ -52,37 +48,13 @@ async def respond(request: Request, gateway: Gateway, shape: Shape[Body]) -> Res
             return await _whole(request, shape, head, answer, headers)
         pieces = answer.pieces()
         # The status line waits for the engine's first word, so that what fails before it has a status of its own.
-        first = await _unless_disconnected(request, anext(pieces))
+        async with UnlessDisconnected(request.receive):
+            first = await anext(pieces)
         chunks = Chunks(shape, head, len(generations), body.include_usage)
-        response = EventStream(answer, events(first, pieces, chunks, answer), headers, gateway)
+        content = events(first, pieces, chunks, answer)
+        response = EventStream(answer, content, headers, gateway.settings.sse_ping_interval_s)
         unless_handed_over.pop_all()
         return response
-
-
-class EventStream(EventSourceResponse):
-    """An answer's events; closes the answer however the connection ends, even before the first event was read.
-
-    At shutdown `InFlight.drain` ends the streams. sse-starlette would cut them at once; its own grace is set longer.
-    """
-
-    def __init__(
-        self, answer: Answer, content: AsyncIterator[bytes], headers: dict[str, str], gateway: Gateway
-    ) -> None:
-        settings = gateway.settings
-        super().__init__(
-            content,
-            headers=headers,
-            ping=settings.sse_ping_interval_s,
-            ping_message_factory=lambda: PING,  # type: ignore[arg-type, return-value]  # bytes pass as they are
-            shutdown_grace_period=settings.shutdown_grace_s + _DRAIN_MARGIN_S,
-        )
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._answer.close()
 
 
 async def events(
@@ -108,40 +80,14 @@ async def _whole(request: Request, shape: Shape[Any], head: Head, answer: Answer
     texts: dict[int, list[str]] = {}
     reasons: dict[int, FinalReason] = {}
 
-    async def collect() -> None:
-        async with aclosing(answer.pieces()) as pieces:
-            async for piece in pieces:
-                texts.setdefault(piece.choice, []).append(piece.text)
-                if piece.finish_reason:
-                    reasons[piece.choice] = piece.finish_reason
-
-    await _unless_disconnected(request, collect())
+    async with UnlessDisconnected(request.receive), aclosing(answer.pieces()) as pieces:
+        async for piece in pieces:
+            texts.setdefault(piece.choice, []).append(piece.text)
+            if piece.finish_reason:
+                reasons[piece.choice] = piece.finish_reason
     choices = [shape.choice(index, "".join(texts[index]), reasons[index]) for index in sorted(texts)]
     content = orjson.dumps(shape.whole(head, choices, answer.usage))
     return Response(content, headers=headers, media_type="application/json")
-
-
-async def _unless_disconnected(request: Request, work: Awaitable[Any]) -> Any:
-    """The result of `work`, which is cancelled if the client goes away first.
-
-    Raises:
-        ClientDisconnect
-    """
-    worker = asyncio.ensure_future(work)
-    watcher = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({worker, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if not worker.done():
-            raise ClientDisconnect
-        return worker.result()
-    finally:
-        worker.cancel()
-        watcher.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _generations(body: GenerationRequest, card: ModelCard, prompts: list[Any]) -> list[Generation]:
