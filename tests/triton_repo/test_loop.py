@@ -16,6 +16,7 @@ from triton_repo.engine.loop import Counters, EngineLoop
 from triton_repo.engine.replay_runtime import ReplayRuntime
 from triton_repo.engine.request import EngineRequest
 from triton_repo.engine.runtime import Runtime, TokenDelta
+from triton_repo.engine.stream import Emission
 from triton_repo.errors import EngineFailed, EngineUnavailable, InvalidRequest
 from triton_repo.sampling import Sampling
 
@@ -183,6 +184,23 @@ def test_a_runtime_that_breaks_fails_what_is_live_and_serves_what_comes_later() 
     assert isinstance(first.errors[0], EngineFailed)
     assert "secret" not in str(first.errors[0])
     assert second.ids == [11]
+
+
+class BrokenSink(RecordingSink):
+    """A client that Triton has given up."""
+
+    def send(self, emission: Emission) -> None:
+        super().send(emission)
+        raise RuntimeError("the response sender is closed")
+
+
+def test_a_client_that_cannot_be_answered_leaves_the_others_alone() -> None:
+    broken, whole = BrokenSink(), RecordingSink()
+    with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT))) as loop:
+        loop.submit("a", request(5), broken)
+        loop.submit("b", request(5), whole)
+        eventually(lambda: whole.ends == 1 and broken.ends == 1)
+    assert whole.ids == list(TEXT[:5])
 
 
 def test_closing_fails_what_is_live() -> None:

@@ -187,12 +187,12 @@ class EngineLoop:
             self._forget(live)
             self._cancelled += emission.finish_reason == "cancelled"
             self._finished += emission.finish_reason != "cancelled"
-        live.sink.send(emission)
+        _tell(live, lambda: live.sink.send(emission))
 
     def _fail(self, live: _Live, error: EngineFailed | EngineUnavailable) -> None:
         self._forget(live)
         self._failed += 1
-        live.sink.fail(error)
+        _tell(live, lambda: live.sink.fail(error))
 
     def _fail_all(self, error: EngineFailed | EngineUnavailable) -> None:
         for live in list(self._live.values()):
@@ -213,3 +213,11 @@ class EngineLoop:
         return Counters(
             self._runtime.load(), len(self._live), self._finished, self._cancelled, self._failed, self._generated_tokens
         )
+
+
+def _tell(live: _Live, message: Callable[[], None]) -> None:
+    try:
+        message()
+    # The boundary of Triton: a response that it does not take (its client has gone) is the loss of one request.
+    except Exception:
+        logger.exception("request %r could not be answered", live.request_id)
