@@ -1,0 +1,127 @@
+"""The `conch` command. A verb imports what it needs when it runs, so that `conch --help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from triton_repo.errors import ConchError, LaunchError
+
+app = typer.Typer(
+    name="conch",
+    help="Build engines from checkpoints, serve them in Triton, chat with them over OpenAI's API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _adopt(verb: str, module: str, function: str) -> None:
+    """Add a verb that another folder brings. An installation without that folder's packages keeps the other verbs."""
+    try:
+        command = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        cure = f"conch {verb} needs the module {error.name}: pip install 'conch[{verb}]'"
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        app.command(verb, help=cure, context_settings=anything, add_help_option=False)(_refusal(cure))
+    else:
+        app.command(verb)(command)
+
+
+def _refusal(cure: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise LaunchError(cure)
+
+    return refuse
+
+
+_adopt("build", "build_scripts.build_engine", "build_command")
+_adopt("bench", "bench.command", "bench_command")
+
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(envvar="CONCH_API_KEY", show_envvar=True, help="Better in the variable: `ps` shows arguments."),
+]
+
+
+@app.command()
+def serve(  # noqa: PLR0913, PLR0917 - the options of a command
+    engines: Annotated[list[str] | None, typer.Argument(help="Names or spec files of engines; demo if none.")] = None,
+    host: Annotated[str, typer.Option(help="Address of the gateway; Triton itself stays on loopback.")] = "127.0.0.1",
+    port: Port = 9000,
+    triton_http_port: Port = 8000,
+    triton_grpc_port: Port = 8001,
+    triton_metrics_port: Port = 8002,
+    api_key: ApiKey = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all that Triton logs.")] = False,
+) -> None:
+    """Serve engines: tritonserver and the OpenAI gateway, until Ctrl-C. Builds what is not built yet."""
+    from launch.serve import ServeOptions
+    from launch.serve import serve as run
+
+    run(
+        ServeOptions(
+            engines=tuple(engines or ("demo",)),
+            host=host,
+            port=port,
+            triton_http_port=triton_http_port,
+            triton_grpc_port=triton_grpc_port,
+            triton_metrics_port=triton_metrics_port,
+            api_key=api_key,
+            verbose=verbose,
+        )
+    )
+
+
+@app.command()
+def chat(  # noqa: PLR0913, PLR0917 - the options of a command
+    url: Annotated[str, typer.Option(help="Base URL of an OpenAI API.")] = "http://127.0.0.1:9000/v1",
+    model: Annotated[str | None, typer.Option(help="The first that the server lists, if not given.")] = None,
+    api_key: ApiKey = None,
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
+    """Chat with a served engine in the terminal."""
+    from launch.chat import ChatOptions
+    from launch.chat import chat as run
+
+    run(ChatOptions(url, model, api_key, system, temperature, max_tokens))
+
+
+@app.command()
+def doctor(
+    port: Port = 9000,
+    triton_http_port: Port = 8000,
+    triton_grpc_port: Port = 8001,
+    triton_metrics_port: Port = 8002,
+) -> None:
+    """Check that this machine can build and serve, and say what to do where it cannot."""
+    from launch.doctor import doctor as run
+
+    ports = {
+        "--port": port,
+        "--triton-http-port": triton_http_port,
+        "--triton-grpc-port": triton_grpc_port,
+        "--triton-metrics-port": triton_metrics_port,
+    }
+    raise typer.Exit(0 if run(ports) else 1)
+
+
+def main() -> None:
+    try:
+        app()
+    except ConchError as error:
+        Console(stderr=True).print(Text(f"conch: {error}", style="red"), soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What the person in front of `conch serve` reads: the servers' log lines, each with its source, noise left out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+LogLine = Callable[[str, str], None]  # (source, line)
+
+MAX_LINE_BYTES = 65_536
+_STYLES = {"triton": "cyan", "gateway": "green", "conch": "bold magenta"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+# Triton's own log line, as in `I1121 04:52:28.568011 2392 model_lifecycle.cc:472] "loading: e_pre:1"`.
+_TRITON_LINE = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ +\d+ (?P<file>[\w.-]+):\d+\]")
+_TABLE = re.compile(r"[+|].*[+|]$")
+_NO_GPU = re.compile(r"CUDA driver|CudaDriverHelper|pinned system memory|NVML|DCGM")
+
+
+def triton_line_matters(line: str, gpu: bool, verbose: bool = False) -> bool:
+    """Whether a person wants this line of tritonserver: warnings, errors and whatever the models print.
+
+    Its own info lines and start-up tables are left out, and on a machine without a GPU (`gpu` is False) also its
+    complaints that there is none. A model's `pb_utils.Logger.log_info` comes from a .py file and stays.
+    """
+    if verbose:
+        return True
+    if not line.strip() or _TABLE.match(line) or (not gpu and _NO_GPU.search(line)):
+        return False
+    match = _TRITON_LINE.match(line)
+    return match is None or match["level"] != "I" or not match["file"].endswith(".cc")
+
+
+# From the most telling kind of line to the least; the last line of a kind counts.
+_TELLING = (
+    re.compile(r"error while loading shared libraries: .*"),
+    re.compile(r"creating server: .*"),
+    re.compile(r"failed to start .* service.*"),
+    re.compile(r"^E\d{4} .*?\] (?P<said>.*)"),
+    re.compile(r"^(\w+\.)*\w*(Error|Exception): .*"),
+    re.compile(r"\S.*"),
+)
+
+
+def last_words(lines: Iterable[str]) -> str:
+    """The line that best tells why a server ended, or an empty string."""
+    newest_first = [line.strip() for line in lines if not _TABLE.match(line.strip())][::-1]
+    for pattern in _TELLING:
+        for line in newest_first:
+            if match := pattern.search(line):
+                return match.groupdict().get("said") or match[0]
+    return ""
+
+
+async def read_lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Lines of a process's output; one beyond MAX_LINE_BYTES comes in pieces, so that memory stays bounded."""
+    pending = b""
+    while chunk := await stream.read(MAX_LINE_BYTES):
+        *lines, pending = (pending + chunk).split(b"\n")
+        if len(pending) > MAX_LINE_BYTES:
+            lines.append(pending)
+            pending = b""
+        for line in lines:
+            yield line.decode(errors="replace").rstrip("\r")
+    if pending:
+        yield pending.decode(errors="replace")
+
+
+def printable(text: str) -> str:
+    """`text` without the control characters with which it could steer a terminal; tabs and newlines stay."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class Journal:
+    """Writes `source │ line` to a console, in colours where it is a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, source: str, line: str) -> None:
+        text = Text(f"{source:>7} │ ", style=_STYLES.get(source, ""), no_wrap=True)
+        text.append(printable(line), style="default")
+        self._console.print(text, soft_wrap=True, highlight=False)

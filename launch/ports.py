@@ -1,0 +1,56 @@
+"""Whether ports are free, asked before a server starts: a person reads one sentence and not a server's log."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from triton_repo.errors import LaunchError
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A port that a server will listen on, and the flag that chooses it."""
+
+    flag: str
+    host: str
+    port: int
+
+
+def check_ports(listeners: Sequence[Listener]) -> None:
+    """LaunchError naming port and flag, unless all of them can be listened on at once."""
+    flags: dict[int, str] = {}
+    with ExitStack() as held:
+        for listener in listeners:
+            if other := flags.get(listener.port):
+                raise LaunchError(f"{other} and {listener.flag} are both {listener.port}; give each its own port")
+            flags[listener.port] = listener.flag
+            held.enter_context(_bound(listener))
+
+
+def _bound(listener: Listener) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise LaunchError(f"cannot listen on {listener.host}: {error.strerror}") from error
+    bound = socket.socket(family, kind, protocol)
+    # As the servers do it: connections that only wait for their end do not keep a port.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise LaunchError(_why_not_bound(listener, error)) from error
+    return bound
+
+
+def _why_not_bound(listener: Listener, error: OSError) -> str:
+    where = f"port {listener.port} ({listener.flag}) on {listener.host}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is already in use: stop the program that listens there, or choose another port"
+    return f"{where} cannot be used: {error.strerror}"

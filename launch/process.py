@@ -1,0 +1,198 @@
+"""One server process: its start, its output, whether it is ready, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from launch.descendants import MARK, kill_marked
+from launch.journal import LogLine, last_words, read_lines
+from launch.shared_memory import hide_shared_memory, remove_shared_memory
+from launch.tether import tethered
+
+REMEMBERED_LINES = 200
+READY_POLL_S = 0.1
+HEALTH_POLL_S = 0.5
+END_TIMEOUT_S = 5.0
+
+
+async def _no_fault() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A server to keep up.
+
+    `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
+    once every one of `ready_urls` answers 200. `find_fault` is asked while it runs, and names what makes a restart
+    necessary although the process lives. `line_matters` picks the output lines that are shown.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    mark: str
+    ready_urls: tuple[str, ...] = ()
+    shm_prefix: str = ""
+    start_timeout_s: float = 900
+    stop_timeout_s: float = 30
+    find_fault: Callable[[], Awaitable[str | None]] = _no_fault
+    line_matters: Callable[[str], bool] = bool
+
+    async def clean_up(self) -> None:
+        """End every process and remove every shared memory region that the service left."""
+        await kill_marked(self.mark)
+        remove_shared_memory(self.shm_prefix)
+
+
+class Process:
+    """One run of a service, in a session of its own: a terminal's Ctrl-C reaches only the supervisor."""
+
+    def __init__(self, service: Service, child: asyncio.subprocess.Process, output: int, log: LogLine) -> None:
+        self.service = service
+        self._child = child
+        self._log = log
+        self._lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
+        self._exit = asyncio.create_task(child.wait())
+        self._pump = asyncio.create_task(self._pump_output(output))
+        self._ready_at: float | None = None
+        self.fault: str | None = None
+
+    @classmethod
+    async def start(cls, service: Service, log: LogLine) -> Process:
+        # A pipe of our own: asyncio's `wait()` for a process with its pipes waits, in some versions of Python,
+        # until the last grandchild has closed them.
+        read_end, write_end = os.pipe()
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *tethered(service.argv),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                env={**service.environment, MARK: service.mark},
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return cls(service, child, read_end, log)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._exit.done()
+
+    @property
+    def ready_for_s(self) -> float:
+        """How long it has been, or was, ready."""
+        return 0.0 if self._ready_at is None else asyncio.get_running_loop().time() - self._ready_at
+
+    async def becomes_ready(self) -> bool:
+        """Wait until it is ready (True), has ended or is too late (False)."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.service.start_timeout_s
+        while not self.ended and loop.time() < deadline:
+            if await _all_answer(self.service.ready_urls):
+                hide_shared_memory(self.service.shm_prefix)
+                self._ready_at = loop.time()
+                return True
+            await asyncio.wait({self._exit}, timeout=READY_POLL_S)
+        return False
+
+    async def fails(self) -> None:
+        """Wait until it has ended, or is at fault and was killed for it."""
+        while not self.ended:
+            await asyncio.wait({self._exit}, timeout=HEALTH_POLL_S)
+            self.fault = None if self._exit.done() else await self.service.find_fault()
+            if self.fault:
+                break
+        await self.end()
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """SIGTERM; SIGKILL to whatever is left after `stop_timeout_s`, or as soon as `hurry` is set."""
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                self._child.send_signal(signal.SIGTERM)
+            hurried = asyncio.create_task(hurry.wait())
+            await asyncio.wait(
+                {self._exit, hurried}, timeout=self.service.stop_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            hurried.cancel()
+        await self.end()
+
+    async def end(self) -> None:
+        """Kill what still runs, and leave nothing behind."""
+        await self.service.clean_up()
+        await asyncio.wait({self._exit, self._pump}, timeout=END_TIMEOUT_S)
+
+    def why_not_ready(self) -> str:
+        """One sentence for a process that did not become ready."""
+        if not self.ended:
+            return f"{self.service.name} was not ready after {self.service.start_timeout_s:g} s{self._said()}"
+        return f"{self.service.name} {self.how_it_ended()} before it was ready{self._said()}"
+
+    def why_it_failed(self) -> str:
+        return f"{self.service.name} {self.how_it_ended()}{self._said()}"
+
+    def how_it_ended(self) -> str:
+        if self.fault:
+            return f"was stopped because {self.fault}"
+        if not self.ended:
+            return "cannot be killed"
+        code = self._exit.result()
+        if code >= 0:
+            return f"ended with exit status {code}"
+        return f"was killed by {signal.Signals(-code).name}"
+
+    def _said(self) -> str:
+        if self.fault:  # the process did not end by itself, so its words are about something else
+            return ""
+        words = last_words(filter(self.service.line_matters, self._lines)) or last_words(self._lines)
+        return f": {words}" if words else ""
+
+    async def _pump_output(self, output: int) -> None:
+        reader = asyncio.StreamReader()
+        pipe = open(output, "rb", buffering=0)  # noqa: SIM115 - the transport closes it
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            async for line in read_lines(reader):
+                self._lines.append(line)
+                if self.service.line_matters(line):
+                    self._log(self.service.name, line)
+        finally:
+            transport.close()
+
+
+async def _all_answer(urls: tuple[str, ...]) -> bool:
+    for url in urls:
+        if await asyncio.to_thread(http_status, url) != 200:
+            return False
+    return True
+
+
+def http_status(url: str, timeout_s: float = 2.0) -> int | None:
+    """Status of a GET, without proxies; None where nobody answers."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

@@ -1,0 +1,182 @@
+"""`conch serve`: from engines and ports to the two services that serve them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from launch.journal import Journal, triton_line_matters
+from launch.ports import Listener, check_ports
+from launch.process import Service
+from launch.shared_memory import check_shared_memory
+from launch.stubs import StubWatch
+from launch.supervisor import Supervisor
+from launch.tritonserver import (
+    LOOPBACK,
+    ServerOptions,
+    TritonInstallation,
+    find_tritonserver,
+    has_gpu,
+    lay_out_backends,
+    server_argv,
+    server_environment,
+)
+from triton_repo.errors import LaunchError
+from triton_repo.tensors import STEPS
+
+API_KEY_VARIABLE = "CONCH_API_KEY"
+GATEWAY_STOP_TIMEOUT_S = 30.0  # beyond the gateway's own grace for open requests
+TRITON_STOP_MARGIN_S = 5.0
+_EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
+
+
+class ServedEngine(Protocol):
+    """What serving needs to know of a built engine: its ensemble's name and its Triton model repository."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def repository(self) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """The command line of `conch serve`; `engines` are names or paths of specs."""
+
+    engines: tuple[str, ...]
+    host: str
+    port: int
+    triton_http_port: int
+    triton_grpc_port: int
+    triton_metrics_port: int
+    api_key: str | None
+    verbose: bool
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        return (
+            Listener("--port", self.host, self.port),
+            Listener("--triton-http-port", LOOPBACK, self.triton_http_port),
+            Listener("--triton-grpc-port", LOOPBACK, self.triton_grpc_port),
+            Listener("--triton-metrics-port", LOOPBACK, self.triton_metrics_port),
+        )
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches the gateway."""
+        host = _EVERY_ADDRESS.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
+        return f"http://{host}:{self.port}"
+
+
+def serve(options: ServeOptions) -> None:
+    """Build what is not built, serve it, and return after a stop signal, drained."""
+    started = time.monotonic()
+    installation = find_tritonserver(os.environ)
+    check_ports(options.listeners)
+    check_shared_memory(len(STEPS) * len(options.engines))
+    engines = _engines(options.engines)
+    with _runtime_directory() as directory:
+        services = (
+            triton_service(options, engines, installation, lay_out_backends(installation, directory)),
+            gateway_service(options, os.environ),
+        )
+        announce = partial(_announce, options, engines, started)
+        asyncio.run(_supervise(services, announce))
+
+
+async def _supervise(services: Sequence[Service], announce: partial[None]) -> None:
+    await Supervisor(services, Journal(Console(stderr=True))).run(announce)
+
+
+def _engines(specs: Sequence[str]) -> tuple[ServedEngine, ...]:
+    from build_scripts.build_engine import ensure_engine  # building is the heavy half of Conch
+
+    engines: tuple[ServedEngine, ...] = tuple(ensure_engine(spec) for spec in specs)
+    names = [engine.name for engine in engines]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise LaunchError(f"engine {twice[0]} is named twice; each engine of one server needs its own name")
+    return engines
+
+
+@contextmanager
+def _runtime_directory() -> Iterator[Path]:
+    """A private directory for this run's files, removed at its end."""
+    with tempfile.TemporaryDirectory(prefix="conch-", dir=os.environ.get("XDG_RUNTIME_DIR") or None) as name:
+        yield Path(name)
+
+
+def triton_service(
+    options: ServeOptions, engines: Sequence[ServedEngine], installation: TritonInstallation, backends: Path | None
+) -> Service:
+    mark = uuid.uuid4().hex
+    gpu = has_gpu()
+    server = ServerOptions(
+        repositories=tuple(engine.repository for engine in engines),
+        models=tuple(engine.name for engine in engines),
+        http_port=options.triton_http_port,
+        grpc_port=options.triton_grpc_port,
+        metrics_port=options.triton_metrics_port,
+        shm_prefix=f"conch_{mark}_",
+        gpu=gpu,
+    )
+    api = f"http://{LOOPBACK}:{options.triton_http_port}/v2"
+    return Service(
+        name="triton",
+        argv=server_argv(installation.binary, backends, server),
+        environment=server_environment(installation, os.environ),
+        mark=mark,
+        ready_urls=(f"{api}/health/ready", *(f"{api}/models/{name}/ready" for name in server.models)),
+        shm_prefix=server.shm_prefix,
+        stop_timeout_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
+        find_fault=StubWatch(mark, options.triton_http_port).find_fault,
+        line_matters=partial(triton_line_matters, gpu=gpu, verbose=options.verbose),
+    )
+
+
+def gateway_service(options: ServeOptions, environ: Mapping[str, str]) -> Service:
+    key = {API_KEY_VARIABLE: options.api_key} if options.api_key else {}
+    return Service(
+        name="gateway",
+        argv=(
+            sys.executable,
+            *("-m", "gateway"),
+            *("--host", options.host),
+            *("--port", str(options.port)),
+            *("--triton-grpc", f"{LOOPBACK}:{options.triton_grpc_port}"),
+        ),
+        environment={**environ, **key, "PYTHONUNBUFFERED": "1"},
+        mark=uuid.uuid4().hex,
+        ready_urls=(f"{options.url}/health/ready",),
+        stop_timeout_s=GATEWAY_STOP_TIMEOUT_S,
+    )
+
+
+def _announce(options: ServeOptions, engines: Sequence[ServedEngine], started: float) -> None:
+    message = ready_message(options, [engine.name for engine in engines], time.monotonic() - started)
+    sys.stdout.write(message)
+    sys.stdout.flush()
+
+
+def ready_message(options: ServeOptions, names: Sequence[str], took_s: float) -> str:
+    """What a person reads once everything answers; the key appears only as the variable that holds it."""
+    authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.api_key else ""
+    body = f'{{"model": "{names[0]}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    return (
+        f"\nConch is ready: {options.url}  (engines: {', '.join(names)}; started in {took_s:.1f} s)\n"
+        f"  chat in a browser:  {options.url}/\n"
+        f"  chat in a terminal: conch chat --url {options.url}/v1\n"
+        f"  curl {options.url}/v1/chat/completions{authorization} -H 'Content-Type: application/json' -d '{body}'\n"
+    )

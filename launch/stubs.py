@@ -1,0 +1,58 @@
+"""Notices that the process of a Python model died while tritonserver lives on.
+
+Triton restarts the stub of a plain model at its next request, but not that of a decoupled one, and before
+python_backend 395a780 (2025-12) it even goes on calling that model ready. So every stub of a server that became
+ready is watched; one that is gone although Triton still lists its model as loaded is a fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from pathlib import Path
+
+from launch.descendants import command_line, marked_processes
+from launch.tritonserver import STUB
+
+
+def stub_model(command: tuple[str, ...]) -> str | None:
+    """The model that a process serves, if its command line is that of a stub: `STUB …/MODEL/VERSION/model.py …`."""
+    if len(command) < 2 or Path(command[0]).name != STUB:
+        return None
+    return Path(command[1]).parent.parent.name
+
+
+class StubWatch:
+    """Finds the models that lost their process; for one tritonserver at a time, restarts included."""
+
+    def __init__(self, mark: str, http_port: int) -> None:
+        self._mark = mark
+        self._http_port = http_port
+        self._stubs: dict[int, str] = {}  # process id -> model
+
+    async def find_fault(self) -> str | None:
+        """What is wrong, as the end of a sentence; None if nothing is."""
+        gone = {model for pid, model in self._stubs.items() if stub_model(command_line(pid)) != model}
+        if self._stubs and not gone:
+            return None
+        self._stubs = self._running_stubs()
+        lost = gone - set(self._stubs.values())
+        # A model that was unloaded on purpose has no process and is not loaded either.
+        dead = sorted(lost & await asyncio.to_thread(self._loaded_models)) if lost else []
+        return f"the process of model {dead[0]} died" if dead else None
+
+    def _running_stubs(self) -> dict[int, str]:
+        commands = {pid: command_line(pid) for pid in marked_processes(self._mark)}
+        return {pid: model for pid, command in commands.items() if (model := stub_model(command))}
+
+    def _loaded_models(self) -> set[str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._http_port, timeout=2)
+        try:
+            connection.request("POST", "/v2/repository/index", body=b'{"ready": true}')
+            listed = json.load(connection.getresponse())
+        except (OSError, http.client.HTTPException, ValueError):
+            return set()  # it is the supervisor's part to notice that Triton itself is gone
+        finally:
+            connection.close()
+        return {model["name"] for model in listed}

@@ -1,0 +1,118 @@
+"""Keeps a chain of servers up, and takes it down without losing a request or leaving a process.
+
+Start: in order, each ready before the next. A server that ends is started again, later each time, and given up when
+it keeps ending soon after it became ready; the others run on meanwhile. Stop: in reverse order, so that the gateway
+drains while the engines still answer. A second signal ends everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from launch.journal import LogLine
+from launch.process import Process, Service
+from triton_repo.errors import LaunchError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When to start a server again: after `first_delay_s`, doubled with every failure up to `longest_delay_s`.
+
+    A server that was ready for `healthy_s` has a clean record; `max_failures` in a row are too many.
+    """
+
+    first_delay_s: float = 0.5
+    longest_delay_s: float = 30.0
+    healthy_s: float = 60.0
+    max_failures: int = 5
+
+    def failures(self, before: int, ready_for_s: float) -> int:
+        """Failures in a row, with the one just seen."""
+        return 1 if ready_for_s >= self.healthy_s else before + 1
+
+    def delay_s(self, failures: int) -> float:
+        return float(min(self.first_delay_s * 2 ** (failures - 1), self.longest_delay_s))
+
+
+class Supervisor:
+    def __init__(self, services: Sequence[Service], log: LogLine, policy: RestartPolicy | None = None) -> None:
+        self._services = tuple(services)
+        self._log = log
+        self._policy = policy or RestartPolicy()
+        self._processes: dict[str, Process] = {}
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGINT or SIGTERM. LaunchError if a server cannot start or stay up; nothing is left then."""
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self.request_stop)
+        serving = asyncio.create_task(self._serve(on_ready))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+            stopping.cancel()
+            (outcome, _) = await asyncio.gather(serving, stopping, return_exceptions=True)
+            await self._stop_all()
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+        if isinstance(outcome, Exception):
+            raise outcome
+
+    def request_stop(self) -> None:
+        """The first call drains and stops; the second stops at once."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        else:
+            self._log("conch", "stopping; once more to stop at once")
+        self._stopping.set()
+
+    async def _serve(self, on_ready: Callable[[], None]) -> None:
+        keepers = []
+        try:
+            for service in self._services:
+                process = await self._start(service)
+                if not await process.becomes_ready():
+                    raise LaunchError(process.why_not_ready())
+                keepers.append(asyncio.create_task(self._keep_up(process)))
+            on_ready()
+            await asyncio.gather(*keepers)
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def _start(self, service: Service) -> Process:
+        process = self._processes[service.name] = await Process.start(service, self._log)
+        return process
+
+    async def _keep_up(self, process: Process) -> None:
+        failures = 0
+        while True:
+            await process.fails()
+            failures = self._policy.failures(failures, process.ready_for_s)
+            if failures >= self._policy.max_failures:
+                raise LaunchError(f"{process.why_it_failed()} (it failed {failures} times in a row: giving up)")
+            delay_s = self._policy.delay_s(failures)
+            self._log("conch", f"{process.why_it_failed()}; starting it again in {delay_s:g} s")
+            await asyncio.sleep(delay_s)
+            process = await self._start(process.service)
+            if await process.becomes_ready():
+                self._log("conch", f"{process.service.name} is ready again")
+            else:
+                process.fault = None if process.ended else "it did not become ready in time"
+                await process.end()
+
+    async def _stop_all(self) -> None:
+        for service in reversed(self._services):
+            if process := self._processes.get(service.name):
+                await process.stop(self._hurry)
+            await service.clean_up()  # also what a start that was cut short left

@@ -1,0 +1,178 @@
+"""Where tritonserver is, what it needs to run here, and how Conch calls it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from triton_repo.errors import LaunchError
+
+BINARY_VARIABLE = "CONCH_TRITONSERVER"
+CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
+LOOPBACK = "127.0.0.1"
+LOADER_FAILED = 127
+STUB = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True, slots=True)
+class TritonInstallation:
+    """A tritonserver and what it needs.
+
+    `backends` is its directory of backends; None where it knows that itself. `stub` is the process that runs
+    Python models under this interpreter, to be laid beside the Python backend; None where it lies there already.
+    `environment` holds the variables that the server and its stubs need on top of the caller's.
+    """
+
+    binary: Path
+    backends: Path | None
+    stub: Path | None
+    environment: Mapping[str, str]
+
+
+def find_tritonserver(
+    environ: Mapping[str, str], container_binary: Path = CONTAINER_BINARY, package: Path | None = None
+) -> TritonInstallation:
+    """The server that CONCH_TRITONSERVER names, else that of NVIDIA's container, else that of nvidia-pytriton.
+
+    `package` is the directory of the module `pytriton`; by default that of this interpreter, if it is installed.
+    """
+    if named := environ.get(BINARY_VARIABLE):
+        if not os.access(named, os.X_OK) or Path(named).is_dir():
+            raise LaunchError(f"{BINARY_VARIABLE} = {named}: this is not an executable file")
+        return installation_of(Path(named), environ)
+    if container_binary.is_file():
+        return installation_of(container_binary, environ)
+    package = package or _pytriton()
+    if package and (binary := package / "tritonserver/bin/tritonserver").is_file():
+        return installation_of(binary, environ)
+    raise LaunchError(
+        f"no tritonserver found: run pip install 'conch[triton]', work in NVIDIA's Triton container,"
+        f" or set {BINARY_VARIABLE} to the path of one"
+    )
+
+
+def _pytriton() -> Path | None:
+    spec = importlib.util.find_spec("pytriton")  # found, not imported: importing it takes a second
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def installation_of(binary: Path, environ: Mapping[str, str]) -> TritonInstallation:
+    """The installation around `binary`: nvidia-pytriton's layout if stubs lie near it, else that of the container."""
+    root = binary.absolute().parent.parent
+    backends = root / "backends" if (root / "backends").is_dir() else None
+    stubs = root / "python_backend_stubs"
+    # A stub starts whichever `python3` is first on the PATH: it must be the one that Conch runs in.
+    path = _search_path(str(Path(sys.executable).parent), environ.get("PATH"))
+    if not stubs.is_dir():
+        return TritonInstallation(binary, backends, None, {"PATH": path})
+    libraries = _search_path(
+        str(root.parent.parent / "nvidia_pytriton.libs"),
+        str(sysconfig.get_config_var("LIBDIR")),  # of libpython, which a stub is linked with
+        environ.get("LD_LIBRARY_PATH"),
+    )
+    return TritonInstallation(binary, backends, _stub(stubs), {"PATH": path, "LD_LIBRARY_PATH": libraries})
+
+
+def _search_path(*entries: str | None) -> str:
+    return os.pathsep.join(entry for entry in entries if entry)
+
+
+def _stub(stubs: Path) -> Path:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = stubs / version / STUB
+    if not stub.is_file():
+        known = ", ".join(sorted((path.name for path in stubs.iterdir()), key=lambda name: int(name.split(".")[1])))
+        raise LaunchError(f"this tritonserver runs Python models under Python {known}, and this is Python {version}")
+    return stub
+
+
+def lay_out_backends(installation: TritonInstallation, directory: Path) -> Path | None:
+    """The directory to give to `--backend-directory`; made in `directory` where a stub must lie beside a backend.
+
+    The stub is a copy because it must be executable, whatever an installer made of it.
+    """
+    if installation.stub is None or installation.backends is None:
+        return installation.backends
+    python = directory / "backends" / "python"
+    python.mkdir(parents=True)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        (python / name).symlink_to(installation.backends / "python" / name)
+    shutil.copyfile(installation.stub, python / STUB)
+    (python / STUB).chmod(0o700)
+    check_loads(python / STUB, installation.environment)
+    return python.parent
+
+
+def check_loads(program: Path, environment: Mapping[str, str]) -> None:
+    """LaunchError with the name of the shared library that `program` lacks, if it lacks one."""
+    tried = subprocess.run(  # without arguments a stub only says what it expects
+        [program, "--help"], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+    )
+    if tried.returncode == LOADER_FAILED:
+        raise LaunchError(f"{program.name} cannot start: {_missing_library(tried.stderr)}")
+
+
+def _missing_library(loader_error: str) -> str:
+    message = loader_error.strip().split("error while loading shared libraries: ")[-1]
+    if not message.startswith("libpython"):
+        return message
+    return f"{message} (this Python was built without its shared library; use one that has it)"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How Conch runs tritonserver; `models` are the ensembles, whose steps Triton loads with them."""
+
+    repositories: tuple[Path, ...]
+    models: tuple[str, ...]
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    shm_prefix: str
+    gpu: bool
+    exit_timeout_s: int = 10
+    verbose: bool = False
+
+
+def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
+    """The command line. Every listener is on loopback: whoever reaches Triton may load models, that is, run code.
+
+    Client shared memory is off by default in the releases that can switch it (`--allow-client-shm`), so no flag
+    that older releases refuse is needed.
+    """
+    return (
+        str(binary),
+        *(f"--model-repository={path}" for path in options.repositories),
+        *((f"--backend-directory={backends}",) if backends else ()),
+        "--model-control-mode=explicit",
+        *(f"--load-model={name}" for name in options.models),
+        "--disable-auto-complete-config",
+        f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
+        f"--http-address={LOOPBACK}",
+        f"--http-port={options.http_port}",
+        f"--grpc-address={LOOPBACK}",
+        f"--grpc-port={options.grpc_port}",
+        f"--metrics-address={LOOPBACK}",
+        f"--metrics-port={options.metrics_port}",
+        f"--exit-timeout-secs={options.exit_timeout_s}",
+        *(() if options.gpu else ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")),
+        *(("--log-verbose=1",) if options.verbose else ()),
+    )
+
+
+def server_environment(installation: TritonInstallation, environ: Mapping[str, str]) -> dict[str, str]:
+    """The server's whole environment. It gets no API key, which only the gateway needs."""
+    kept = {name: value for name, value in environ.items() if name != "CONCH_API_KEY"}
+    return {**kept, **installation.environment, "PYTHONUNBUFFERED": "1"}
+
+
+def has_gpu(device: Path = Path("/dev/nvidiactl")) -> bool:
+    """Whether the NVIDIA driver shows a GPU to this machine or container."""
+    return device.exists()

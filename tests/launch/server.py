@@ -1,0 +1,101 @@
+"""`conch serve` as a person runs it, on free ports, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from launch.descendants import MARK, PROC
+from launch.shared_memory import SHM
+
+WAIT_S = 120
+CONCH = (sys.executable, "-m", "launch.cli")
+_PREFIX = re.compile(rb"shm-region-prefix-name=(\w+)")
+KEY = "sk-canary-8472"
+
+
+class Server:
+    """A running `conch serve`; its output is collected, its processes are known by an ancestor in the environment."""
+
+    def __init__(self, arguments: Sequence[str], port: int, tag: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.lines: list[str] = []
+        self._tag = f"CONCH_TEST={tag}\0".encode()
+        self.process = subprocess.Popen(
+            (*CONCH, "serve", *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "CONCH_API_KEY": KEY, "CONCH_TEST": tag},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout as output:
+            self.lines.extend(iter(output.readline, ""))
+
+    def said(self, text: str) -> bool:
+        return any(text in line for line in list(self.lines))
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def descendants(self) -> dict[int, bytes]:
+        """Running processes that the server started, with their command lines."""
+        found = {}
+        for path in PROC.glob("[0-9]*"):
+            try:
+                environment = (path / "environ").read_bytes()
+                if self._tag in environment and f"{MARK}=".encode() in environment:
+                    found[int(path.name)] = (path / "cmdline").read_bytes()
+            except OSError:  # ended meanwhile
+                continue
+        return found
+
+    def shm_prefix(self) -> str:
+        """What its tritonserver was told to put in front of the names of its regions."""
+        (prefix,) = {match[1].decode() for match in map(_PREFIX.search, self.descendants().values()) if match}
+        return prefix
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        status = self.process.wait(WAIT_S)
+        self._reader.join(WAIT_S)
+        return status
+
+
+def regions(prefix: str) -> list[Path]:
+    return list(SHM.glob(f"{prefix}*"))
+
+
+def wait_for(condition: Callable[[], bool], what: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+@contextmanager
+def serving(spec: Path, ports: Sequence[int], *arguments: str) -> Iterator[Server]:
+    """A ready server; killed at the end if the test has not stopped it."""
+    flags = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
+    chosen = [word for flag, port in zip(flags, ports, strict=True) for word in (flag, str(port))]
+    server = Server((str(spec), *chosen, *arguments), ports[0], tag=f"{spec}{ports[0]}")
+    try:
+        wait_for(lambda: server.said("Conch is ready") or server.process.poll() is not None, lambda: server.output)
+        assert server.process.poll() is None, server.output
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()

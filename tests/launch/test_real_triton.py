@@ -1,0 +1,142 @@
+"""The supervisor over a real tritonserver with one real Python model."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from launch.descendants import command_line, marked_processes
+from launch.process import Service
+from launch.serve import ServeOptions, triton_service
+from launch.shared_memory import SHM
+from launch.stubs import stub_model
+from launch.supervisor import Supervisor
+from launch.tritonserver import find_tritonserver, lay_out_backends
+from tests.launch.conftest import Log, Running, assert_nothing_left, until
+from triton_repo.errors import LaunchError
+
+pytestmark = pytest.mark.asyncio
+
+CONFIG = """
+name: "echo" backend: "python" max_batch_size: 0
+model_transaction_policy { decoupled: true }
+input { name: "x" data_type: TYPE_INT32 dims: [-1] }
+output { name: "y" data_type: TYPE_INT32 dims: [-1] }
+instance_group { kind: KIND_CPU count: 1 }
+"""
+MODEL = """
+import sys
+class TritonPythonModel:
+    def initialize(self, args):
+        print("echo runs in", sys.prefix, flush=True)
+    def execute(self, requests):
+        return None
+"""
+
+
+@dataclass(frozen=True)
+class Echo:
+    repository: Path
+    name: str = "echo"
+
+
+MakeTriton = Callable[..., Service]
+
+
+@pytest.fixture
+def make_triton(tmp_path: Path, free_port: Callable[[], int]) -> MakeTriton:
+    def make(model: str = MODEL) -> Service:
+        directory = tmp_path / "repository/echo"
+        (directory / "1").mkdir(parents=True)
+        (directory / "config.pbtxt").write_text(CONFIG)
+        (directory / "1/model.py").write_text(model)
+        one, two, three, four = (free_port() for _ in range(4))
+        options = ServeOptions(("echo",), "127.0.0.1", one, two, three, four, api_key=None, verbose=False)
+        installation = find_tritonserver(os.environ)
+        backends = lay_out_backends(installation, tmp_path / "run")
+        return triton_service(options, [Echo(tmp_path / "repository")], installation, backends)
+
+    return make
+
+
+def processes(triton: Service) -> dict[str, int]:
+    """The server and its stub, by role."""
+    commands = {pid: command_line(pid) for pid in marked_processes(triton.mark)}
+    return {"stub" if stub_model(command) == "echo" else "server": pid for pid, command in commands.items() if command}
+
+
+def unload(triton: Service) -> None:
+    host = triton.ready_urls[0].split("/")[2]
+    connection = http.client.HTTPConnection(host, timeout=60)
+    connection.request("POST", "/v2/repository/models/echo/unload", body="{}")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+async def test_shared_memory_is_private_and_a_stop_leaves_neither_it_nor_a_process(
+    running: Running, log: Log, make_triton: MakeTriton
+) -> None:
+    triton = make_triton()
+    async with running(triton):
+        assert sorted(processes(triton)) == ["server", "stub"]
+        regions = list(SHM.glob(f"{triton.shm_prefix}*"))
+        assert regions
+        assert {region.stat().st_mode & 0o077 for region in regions} == {0}
+    assert log.saying(f"echo runs in {sys.prefix}") == ["triton"]
+    assert not log.saying("CUDA")
+    assert not log.saying("| Model")
+
+
+@pytest.mark.parametrize("victim", ["server", "stub"])
+async def test_a_killed_server_or_model_process_comes_back_and_leaves_nothing(
+    running: Running, log: Log, make_triton: MakeTriton, victim: str
+) -> None:
+    triton = make_triton()
+    async with running(triton):
+        await until(lambda: sorted(processes(triton)) == ["server", "stub"])
+        before = processes(triton)
+        assert await triton.find_fault() is None  # it has seen the stub
+        os.kill(before[victim], signal.SIGKILL)
+        await until(lambda: log.saying("triton is ready again") == ["conch"])
+        assert not set(before.values()) & set(processes(triton).values())
+    reason = {"server": "triton was killed by SIGKILL", "stub": "because the process of model echo died"}[victim]
+    assert log.saying(reason) == ["conch"]
+
+
+async def test_a_model_that_is_unloaded_on_purpose_is_no_fault(
+    running: Running, log: Log, make_triton: MakeTriton
+) -> None:
+    triton = make_triton()
+    async with running(triton):
+        assert await triton.find_fault() is None
+        unload(triton)
+        await until(lambda: sorted(processes(triton)) == ["server"])
+        assert await triton.find_fault() is None
+    assert not log.saying("starting it again")
+
+
+async def test_a_model_that_cannot_load_ends_the_start_with_its_reason(log: Log, make_triton: MakeTriton) -> None:
+    triton = make_triton("import no_such_module\n")
+    with pytest.raises(LaunchError, match=r"^triton ended with exit status 1 before it was ready: .*no_such_module"):
+        await Supervisor([triton], log).run(lambda: None)
+    assert_nothing_left(triton)
+
+
+async def test_a_missing_shared_library_of_the_server_is_named(
+    log: Log, make_triton: MakeTriton, tmp_path: Path
+) -> None:
+    binary = tmp_path / "bin/tritonserver"  # away from the libraries that lie beside the original
+    binary.parent.mkdir()
+    triton = make_triton()
+    binary.write_bytes(Path(triton.argv[0]).read_bytes())
+    binary.chmod(0o700)
+    alone = replace(triton, argv=(str(binary), *triton.argv[1:]), environment={})
+    with pytest.raises(LaunchError, match=r"^triton ended with exit status 127 .*cannot open shared object file"):
+        await Supervisor([alone], log).run(lambda: None)

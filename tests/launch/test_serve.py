@@ -1,0 +1,91 @@
+"""`conch serve` whole: a real tritonserver, the real gateway, an engine without a model."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launch.process import http_status
+from launch.serve import ServeOptions, gateway_service, ready_message
+from tests.launch.replay_engine import write_spec
+from tests.launch.server import KEY, regions, serving, wait_for
+
+FreePort = Callable[[], int]
+OPTIONS = ServeOptions(("demo",), "127.0.0.1", 9000, 8000, 8001, 8002, api_key=None, verbose=False)
+
+
+def is_gateway(command: bytes) -> bool:
+    return command.split(b"\0")[1:3] == [b"-m", b"gateway"]
+
+
+def four(free_port: FreePort) -> list[int]:
+    return [free_port() for _ in range(4)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_when_it_is_ready_and_a_signal_ends_it_without_a_trace(
+    tmp_path: Path, free_port: FreePort, number: signal.Signals
+) -> None:
+    with serving(write_spec(tmp_path), four(free_port)) as server:
+        assert http_status(f"{server.url}/health/ready") == 200
+        assert server.said(f"Conch is ready: {server.url}  (engines: tale; started in ")
+        assert len(server.descendants()) == 5  # tritonserver, its three stubs, the gateway
+        assert regions(prefix := server.shm_prefix())
+        assert server.stop(number) == 0, server.output
+        assert (server.descendants(), regions(prefix)) == ({}, [])
+        assert KEY not in server.output
+        assert "Traceback" not in server.output
+
+
+def test_only_the_gateway_knows_the_key(tmp_path: Path, free_port: FreePort) -> None:
+    with serving(write_spec(tmp_path), four(free_port)) as server:
+        for pid, command in server.descendants().items():
+            known = KEY.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+            assert known == is_gateway(command)
+            assert KEY.encode() not in command
+
+
+def test_the_gateway_outlives_a_killed_triton_and_is_ready_again(tmp_path: Path, free_port: FreePort) -> None:
+    with serving(write_spec(tmp_path), four(free_port)) as server:
+        before = server.descendants()
+        (gateway,) = [pid for pid, command in before.items() if is_gateway(command)]
+        (triton,) = [pid for pid, command in before.items() if command.split(b"\0")[0].endswith(b"/tritonserver")]
+        os.kill(triton, signal.SIGKILL)
+        wait_for(lambda: server.said("triton is ready again"), lambda: server.output)
+        wait_for(lambda: http_status(f"{server.url}/health/ready") == 200, lambda: server.output)
+        assert set(before) & set(server.descendants()) == {gateway}
+        prefix = server.shm_prefix()
+        assert server.stop() == 0
+        assert (server.descendants(), regions(prefix)) == ({}, [])
+
+
+def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path, free_port: FreePort) -> None:
+    with serving(write_spec(tmp_path), four(free_port)) as server:
+        prefix = server.shm_prefix()
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+        wait_for(lambda: not server.descendants(), lambda: str(server.descendants()))
+        wait_for(lambda: not regions(prefix), lambda: str(regions(prefix)))
+
+
+def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment() -> None:
+    gateway = gateway_service(ServeOptions(("a",), "0.0.0.0", 80, 81, 82, 83, KEY, False), {"HOME": "/me"})
+    assert gateway.argv[1:] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80", "--triton-grpc", "127.0.0.1:82")
+    assert gateway.environment == {"HOME": "/me", "CONCH_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
+    assert gateway.ready_urls == ("http://127.0.0.1:80/health/ready",)
+
+
+def test_the_ready_message_names_the_key_by_its_variable_only() -> None:
+    message = ready_message(ServeOptions(("a",), "::", 9000, 8000, 8001, 8002, KEY, False), ["a", "b"], 3.21)
+    assert message == (
+        "\nConch is ready: http://[::1]:9000  (engines: a, b; started in 3.2 s)\n"
+        "  chat in a browser:  http://[::1]:9000/\n"
+        "  chat in a terminal: conch chat --url http://[::1]:9000/v1\n"
+        '  curl http://[::1]:9000/v1/chat/completions -H "Authorization: Bearer $CONCH_API_KEY"'
+        " -H 'Content-Type: application/json'"
+        """ -d '{"model": "a", "messages": [{"role": "user", "content": "Hello!"}]}'\n"""
+    )
+    assert "Authorization" not in ready_message(OPTIONS, ["demo"], 1)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launch.descendants import command_line, marked_processes
+from launch.process import Service
+from launch.shared_memory import SHM
+from launch.supervisor import RestartPolicy, Supervisor
+from tests.launch.conftest import (
+    IGNORES_SIGTERM,
+    SAYS_BYE,
+    STAYS,
+    Log,
+    Running,
+    assert_nothing_left,
+    service,
+    until,
+)
+from triton_repo.errors import LaunchError
+
+pytestmark = pytest.mark.asyncio
+
+
+def web(name: str, port: int) -> Service:
+    """A server on `port` that is ready only after a while."""
+    code = (
+        "import http.server, time; time.sleep(0.5);"
+        f"http.server.HTTPServer(('127.0.0.1', {port}), http.server.SimpleHTTPRequestHandler).serve_forever()"
+    )
+    return service(name, code, ready_urls=(f"http://127.0.0.1:{port}/",))
+
+
+async def start_fails(log: Log, *services: Service) -> str:
+    """The message with which starting them fails; nothing may be left."""
+    with pytest.raises(LaunchError) as caught:
+        await Supervisor(services, log).run(lambda: pytest.fail("it called itself ready"))
+    assert_nothing_left(*services)
+    return str(caught.value)
+
+
+async def test_each_server_is_ready_before_the_next_starts(
+    running: Running, log: Log, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
+    asks = f"import http.client; c = http.client.HTTPConnection('127.0.0.1', {port}); c.request('GET', '/');"
+    asks += f"print('first answers', c.getresponse().status, flush=True); {STAYS}"
+    async with running(web("first", port), service("second", asks)):
+        await until(lambda: log.saying("first answers 200") == ["second"])
+
+
+async def test_servers_stop_in_reverse_order_so_that_the_gateway_drains_first(running: Running, log: Log) -> None:
+    async with running(service("triton", SAYS_BYE), service("gateway", SAYS_BYE)):
+        await until(lambda: len(log.saying("up")) == 2)
+    assert log.saying("bye") == ["gateway", "triton"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_stops_the_servers(running: Running, log: Log, number: signal.Signals) -> None:
+    async with running(service("triton", SAYS_BYE)):
+        await until(lambda: log.saying("up") == ["triton"])
+        os.kill(os.getpid(), number)
+        await until(lambda: log.saying("bye") == ["triton"])
+
+
+async def test_a_server_that_dies_is_started_again_and_the_other_one_is_left_alone(running: Running, log: Log) -> None:
+    triton, gateway = service("triton", STAYS), service("gateway", STAYS)
+    async with running(triton, gateway):
+        await until(lambda: len(log.saying("up")) == 2)
+        (victim,), (other,) = marked_processes(triton.mark), marked_processes(gateway.mark)
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: log.saying("up").count("triton") == 2)
+        assert marked_processes(gateway.mark) == (other,)
+        assert marked_processes(triton.mark) != (victim,)
+    assert log.saying("triton was killed by SIGKILL: up; starting it again in 0.05 s") == ["conch"]
+    assert log.saying("triton is ready again") == ["conch"]
+
+
+async def test_a_server_at_fault_is_killed_and_started_again(running: Running, log: Log) -> None:
+    faults = iter([None, "its heart stopped"])
+
+    async def find_fault() -> str | None:
+        return next(faults, None)
+
+    async with running(service("triton", STAYS, find_fault=find_fault)):
+        await until(lambda: log.count(("triton", "up")) == 2)
+    assert log.saying("triton was stopped because its heart stopped; starting it again in 0.05 s") == ["conch"]
+
+
+async def test_a_server_that_keeps_dying_is_given_up_and_the_others_are_stopped(log: Log) -> None:
+    triton = service("triton", "print('out of luck', flush=True); raise SystemExit(3)")
+    gateway = service("gateway", SAYS_BYE)
+    supervisor = Supervisor((triton, gateway), log, RestartPolicy(first_delay_s=0.01, max_failures=3))
+    with pytest.raises(LaunchError) as caught:
+        await supervisor.run(lambda: None)
+    assert str(caught.value) == ("triton ended with exit status 3: out of luck (it failed 3 times in a row: giving up)")
+    assert log.saying("out of luck").count("triton") == 3
+    assert_nothing_left(triton, gateway)
+
+
+async def test_failures_are_forgotten_once_a_server_was_healthy_for_long() -> None:
+    policy = RestartPolicy(first_delay_s=0.5, longest_delay_s=30, healthy_s=60, max_failures=5)
+    assert policy.failures(before=3, ready_for_s=59) == 4
+    assert policy.failures(before=3, ready_for_s=60) == 1
+    assert [policy.delay_s(number) for number in (1, 2, 3, 7, 50)] == [0.5, 1, 2, 30, 30]
+
+
+async def test_a_server_that_ends_before_it_is_ready_is_an_error_with_its_last_words(
+    log: Log, free_port: Callable[[], int]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    code = "import sys; print('warming up'); sys.exit('no room for the model')"
+    message = await start_fails(log, service("triton", code, ready_urls=(url,)))
+    assert message == "triton ended with exit status 1 before it was ready: no room for the model"
+
+
+async def test_a_server_that_is_not_ready_in_time_is_an_error_and_does_not_stay(
+    log: Log, free_port: Callable[[], int]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    message = await start_fails(
+        log, service("triton", "import time; time.sleep(600)", ready_urls=(url,), start_timeout_s=0.3)
+    )
+    assert message == "triton was not ready after 0.3 s"
+
+
+async def test_a_missing_program_is_an_error_with_its_name(log: Log, tmp_path: Path) -> None:
+    missing = Service(
+        "triton", (str(tmp_path / "tritonserver"),), {}, uuid.uuid4().hex, ready_urls=("http://[::1]:9/",)
+    )
+    message = await start_fails(log, missing)
+    assert message.startswith("triton ended with exit status 127 before it was ready")
+    assert "tritonserver: No such file or directory" in message
+
+
+async def test_a_stop_while_a_server_still_starts_leaves_nothing(log: Log, free_port: Callable[[], int]) -> None:
+    starting = service("triton", SAYS_BYE, ready_urls=(f"http://127.0.0.1:{free_port()}/",))
+    supervisor = Supervisor((starting, service("gateway", STAYS)), log)
+    run = asyncio.ensure_future(supervisor.run(lambda: pytest.fail("it called itself ready")))
+    await until(lambda: log.saying("up") == ["triton"])
+    supervisor.request_stop()
+    await run
+    assert log.saying("bye") == ["triton"]
+    assert_nothing_left(starting)
+
+
+async def test_a_server_that_ignores_sigterm_is_killed_at_its_deadline(running: Running, log: Log) -> None:
+    async with running(service("triton", IGNORES_SIGTERM, stop_timeout_s=0.2)):
+        await until(lambda: log.saying("up") == ["triton"])
+
+
+async def test_a_second_stop_does_not_wait_for_a_deadline(running: Running, log: Log) -> None:
+    async with running(service("triton", IGNORES_SIGTERM, stop_timeout_s=3600)) as supervisor:
+        await until(lambda: log.saying("up") == ["triton"])
+        supervisor.request_stop()
+
+
+async def test_a_grandchild_in_its_own_session_does_not_outlive_its_server(running: Running, log: Log) -> None:
+    orphan = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STAYS!r}], start_new_session=True);"
+    triton = service("triton", orphan + STAYS)
+    async with running(triton):
+        await until(lambda: log.count(("triton", "up")) == 2)
+        before = marked_processes(triton.mark)
+        (leader,) = [pid for pid in before if command_line(pid) == triton.argv]
+        assert len(before) == 2
+        os.kill(leader, signal.SIGKILL)
+        await until(lambda: log.count(("triton", "up")) == 4)
+        assert not set(before) & set(marked_processes(triton.mark))
+
+
+@pytest.mark.parametrize("end", ["time.sleep(600)", "sys.exit(1)"])
+async def test_shared_memory_is_removed_after_a_stop_and_after_a_failed_start(
+    log: Log, end: str, free_port: Callable[[], int]
+) -> None:
+    prefix = f"conch_test_{uuid.uuid4().hex}_"
+    code = f"import sys, time; open('/dev/shm/{prefix}1', 'w'); print('up', flush=True); {end}"
+    triton = service("triton", code, shm_prefix=prefix, ready_urls=(f"http://127.0.0.1:{free_port()}/",))
+    supervisor = Supervisor((triton,), log)
+    run = asyncio.ensure_future(supervisor.run(lambda: None))
+    await until(lambda: log.saying("up") == ["triton"])
+    supervisor.request_stop()
+    await asyncio.wait({run})
+    run.exception()
+    assert_nothing_left(triton)
+    assert not (SHM / f"{prefix}1").exists()
+
+
+async def test_only_lines_that_matter_are_shown_and_the_rest_still_explains_a_death(log: Log) -> None:
+    def triton(code: str) -> Service:
+        return service("triton", code, line_matters=lambda line: line.startswith("!"), ready_urls=("http://[::1]:9/",))
+
+    assert (await start_fails(log, triton("print('! the cause'); print('chatter')"))).endswith(": ! the cause")
+    assert (await start_fails(log, triton("print('chatter')"))).endswith(": chatter")
+    assert log == [("triton", "! the cause")]
+
+
+async def test_servers_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    triton = service("triton", SAYS_BYE)
+    supervise = (
+        "import asyncio\nfrom launch.process import Service\nfrom launch.supervisor import Supervisor\n"
+        f"service = Service('triton', {triton.argv!r}, {{}}, {triton.mark!r})\n"
+        "log = lambda source, line: print(line, flush=True)\n"
+        "asyncio.run(Supervisor([service], log).run(lambda: None))\n"
+    )
+    supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", supervise, stdout=asyncio.subprocess.PIPE)
+    assert supervisor.stdout
+    assert await supervisor.stdout.readline() == b"up\n"
+    assert marked_processes(triton.mark)
+    supervisor.kill()
+    await supervisor.wait()
+    await until(lambda: marked_processes(triton.mark) == ())

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import sys
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launch.tritonserver import (
+    STUB,
+    ServerOptions,
+    TritonInstallation,
+    check_loads,
+    find_tritonserver,
+    has_gpu,
+    lay_out_backends,
+    server_argv,
+    server_environment,
+)
+from triton_repo.errors import LaunchError
+
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+BIN = str(Path(sys.executable).parent)
+NOWHERE = Path("/nonexistent/tritonserver")
+OPTIONS = ServerOptions(
+    repositories=(Path("/engines/a/repository"), Path("/engines/b/repository")),
+    models=("a", "b"),
+    http_port=8000,
+    grpc_port=8001,
+    metrics_port=8002,
+    shm_prefix="conch_0123_",
+    gpu=True,
+)
+
+
+def program(path: Path, text: str = "#!/bin/sh\n") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Path:
+    (tmp_path / "opt/tritonserver/backends/python").mkdir(parents=True)
+    return program(tmp_path / "opt/tritonserver/bin/tritonserver")
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """The module `pytriton` as nvidia-pytriton lays it out."""
+    root = tmp_path / "site-packages/pytriton/tritonserver"
+    program(root / "bin/tritonserver")
+    for version in ("3.8", "3.10", VERSION):
+        program(root / "python_backend_stubs" / version / STUB)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        program(root / "backends/python" / name)
+    return root.parent
+
+
+def test_the_variable_names_the_server_before_the_container_has_one(container: Path, tmp_path: Path) -> None:
+    mine = program(tmp_path / "mine/bin/tritonserver")
+    found = find_tritonserver({"CONCH_TRITONSERVER": str(mine), "PATH": "/bin"}, container)
+    assert found == TritonInstallation(mine, None, None, {"PATH": f"{BIN}:/bin"})
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "not executable"])
+def test_a_variable_that_names_no_program_is_an_error(tmp_path: Path, kind: str) -> None:
+    named = tmp_path / kind
+    if kind == "directory":
+        named.mkdir()
+    elif kind == "not executable":
+        named.write_text("")
+    with pytest.raises(LaunchError, match=f"^CONCH_TRITONSERVER = {named}: this is not an executable file$"):
+        find_tritonserver({"CONCH_TRITONSERVER": str(named)})
+
+
+def test_the_container_has_its_own_backends_and_comes_before_the_package(container: Path, package: Path) -> None:
+    found = find_tritonserver({"PATH": "/bin"}, container, package)
+    assert found == TritonInstallation(container, container.parent.parent / "backends", None, {"PATH": f"{BIN}:/bin"})
+
+
+def test_the_package_needs_its_libraries_libpython_and_the_stub_of_this_python(package: Path) -> None:
+    found = find_tritonserver({"PATH": "/bin", "LD_LIBRARY_PATH": "/mine"}, NOWHERE, package)
+    root = package / "tritonserver"
+    libraries = f"{package.parent}/nvidia_pytriton.libs:{sysconfig.get_config_var('LIBDIR')}:/mine"
+    assert found == TritonInstallation(
+        binary=root / "bin/tritonserver",
+        backends=root / "backends",
+        stub=root / "python_backend_stubs" / VERSION / STUB,
+        environment={"PATH": f"{BIN}:/bin", "LD_LIBRARY_PATH": libraries},
+    )
+
+
+def test_the_variable_may_name_the_server_of_a_package(package: Path) -> None:
+    binary = package / "tritonserver/bin/tritonserver"
+    found = find_tritonserver({"CONCH_TRITONSERVER": str(binary)}, NOWHERE)
+    assert found == find_tritonserver({}, NOWHERE, package)
+
+
+def test_a_package_without_a_stub_for_this_python_is_an_error(package: Path) -> None:
+    (package / "tritonserver/python_backend_stubs" / VERSION / STUB).unlink()
+    with pytest.raises(LaunchError, match=r"Python 3\.8, .*3\.10.*, and this is Python 3\."):
+        find_tritonserver({}, NOWHERE, package)
+
+
+def test_no_server_anywhere_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"pip install 'conch\[triton\]'.*CONCH_TRITONSERVER"):
+        find_tritonserver({}, NOWHERE, tmp_path)
+
+
+def test_the_backend_directory_has_the_stub_executable_beside_its_library(package: Path, tmp_path: Path) -> None:
+    found = find_tritonserver({}, NOWHERE, package)
+    assert found.stub
+    found.stub.chmod(0o644)  # as some installers leave it
+    backends = lay_out_backends(found, tmp_path / "run")
+    assert backends == tmp_path / "run/backends"
+    assert sorted(path.name for path in (backends / "python").iterdir()) == [
+        "libtriton_python.so",
+        STUB,
+        "triton_python_backend_utils.py",
+    ]
+    assert (backends / "python" / STUB).stat().st_mode & 0o777 == 0o700
+    assert (
+        backends / "python/libtriton_python.so"
+    ).resolve() == package / "tritonserver/backends/python/libtriton_python.so"
+
+
+def test_the_backend_directory_of_the_container_is_used_as_it_is(container: Path, tmp_path: Path) -> None:
+    assert lay_out_backends(find_tritonserver({}, container), tmp_path / "run") == container.parent.parent / "backends"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_shared_library_is_named(tmp_path: Path) -> None:
+    loader = (
+        '#!/bin/sh\necho "$0: error while loading shared libraries: {}: cannot open shared object file" >&2\nexit 127\n'
+    )
+    stub = program(tmp_path / STUB, loader.format("libpython3.11.so.1.0"))
+    with pytest.raises(
+        LaunchError, match=r"^triton_python_backend_stub cannot start: libpython3.11.so.1.0: .*this Python"
+    ):
+        check_loads(stub, {})
+    server = program(tmp_path / "tritonserver", loader.format("libdcgm.so.3"))
+    with pytest.raises(LaunchError, match=r"^tritonserver cannot start: libdcgm.so.3: cannot open shared object file$"):
+        check_loads(server, {})
+
+
+def test_the_command_line_keeps_every_listener_on_loopback() -> None:
+    assert server_argv(Path("/bin/tritonserver"), Path("/run/backends"), OPTIONS) == (
+        "/bin/tritonserver",
+        "--model-repository=/engines/a/repository",
+        "--model-repository=/engines/b/repository",
+        "--backend-directory=/run/backends",
+        "--model-control-mode=explicit",
+        "--load-model=a",
+        "--load-model=b",
+        "--disable-auto-complete-config",
+        "--backend-config=python,shm-region-prefix-name=conch_0123_",
+        "--http-address=127.0.0.1",
+        "--http-port=8000",
+        "--grpc-address=127.0.0.1",
+        "--grpc-port=8001",
+        "--metrics-address=127.0.0.1",
+        "--metrics-port=8002",
+        "--exit-timeout-secs=10",
+    )
+
+
+def test_without_a_gpu_the_server_is_not_asked_to_look_for_one() -> None:
+    with_gpu = set(server_argv(Path("/t"), None, OPTIONS))
+    without = set(server_argv(Path("/t"), None, replace(OPTIONS, gpu=False)))
+    assert without - with_gpu == {"--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"}
+    assert not any(flag.startswith("--backend-directory") for flag in with_gpu)
+
+
+def test_the_server_gets_what_it_needs_and_no_api_key() -> None:
+    installation = TritonInstallation(NOWHERE, None, None, {"PATH": "/venv/bin:/bin", "LD_LIBRARY_PATH": "/libs"})
+    environment = server_environment(installation, {"PATH": "/bin", "HOME": "/me", "CONCH_API_KEY": "secret"})
+    assert environment == {
+        "PATH": "/venv/bin:/bin",
+        "LD_LIBRARY_PATH": "/libs",
+        "HOME": "/me",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def test_a_gpu_shows_as_the_drivers_device(tmp_path: Path) -> None:
+    assert not has_gpu(tmp_path / "nvidiactl")
+    (tmp_path / "nvidiactl").touch()
+    assert has_gpu(tmp_path / "nvidiactl")
