@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format demo-checkpoint clean
+.PHONY: help setup serve test bench check format demo-checkpoint clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -30,6 +30,9 @@ serve: $(VENV)/.serve  ## Build the demo engine if need be and serve it on http:
 
 test: $(VENV)/.dev  ## Run the tests, on a real Triton, a real engine and a real browser
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev  ## Measure what serving costs on this machine (about ten minutes; nothing else should run)
+	$(BIN)/python -m bench.bars
 
 check: $(VENV)/.dev  ## Lint and type-check
 	$(BIN)/ruff check .

@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "triton_repo": set[str](),
     "gateway": {"triton_repo"},
     "build_scripts": {"triton_repo"},
-    "launch": {"build_scripts", "triton_repo"},
+    "bench": {"triton_repo"},
+    "launch": {"bench", "build_scripts", "triton_repo"},
     "engines": set[str](),
 }
 HEAVY = {"torch", "openvino", "openvino_genai", "tensorrt_llm", "transformers", "optimum", "nncf"}

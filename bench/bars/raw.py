@@ -1,0 +1,114 @@
+"""The bare pipeline, `python -m bench.bars.raw ENGINE_DIRECTORY`: what the engine does with nothing around it.
+
+One OpenVINO GenAI pipeline in one process, with the limits and precisions of the engine's own `engine.json`; a loop
+of `step` and `read`. Waves of prompts come in as JSON lines on stdin, their times go out on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from bench.bars.server import ROOT
+from triton_repo.engine.config import EngineConfig
+from triton_repo.errors import BenchError
+
+Prompts = Sequence[Sequence[int]]
+_KV_BLOCK_TOKENS: Final = 32
+_PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Prompts that started together: time until the last one ended, their tokens, each one's time to first token."""
+
+    elapsed_s: float
+    tokens: int
+    ttft_s: Sequence[float]
+
+
+class RawPipeline:
+    """The bare pipeline in a process of its own; a context manager."""
+
+    def __init__(self, engine: Path) -> None:
+        argv = [sys.executable, "-m", "bench.bars.raw", str(engine)]
+        self._process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> RawPipeline:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._process.communicate()  # closes its stdin, which ends it
+
+    def wave(self, prompts: Prompts, max_tokens: int) -> Wave:
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        assert self._process.stdout is not None  # noqa: S101
+        self._process.stdin.write(json.dumps({"prompts": prompts, "max_tokens": max_tokens}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise BenchError("the bare pipeline ended")
+        return Wave(**json.loads(answer))
+
+
+def open_pipeline(engine: Path) -> Any:
+    import openvino_genai
+
+    config = EngineConfig.load(engine)
+    scheduler = openvino_genai.SchedulerConfig()
+    scheduler.max_num_batched_tokens = config.max_num_tokens
+    scheduler.max_num_seqs = config.max_batch_size
+    scheduler.num_kv_blocks = -(-config.max_tokens_in_paged_kv_cache // _KV_BLOCK_TOKENS)
+    scheduler.enable_prefix_caching = config.enable_kv_cache_reuse
+    scheduler.dynamic_split_fuse = config.enable_chunked_context
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
+        "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
+    }
+    if config.num_threads is not None:
+        properties["INFERENCE_NUM_THREADS"] = config.num_threads
+    return openvino_genai.ContinuousBatchingPipeline(engine / "model", scheduler, "CPU", properties)
+
+
+def run_wave(pipeline: Any, prompts: Prompts, max_tokens: int) -> Wave:
+    """Greedy decoding of all prompts to exactly `max_tokens` each."""
+    import numpy as np
+    import openvino
+    import openvino_genai
+
+    config = openvino_genai.GenerationConfig()
+    config.max_new_tokens = max_tokens
+    config.ignore_eos = True
+    started = time.perf_counter()
+    handles = [
+        pipeline.add_request(number, openvino.Tensor(np.array([ids], dtype=np.int64)), config)
+        for number, ids in enumerate(prompts)
+    ]
+    ttft_s: dict[int, float] = {}
+    tokens = 0
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+        for number, handle in enumerate(handles):
+            while handle.can_read():
+                tokens += sum(len(output.generated_ids) for output in handle.read().values())
+                ttft_s.setdefault(number, time.perf_counter() - started)
+    return Wave(time.perf_counter() - started, tokens, list(ttft_s.values()))
+
+
+def main(engine: Path) -> None:
+    pipeline = open_pipeline(engine)
+    for line in sys.stdin:
+        wave = run_wave(pipeline, **json.loads(line))
+        sys.stdout.write(json.dumps({"elapsed_s": wave.elapsed_s, "tokens": wave.tokens, "ttft_s": wave.ttft_s}) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
