@@ -82,12 +82,12 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> None:
         progress.say(f"{store.name}: building ({', '.join(reasons[:5])})")
         started = time.monotonic()
         _build_anew(store, plan)
-        progress.say(f"{store.name}: built in {time.monotonic() - started:.1f} s: {store.link}")
+        progress.say(f"{store.name}: built in {time.monotonic() - started:.1f} s: {_shown(store.link)}")
         return
     manifest = old.model_copy(update={"spec": plan.spec, "source_files": plan.source})
     render(directory, manifest)
     write_file(directory / FILE_NAME, manifest.to_json())
-    progress.say(f"{store.name}: up to date: {store.link}")
+    progress.say(f"{store.name}: up to date: {_shown(store.link)}")
 
 
 def _current(store: EngineStore) -> tuple[Path | None, Manifest | None]:
@@ -130,6 +130,11 @@ def _manifest(plan: Plan, partial: Path) -> Manifest:
         source_files=plan.source,
         files=file_sizes(partial),
     )
+
+
+def _shown(path: Path) -> Path:
+    """The path as a person in the working directory would write it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _spec_file(spec_or_name: str) -> Path | None:

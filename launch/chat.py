@@ -47,7 +47,7 @@ class Pace:
             return "no token"
         parts = [f"first token {(self.first - self.asked) * 1000:.0f} ms"]
         if self.num_tokens is not None:
-            parts.append(f"{self.num_tokens} tokens")
+            parts.append(f"{self.num_tokens} token{'s' * (self.num_tokens != 1)}")
             if self.num_tokens > 1 and self.ended > self.first:
                 parts.append(f"{(self.num_tokens - 1) / (self.ended - self.first):.1f} tokens/s")
         return " · ".join(parts)

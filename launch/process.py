@@ -110,6 +110,8 @@ class Process:
                 self._ready_at = loop.time()
                 return True
             await asyncio.wait({self._exit}, timeout=READY_POLL_S)
+        if self.ended:
+            await self.end()  # its last words are read then
         return False
 
     async def fails(self) -> None:

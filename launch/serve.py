@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -165,18 +166,24 @@ def gateway_service(options: ServeOptions, environ: Mapping[str, str]) -> Servic
 
 
 def _announce(options: ServeOptions, engines: Sequence[ServedEngine], started: float) -> None:
-    message = ready_message(options, [engine.name for engine in engines], time.monotonic() - started)
+    names = [engine.name for engine in engines]
+    message = ready_message(options, names, time.monotonic() - started, _this_command())
     sys.stdout.write(message)
     sys.stdout.flush()
 
 
-def ready_message(options: ServeOptions, names: Sequence[str], took_s: float) -> str:
+def ready_message(options: ServeOptions, names: Sequence[str], took_s: float, command: str = "conch") -> str:
     """What a person reads once everything answers; the key appears only as the variable that holds it."""
     authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.api_key else ""
     body = f'{{"model": "{names[0]}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     return (
         f"\nConch is ready: {options.url}  (engines: {', '.join(names)}; started in {took_s:.1f} s)\n"
         f"  chat in a browser:  {options.url}/\n"
-        f"  chat in a terminal: conch chat --url {options.url}/v1\n"
+        f"  chat in a terminal: {command} chat --url {options.url}/v1\n"
         f"  curl {options.url}/v1/chat/completions{authorization} -H 'Content-Type: application/json' -d '{body}'\n"
     )
+
+
+def _this_command() -> str:
+    """How to call `conch` from here: its name where the shell finds it, else its path."""
+    return "conch" if shutil.which("conch") else os.path.relpath(sys.argv[0])

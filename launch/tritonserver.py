@@ -96,7 +96,7 @@ def _stub(stubs: Path) -> Path:
 def lay_out_backends(installation: TritonInstallation, directory: Path) -> Path | None:
     """The directory to give to `--backend-directory`; made in `directory` where a stub must lie beside a backend.
 
-    The stub is a copy because it must be executable, whatever an installer made of it.
+    Links, because `directory` may be mounted noexec; a copy of the stub only where an installer left it not executable.
     """
     if installation.stub is None or installation.backends is None:
         return installation.backends
@@ -104,17 +104,24 @@ def lay_out_backends(installation: TritonInstallation, directory: Path) -> Path 
     python.mkdir(parents=True)
     for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
         (python / name).symlink_to(installation.backends / "python" / name)
-    shutil.copyfile(installation.stub, python / STUB)
-    (python / STUB).chmod(0o700)
+    if os.access(installation.stub, os.X_OK):
+        (python / STUB).symlink_to(installation.stub)
+    else:
+        shutil.copyfile(installation.stub, python / STUB)
+        (python / STUB).chmod(0o700)
     check_loads(python / STUB, installation.environment)
     return python.parent
 
 
 def check_loads(program: Path, environment: Mapping[str, str]) -> None:
-    """LaunchError with the name of the shared library that `program` lacks, if it lacks one."""
-    tried = subprocess.run(  # without arguments a stub only says what it expects
-        [program, "--help"], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
-    )
+    """LaunchError if `program` cannot be run, with the name of the shared library that it lacks, if it is that."""
+    argv = [str(program), "--help"]  # which a stub answers by saying what it expects
+    try:
+        tried = subprocess.run(
+            argv, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+        )
+    except OSError as error:
+        raise LaunchError(f"{program} cannot be run: {error.strerror}") from error
     if tried.returncode == LOADER_FAILED:
         raise LaunchError(f"{program.name} cannot start: {_missing_library(tried.stderr)}")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,18 +48,15 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`conch serve demo replay` on free ports, ended by SIGTERM; fails if it does not end cleanly."""
+@contextmanager
+def serving(*engines: str, log: Path) -> Iterator[Stack]:
+    """`conch serve ENGINES` on free ports, ended by SIGTERM; fails if it does not end cleanly."""
     ports = [free_port() for _ in range(4)]
     names = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
-    argv = [str(CONCH), "serve", "demo", "replay"]
+    argv = [str(CONCH), "serve", *engines]
     argv += [word for name, port in zip(names, ports, strict=True) for word in (name, str(port))]
-    log = tmp_path_factory.mktemp("stack") / "serve.log"
     with log.open("wb") as output:
-        server = subprocess.Popen(
-            argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "COLUMNS": "120"}
-        )
+        server = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
             wait_ready(f"http://127.0.0.1:{ports[0]}", server, log)
             yield Stack(
@@ -76,6 +73,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             finally:
                 server.kill()
     assert server.returncode == 0, log.read_text()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The one server with both engines that most tests share."""
+    with serving("demo", "replay", log=tmp_path_factory.mktemp("stack") / "serve.log") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,80 @@
+"""Servers die, and are told to stop, while answers are streamed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import Stack, serving
+
+WAIT_S = 60
+STREAMS = 12
+
+
+def a_story(max_tokens: int) -> dict[str, object]:
+    return {"model": "replay", "prompt": "x", "max_tokens": max_tokens, "stream": True, "ignore_eos": True}
+
+
+async def streams(stack: Stack, max_tokens: int, once_they_run: Callable[[], None]) -> list[str]:
+    """The bodies of several streams; `once_they_run` is called when each has said something."""
+    running = asyncio.Semaphore(0)
+
+    async def read(client: httpx.AsyncClient) -> str:
+        body = ""
+        request = client.stream("POST", f"{stack.gateway}/v1/completions", json=a_story(max_tokens))
+        async with request as response:
+            async for text in response.aiter_text():
+                if not body:
+                    running.release()
+                body += text
+        return body
+
+    async with httpx.AsyncClient(timeout=WAIT_S) as client:
+        readers = [asyncio.create_task(read(client)) for _ in range(STREAMS)]
+        for _ in readers:
+            await running.acquire()
+        once_they_run()
+        return await asyncio.gather(*readers)
+
+
+def process(stack: Stack, name: str) -> psutil.Process:
+    """The descendant of the server whose command line holds `name`."""
+    family = psutil.Process(stack.pid).children(recursive=True)
+    return next(one for one in family if any(name in word for word in one.cmdline()))
+
+
+def wait_for_an_answer(stack: Stack) -> None:
+    deadline = time.monotonic() + WAIT_S
+    body = {**a_story(5), "stream": False}
+    while httpx.post(f"{stack.gateway}/v1/completions", json=body, timeout=WAIT_S).status_code != 200:
+        assert time.monotonic() < deadline, "the engine did not come back"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("victim", ["bin/tritonserver", "replay_engine/1/model.py"])
+def test_when_a_server_is_killed_every_stream_ends_with_one_error_and_the_engine_comes_back(
+    victim: str, tmp_path: Path
+) -> None:
+    with serving("replay", log=tmp_path / "serve.log") as stack:
+        target = process(stack, victim)
+        bodies = asyncio.run(streams(stack, 1900, target.kill))
+        for body in bodies:
+            *_, last = [line for line in body.splitlines() if line]
+            assert last.startswith('data: {"error":')
+            assert body.count('"error"') == 1
+            assert "[DONE]" not in body
+        wait_for_an_answer(stack)
+
+
+def test_a_stop_lets_open_streams_end_by_themselves(tmp_path: Path) -> None:
+    with serving("replay", log=tmp_path / "serve.log") as stack:
+        bodies = asyncio.run(streams(stack, 60, lambda: os.kill(stack.pid, signal.SIGTERM)))
+    assert all(body.endswith("data: [DONE]\n\n") and '"finish_reason":"length"' in body for body in bodies)
