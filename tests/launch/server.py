@@ -25,7 +25,8 @@ KEY = "sk-canary-8472"
 class Server:
     """A running `conch serve`; its output is collected, its processes are known by an ancestor in the environment."""
 
-    def __init__(self, arguments: Sequence[str], port: int, tag: str) -> None:
+    def __init__(self, arguments: Sequence[str], port: int, directory: Path) -> None:
+        tag = f"{directory}{port}"
         self.url = f"http://127.0.0.1:{port}"
         self.lines: list[str] = []
         self._tag = f"CONCH_TEST={tag}\0".encode()
@@ -34,7 +35,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "CONCH_API_KEY": KEY, "CONCH_TEST": tag},
+            env={**os.environ, "CONCH_API_KEY": KEY, "CONCH_TEST": tag, "XDG_RUNTIME_DIR": str(directory)},
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -91,7 +92,7 @@ def serving(spec: Path, ports: Sequence[int], *arguments: str) -> Iterator[Serve
     """A ready server; killed at the end if the test has not stopped it."""
     flags = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
     chosen = [word for flag, port in zip(flags, ports, strict=True) for word in (flag, str(port))]
-    server = Server((str(spec), *chosen, *arguments), ports[0], tag=f"{spec}{ports[0]}")
+    server = Server((str(spec), *chosen, *arguments), ports[0], spec.parent)
     try:
         wait_for(lambda: server.said("Conch is ready") or server.process.poll() is not None, lambda: server.output)
         assert server.process.poll() is None, server.output

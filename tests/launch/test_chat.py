@@ -164,7 +164,7 @@ def test_ctrl_c_at_the_prompt_only_clears_the_line(terminal: Terminal) -> None:
         (Pace(asked=1.0), "no token"),
         (Pace(asked=1.0, first=1.25, ended=2.25), "first token 250 ms"),
         (Pace(asked=1.0, first=1.25, ended=2.25, num_tokens=11), "first token 250 ms · 11 tokens · 10.0 tokens/s"),
-        (Pace(asked=1.0, first=1.25, ended=1.25, num_tokens=1), "first token 250 ms · 1 tokens"),
+        (Pace(asked=1.0, first=1.25, ended=1.25, num_tokens=1), "first token 250 ms · 1 token"),
     ],
 )
 def test_the_pace_is_told_as_far_as_it_is_known(pace: Pace, summary: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from dataclasses import replace
@@ -110,10 +111,13 @@ def test_no_server_anywhere_says_how_to_get_one(tmp_path: Path) -> None:
         find_tritonserver({}, NOWHERE, tmp_path)
 
 
-def test_the_backend_directory_has_the_stub_executable_beside_its_library(package: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o755, 0o644])  # some installers leave it not executable
+def test_the_backend_directory_has_the_stub_executable_beside_its_library(
+    package: Path, tmp_path: Path, mode: int
+) -> None:
     found = find_tritonserver({}, NOWHERE, package)
     assert found.stub
-    found.stub.chmod(0o644)  # as some installers leave it
+    found.stub.chmod(mode)
     backends = lay_out_backends(found, tmp_path / "run")
     assert backends == tmp_path / "run/backends"
     assert sorted(path.name for path in (backends / "python").iterdir()) == [
@@ -121,7 +125,8 @@ def test_the_backend_directory_has_the_stub_executable_beside_its_library(packag
         STUB,
         "triton_python_backend_utils.py",
     ]
-    assert (backends / "python" / STUB).stat().st_mode & 0o777 == 0o700
+    assert os.access(backends / "python" / STUB, os.X_OK)
+    assert (backends / "python" / STUB).is_symlink() == (mode == 0o755)
     assert (
         backends / "python/libtriton_python.so"
     ).resolve() == package / "tritonserver/backends/python/libtriton_python.so"
@@ -144,6 +149,11 @@ def test_a_missing_shared_library_is_named(tmp_path: Path) -> None:
     server = program(tmp_path / "tritonserver", loader.format("libdcgm.so.3"))
     with pytest.raises(LaunchError, match=r"^tritonserver cannot start: libdcgm.so.3: cannot open shared object file$"):
         check_loads(server, {})
+
+
+def test_a_program_of_another_machine_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"tritonserver cannot be run: Exec format error$"):
+        check_loads(program(tmp_path / "tritonserver", "\x7fELF"), {})
 
 
 def test_the_command_line_keeps_every_listener_on_loopback() -> None:
