@@ -1,4 +1,4 @@
-"""Engines in Triton, over gRPC: the only module that knows Triton's wire.
+"""Engines in Triton, over gRPC: the only module, with the stream beside it, that knows Triton's wire.
 
 Requests and responses are built and read as protobuf messages directly. tritonclient's own InferInput and InferResult
 go through numpy object arrays, which on a stream of small text tensors costs more than everything else here.
@@ -19,6 +19,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from gateway.backend import Chat, Delta, Generation, Prompt
+from gateway.triton_stream import TritonStream
 from triton_repo.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, from_wire
 from triton_repo.tensors import (
     CARD_PARAMETER,
@@ -71,7 +72,7 @@ class TritonBackend:
         self._address = address
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = GRPCInferenceServiceStub(self._channel)
-        self._closed = False
+        self._stream: TritonStream | None = None
         self._cards: dict[str, ModelCard] = {}
         self._refreshed_s = float("-inf")
         self._refreshing = asyncio.Lock()
@@ -92,39 +93,36 @@ class TritonBackend:
             raise EngineUnavailable("no model is ready")
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
-        call = self._stub.ModelStreamInfer([infer_request(generation)])
-        ended = False
+        stream = self._open_stream()
+        inbox = stream.open(infer_request(generation))
         try:
-            while (response := await call.read()) is not grpc.aio.EOF:
+            while True:
+                response = await inbox.get()
+                if isinstance(response, RequestError):
+                    raise response
                 if response.error_message:
                     raise self._error(response.error_message, generation.model)
                 delta = read_delta(response.infer_response)
-                ended = bool(delta.finish_reason)
                 yield delta
-        except grpc.aio.AioRpcError as error:
-            raise self._rpc_error(error) from None
-        except asyncio.CancelledError:
-            if self._closed:  # `close` cancels the calls, and a cancelled call looks like a cancelled task
-                raise EngineUnavailable("the server is shutting down") from None
-            raise
+                if delta.finish_reason:
+                    return
         finally:
-            call.cancel()
-        if not ended:
-            raise EngineUnavailable("the engine's stream broke off")
+            stream.forget(generation.request_id)
 
     async def cancel(self, generation: Generation) -> None:
         request = pb.ModelInferRequest(model_name=step_model(generation.model, "engine"), id=generation.request_id)
         _add_input(request, STOP, 1, struct.pack("<?", True))
-        # Without it the engine's empty final response is swallowed, and the call would wait for its time-out.
-        request.parameters["triton_enable_empty_final_response"].bool_param = True
-        call = self._stub.ModelStreamInfer([request], timeout=_CONTROL_TIMEOUT_S)
-        response = await self._checked(call.read())
-        if response is not grpc.aio.EOF and response.error_message:
-            raise self._error(response.error_message, generation.model)
+        self._open_stream().send(request)
 
     async def close(self) -> None:
-        self._closed = True
+        if self._stream is not None:
+            await self._stream.close()
         await self._channel.close()
+
+    def _open_stream(self) -> TritonStream:
+        if self._stream is None or self._stream.broken:
+            self._stream = TritonStream(self._stub, self._rpc_error)
+        return self._stream
 
     async def _refresh(self) -> None:
         """Read all cards anew, at most once per interval."""

@@ -29,6 +29,7 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
         self.responses = responses
         self.configs = configs or {}
         self.hangs = False
+        self.breaks_off = False
         self.asked: list[Any] = []
         self.num_indexed = 0
 
@@ -36,9 +37,12 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
         async for request in requests:
             self.asked.append(request)
             for response in self.responses:
+                response.infer_response.id = request.id
                 yield response
             if self.hangs:
                 await asyncio.Event().wait()
+            if self.breaks_off:
+                return
 
     async def RepositoryIndex(self, _: Any, __: Any) -> Any:  # noqa: N802
         self.num_indexed += 1
@@ -87,8 +91,8 @@ def failure(text: str) -> Any:
     return pb.ModelStreamInferResponse(error_message=text)
 
 
-def generation(prompt: Prompt = "Hello", **sampling: Any) -> Generation:
-    return Generation("id-1", "demo", prompt, Sampling(**sampling), stream=True)
+def generation(prompt: Prompt = "Hello", request_id: str = "id-1", **sampling: Any) -> Generation:
+    return Generation(request_id, "demo", prompt, Sampling(**sampling), stream=True)
 
 
 async def read(backend: TritonBackend) -> list[Delta]:
@@ -175,9 +179,22 @@ async def test_tritons_own_words_stay_inside(text: str, kind: type[Exception]) -
 
 @pytest.mark.asyncio
 async def test_a_stream_that_breaks_off_is_an_error() -> None:
-    async with connected(ScriptedTriton((response("a"),))) as backend:
-        with pytest.raises(EngineUnavailable, match="broke off"):
-            await read(backend)
+    triton = ScriptedTriton((response("a"),))
+    triton.breaks_off = True
+    async with connected(triton) as backend:
+        for _ in range(2):  # the next request opens a new stream
+            with pytest.raises(EngineUnavailable, match="broke off"):
+                await read(backend)
+
+
+@pytest.mark.asyncio
+async def test_a_reader_who_takes_his_time_holds_nobody_up_and_each_gets_his_own() -> None:
+    async with connected(ScriptedTriton((response("a"), response("b", "stop")))) as backend:
+        slow = backend.generate(generation(request_id="slow"))
+        assert (await anext(slow)).text == "a"
+        fast = [delta.text async for delta in backend.generate(generation(request_id="fast"))]
+        assert fast == ["a", "b"]
+        assert [delta.text async for delta in slow] == ["b"]
 
 
 @pytest.mark.asyncio
@@ -199,10 +216,12 @@ async def test_a_cancel_goes_to_the_engine_step_with_the_id_of_the_request() -> 
     triton = ScriptedTriton()
     async with connected(triton) as backend:
         await backend.cancel(generation())
+        while not triton.asked:
+            await asyncio.sleep(0.01)
     (request,) = triton.asked
     assert (request.model_name, request.id) == ("demo_engine", "id-1")
     assert ([tensor.name for tensor in request.inputs], list(request.raw_input_contents)) == (["stop"], [b"\1"])
-    assert request.parameters["triton_enable_empty_final_response"].bool_param
+    assert not request.parameters, "no empty final response: nobody waits for one"
 
 
 @pytest.mark.asyncio
@@ -235,7 +254,8 @@ async def test_a_triton_without_models_is_not_ready() -> None:
 async def test_a_triton_that_is_not_there_is_unavailable() -> None:
     backend = TritonBackend("127.0.0.1:1")
     try:
-        for attempt in (backend.ready(), backend.cancel(generation()), read(backend)):
+        await backend.cancel(generation())
+        for attempt in (backend.ready(), read(backend)):
             with pytest.raises(EngineUnavailable, match="cannot be reached"):
                 await attempt
     finally:
