@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 from bench.bars.server import ROOT
 from triton_repo.engine.config import EngineConfig
 from triton_repo.errors import BenchError
 
 Prompts = Sequence[Sequence[int]]
-_KV_BLOCK_TOKENS: Final = 32
-_PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +56,6 @@ class RawPipeline:
         return Wave(**json.loads(answer))
 
 
-def open_pipeline(engine: Path) -> Any:
-    import openvino_genai
-
-    config = EngineConfig.load(engine)
-    scheduler = openvino_genai.SchedulerConfig()
-    scheduler.max_num_batched_tokens = config.max_num_tokens
-    scheduler.max_num_seqs = config.max_batch_size
-    scheduler.num_kv_blocks = -(-config.max_tokens_in_paged_kv_cache // _KV_BLOCK_TOKENS)
-    scheduler.enable_prefix_caching = config.enable_kv_cache_reuse
-    scheduler.dynamic_split_fuse = config.enable_chunked_context
-    properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
-        "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
-    }
-    if config.num_threads is not None:
-        properties["INFERENCE_NUM_THREADS"] = config.num_threads
-    return openvino_genai.ContinuousBatchingPipeline(engine / "model", scheduler, "CPU", properties)
-
-
 def run_wave(pipeline: Any, prompts: Prompts, max_tokens: int) -> Wave:
     """Greedy decoding of all prompts to exactly `max_tokens` each."""
     import numpy as np
@@ -103,7 +82,9 @@ def run_wave(pipeline: Any, prompts: Prompts, max_tokens: int) -> Wave:
 
 
 def main(engine: Path) -> None:
-    pipeline = open_pipeline(engine)
+    from triton_repo.engine.openvino_runtime import open_pipeline
+
+    pipeline = open_pipeline(engine / "model", EngineConfig.load(engine))
     for line in sys.stdin:
         wave = run_wave(pipeline, **json.loads(line))
         sys.stdout.write(json.dumps({"elapsed_s": wave.elapsed_s, "tokens": wave.tokens, "ttft_s": wave.ttft_s}) + "\n")

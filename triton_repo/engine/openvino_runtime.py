@@ -52,7 +52,7 @@ class OpenVinoRuntime:
         self._config = config
         self._running: dict[int, _Running] = {}
         self._joined: set[int] = set()  # since the last good step
-        self._pipeline = self._open_pipeline()
+        self._pipeline = open_pipeline(self._model_directory, self._config)
 
     def submit(self, generation: Generation) -> None:
         seed = generation.sampling.seed
@@ -100,22 +100,6 @@ class OpenVinoRuntime:
     def _forget(self, key: int) -> _Running | None:
         self._joined.discard(key)
         return self._running.pop(key, None)
-
-    def _open_pipeline(self) -> Any:
-        config = self._config
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.max_num_batched_tokens = config.max_num_tokens
-        scheduler.max_num_seqs = config.max_batch_size
-        scheduler.num_kv_blocks = -(-config.max_tokens_in_paged_kv_cache // KV_BLOCK_SIZE)
-        scheduler.enable_prefix_caching = config.enable_kv_cache_reuse
-        scheduler.dynamic_split_fuse = config.enable_chunked_context
-        properties: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
-            "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
-        }
-        if config.num_threads is not None:
-            properties["INFERENCE_NUM_THREADS"] = config.num_threads
-        return openvino_genai.ContinuousBatchingPipeline(self._model_directory, scheduler, "CPU", properties)
 
     def _enter(self, running: _Running) -> None:
         """Add a request to the pipeline; one that ran before a failure goes on behind what it has generated."""
@@ -191,9 +175,26 @@ class OpenVinoRuntime:
         return deltas
 
     def _reopen(self, proven: Iterable[_Running]) -> None:
-        self._pipeline = self._open_pipeline()
+        self._pipeline = open_pipeline(self._model_directory, self._config)
         for running in proven:
             self._enter(running)
+
+
+def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
+    """OpenVINO GenAI's continuous batching on the model, with the engine's limits, cache and precisions."""
+    scheduler = openvino_genai.SchedulerConfig()
+    scheduler.max_num_batched_tokens = config.max_num_tokens
+    scheduler.max_num_seqs = config.max_batch_size
+    scheduler.num_kv_blocks = -(-config.max_tokens_in_paged_kv_cache // KV_BLOCK_SIZE)
+    scheduler.enable_prefix_caching = config.enable_kv_cache_reuse
+    scheduler.dynamic_split_fuse = config.enable_chunked_context
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
+        "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
+    }
+    if config.num_threads is not None:
+        properties["INFERENCE_NUM_THREADS"] = config.num_threads
+    return openvino_genai.ContinuousBatchingPipeline(model_directory, scheduler, "CPU", properties)
 
 
 def _given(value: float | None, default: float) -> float:
