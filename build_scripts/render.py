@@ -57,7 +57,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
         enable_kv_cache_reuse=spec.serve.enable_kv_cache_reuse,
         enable_chunked_context=spec.serve.enable_chunked_context,
         num_threads=spec.serve.num_threads,
-        flush_interval_s=spec.serve.flush_interval_ms / 1000,
+        flush_interval_s=spec.flush_interval_ms / 1000,
         sampling=_layered(_OPENAI_SAMPLING, facts.sampling, spec.sampling),
         replay=_replay(spec, tokenizer_directory),
         card=ModelCard(

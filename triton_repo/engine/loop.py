@@ -25,7 +25,7 @@ from triton_repo.errors import EngineFailed, EngineUnavailable, InvalidRequest
 logger = logging.getLogger(__name__)
 
 # How often the loop looks for clients that have gone and reports its counters.
-CARE_INTERVAL_S: Final = 0.05
+CARE_INTERVAL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)

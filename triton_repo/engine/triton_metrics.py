@@ -29,23 +29,30 @@ class EngineMetrics:
         }
         self._counters["tokens"] = tokens.Metric(labels=labels)
         self._families = (requests, ended, kv_cache, tokens)  # a metric lives as long as its family
-        self._before = dict.fromkeys(self._counters, 0)
+        self._shown: dict[str, float] = dict.fromkeys(self._gauges, -1.0)
+        self._counted = dict.fromkeys(self._counters, 0)
 
     def observe(self, counters: Counters) -> None:
-        self._gauges["live"].set(counters.live)
-        self._gauges["running"].set(counters.load.running)
-        self._gauges["waiting"].set(counters.load.waiting)
-        self._gauges["kv_cache"].set(counters.load.kv_cache_utilization)
-        now = {
+        """Show the new values. What has not changed is left alone: each call is a round trip to tritonserver."""
+        shown = {
+            "live": counters.live,
+            "running": counters.load.running,
+            "waiting": counters.load.waiting,
+            "kv_cache": counters.load.kv_cache_utilization,
+        }
+        counted = {
             "finished": counters.finished,
             "cancelled": counters.cancelled,
             "failed": counters.failed,
             "tokens": counters.generated_tokens,
         }
-        for name, value in now.items():
-            if value > self._before[name]:
-                self._counters[name].increment(value - self._before[name])
-        self._before = now
+        for name, value in shown.items():
+            if value != self._shown[name]:
+                self._gauges[name].set(value)
+        for name, count in counted.items():
+            if count > self._counted[name]:
+                self._counters[name].increment(count - self._counted[name])
+        self._shown, self._counted = shown, counted
 
 
 def _family(name: str, description: str, kind: Any) -> Any:
