@@ -5,6 +5,7 @@
 3. overhead.py   time that one request takes beside its engine
 4. streams.py    a thousand streams at once
 5. startup.py    until it is ready
+6. disconnect.py until the engine lets go of a client that has gone
 
 A benchmark and not a test: it asserts nothing. The figures are of one run on one machine; compare their ratios.
 """
@@ -12,6 +13,7 @@ A benchmark and not a test: it asserts nothing. The figures are of one run on on
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +23,7 @@ from typing import Final
 from rich.console import Console
 
 from bench import machine, report
-from bench.bars import cpu, delivered, overhead, startup, streams
+from bench.bars import cpu, delivered, disconnect, overhead, startup, streams
 from bench.bars.finding import Finding, table
 from triton_repo.errors import ConchError
 
@@ -33,6 +35,7 @@ BARS: Final[Mapping[int, Callable[[], Iterator[Finding]]]] = {
     3: overhead.measure,
     4: streams.measure,
     5: startup.measure,
+    6: disconnect.measure,
 }
 
 
@@ -65,4 +68,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers under test are stopped
     sys.exit(main(sys.argv[1:]))

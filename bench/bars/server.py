@@ -32,9 +32,10 @@ _POLL_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running `conch serve`: its gateway, the process to watch, how long it took from its start until ready."""
+    """A running `conch serve`: its gateway, Triton's port for /metrics on loopback, the process to watch, its start."""
 
     target: Target
+    metrics_port: int
     pid: int
     ready_after_s: float
 
@@ -67,7 +68,7 @@ def serving(*engines: str) -> Iterator[Server]:
         try:
             _wait_ready(process, ports[0], started + _START_TIMEOUT_S)
             ready_after_s = time.perf_counter() - started
-            yield Server(Target.parse(f"http://127.0.0.1:{ports[0]}"), process.pid, ready_after_s)
+            yield Server(Target.parse(f"http://127.0.0.1:{ports[0]}"), ports[3], process.pid, ready_after_s)
         except BenchError as error:
             log.seek(0)
             said = log.read().decode(errors="replace").strip().splitlines()

@@ -1,0 +1,64 @@
+"""Bar 6: how long the engine goes on working for a client that has gone, by the engine's own counters."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from bench.bars.finding import Finding, milliseconds
+from bench.bars.server import Server, build, serving
+from bench.statistics import percentile
+from triton_repo.errors import BenchError
+
+CLIENTS: Final = 100
+TARGET_MS: Final = 200.0
+_LIVE: Final = 'conch_engine_requests{model="demo",state="live"}'
+_BODY: Final = json.dumps(
+    {"model": "demo", "prompt": "x", "max_tokens": 1900, "ignore_eos": True, "stream": True},
+)
+_TIMEOUT_S: Final = 10.0
+
+
+def measure() -> Iterator[Finding]:
+    build("demo")
+    with serving("demo") as server:
+        gone_after_s = sorted(leave(server) for _ in range(CLIENTS))
+    for percent in (50, 99):
+        measured = milliseconds(percentile(gone_after_s, percent))
+        what = f"from a client's disconnect until the engine holds no request, p{percent} of {CLIENTS}"
+        yield Finding(6, what, measured, "ms", "≤", TARGET_MS)
+
+
+def leave(server: Server) -> float:
+    """Seconds from closing a connection in the middle of a stream until no request is live."""
+    connection = http.client.HTTPConnection(server.target.host, server.target.port, timeout=_TIMEOUT_S)
+    connection.request("POST", "/v1/completions", _BODY, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    response.read(1)
+    wait_until(server, 1)  # the counters are published ten times a second
+    response.close()
+    connection.close()
+    left_s = time.perf_counter()
+    wait_until(server, 0)
+    return time.perf_counter() - left_s
+
+
+def wait_until(server: Server, live: int) -> None:
+    deadline = time.perf_counter() + _TIMEOUT_S
+    while live_requests(server) != live:
+        if time.perf_counter() > deadline:
+            raise BenchError(f"after {_TIMEOUT_S:g} s the engine did not hold {live} requests")
+
+
+def live_requests(server: Server) -> int:
+    connection = http.client.HTTPConnection(server.target.host, server.metrics_port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        body = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    series = next(line for line in body.splitlines() if line.startswith(_LIVE))
+    return int(float(series.rpartition(" ")[2]))
