@@ -12,7 +12,7 @@ import pytest
 
 from tests.triton_repo.engines_under_test import RecordingSink, ScriptedRuntime
 from triton_repo.engine.config import ReplayConfig
-from triton_repo.engine.loop import Counters, EngineLoop
+from triton_repo.engine.loop import MAX_FAILURES, Counters, EngineLoop
 from triton_repo.engine.replay_runtime import ReplayRuntime
 from triton_repo.engine.request import EngineRequest
 from triton_repo.engine.runtime import Runtime, TokenDelta
@@ -199,8 +199,34 @@ def test_a_client_that_cannot_be_answered_leaves_the_others_alone() -> None:
     with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT))) as loop:
         loop.submit("a", request(5), broken)
         loop.submit("b", request(5), whole)
-        eventually(lambda: whole.ends == 1 and broken.ends == 1)
+        eventually(lambda: whole.ends == 1 and len(broken.errors) == 1)
     assert whole.ids == list(TEXT[:5])
+    assert [type(error) for error in broken.errors] == [EngineFailed]
+    assert len(broken.emissions) == 1, "nothing follows a message that was lost"
+
+
+class BrokenRuntime(ScriptedRuntime):
+    def cancel(self, key: int) -> None:
+        raise AttributeError(f"no handle of {key}")
+
+
+def test_a_runtime_that_cannot_even_cancel_still_leaves_every_request_answered() -> None:
+    runtime, sinks = BrokenRuntime(), [RecordingSink(), RecordingSink()]
+    with engine_loop(runtime) as loop:
+        for index, sink in enumerate(sinks):
+            loop.submit(str(index), request(), sink)
+        eventually(lambda: len(runtime.submitted) == 2)
+        runtime.steps = [RuntimeError("broken")]
+        loop.stop("nobody")
+        eventually(lambda: all(sink.ends == 1 for sink in sinks))
+
+
+def test_a_runtime_that_fails_again_and_again_is_given_up() -> None:
+    runtime, given_up = ScriptedRuntime(), threading.Event()
+    loop = EngineLoop(runtime, 0.0, give_up=given_up.set)
+    runtime.steps = [RuntimeError("lost") for _ in range(MAX_FAILURES)]
+    loop.stop("nobody")
+    assert given_up.wait(WAIT_S)
 
 
 def test_closing_fails_what_is_live() -> None:

@@ -53,6 +53,12 @@ def test_past_tool_calls_reach_the_template_with_their_arguments_as_an_object() 
     assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 100) == "Bonn"
 
 
+def test_arguments_too_deep_to_parse_reach_the_template_as_they_came() -> None:
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | length }}", {})
+    call = {"function": {"name": "f", "arguments": "[" * 5000}}
+    assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 100) == "5000"
+
+
 @pytest.mark.parametrize(
     ("prompt", "param"),
     [
@@ -69,6 +75,9 @@ def test_past_tool_calls_reach_the_template_with_their_arguments_as_an_object() 
         (Prompt(chat=rb'{"messages": [{"role": "user", "content": "\ud800"}]}'), "messages"),
         (chat([{"role": "user", "content": "hi"}], template_arguments={"messages": []}), "chat_template_kwargs"),
         (chat([{"role": "user", "content": "hi"}], template_arguments={"tokenize": True}), "chat_template_kwargs"),
+        (chat([{"role": "user", "content": "hi"}], template_arguments=5), "chat_template_kwargs"),
+        (chat([{"role": "assistant", "tool_calls": 5}]), "messages"),
+        (Prompt(chat=b"[" * 100_000), "messages"),
     ],
 )
 def test_what_is_no_prompt_is_refused_with_its_parameter(prompt: Prompt, param: str) -> None:

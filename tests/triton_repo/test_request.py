@@ -36,6 +36,10 @@ def test_what_is_given_wins_over_the_engines_defaults() -> None:
     assert request.end_ids == (7, 8, 9)
 
 
+def test_an_end_id_of_minus_one_is_none_at_all() -> None:
+    assert parse_request({"input_ids": [5], "end_id": [-1]}, {}, CONFIG).end_ids == ()
+
+
 def test_ignore_eos_leaves_only_the_stop_token_ids() -> None:
     request = parse_request({"input_ids": [5]}, {"ignore_eos": True, "stop_token_ids": "[8]"}, CONFIG)
     assert request.end_ids == (8,)
@@ -65,6 +69,10 @@ def test_parameters_that_conch_does_not_know_are_left_alone() -> None:
         ({}, {"stop_token_ids": "[1,"}, "stop_token_ids"),
         ({}, {"stop_token_ids": '["a"]'}, "stop_token_ids"),
         ({}, {"stop_token_ids": "7"}, "stop_token_ids"),
+        ({}, {"stop_token_ids": "[50]"}, "stop_token_ids"),
+        ({}, {"stop_token_ids": "[2000000000]"}, "stop_token_ids"),
+        ({"end_id": [50]}, {}, "end_id"),
+        ({"end_id": [-2]}, {}, "end_id"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_by_name(

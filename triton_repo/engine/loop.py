@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # How often the loop looks for clients that have gone and reports its counters.
 CARE_INTERVAL_S: Final = 0.1
+# Turns that fail in a row before the engine counts as lost.
+MAX_FAILURES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,16 @@ class EngineLoop:
     """Runs one runtime for many clients. `submit`, `stop` and `close` may be called from any thread."""
 
     def __init__(
-        self, runtime: Runtime, flush_interval_s: float, observe: Callable[[Counters], None] = lambda _: None
+        self,
+        runtime: Runtime,
+        flush_interval_s: float,
+        observe: Callable[[Counters], None] = lambda _: None,
+        give_up: Callable[[], None] = lambda: os._exit(1),
     ) -> None:
         self._runtime = runtime
         self._flush_setting_s = flush_interval_s
         self._observe = observe
+        self._give_up = give_up
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._keys = itertools.count(1)
         self._live: dict[int, _Live] = {}
@@ -83,13 +91,20 @@ class EngineLoop:
         self._runtime.close()
 
     def _run(self) -> None:
+        failures = 0
         while self._open:
             try:
                 self._turn()
+                failures = 0
             # The boundary of the engine: whatever a vendor's runtime raises, this thread and later requests live on.
             except Exception:
                 logger.exception("the engine failed; %d requests are lost", len(self._live))
                 self._fail_all(EngineFailed("the engine failed while this request was running"))
+                failures += 1
+                if failures == MAX_FAILURES:  # a dead process is noticed and started again, an idle one is not
+                    logger.critical("the engine failed %d times in a row and is given up", failures)
+                    self._give_up()
+                    return
 
     def _turn(self) -> None:
         self._obey(self._patience_s())
@@ -187,7 +202,8 @@ class EngineLoop:
             self._forget(live)
             self._cancelled += emission.finish_reason == "cancelled"
             self._finished += emission.finish_reason != "cancelled"
-        _tell(live, lambda: live.sink.send(emission))
+        if not _tell(live, lambda: live.sink.send(emission)):
+            self._abandon(live, ended=bool(emission.finish_reason))
 
     def _fail(self, live: _Live, error: EngineFailed | EngineUnavailable) -> None:
         self._forget(live)
@@ -196,8 +212,19 @@ class EngineLoop:
 
     def _fail_all(self, error: EngineFailed | EngineUnavailable) -> None:
         for live in list(self._live.values()):
-            self._runtime.cancel(live.key)
             self._fail(live, error)
+            try:
+                self._runtime.cancel(live.key)
+            except Exception:  # the same boundary: a broken runtime must not keep the others from being told
+                logger.exception("the engine could not cancel")
+
+    def _abandon(self, live: _Live, *, ended: bool) -> None:
+        """A message was lost: an answer with a hole in it must not go on, nor end as if it were whole."""
+        if not ended:
+            self._runtime.cancel(live.key)
+            self._forget(live)
+        self._failed += 1
+        _tell(live, lambda: live.sink.fail(EngineFailed("a part of the answer was lost")))
 
     def _forget(self, live: _Live) -> None:
         del self._live[live.key]
@@ -215,9 +242,12 @@ class EngineLoop:
         )
 
 
-def _tell(live: _Live, message: Callable[[], None]) -> None:
+def _tell(live: _Live, message: Callable[[], None]) -> bool:
+    """Whether the message went out."""
     try:
         message()
     # The boundary of Triton: a response that it does not take (its client has gone) is the loss of one request.
     except Exception:
         logger.exception("request %r could not be answered", live.request_id)
+        return False
+    return True

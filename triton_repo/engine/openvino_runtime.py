@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 KV_BLOCK_SIZE: Final = 32
 _PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
 _LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline refuses 1, which asks for the most likely token alone
+_LOWEST_TEMPERATURE: Final = 1e-6  # below, logits divided by it overflow; greedy decoding is what is meant
 _FINISH_REASONS: Final[dict[Any, FinishReason]] = {
     openvino_genai.GenerationFinishReason.NONE: "",
     openvino_genai.GenerationFinishReason.STOP: "stop",
@@ -62,14 +63,14 @@ class OpenVinoRuntime:
         self._joined.add(generation.key)
         try:
             self._enter(running)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError) as error:  # its own checks, and its bindings'
             self._forget(generation.key)
             logger.error("the OpenVINO pipeline refuses a request: %s", error)
             raise EngineFailed("the engine refuses this request") from error
 
     def cancel(self, key: int) -> None:
         running = self._forget(key)
-        if running is not None:
+        if running is not None and running.handle is not None:
             running.handle.cancel()
 
     def step(self) -> Sequence[TokenDelta]:
@@ -122,7 +123,7 @@ class OpenVinoRuntime:
         config.frequency_penalty = _given(sampling.frequency_penalty, 0.0)
         config.presence_penalty = _given(sampling.presence_penalty, 0.0)
         temperature = _given(sampling.temperature, 1.0)
-        if temperature > 0:
+        if temperature >= _LOWEST_TEMPERATURE:
             config.do_sample = True
             config.temperature = temperature
             config.rng_seed = running.seed
@@ -175,6 +176,9 @@ class OpenVinoRuntime:
         return deltas
 
     def _reopen(self, proven: Iterable[_Running]) -> None:
+        for running in self._running.values():
+            running.handle = None
+        self._pipeline = None  # before the new one is there: two would take twice the memory
         self._pipeline = open_pipeline(self._model_directory, self._config)
         for running in proven:
             self._enter(running)

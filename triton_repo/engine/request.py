@@ -75,10 +75,7 @@ def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:
         raise ContextLengthExceeded(
             f"prompt: {len(values)} tokens leave no room in the context of {config.max_seq_len}", "prompt"
         )
-    if min(values) < 0 or max(values) >= config.vocab_size:
-        outside = next(id for id in values if not 0 <= id < config.vocab_size)
-        raise InvalidRequest(f"prompt: token id {outside} is not in 0 … {config.vocab_size - 1}", "prompt")
-    return list(values)
+    return list(_of_vocabulary(values, config, "prompt"))
 
 
 def _parse_sampling(
@@ -105,13 +102,24 @@ def _parse_stop_sequences(tensors: Mapping[str, Sequence[Any]]) -> tuple[tuple[i
 
 
 def _end_ids(tensors: Mapping[str, Sequence[Any]], sampling: Sampling, config: EngineConfig) -> tuple[int, ...]:
+    """Ids that end the generation, all of the vocabulary: an engine may index its logits with them."""
     end_id = tensors.get(END_ID.name)
-    eos = config.eos_token_ids if end_id is None else (int(end_id[0]),)
-    return (*(() if sampling.ignore_eos else eos), *(sampling.stop_token_ids or ()))
+    eos = config.eos_token_ids
+    if end_id is not None:  # -1 is TensorRT-LLM's "none"
+        eos = () if end_id[0] == -1 else _of_vocabulary(end_id, config, END_ID.name)
+    stops = _of_vocabulary(sampling.stop_token_ids or (), config, "stop_token_ids")
+    return (*(() if sampling.ignore_eos else eos), *stops)
+
+
+def _of_vocabulary(ids: Sequence[int], config: EngineConfig, param: str) -> tuple[int, ...]:
+    outside = next((id for id in ids if not 0 <= id < config.vocab_size), None)
+    if outside is not None:
+        raise InvalidRequest(f"{param}: token id {outside} is not in 0 … {config.vocab_size - 1}", param)
+    return tuple(ids)
 
 
 def _json(text: str | bytes, param: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{param}: not valid JSON: {error}", param) from error

@@ -49,17 +49,19 @@ class ChatTemplate:
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("messages: a non-empty list is required", "messages")
         arguments = chat.get("template_arguments") or {}
+        if not isinstance(arguments, dict):
+            raise InvalidRequest("template_arguments: a JSON object is required", "chat_template_kwargs")
         for name in _RESERVED.intersection(arguments):
             raise InvalidRequest(f"chat_template_kwargs.{name}: this name is reserved", "chat_template_kwargs")
-        variables = {
-            **self._special_tokens,
-            **arguments,
-            "messages": [_with_parsed_arguments(message) for message in messages],
-            "tools": chat.get("tools") or None,
-            "documents": None,
-            "add_generation_prompt": True,
-        }
         try:
+            variables = {
+                **self._special_tokens,
+                **arguments,
+                "messages": [_with_parsed_arguments(message) for message in messages],
+                "tools": chat.get("tools") or None,
+                "documents": None,
+                "add_generation_prompt": True,
+            }
             return _join_bounded(self._template.generate(variables), max_characters)
         except _TEMPLATE_ERRORS as error:
             raise InvalidRequest(f"messages: the chat template refuses them: {error}", "messages") from error
@@ -95,5 +97,5 @@ def _with_parsed_arguments(message: Any) -> Any:
 def _parse_call(call: Any) -> Any:
     try:
         return {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, RecursionError):
         return call  # not OpenAI's shape, or not JSON: the template sees what was sent

@@ -78,7 +78,7 @@ class PromptEncoder:
             raise InvalidRequest("messages: this model has no chat template; use /v1/completions", "messages")
         try:
             fields: Any = json.loads(chat)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"chat: not valid JSON: {error}", "messages") from error
         if not isinstance(fields, dict):
             raise InvalidRequest("chat: a JSON object is required", "messages")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import triton_python_backend_utils as pb_utils
 
 from triton_repo.detokenize.detokenizer import load_detokenizer
 from triton_repo.engine.config import engine_directory
+from triton_repo.errors import EngineFailed, to_wire
 from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, TEXT_OUTPUT, WINDOW_LENGTH
+
+logger = logging.getLogger(__name__)
 
 
 class TritonPythonModel:
@@ -21,6 +25,14 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
+        try:
+            return self._decode(request)
+        except Exception:  # the boundary of one delta: what is wrong with it must not fail those beside it
+            logger.exception("a delta of request %r could not be decoded", request.request_id())
+            error = to_wire(EngineFailed("the answer could not be decoded"))
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(error, pb_utils.TritonError.INTERNAL))
+
+    def _decode(self, request: Any) -> Any:
         ids = pb_utils.get_input_tensor_by_name(request, OUTPUT_IDS.name).as_numpy()[0].tolist()
         window_length = int(pb_utils.get_input_tensor_by_name(request, WINDOW_LENGTH.name).as_numpy()[0, 0])
         finish_reason = pb_utils.get_input_tensor_by_name(request, FINISH_REASON.name).as_numpy()[0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -15,9 +16,10 @@ from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes import open_runtime
 from triton_repo.engine.stream import Emission
 from triton_repo.engine.triton_metrics import EngineMetrics
-from triton_repo.errors import InvalidRequest, RequestError, to_wire
+from triton_repo.errors import EngineFailed, InvalidRequest, RequestError, to_wire
 from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, STOP, STOP_SEQUENCES, TOKEN_COUNTS, WINDOW_LENGTH
 
+logger = logging.getLogger(__name__)
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -76,6 +78,10 @@ class TritonPythonModel:
             parsed = parse_request(tensors, json.loads(request.parameters() or "{}"), self._config)
         except RequestError as error:
             sink.fail(error)
+            return
+        except Exception:  # the boundary of one request: what is wrong with it must not fail those beside it
+            logger.exception("request %r could not be taken", request.request_id())
+            sink.fail(EngineFailed("the request could not be taken"))
             return
         self._loop.submit(request.request_id(), parsed, sink)
 
