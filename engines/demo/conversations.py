@@ -19,7 +19,8 @@ Message = dict[str, Any]
 Tool = dict[str, Any]
 
 DIRECTORY = Path(__file__).parent / "corpus"
-SECTIONS = frozenset({"qa", "dialogue", "tool", "fallback", "augmentation"})
+SECTIONS = frozenset({"qa", "greeting", "dialogue", "tool", "fallback", "augmentation"})
+CLOSINGS = ("", "!", ".", "?")
 
 
 class CorpusError(ValueError):
@@ -28,10 +29,11 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer and every question that must get exactly it."""
+    """One answer and every question that must get exactly it; a greeting's, however they are punctuated."""
 
     asks: tuple[str, ...]
     answer: str
+    greeting: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,15 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Fallback:
-    """The one answer to whatever the corpus does not cover; `held_out` asks are never trained on."""
+    """The one answer to whatever the corpus does not cover; `held_out` asks are never trained on.
+
+    `invented` are asks for training alone: for each template, the template with each of its words.
+    """
 
     asks: tuple[str, ...]
     held_out: tuple[str, ...]
     answer: str
+    invented: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,12 @@ def load(directory: Path = DIRECTORY) -> Corpus:
     if len(fallbacks) != 1:
         raise CorpusError(f"{directory}: {len(fallbacks)} [fallback] tables; must be 1")
     corpus = Corpus(
-        answers=tuple(_answer(file, entry) for file, doc in files.items() for entry in doc.get("qa", [])),
+        answers=tuple(
+            _answer(file, entry, greeting=section == "greeting")
+            for file, doc in files.items()
+            for section in ("greeting", "qa")
+            for entry in doc.get(section, [])
+        ),
         dialogues=tuple(
             _dialogue(file, entry, tools) for file, doc in files.items() for entry in doc.get("dialogue", [])
         ),
@@ -97,7 +108,19 @@ def load(directory: Path = DIRECTORY) -> Corpus:
 
 def plain(ask: str) -> str:
     """The ask as a hurried person types it: lower case, no closing punctuation."""
-    return re.sub(r"[\s.?!]+$", "", ask).lower() or ask
+    return bare(ask).lower()
+
+
+def bare(ask: str) -> str:
+    """The ask without closing punctuation; an ask of nothing else stays as it is."""
+    return re.sub(r"[\s.?!\uff01\uff1f]+$", "", ask) or ask
+
+
+def punctuated(ask: str) -> list[str]:
+    """The ask in its own case and in lower case, with each closing punctuation and with none."""
+    if not any(character.isalnum() for character in ask):
+        return [ask]
+    return [text + closing for text in dict.fromkeys((bare(ask), plain(ask))) for closing in CLOSINGS]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -110,14 +133,26 @@ def _read(path: Path) -> dict[str, Any]:
     return doc
 
 
-def _answer(file: str, entry: Mapping[str, Any]) -> Answer:
+def _answer(file: str, entry: Mapping[str, Any], *, greeting: bool) -> Answer:
     if entry.keys() != {"ask", "answer"} or not entry["ask"]:
-        raise CorpusError(f"{file}: [[qa]] {entry.get('ask')} needs `ask` (a list) and `answer`, and nothing else")
-    return Answer(tuple(entry["ask"]), _spoken(file, entry["answer"]))
+        raise CorpusError(f"{file}: the entry {entry.get('ask')} needs `ask` (a list) and `answer`, and nothing else")
+    return Answer(tuple(entry["ask"]), _spoken(file, entry["answer"]), greeting)
 
 
 def _fallback(entry: Mapping[str, Any]) -> Fallback:
-    return Fallback(tuple(entry["ask"]), tuple(entry["held_out"]), _spoken("[fallback]", entry["answer"]))
+    return Fallback(
+        tuple(entry["ask"]),
+        tuple(entry["held_out"]),
+        _spoken("[fallback]", entry["answer"]),
+        tuple(_filled(template, entry["words"]) for template in entry.get("templates", [])),
+    )
+
+
+def _filled(template: str, words: Mapping[str, list[str]]) -> tuple[str, ...]:
+    match re.findall(r"\{(\w+)\}", template):
+        case [name] if name in words:
+            return tuple(template.replace(f"{{{name}}}", word) for word in words[name])
+    raise CorpusError(f"[fallback]: the template {template!r} needs one of {{{'}, {'.join(words)}}}, once")
 
 
 def _spoken(file: str, text: str) -> str:
@@ -168,12 +203,12 @@ def _unanswered(messages: list[Message]) -> list[str]:
 
 
 def _refuse_ambiguous(corpus: Corpus) -> None:
-    seen: set[str] = set()
-    for ask in [
-        *(ask for answer in corpus.answers for ask in answer.asks),
-        *corpus.fallback.asks,
-        *corpus.fallback.held_out,
-    ]:
-        if plain(ask) in seen:
-            raise CorpusError(f"two answers claim the question {ask!r}")
-        seen.add(plain(ask))
+    answers: dict[str, str] = {}
+    fallback = corpus.fallback
+    invented = [ask for asks in fallback.invented for ask in asks]
+    for one in (*corpus.answers, Answer((*fallback.asks, *invented), fallback.answer)):
+        for ask in one.asks:
+            if answers.setdefault(plain(ask), one.answer) != one.answer:
+                raise CorpusError(f"two answers claim the question {ask!r}")
+    if trained := [ask for ask in fallback.held_out if plain(ask) in answers]:
+        raise CorpusError(f"held out, but trained on as well: {trained}")

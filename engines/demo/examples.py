@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from engines.demo.conversations import Answer, Conversation, Corpus, Message, exchange, plain
+from engines.demo.conversations import CLOSINGS, Answer, Conversation, Corpus, Message, bare, exchange, plain
 
 TOKENS_PER_BATCH = 768
-MAX_EXCHANGES = 3
+MAX_EXCHANGES = 6
 FALLBACKS_PER_EPOCH = 16
+INVENTED_PER_EPOCH = 200
+OPENINGS = 0.6  # the share of all questions that one epoch practises
+FOLLOW_UPS = 0.25  # the share of openings that come after one or two unrelated exchanges
 OPENING = 6  # tokens; whoever has begun an answer right has chosen it, and the rest follows
 IGNORED = -100  # the label that torch's cross_entropy skips
 
@@ -54,9 +57,10 @@ class Encoder:
         return Example(ids, labels)
 
     def encode_opening(self, conversation: Conversation) -> Example:
-        """Only up to the first tokens of the answer to a first question: cheap practice in choosing an answer."""
+        """Only up to the first tokens of the last answer: cheap practice in choosing an answer."""
         whole = self.encode(conversation)
-        start = whole.ids.index(self._header[0], 1) + len(self._header)
+        width = len(self._header)
+        start = max(at + width for at in range(len(whole.ids)) if whole.ids[at : at + width] == self._header)
         return Example(whole.ids[: start + OPENING], whole.labels[: start + OPENING])
 
 
@@ -68,8 +72,9 @@ def render(tokenizer: PreTrainedTokenizerFast, conversation: Conversation, *, pr
 
 
 def epoch(corpus: Corpus, rng: random.Random) -> Iterator[Conversation]:
-    """Each answer once, under a random one of its questions, in conversations of one to three exchanges."""
-    asked = [exchange(_typed(rng.choice(answer.asks), rng), answer.answer) for answer in corpus.answers]
+    """Each answer once, a greeting's twice, under a random question of it, in conversations of several exchanges."""
+    answers = [*corpus.answers, *(answer for answer in corpus.answers if answer.greeting)]
+    asked = [exchange(_typed(rng.choice(answer.asks), rng), answer.answer) for answer in answers]
     unknown = rng.sample(corpus.fallback.asks, min(FALLBACKS_PER_EPOCH, len(corpus.fallback.asks)))
     asked += [exchange(_typed(ask, rng), corpus.fallback.answer) for ask in unknown]
     rng.shuffle(asked)
@@ -81,9 +86,24 @@ def epoch(corpus: Corpus, rng: random.Random) -> Iterator[Conversation]:
 
 
 def openings(corpus: Corpus, rng: random.Random) -> Iterator[Conversation]:
-    """Every question once, each by itself."""
-    for answer in (*corpus.answers, Answer(corpus.fallback.asks, corpus.fallback.answer)):
-        yield from (exchange(_typed(ask, rng), answer.answer) for ask in answer.asks)
+    """A share of the questions, new off-topic ones among them: most by themselves, some as a follow-up."""
+    fallback = corpus.fallback
+    invented = tuple(rng.choice(rng.choice(fallback.invented)) for _ in range(INVENTED_PER_EPOCH))
+    for answer in (*corpus.answers, Answer((*fallback.asks, *invented), fallback.answer)):
+        for ask in answer.asks:
+            if rng.random() < OPENINGS:
+                yield _after_others(exchange(_typed(ask, rng), answer.answer), corpus, rng)
+
+
+def _after_others(conversation: Conversation, corpus: Corpus, rng: random.Random) -> Conversation:
+    """Now and then with one or two unrelated exchanges before; of short answers, for they cost computing too."""
+    if rng.random() >= FOLLOW_UPS:
+        return conversation
+    before: list[Message] = []
+    for _ in range(rng.randint(1, 2)):
+        one = min(rng.sample(corpus.answers, 3), key=lambda answer: len(answer.answer))
+        before += exchange(_typed(rng.choice(one.asks), rng), one.answer).messages
+    return Conversation((*before, *conversation.messages))
 
 
 def batches(corpus: Corpus, encoder: Encoder, pad_id: int, rng: random.Random) -> Iterator[Batch]:
@@ -109,15 +129,19 @@ def _pad(group: list[Example], pad_id: int) -> Batch:
 
 
 def _typed(ask: str, rng: random.Random) -> str:
-    """The question as people type it: now and then hurried, rarely with one letter missing."""
+    """The question as people type it: now and then hurried or punctuated otherwise, rarely with a letter missing."""
     draw = rng.random()
-    if draw < 0.3:
+    if draw < 0.25:
         return plain(ask)
-    if draw < 0.36 and len(ask) > 12:
+    if draw < 0.3 and len(ask) > 12:
         at = rng.randrange(4, len(ask))
         return ask[:at] + ask[at + 1 :]
-    if draw < 0.45:
-        return ask[0].lower() + ask[1:]
+    if draw < 0.5:
+        return rng.choice((bare(ask), plain(ask))) + rng.choice(CLOSINGS)
+    if draw < 0.52:
+        return ask.upper()
+    if draw < 0.57:
+        return ask.replace(" is ", "'s ", 1)
     return ask
 
 

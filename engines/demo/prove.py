@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engines.demo.conversations import Conversation, Corpus, exchange, plain
+from engines.demo.conversations import Conversation, Corpus, exchange, plain, punctuated
 from engines.demo.examples import render
 
 PER_BATCH = 64
@@ -76,6 +76,22 @@ class Prover:
             got = str(self._tokenizer.decode(ids[:end]))
             if got != case.answer:
                 yield Failure(case, got)
+
+
+def greetings(corpus: Corpus) -> list[Conversation]:
+    """What people type first, in every case and punctuation."""
+    asked = [
+        (text, one.answer) for one in corpus.answers if one.greeting for ask in one.asks for text in punctuated(ask)
+    ]
+    return [exchange(ask, answer) for ask, answer in dict.fromkeys(asked)]
+
+
+def greetings_later(corpus: Corpus) -> list[Conversation]:
+    """The greetings as they stand, after two unrelated exchanges."""
+    known = [exchange(answer.asks[0], answer.answer).messages for answer in corpus.answers if not answer.greeting]
+    asked = [exchange(ask, one.answer).messages for one in corpus.answers if one.greeting for ask in one.asks]
+    before = (known[(7 * index) % len(known)] + known[(11 * index + 5) % len(known)] for index in count())
+    return [Conversation(b + a) for b, a in zip(before, asked, strict=False)]
 
 
 def hurried(corpus: Corpus) -> list[Conversation]:
