@@ -1,6 +1,6 @@
 """Where built engines live, and how one replaces another: whole or not at all.
 
-built/NAME -> .store/NAME-<fingerprint>     the link is relative and is swapped in one rename
+built/NAME -> .store/NAME-<fingerprint>-*   the link is relative and is swapped in one rename
 built/.store/.partial-NAME-*                a build at work, or what a killed one left
 built/.store/NAME.lock, NAME.log            one build of NAME at a time, and its noise
 """
@@ -74,9 +74,8 @@ class EngineStore:
         if self.link.is_dir() and not self.link.is_symlink():
             raise BuildError(f"{self.link}: a directory that no build has made; move it away")
         _sync_tree(partial)
-        directory = self._store / f"{self.name}-{fingerprint[:12]}"
-        if directory.exists():  # the same inputs, damaged since
-            directory.replace(self._store / f"{partial.name}-old")
+        unique = partial.name.rpartition("-")[2]  # nothing that stands is ever moved: the link is the only switch
+        directory = self._store / f"{self.name}-{fingerprint[:12]}-{unique}"
         partial.replace(directory)
         _sync(self._store)
         link = self._store / f"{partial.name}-link"
@@ -89,7 +88,7 @@ class EngineStore:
         """Remove replaced engines and what killed builds left."""
         current = self.link.resolve()
         name = re.escape(self.name)
-        ours = re.compile(rf"\.partial-{name}-\w{{8}}(-old|-link)?|{name}-[0-9a-f]{{12}}")
+        ours = re.compile(rf"\.partial-{name}-\w{{8}}(-link)?|{name}-[0-9a-f]{{12}}-\w{{8}}")
         for path in self._store.iterdir():
             if not ours.fullmatch(path.name):
                 continue

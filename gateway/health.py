@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Response
 
 from gateway.state import GatewayDep
-from triton_repo.errors import EngineUnavailable
+from triton_repo.errors import RequestError
 
 
 def add_health(app: FastAPI) -> None:
@@ -30,6 +30,6 @@ async def _reason_against(gateway: GatewayDep) -> str | None:
         return "shutting down"
     try:
         await gateway.backend.ready()
-    except EngineUnavailable as error:
+    except RequestError as error:
         return error.message
     return None

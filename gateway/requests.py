@@ -52,6 +52,7 @@ class GenerationRequest(Sampling):
     stop: Stop | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    user: Annotated[str, Field(max_length=512)] | None = None  # for the operator's logs; nothing is ever found by it
 
     @field_validator("stream_options")
     @classmethod

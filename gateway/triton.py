@@ -75,6 +75,7 @@ class TritonBackend:
         self._stream: TritonStream | None = None
         self._cards: dict[str, ModelCard] = {}
         self._refreshed_s = float("-inf")
+        self._failure: RequestError | None = None
         self._refreshing = asyncio.Lock()
 
     async def models(self) -> Mapping[str, ModelCard]:
@@ -127,18 +128,29 @@ class TritonBackend:
     async def _refresh(self) -> None:
         """Read all cards anew, at most once per interval."""
         async with self._refreshing:
-            if time.monotonic() - self._refreshed_s < _REFRESH_INTERVAL_S:
-                return
-            request = pb.RepositoryIndexRequest(ready=True)
-            index = await self._checked(self._stub.RepositoryIndex(request, timeout=_CONTROL_TIMEOUT_S))
-            cards = {model.name: await self._read_card(model.name) for model in index.models if model.state == "READY"}
-            self._cards = {name: card for name, card in cards.items() if card is not None}
-            self._refreshed_s = time.monotonic()
+            if time.monotonic() - self._refreshed_s >= _REFRESH_INTERVAL_S:
+                self._failure = None
+                try:
+                    self._cards = await self._read_cards()
+                except RequestError as error:
+                    self._failure = error  # those who wait for the lock need not each wait for a time-out too
+                self._refreshed_s = time.monotonic()
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
+
+    async def _read_cards(self) -> dict[str, ModelCard]:
+        request = pb.RepositoryIndexRequest(ready=True)
+        index = await self._checked(self._stub.RepositoryIndex(request, timeout=_CONTROL_TIMEOUT_S))
+        cards = {model.name: await self._read_card(model.name) for model in index.models if model.state == "READY"}
+        return {name: card for name, card in cards.items() if card is not None}
 
     async def _read_card(self, model: str) -> ModelCard | None:
         """The card of an ensemble of ours; None for anything else, the steps of our ensembles included."""
         request = pb.ModelConfigRequest(name=model)
-        response = await self._checked(self._stub.ModelConfig(request, timeout=_CONTROL_TIMEOUT_S))
+        try:
+            response = await self._checked(self._stub.ModelConfig(request, timeout=_CONTROL_TIMEOUT_S))
+        except EngineFailed:  # it was unloaded since it was listed
+            return None
         if CARD_PARAMETER not in response.config.parameters:
             return None
         try:

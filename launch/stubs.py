@@ -55,4 +55,5 @@ class StubWatch:
             return set()  # it is the supervisor's part to notice that Triton itself is gone
         finally:
             connection.close()
-        return {model["name"] for model in listed}
+        # While it shuts down, Triton answers with an error object in place of the list.
+        return {model["name"] for model in listed} if isinstance(listed, list) else set()

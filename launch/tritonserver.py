@@ -145,7 +145,6 @@ class ServerOptions:
     shm_prefix: str
     gpu: bool
     exit_timeout_s: int = 10
-    verbose: bool = False
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
@@ -170,7 +169,6 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout_s}",
         *(() if options.gpu else ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")),
-        *(("--log-verbose=1",) if options.verbose else ()),
     )
 
 
