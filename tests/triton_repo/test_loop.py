@@ -36,8 +36,10 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def engine_loop(runtime: Runtime, flush_s: float = 0.0, **options: Callable[[Counters], None]) -> Iterator[EngineLoop]:
-    loop = EngineLoop(runtime, flush_s, **options)
+def engine_loop(
+    runtime: Runtime, flush_s: float = 0.0, observe: Callable[[Counters], None] = lambda _: None
+) -> Iterator[EngineLoop]:
+    loop = EngineLoop(runtime, flush_s, observe)
     try:
         yield loop
     finally:
