@@ -50,9 +50,9 @@ class Inputs(_Value):
         """In words, what differs in `new`."""
         changes = [f"format {self.format} → {new.format}"] if self.format != new.format else []
         changes += [f"runtime {self.runtime} → {new.runtime}"] if self.runtime != new.runtime else []
-        changes += _changes("", self.settings, new.settings)
+        changes += _changes(self.settings, new.settings)
         changes += [f"{name} changed" for name in _differing(self.checkpoint, new.checkpoint)]
-        return changes + _changes("", self.versions, new.versions)
+        return changes + _changes(self.versions, new.versions)
 
 
 class Manifest(_Value):
@@ -118,5 +118,5 @@ def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
-def _changes(prefix: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    return [f"{prefix}{name} {old.get(name, 'none')} → {new.get(name, 'none')}" for name in _differing(old, new)]
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return [f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}" for name in _differing(old, new)]

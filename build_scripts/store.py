@@ -69,8 +69,8 @@ class EngineStore:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def publish(self, partial: Path, fingerprint: str) -> Path:
-        """Make `partial` the engine, durably, and return its directory."""
+    def publish(self, partial: Path, fingerprint: str) -> None:
+        """Make `partial` the engine, durably."""
         if self.link.is_dir() and not self.link.is_symlink():
             raise BuildError(f"{self.link}: a directory that no build has made; move it away")
         _sync_tree(partial)
@@ -82,7 +82,6 @@ class EngineStore:
         link.symlink_to(Path(".store", directory.name))
         link.replace(self.link)
         _sync(self.built)
-        return directory
 
     def sweep(self) -> None:
         """Remove replaced engines and what killed builds left."""
