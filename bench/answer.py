@@ -56,8 +56,9 @@ class Answer:
     Every event is parsed: a millionth of a second, and an error event or a missing end is never taken for success.
     """
 
-    def __init__(self, start_s: float) -> None:
+    def __init__(self, start_s: float, wants_done: bool = True) -> None:
         self._start_s = start_s
+        self._wants_done = wants_done
         self._status = 0
         self._rest = b""  # an unfinished line, or the whole body of an answer that is no stream
         self._first_s: float | None = None
@@ -119,8 +120,10 @@ class Answer:
     def _complaint(self) -> str | None:
         if self._status != 200:
             return f"HTTP {self._status}: {_body_message(self._rest)}"
-        if self._error is None and not (self._done and self._finished):
-            return "the stream ended without " + ("[DONE]" if self._finished else "a finish_reason")
+        if self._error is None and not self._finished:
+            return "the stream ended without a finish_reason"
+        if self._error is None and self._wants_done and not self._done:
+            return "the stream ended without [DONE]"
         return self._error
 
 

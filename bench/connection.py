@@ -25,13 +25,17 @@ _REUSABLE_FOR_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, from its base URL: with or without `/v1` at the end."""
+    """A server, from its base URL: with or without `/v1` at the end.
+
+    `sends_done`: its streams end with `data: [DONE]`, as OpenAI's do; else a finish reason has to do.
+    """
 
     host: str
     port: int
     tls: bool
     prefix: str
     api_key: str | None = None
+    sends_done: bool = True
 
     @classmethod
     def parse(cls, url: str, api_key: str | None = None) -> Target:
@@ -135,7 +139,7 @@ class Client:
 
     async def ask(self, path: str, body: bytes, due_s: float | None = None) -> Record:
         """One request and its answer. It does not raise: whatever goes wrong is the record's `error`."""
-        answer = Answer(time.perf_counter() if due_s is None else due_s)
+        answer = Answer(time.perf_counter() if due_s is None else due_s, self._target.sends_done)
         error = None
         try:
             await asyncio.wait_for(self._exchange(self._target.request(path, body), answer), self._timeout_s)

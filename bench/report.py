@@ -68,17 +68,17 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 def _rows() -> list[tuple[str, _Cell]]:
     rows: list[tuple[str, _Cell]] = [
         ("requests ok / failed", lambda run: f"{run.succeeded} / {run.failed}"),
-        ("requests / s", lambda run: _number(run.requests_per_s)),
-        ("goodput within SLO / s", lambda run: _number(run.goodput_per_s)),
-        ("output tokens / s", lambda run: _number(run.output_tokens_per_s)),
+        ("requests / s", lambda run: number(run.requests_per_s)),
+        ("goodput within SLO / s", lambda run: number(run.goodput_per_s)),
+        ("output tokens / s", lambda run: number(run.output_tokens_per_s)),
         ("tokens in / out per request", _tokens),
     ]
     for label, pick in _LATENCIES:
         rows += [(f"{label} p{percent} ms", _percentile(pick, percent)) for percent in PERCENTS]
     return [
         *rows,
-        ("server CPU us / token", lambda run: _number(run.server_cpu_s_per_token, 1e6)),
-        ("client CPU share of a core", lambda run: _number(run.client_cpu_share)),
+        ("server CPU us / token", lambda run: number(run.server_cpu_s_per_token, 1e6)),
+        ("client CPU share of a core", lambda run: number(run.client_cpu_share)),
     ]
 
 
@@ -91,7 +91,7 @@ _LATENCIES: Final[Sequence[tuple[str, Callable[[Summary], Distribution]]]] = (
 
 
 def _percentile(pick: Callable[[Summary], Distribution], percent: int) -> _Cell:
-    return lambda run: _number(pick(run).percentiles[percent], 1000)
+    return lambda run: number(pick(run).percentiles[percent], 1000)
 
 
 def _tokens(run: Summary) -> str:
@@ -100,7 +100,7 @@ def _tokens(run: Summary) -> str:
     return f"{run.prompt_tokens / run.succeeded:.0f} / {run.completion_tokens / run.succeeded:.0f}"
 
 
-def _number(value: float | None, scale: float = 1.0) -> str:
+def number(value: float | None, scale: float = 1.0) -> str:
     """Three significant digits, and every digit before the point."""
     if value is None:
         return ABSENT

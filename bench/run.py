@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The records of one run; `server_cpu_s` None if no process was watched."""
+    """The records of one run; `server_cpu_s` None if no process was watched, or one that was has ended."""
 
     records: Sequence[Record]
     client_cpu_s: float
@@ -61,6 +61,8 @@ async def measure(plan: Plan, loop: Loop) -> Measurement:
         records = await loop.run(ask, plan.workload.bodies(loop.name), plan.bounds)
         client_cpu_s = time.process_time() - client_before_s
         server_cpu_s = watched.cpu_s() - server_before_s if plan.cpu_of else None
+        if server_cpu_s is not None and server_cpu_s < 0:
+            server_cpu_s = None  # a server that ended meanwhile took its CPU time with it
     if not records:
         raise BenchError("no request was due within the bounds of the run: raise --duration, --requests or --rate")
     return Measurement(records, client_cpu_s, server_cpu_s)

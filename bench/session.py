@@ -74,9 +74,13 @@ def parse_loops(options: Options) -> list[Loop]:
     """The runs, in their order; a rate makes them open loops."""
     if options.rate is not None:
         return [OpenLoop(rate, options.seed) for rate in _numbers("--rate", options.rate)]
-    numbers = _numbers("--concurrency", options.concurrency)
+    return list(parse_concurrency(options.concurrency))
+
+
+def parse_concurrency(text: str) -> list[ClosedLoop]:
+    numbers = _numbers("--concurrency", text)
     if any(not number.is_integer() for number in numbers):
-        raise BenchError(f"--concurrency = {options.concurrency!r}; must be whole numbers of at least 1, as 1,8,32")
+        raise BenchError(f"--concurrency = {text!r}; must be whole numbers of at least 1, as 1,8,32")
     return [ClosedLoop(int(number)) for number in numbers]
 
 

@@ -20,15 +20,22 @@ class Slo:
 
     ttft_ms: float | None = None
     itl_ms: float | None = None
+    end_to_end_ms: float | None = None
 
     def __bool__(self) -> bool:
-        return self.ttft_ms is not None or self.itl_ms is not None
+        return any(limit is not None for limit in (self.ttft_ms, self.itl_ms, self.end_to_end_ms))
 
     def met_by(self, record: Record) -> bool:
-        """A failed request meets nothing; the inter-token time of a single token is met."""
-        if record.error is not None:
-            return False
-        return _within(record.ttft_s, self.ttft_ms, math.inf) and _within(record.itl_s, self.itl_ms, 0.0)
+        """A failed request meets nothing."""
+        return record.error is None and self.allows(record.ttft_s, record.itl_s, record.end_to_end_s)
+
+    def allows(self, ttft_s: float | None, itl_s: float | None, end_to_end_s: float) -> bool:
+        """Whether an answer with these times is within it; the inter-token time of a single token (None) is."""
+        return (
+            _within(ttft_s, self.ttft_ms, math.inf)
+            and _within(itl_s, self.itl_ms, 0.0)
+            and _within(end_to_end_s, self.end_to_end_ms, math.inf)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from build_scripts.convert import huggingface_directory
+from build_scripts.weights.nemo import is_nemo
 from triton_repo.errors import BuildError
 from triton_repo.sampling import Count, Sampling, TokenId, invalid_request
 
@@ -134,27 +136,32 @@ class Checkpoint:
             raise BuildError(f"{self.source}: generation_config.json: {invalid_request(error).message}") from error
 
 
-def resolve(model: str, base: Path) -> Checkpoint:
+def resolve(model: str, base: Path, weights: bool = True) -> Checkpoint:
     """The checkpoint that a spec names: a directory beside the spec, an absolute one, or one of the HuggingFace hub.
+
+    A NeMo checkpoint is converted into the cache, once. Without `weights` only the small files are fetched or written.
 
     Raises:
         BuildError: there is no such directory, and the hub does not have it or cannot be reached.
     """
     directory = base / model
+    source = directory.name if Path(model).is_absolute() else model
+    if directory.exists() and is_nemo(directory):
+        return Checkpoint(huggingface_directory(directory, source, weights), source)
     if directory.is_dir():
-        return Checkpoint(directory, directory.name if Path(model).is_absolute() else model)
+        return Checkpoint(directory, source)
     if not _HUB_ID.fullmatch(model):
         raise BuildError(f"{model}: no such directory (looked in {base}), and not a hub id org/name")
-    return Checkpoint(_download(model, base), model)
+    return Checkpoint(_download(model, base, weights), model)
 
 
-def _download(model: str, base: Path) -> Path:
+def _download(model: str, base: Path, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         # Files in folders are other formats of the same weights; Python files and pickles are never fetched.
-        patterns = ["*.safetensors", "*.json", *TOKENIZER_FILES]
+        patterns = ["*.json", *TOKENIZER_FILES, *(["*.safetensors"] if weights else [])]
         return Path(snapshot_download(model, allow_patterns=patterns, ignore_patterns=["*/*"]))
     except LocalEntryNotFoundError as error:
         reason = "the HuggingFace hub cannot be reached"

@@ -8,11 +8,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from build_scripts import openvino_export
+from build_scripts import openvino_export, progress, trtllm_compile, trtllm_export, trtllm_plan
+from build_scripts.architectures import Decoder, decoder_of, family_of
 from build_scripts.checkpoint import Checkpoint
 from build_scripts.child import Child
-from build_scripts.spec import BuildSection, Runtime
+from build_scripts.sharding.layout import rank_files
+from build_scripts.sharding.mapping import Mapping as RankMapping
+from build_scripts.spec import BuildSection, EngineSpec, Runtime
+from build_scripts.trtllm_compile import Step
+from build_scripts.weights.huggingface import read_config, weight_files
+from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT
 from triton_repo.errors import BuildError
+
+Verify = Callable[[Checkpoint, Path, Path], None]  # of the shards in a directory, with a log; raises BuildError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +28,28 @@ class Exporter:
     """How one runtime builds.
 
     Attributes:
-        export: writes the model into a new directory; None where the runtime has no weights.
+        export: writes the model into a new directory, and has its shards verified if it is given how to; None where
+            the runtime has no weights.
+        has_shards: whether a build writes something that can be verified.
         settings: the keys of [build] that `export` reads; a change of any other needs no new build.
         packages: distributions whose versions show in what `export` writes.
+        prepare: refuses what can be refused before anything is read, and fills in what the spec leaves open.
+        weight_files: names of the checkpoint's files that hold the weights.
+        remaining: the steps that are left for another machine once the model directory is published; it gets that and
+            the directory of the checkpoint.
     """
 
-    export: Callable[[Checkpoint, BuildSection, Path, Path], None] | None = None
+    export: Callable[[Checkpoint, BuildSection, Path, Path, Verify | None], None] | None = None
     settings: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    prepare: Callable[[EngineSpec, Checkpoint, str, int, str | None], EngineSpec] = lambda spec, *_: spec
+    weight_files: Callable[[Checkpoint], tuple[str, ...]] = Checkpoint.weight_files
+    remaining: Callable[[Path, Path, BuildSection], tuple[Step, ...]] = lambda *_: ()
+    has_shards: Callable[[BuildSection], bool] = lambda _: False
 
     def source_names(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         """Files of the checkpoint that the engine is made of."""
-        weights = () if self.export is None else checkpoint.weight_files()
+        weights = () if self.export is None else self.weight_files(checkpoint)
         return (*weights, *checkpoint.text_files())
 
     def versions(self) -> dict[str, str]:
@@ -53,15 +71,52 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _export_openvino(checkpoint: Checkpoint, build: BuildSection, output: Path, log: Path) -> None:
-    Child("export", log).call(
-        openvino_export.export,
-        checkpoint=str(checkpoint.directory),
-        weights=[name for name in checkpoint.weight_files() if name.endswith(".safetensors")],
-        output=str(output),
-        dtype=build.dtype,
-        quantization=build.quantization,
-    )
+def _export_openvino(checkpoint: Checkpoint, build: BuildSection, output: Path, log: Path, _: Verify | None) -> None:
+    with progress.step(f"export (dtype {build.dtype}, quantization {build.quantization})"):
+        Child("export", log).call(
+            openvino_export.export,
+            checkpoint=str(checkpoint.directory),
+            weights=[name for name in checkpoint.weight_files() if name.endswith(".safetensors")],
+            output=str(output),
+            dtype=build.dtype,
+            quantization=build.quantization,
+        )
+
+
+def _export_tensorrt_llm(
+    checkpoint: Checkpoint, build: BuildSection, output: Path, log: Path, verify: Verify | None
+) -> None:
+    """Whatever of it can be done here; `remaining` says the rest."""
+    if build.flow == "pytorch":
+        names = (*weight_files(checkpoint.directory), *checkpoint.text_files())
+        trtllm_export.link(checkpoint.directory, names, output / CHECKPOINT)
+        return
+    config = read_config(checkpoint.directory, checkpoint.source)
+    if build.quantization == "none" and family_of(config) is not None:
+        _write_shards(checkpoint, decoder_of(config, checkpoint.source), build, output, log)
+        if verify is not None:
+            verify(checkpoint, output / CHECKPOINT, log)
+    elif verify is not None:
+        raise BuildError(f"{checkpoint.source}: --verify runs Conch's own shards; TensorRT-LLM converts this one")
+    length = build.max_seq_len or 0  # `prepare` has filled it in
+    trtllm_compile.compile_engine(output, checkpoint.directory.absolute(), build, length, log)
+
+
+def _write_shards(checkpoint: Checkpoint, decoder: Decoder, build: BuildSection, output: Path, log: Path) -> None:
+    tp, pp = build.tensor_parallel, build.pipeline_parallel
+    total = sum(file.weight_bytes for file in rank_files(decoder, RankMapping(tp, pp), build.dtype))
+    meter = output.with_name("written")
+    with progress.metered(f"shards (tp {tp}, pp {pp}, {build.dtype})", total, meter):
+        Child("shards", log).call(
+            trtllm_export.export,
+            checkpoint=str(checkpoint.directory),
+            source=checkpoint.source,
+            output=str(output / CHECKPOINT),
+            tp=tp,
+            pp=pp,
+            dtype=build.dtype,
+            meter=str(meter),
+        )
 
 
 EXPORTERS: Final[Mapping[Runtime, Exporter]] = {
@@ -69,6 +124,25 @@ EXPORTERS: Final[Mapping[Runtime, Exporter]] = {
         export=_export_openvino,
         settings=("dtype", "quantization"),
         packages=("nncf", "openvino", "optimum-intel", "torch", "transformers"),
+    ),
+    "tensorrt_llm": Exporter(
+        export=_export_tensorrt_llm,
+        settings=(
+            "dtype",
+            "quantization",
+            "tensor_parallel",
+            "pipeline_parallel",
+            "max_seq_len",
+            "max_batch_size",
+            "max_num_tokens",
+            "flow",
+            "compile",
+        ),
+        packages=("torch",),
+        prepare=trtllm_plan.prepare,
+        weight_files=lambda checkpoint: weight_files(checkpoint.directory),
+        remaining=trtllm_compile.remaining_steps,
+        has_shards=lambda build: build.flow == "compiled" and build.quantization == "none",
     ),
     "replay": Exporter(),
 }

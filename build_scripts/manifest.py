@@ -63,8 +63,10 @@ class Manifest(_Value):
     conch: str  # version that built it
     spec: EngineSpec
     facts: CheckpointFacts
+    draft_facts: CheckpointFacts | None = None
     chat: bool  # there is a chat template
     source_files: tuple[SourceFile, ...]
+    compiled: Mapping[str, str | None] | None = None  # of a compiled engine: TensorRT-LLM, TensorRT, CUDA, GPU
     files: Mapping[str, int]  # relative path -> bytes, of what the build wrote
 
     @classmethod
@@ -83,16 +85,19 @@ class Manifest(_Value):
         return [name for name, size in self.files.items() if _size(directory / name) != size]
 
 
-def source_files(directory: Path, names: Iterable[str], known: Iterable[SourceFile] = ()) -> tuple[SourceFile, ...]:
-    """Hash the files; those that look like a `known` one are not read again."""
+def source_files(
+    directory: Path, names: Iterable[str], known: Iterable[SourceFile] = (), prefix: str = ""
+) -> tuple[SourceFile, ...]:
+    """Hash the files, whose names get a `prefix`; those that look like a `known` one are not read again."""
     hashes = {(file.name, file.size, file.mtime_ns, file.inode): file.sha256 for file in known}
     result = []
     for name in sorted(names):
         path = directory / name
         stat = path.stat()
-        identity = (name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        identity = (prefix + name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
         sha256 = hashes.get(identity) or _sha256(path)
-        result.append(SourceFile(name=name, size=identity[1], mtime_ns=identity[2], inode=identity[3], sha256=sha256))
+        named, size, mtime_ns, inode = identity
+        result.append(SourceFile(name=named, size=size, mtime_ns=mtime_ns, inode=inode, sha256=sha256))
     return tuple(result)
 
 

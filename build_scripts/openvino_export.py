@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+TOKENIZER_FILE: Final = "openvino_tokenizer.xml"
 MODEL_FILES: Final = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
 _SAFETENSORS_DTYPES: Final = {"F16": "float16", "BF16": "bfloat16"}
 _INT4_GROUP_SIZE: Final = 128  # as optimum-cli; layers that it does not divide take the largest group that does
@@ -36,6 +37,22 @@ def export(checkpoint: str, weights: list[str], output: str, dtype: str, quantiz
         if (staging / name).exists():
             (staging / name).replace(Path(output, name))
     shutil.rmtree(staging)
+
+
+def export_tokenizer(tokenizer: str, outputs: list[str]) -> None:
+    """Write the tokenizer into each of the model directories `outputs`, as OpenVINO's own. For a child process.
+
+    Raises:
+        ValueError: OpenVINO cannot express it.
+    """
+    import openvino
+    from openvino_tokenizers import convert_tokenizer
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, local_files_only=True)
+    model = convert_tokenizer(loaded, with_detokenizer=False)
+    for output in outputs:
+        openvino.save_model(model, Path(output, TOKENIZER_FILE))
 
 
 def _weight_dtype(files: Iterable[Path], dtype: str) -> str:

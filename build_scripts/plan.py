@@ -6,31 +6,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build_scripts.checkpoint import Checkpoint, CheckpointFacts, resolve
-from build_scripts.exporters import EXPORTERS
+from build_scripts.draft import Draft, find_draft
+from build_scripts.exporters import EXPORTERS, Verify
 from build_scripts.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
 from build_scripts.render import sequence_length
 from build_scripts.spec import EngineSpec
+from build_scripts.spec_reading import spec_complaint
+from triton_repo.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """A spec, where it was read (for complaints), where its relative paths start, where built engines live."""
+    """A spec, where it was read (for complaints), where its relative paths start, where built engines live.
+
+    `gpu` is what the engine is to fit (`--gpu`), if anything; `verify` is how to verify its shards (`--verify`), if so.
+    """
 
     spec: EngineSpec
     origin: str
     base: Path
     built: Path
+    gpu: str | None = None
+    verify: Verify | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One build; its `spec` names the checkpoint as people do, not by a path of this machine."""
+    """One build; its `spec` names the checkpoints as people do, not by a path of this machine."""
 
     spec: EngineSpec
     checkpoint: Checkpoint
     facts: CheckpointFacts
+    draft: Draft | None
     source: tuple[SourceFile, ...]
     inputs: Inputs
+    verify: Verify | None
 
     def reasons_to_build(self, directory: Path | None, built: Manifest | None) -> list[str]:
         """In words, why what is in `directory` will not do; empty if it will."""
@@ -49,10 +59,19 @@ def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
         BuildError: the checkpoint cannot be found or used.
     """
     spec, exporter = request.spec, EXPORTERS[request.spec.runtime]
+    if request.verify is not None and not exporter.has_shards(spec.build):
+        rule = "--verify is for runtime tensorrt_llm, compiled from unquantized shards"
+        raise SpecError(spec_complaint(request.origin, "runtime", spec.runtime, rule))
     checkpoint = resolve(spec.model, request.base)
     facts = checkpoint.facts()
-    sequence_length(spec, facts, request.origin)
-    source = source_files(checkpoint.directory, exporter.source_names(checkpoint), built.source_files if built else ())
+    length = sequence_length(spec, facts, request.origin)
+    spec = exporter.prepare(spec, checkpoint, request.origin, length, request.gpu)
+    draft = find_draft(spec, facts, length, request.base, request.origin)
+    known = built.source_files if built else ()
+    source = source_files(checkpoint.directory, exporter.source_names(checkpoint), known)
+    if draft is not None:
+        names = exporter.source_names(draft.checkpoint)
+        source += source_files(draft.checkpoint.directory, names, known, prefix="draft/")
     # A machine that only serves lacks the exporting packages: there the versions that built the engine stand.
     versions = built.inputs.versions if built and built.inputs.runtime == spec.runtime else {}
     inputs = Inputs(
@@ -62,4 +81,12 @@ def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
         checkpoint={file.name: file.sha256 for file in source},
         versions={**versions, **exporter.versions()},
     )
-    return Plan(spec.model_copy(update={"model": checkpoint.source}), checkpoint, facts, source, inputs)
+    return Plan(_as_people_say(spec, checkpoint, draft), checkpoint, facts, draft, source, inputs, request.verify)
+
+
+def _as_people_say(spec: EngineSpec, checkpoint: Checkpoint, draft: Draft | None) -> EngineSpec:
+    named = spec.model_copy(update={"model": checkpoint.source})
+    if draft is None or spec.speculative is None:
+        return named
+    section = spec.speculative.model_copy(update={"draft_model": draft.checkpoint.source})
+    return named.model_copy(update={"speculative": section})

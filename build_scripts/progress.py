@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
+_METER_S = 0.2  # between two looks at a meter
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -24,6 +36,60 @@ def step(title: str) -> Iterator[None]:
     else:
         yield
     _console.print(f"  {title}  {time.monotonic() - started:.1f} s", markup=False)
+
+
+@contextmanager
+def transfer(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Like `step`, for work of `total` bytes; the function that it gives is told how many are done."""
+    started = time.monotonic()
+    if _console.is_terminal:
+        words = TextColumn("{task.description}", markup=False)
+        columns = (SpinnerColumn(), words, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=_console, transient=True) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda done: progress.update(task, completed=done)
+    else:
+        yield lambda _: None
+    seconds = max(time.monotonic() - started, 1e-3)
+    _console.print(
+        f"  {title}  {total / 1e9:.2f} GB in {seconds:.1f} s, {total / 1e6 / seconds:,.0f} MB/s", markup=False
+    )
+
+
+@contextmanager
+def metered(title: str, total: int, meter: Path) -> Iterator[None]:
+    """A `transfer` by another process, which keeps the number of bytes done in the file `meter`."""
+    over = threading.Event()
+
+    def watch(show: Callable[[int], None]) -> None:
+        while not over.wait(_METER_S):
+            text = meter.read_bytes() if meter.is_file() else b""
+            show(int(text) if text.isdigit() else 0)
+
+    with transfer(title, total) as show:
+        watcher = threading.Thread(target=watch, args=(show,), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            meter.unlink(missing_ok=True)
+
+
+@contextmanager
+def counted(title: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+    """Like `step`, for `total` pieces of work; the function that it gives takes how many are done and what goes on."""
+    started = time.monotonic()
+    if _console.is_terminal:
+        words = TextColumn("{task.description}", markup=False)
+        count = TextColumn(f"{{task.completed:.0f}} of {{task.total:.0f}} {unit}")
+        with Progress(SpinnerColumn(), words, BarColumn(), count, TimeElapsedColumn(), console=_console) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda done, doing: progress.update(task, completed=done, description=f"{title}: {doing}")
+    else:
+        yield lambda _done, _doing: None
+    _console.print(f"  {title}  {total} {unit}, {time.monotonic() - started:.1f} s", markup=False)
 
 
 def say(line: str) -> None:

@@ -8,10 +8,17 @@ from typing import Final
 
 from build_scripts.checkpoint import CheckpointFacts
 from build_scripts.manifest import Manifest
-from build_scripts.spec import EngineSpec, spec_complaint
+from build_scripts.spec import EngineSpec
+from build_scripts.spec_reading import spec_complaint
 from build_scripts.store import write_file
 from triton_repo import model_repository
-from triton_repo.engine.config import FILE_NAME, EngineConfig, ReplayConfig
+from triton_repo.engine.config import (
+    FILE_NAME,
+    UNSUPPORTED_WITH_CANDIDATES,
+    EngineConfig,
+    ReplayConfig,
+    TensorRtLlmConfig,
+)
 from triton_repo.errors import SpecError
 from triton_repo.sampling import Sampling
 from triton_repo.tensors import ModelCard
@@ -53,19 +60,23 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
         eos_token_ids=facts.eos_token_ids,
         dtype=spec.build.dtype,
         kv_cache_dtype=spec.kv_cache_dtype,
-        max_tokens_in_paged_kv_cache=_kv_cache_tokens(spec, facts, max_seq_len),
+        max_tokens_in_paged_kv_cache=_kv_cache_tokens(spec, manifest, max_seq_len),
         enable_kv_cache_reuse=spec.serve.enable_kv_cache_reuse,
         enable_chunked_context=spec.serve.enable_chunked_context,
         num_threads=spec.serve.num_threads,
+        dynamic_quantization_group_size=spec.serve.dynamic_quantization_group_size,
+        speculative=spec.speculative.config() if spec.speculative else None,
         flush_interval_s=spec.flush_interval_ms / 1000,
         sampling=_layered(_OPENAI_SAMPLING, facts.sampling, spec.sampling),
         replay=_replay(spec, tokenizer_directory),
+        tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
         card=ModelCard(
             max_seq_len=max_seq_len,
             runtime=spec.runtime,
             created=manifest.created,
             chat=manifest.chat,
             source=spec.model,
+            unsupported=UNSUPPORTED_WITH_CANDIDATES if spec.speculative else (),
         ),
     )
 
@@ -94,13 +105,16 @@ def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") 
     return length
 
 
-def _kv_cache_tokens(spec: EngineSpec, facts: CheckpointFacts, max_seq_len: int) -> int:
+def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
     if spec.serve.max_tokens_in_paged_kv_cache is not None:
         return spec.serve.max_tokens_in_paged_kv_cache
     full_batch = spec.build.max_batch_size * max_seq_len
-    if facts.kv_values_per_token is None:
+    values = manifest.facts.kv_values_per_token
+    if values is None or spec.runtime == "tensorrt_llm":  # there, free GPU memory is the bound
         return full_batch
-    affordable = _KV_CACHE_BYTES // (facts.kv_values_per_token * _BYTES_PER_VALUE[spec.kv_cache_dtype])
+    if manifest.draft_facts is not None:  # a draft has a cache of as many tokens
+        values += manifest.draft_facts.kv_values_per_token or 0
+    affordable = _KV_CACHE_BYTES // (values * _BYTES_PER_VALUE[spec.kv_cache_dtype])
     return max(max_seq_len, min(full_batch, affordable))
 
 
@@ -120,6 +134,23 @@ def _replay(spec: EngineSpec, tokenizer_directory: Path) -> ReplayConfig | None:
     tokenizer = Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json"))
     ids = tokenizer.encode(spec.replay.text, add_special_tokens=False).ids
     return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second)
+
+
+def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
+    build, serve = spec.build, spec.serve
+    said = {
+        "capacity_scheduler_policy": serve.capacity_scheduler_policy,
+        "kv_cache_free_gpu_memory_fraction": serve.kv_cache_free_gpu_memory_fraction,
+        "kv_cache_host_memory_bytes": serve.kv_cache_host_memory_bytes,
+        "max_tokens_in_paged_kv_cache": serve.max_tokens_in_paged_kv_cache,
+    }
+    shape = {
+        "flow": build.flow,
+        "tensor_parallel": build.tensor_parallel,
+        "pipeline_parallel": build.pipeline_parallel,
+        "max_beam_width": build.compile.max_beam_width,
+    }
+    return TensorRtLlmConfig.model_validate({key: value for key, value in (shape | said).items() if value is not None})
 
 
 def _remove_strays(repository: Path, wanted: set[PurePosixPath]) -> None:

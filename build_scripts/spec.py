@@ -2,59 +2,57 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from triton_repo.errors import SpecError
+from build_scripts.speculative import SpeculativeSection
+from build_scripts.trtllm_spec import CompileSection, compile_complaint
+from triton_repo.engine.config import CapacitySchedulerPolicy, Flow
 from triton_repo.sampling import INT32_MAX, Sampling
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 Positive = Annotated[int, Field(ge=1, le=INT32_MAX)]
-Runtime = Literal["openvino", "replay"]
+Runtime = Literal["openvino", "tensorrt_llm", "replay"]
 Dtype = Literal["float32", "float16", "bfloat16"]
-Quantization = Literal["none", "int8", "int4"]
+Quantization = Literal["none", "int8", "int4", "fp8", "int4_awq", "nvfp4"]
 KvCacheDtype = Literal["float32", "float16", "bfloat16", "u8"]
 
 # An engine on the CPU shares it with every message that leaves, and each of its threads waits for the slowest: at 8
 # streams of 90 M parameters on two cores, 50 ms delivers a sixth more tokens than 10 ms, and a text still flows.
-FLUSH_INTERVALS_MS: Final[Mapping[str, float]] = {"openvino": 50.0, "replay": 10.0}
+FLUSH_INTERVALS_MS: Final[Mapping[str, float]] = {"openvino": 50.0, "tensorrt_llm": 10.0, "replay": 10.0}
 
-# Flags of `conch build` by the key that they override.
-FLAGS: Final[Mapping[str, str]] = {
-    "name": "--name",
-    "model": "--model",
-    "runtime": "--runtime",
-    "build.dtype": "--dtype",
-    "build.quantization": "--quantization",
-    "build.max_seq_len": "--max-seq-len",
-    "build.max_batch_size": "--max-batch-size",
-    "build.max_num_tokens": "--max-num-tokens",
-    "build.tensor_parallel": "--tp",
-    "build.pipeline_parallel": "--pp",
+# What [build] assumes by runtime: a GPU wants wider iterations than a CPU. For tensorrt_llm an absent `dtype` is that
+# of the checkpoint (float16 for a float32 one).
+_BUILD_DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
+    "tensorrt_llm": {"max_batch_size": 256, "max_num_tokens": 8192}
 }
+_TENSORRT_LLM_KEYS: Final = (
+    "kv_cache_free_gpu_memory_fraction",
+    "kv_cache_host_memory_bytes",
+    "capacity_scheduler_policy",
+)
+_OPENVINO_QUANTIZATIONS: Final = ("none", "int8", "int4")
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def broken_rule(key: str, value: object, rule: str) -> PydanticCustomError:
+    """A rule across keys, told like a rule about one."""
+    return PydanticCustomError("rule", "{rule}", {"key": key, "value": value, "rule": rule})
+
+
 class BuildSection(_Section):
     """`[build]`: what the engine is compiled for, named as `trtllm-build` names it. Lengths are in tokens.
 
     `max_seq_len` None is the checkpoint's `max_position_embeddings`; `max_num_tokens` bounds one engine iteration.
+    `flow` is for runtime tensorrt_llm: `pytorch` compiles nothing and runs the checkpoint itself, within these limits.
     """
 
     dtype: Dtype = "float32"
@@ -64,6 +62,8 @@ class BuildSection(_Section):
     max_num_tokens: Positive = 512
     tensor_parallel: Positive = 1
     pipeline_parallel: Positive = 1
+    flow: Flow = "compiled"
+    compile: CompileSection = CompileSection()
 
 
 class ServeSection(_Section):
@@ -71,7 +71,11 @@ class ServeSection(_Section):
 
     `flush_interval_ms` 0 sends every token by itself; None is the runtime's own. `kv_cache_dtype` None follows
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
-    `num_threads` None is every core.
+    `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
+    activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
+    The last three are for `tensorrt_llm` alone: the share of the GPU memory that is free beside the weights for the KV
+    cache (None is 0.9), the host's memory for blocks that it has no room for (None is none), and whether a running
+    request may be paused for others (`max_utilization`) or never is (`guaranteed_no_evict`, which None is).
     """
 
     flush_interval_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
@@ -80,6 +84,10 @@ class ServeSection(_Section):
     enable_kv_cache_reuse: bool = True
     enable_chunked_context: bool = True
     num_threads: Positive | None = None
+    dynamic_quantization_group_size: Annotated[int, Field(ge=0, le=INT32_MAX, multiple_of=16)] | None = None
+    kv_cache_free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    capacity_scheduler_policy: CapacitySchedulerPolicy | None = None
 
 
 class SamplingSection(Sampling):
@@ -104,6 +112,7 @@ class EngineSpec(_Section):
     build: BuildSection = BuildSection()
     serve: ServeSection = ServeSection()
     sampling: SamplingSection = SamplingSection()
+    speculative: SpeculativeSection | None = None
     replay: ReplaySection | None = None
 
     @property
@@ -115,19 +124,20 @@ class EngineSpec(_Section):
     def kv_cache_dtype(self) -> KvCacheDtype:
         return self.serve.kv_cache_dtype or self.build.dtype
 
-    @field_validator("runtime", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _not_yet(cls, value: object) -> object:
-        if value == "tensorrt_llm":
-            raise ValueError("not available in this version yet; allowed: openvino, replay")
-        return value
+    def _defaults_of_the_runtime(cls, values: object) -> object:
+        if not isinstance(values, dict) or not isinstance(values.get("build", {}), dict):
+            return values
+        defaults = _BUILD_DEFAULTS.get(str(values.get("runtime")), {})
+        return {**values, "build": {**defaults, **values.get("build", {})}}
 
     @model_validator(mode="after")
     def _rules_across_keys(self) -> Self:
         build = self.build
         for key in ("tensor_parallel", "pipeline_parallel"):
             size = getattr(build, key)
-            if size > 1:
+            if size > 1 and self.runtime != "tensorrt_llm":
                 needs = f"must be 1: runtime {self.runtime} does not split a model (that needs runtime tensorrt_llm)"
                 raise broken_rule(f"build.{key}", size, needs)
         if build.max_num_tokens < build.max_batch_size:
@@ -139,102 +149,44 @@ class EngineSpec(_Section):
             raise broken_rule("replay", "[…]", f"runtime {self.runtime} plays no text: remove the [replay] table")
         if self.runtime == "replay" and build.quantization != "none":
             raise broken_rule("build.quantization", build.quantization, "must be none: runtime replay has no weights")
+        if self.runtime == "openvino" and build.quantization not in _OPENVINO_QUANTIZATIONS:
+            needs = f"runtime openvino allows {', '.join(_OPENVINO_QUANTIZATIONS)}"
+            raise broken_rule("build.quantization", build.quantization, needs)
+        if self.runtime == "tensorrt_llm" and self.serve.kv_cache_dtype is not None:
+            needs = "runtime tensorrt_llm keeps its KV cache in build.dtype: remove the key"
+            raise broken_rule("serve.kv_cache_dtype", self.serve.kv_cache_dtype, needs)
         return self
 
+    @model_validator(mode="after")
+    def _rules_of_tensorrt_llm(self) -> Self:
+        build, serve = self.build, self.serve
+        complaint = compile_complaint(
+            build.compile,
+            runtime=self.runtime,
+            flow=build.flow,
+            quantization=build.quantization,
+            max_seq_len=build.max_seq_len,
+            paged=serve.enable_kv_cache_reuse or serve.enable_chunked_context,
+        )
+        if complaint is not None:
+            raise broken_rule(*complaint)
+        for key in _TENSORRT_LLM_KEYS:
+            if self.runtime != "tensorrt_llm" and getattr(serve, key) is not None:
+                rule = f"needs runtime tensorrt_llm, not {self.runtime}: remove the key"
+                raise broken_rule(f"serve.{key}", getattr(serve, key), rule)
+        return self
 
-def read_spec(file: Path | None, overrides: Mapping[str, object] | None = None) -> EngineSpec:
-    """The spec in `file` (None: flags alone) with `overrides` ({"build.dtype": "float16"}) on top.
-
-    Raises:
-        SpecError: names the file or the flag, the key, the value and what is allowed.
-    """
-    overrides = overrides or {}
-    values = _read_toml(file) if file else {}
-    for key, value in overrides.items():
-        *section, last = key.split(".")
-        table = values.setdefault(section[0], {}) if section else values
-        if isinstance(table, dict):  # else the validation below says what is wrong with it
-            table[last] = value
-    try:
-        return EngineSpec.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise SpecError(_complaint(first, file, overrides)) from error
-
-
-def broken_rule(key: str, value: object, rule: str) -> PydanticCustomError:
-    """A rule across keys, told like a rule about one."""
-    return PydanticCustomError("rule", "{rule}", {"key": key, "value": value, "rule": rule})
-
-
-def spec_complaint(origin: str, key: str, value: object, rule: str) -> str:
-    """The one form of every complaint: where, which key, its value, what is allowed."""
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return f"{origin}: {key} = {shown}; {rule}" if origin else f"{key} = {shown}; {rule}"
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SpecError(f"{file}: no such file") from error
-    except OSError as error:
-        raise SpecError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{file}: not valid TOML: {error}") from error
-
-
-def _complaint(error: ErrorDetails, file: Path | None, overrides: Mapping[str, object]) -> str:
-    context = error.get("ctx", {})
-    key = context["key"] if error["type"] == "rule" else ".".join(str(part) for part in error["loc"])
-    value = context["value"] if error["type"] == "rule" else error["input"]
-    flag = FLAGS.get(key, key)
-    if error["type"] == "missing" or (error["type"] == "rule" and value is None):
-        where = f"{file}: {key}" if file else flag
-        return f"{where}: {_rule(error)}"
-    if key in overrides or file is None:
-        return spec_complaint("", flag, value, _rule(error))
-    return spec_complaint(str(file), key, value, _rule(error))
-
-
-def _rule(error: ErrorDetails) -> str:
-    """What is allowed, in words; pydantic's own words for the kinds that no spec has shown yet."""
-    context = error.get("ctx", {})
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        return f"unknown key; allowed: {', '.join(_fields_of(error['loc']))}"
-    if kind == "literal_error":
-        return f"allowed: {str(context['expected']).replace(' or ', ', ').replace(chr(39), '')}"
-    if kind == "value_error":
-        return str(context["error"])
-    return _RULES.get(kind, error["msg"]).format(**context)
-
-
-def _fields_of(loc: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = EngineSpec if len(loc) == 1 else _SECTIONS[str(loc[0])]
-    return list(section.model_fields)
-
-
-_SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
-    "build": BuildSection,
-    "serve": ServeSection,
-    "sampling": SamplingSection,
-    "replay": ReplaySection,
-}
-
-_RULES: Final[Mapping[str, str]] = {
-    "bool_type": "must be true or false",
-    "float_type": "must be a number",
-    "finite_number": "must be a finite number",
-    "greater_than": "must be > {gt}",
-    "greater_than_equal": "must be ≥ {ge}",
-    "int_type": "must be a whole number",
-    "less_than_equal": "must be ≤ {le}",
-    "missing": "is required",
-    "model_type": "must be a table",
-    "rule": "{rule}",
-    "string_pattern_mismatch": "must match {pattern}",
-    "string_too_short": "must not be empty",
-    "string_type": "must be a string",
-}
+    @model_validator(mode="after")
+    def _rules_of_speculation(self) -> Self:
+        if self.speculative is not None:
+            build = self.build
+            complaint = self.speculative.own_complaint() or self.speculative.engine_complaint(
+                runtime=self.runtime,
+                max_batch_size=build.max_batch_size,
+                max_num_tokens=build.max_num_tokens,
+                chunked=self.serve.enable_chunked_context,
+                sampling=self.sampling,
+            )
+            if complaint is not None:
+                raise broken_rule(*complaint)
+        return self

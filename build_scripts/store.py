@@ -44,6 +44,29 @@ class EngineStore:
         return self.link.resolve() if self.link.is_dir() else None
 
     @contextmanager
+    def hold(self) -> Iterator[Path]:
+        """The engine's directory, which `sweep` leaves alone until the end of the block, whatever is built meanwhile.
+
+        Needs no lock.
+
+        Raises:
+            BuildError: nothing is built.
+        """
+        while (directory := self.current()) is not None:
+            try:
+                descriptor = os.open(directory, os.O_RDONLY)
+            except FileNotFoundError:  # replaced and swept in between
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                if directory.is_dir():
+                    yield directory
+                    return
+            finally:
+                os.close(descriptor)
+        raise BuildError(f"{self.link}: no engine is built there")
+
+    @contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[None]:
         """Hold the engine against other builds of it; `waiting` is told the process that holds it now."""
         self._store.mkdir(parents=True, exist_ok=True)
@@ -84,7 +107,7 @@ class EngineStore:
         _sync(self.built)
 
     def sweep(self) -> None:
-        """Remove replaced engines and what killed builds left."""
+        """Remove replaced engines that nobody holds, and what killed builds left."""
         current = self.link.resolve()
         name = re.escape(self.name)
         ours = re.compile(rf"\.partial-{name}-\w{{8}}(-link)?|{name}-[0-9a-f]{{12}}-\w{{8}}")
@@ -94,7 +117,19 @@ class EngineStore:
             if path.is_symlink():
                 path.unlink()
             elif path.resolve() != current:
-                shutil.rmtree(path)
+                _remove_unless_held(path)
+
+
+def _remove_unless_held(directory: Path) -> None:
+    """The lock is kept meanwhile: who takes hold then waits, and finds that the directory is gone."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ from build_scripts.checkpoint import VOCABULARY_FILES, Checkpoint
 from build_scripts.child import Child
 from triton_repo.errors import BuildError
 
-_TOKENIZER, _CONFIG, _TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+TOKENIZER, _CONFIG, _TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 # Keys that name code of the checkpoint, and the template, which has a file of its own.
 _DROPPED: Final = ("auto_map", "chat_template")
 
@@ -38,8 +38,8 @@ def write_tokenizer(checkpoint: Checkpoint, output: Path, log: Path) -> None:
     """
     output.mkdir()
     source = checkpoint.directory
-    if (source / _TOKENIZER).is_file():
-        shutil.copyfile(source / _TOKENIZER, output / _TOKENIZER)
+    if (source / TOKENIZER).is_file():
+        shutil.copyfile(source / TOKENIZER, output / TOKENIZER)
     elif any((source / name).is_file() for name in VOCABULARY_FILES):
         Child("tokenizer", log).call(convert, str(source), str(output))
         source = output
@@ -63,7 +63,7 @@ def convert(checkpoint: str, output: str) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False, local_files_only=True, use_fast=True)
     tokenizer.save_pretrained(output)
-    if not Path(output, _TOKENIZER).is_file():
+    if not Path(output, TOKENIZER).is_file():
         raise ValueError(f"{type(tokenizer).__name__} has no fast form (tokenizer.json)")
 
 

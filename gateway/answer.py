@@ -46,6 +46,7 @@ class Answer:
         self._stops = stops
         self._supervisor = supervisor
         self._last_delta: dict[int, Delta] = {}
+        self._reasons: list[FinalReason] = []
         self._running = dict(enumerate(generations))
 
     def pieces(self) -> AsyncGenerator[Piece, None]:
@@ -63,6 +64,17 @@ class Answer:
             cached_tokens=sum(cached) if cached else None,
         )
 
+    @property
+    def num_choices(self) -> int:
+        return len(self._generations)
+
+    @property
+    def finish_reason(self) -> FinalReason | None:
+        """None until every choice has ended; "length" if that cut any of them short."""
+        if len(self._reasons) < len(self._generations):
+            return None
+        return "length" if "length" in self._reasons else "stop"
+
     def stop_engines(self) -> None:
         """Cancel every generation that has not ended."""
         while self._running:
@@ -79,6 +91,8 @@ class Answer:
                 async for delta in deltas:
                     self._last_delta[index] = delta
                     piece = self._piece(index, delta, matcher)
+                    if piece.finish_reason:
+                        self._reasons.append(piece.finish_reason)
                     yield piece
                     if piece.finish_reason and not delta.finish_reason:
                         return

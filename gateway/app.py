@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
@@ -20,12 +21,14 @@ from gateway.edge import Edge
 from gateway.failures import RESPONSES, install_handlers
 from gateway.health import add_health
 from gateway.in_flight import InFlight
+from gateway.metrics import Metrics
 from gateway.models import add_models
 from gateway.page_files import add_page
 from gateway.requests import ChatCompletionRequest, CompletionRequest
 from gateway.respond import respond
 from gateway.settings import Settings
-from gateway.state import Gateway, GatewayDep
+from gateway.state import Gateway
+from gateway.tally import Tally
 from gateway.triton import TritonBackend
 
 _REF = "#/components/schemas/{model}"
@@ -49,13 +52,16 @@ class _App(FastAPI):
         return schema
 
 
-def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
-    """The gateway as an ASGI application; without a `backend` it talks to Triton at `settings.triton_grpc`."""
+def create_app(settings: Settings, backend: Backend | None = None, tally: Tally | None = None) -> FastAPI:
+    """The gateway as an ASGI application; without a `backend` it talks to Triton at `settings.triton_grpc`.
+
+    A `tally` of open requests makes it one of several that share the bound on them.
+    """
     app = _App(
         title="Conch",
         version=version("conch"),
         description="OpenAI's API over Triton.",
-        lifespan=_lifespan(settings, backend),
+        lifespan=_lifespan(settings, backend, tally or Tally()),
         redirect_slashes=False,
     )
     install_handlers(app)
@@ -64,7 +70,8 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
     add_health(app)
     page_paths = add_page(app)
     if settings.api_key is not None:
-        open_paths = {"/health/live", "/health/ready", *page_paths}
+        # /metrics is open as vLLM's is: it tells names and counts, and a scraper has no business with the key.
+        open_paths = {"/health/live", "/health/ready", "/metrics", *page_paths}
         app.add_middleware(RequireApiKey, api_key=settings.api_key.get_secret_value(), open_paths=open_paths)
     app.add_middleware(Edge)
     if settings.cors_origins:
@@ -78,12 +85,12 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings, backend: Backend | None) -> Any:
+def _lifespan(settings: Settings, backend: Backend | None, tally: Tally) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engines = backend or TritonBackend(settings.triton_grpc)  # a gRPC channel belongs to the running loop
-        in_flight = InFlight(engines, settings.max_concurrent_requests)
-        app.state.gateway = Gateway(settings, engines, in_flight)
+        in_flight = InFlight(engines, settings.max_concurrent_requests, tally)
+        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally))
         try:
             yield
         finally:
@@ -95,17 +102,36 @@ def _lifespan(settings: Settings, backend: Backend | None) -> Any:
 def _add_generation(app: FastAPI) -> None:
     chat_shape, completion_shape = ChatShape(), CompletionShape()
 
-    async def chat_completions(request: Request, gateway: GatewayDep) -> Response:
-        return await respond(request, gateway, chat_shape)
+    async def chat_completions(request: Request) -> Response:
+        return await respond(request, request.app.state.gateway, chat_shape)
 
-    async def completions(request: Request, gateway: GatewayDep) -> Response:
-        return await respond(request, gateway, completion_shape)
+    async def completions(request: Request) -> Response:
+        return await respond(request, request.app.state.gateway, completion_shape)
 
     for path, endpoint, body in (
         ("/v1/chat/completions", chat_completions, ChatCompletionRequest),
         ("/v1/completions", completions, CompletionRequest),
     ):
-        app.post(path, tags=["generation"], openapi_extra=_describe(body), responses=_RESPONSES)(endpoint)
+        app.router.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            tags=["generation"],
+            openapi_extra=_describe(body),
+            responses=_RESPONSES,
+            route_class_override=_PlainRoute,
+        )
+
+
+class _PlainRoute(APIRoute):
+    """A route that FastAPI describes and does no more for: its endpoint takes the request as it comes.
+
+    Solving dependencies is a tenth of the gateway's work on a short answer.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
 
 
 def _describe(body: type[BaseModel]) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.answer import Answer
 from gateway.disconnect import UnlessDisconnected
 from gateway.sse import PING
 
@@ -25,7 +24,7 @@ _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class EventStream(Response):
-    """An answer's events as they come; closes the answer however the connection ends.
+    """An answer's events as they come; leaves `open_until_end` however the connection ends.
 
     A stream that says nothing for `ping_interval_s` (0 = never) sends a comment, so that no proxy takes it for dead.
     """
@@ -34,30 +33,29 @@ class EventStream(Response):
 
     def __init__(
         self,
-        answer: Answer,
         events: AsyncGenerator[bytes, None],
+        open_until_end: AbstractContextManager[object],
         headers: Mapping[str, str],
         ping_interval_s: float,
     ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers({**_HEADERS, **headers})
-        self._answer = answer
         self._events = events
+        self._open_until_end = open_until_end
         self._ping_interval_s = ping_interval_s
         self._silent = True
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         heartbeat = asyncio.create_task(self._beat(send)) if self._ping_interval_s else None
         try:
-            async with UnlessDisconnected(receive):
-                await self._write(send)
-        except ClientDisconnect:
-            pass  # the status is out, and nobody is there to be told
+            # The status is out, so that nobody is to be told of a disconnect but what is left here.
+            with suppress(ClientDisconnect), self._open_until_end:
+                async with UnlessDisconnected(receive):
+                    await self._write(send)
         finally:
             if heartbeat is not None:
                 heartbeat.cancel()
-            self._answer.close()
 
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.answer import Answer
 from gateway.backend import Backend, Generation
+from gateway.tally import Tally
 from triton_repo.errors import EngineUnavailable, RequestError
 
 logger = logging.getLogger(__name__)
@@ -17,15 +18,17 @@ _LAST_WORDS_S: Final = 1.0  # for a cancelled engine to say so, and for its stre
 
 
 class InFlight:
-    """Opens answers and knows which are open."""
+    """Opens answers and knows which are open. `max_answers` bounds the `tally`, which other processes may share."""
 
-    def __init__(self, backend: Backend, max_answers: int) -> None:
+    def __init__(self, backend: Backend, max_answers: int, tally: Tally) -> None:
         self._backend = backend
         self._max_answers = max_answers
+        self._tally = tally
         self._answers: set[Answer] = set()
         self._cancels: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hurried = asyncio.Event()
         self.draining = False
 
     def open(self, generations: Sequence[Generation], num_prompts: int, stops: Sequence[str]) -> Answer:
@@ -36,17 +39,21 @@ class InFlight:
         """
         if self.draining:
             raise EngineUnavailable("the server is shutting down")
-        if len(self._answers) >= self._max_answers:
+        if self._tally.total() >= self._max_answers:
             raise EngineUnavailable(f"the server is busy with {self._max_answers} requests")
         answer = Answer(self._backend, generations, num_prompts, stops, self)
         self._answers.add(answer)
+        self._tally.set(len(self._answers))
         self._idle.clear()
         return answer
 
     async def drain(self, grace_s: float) -> None:
         """Open nothing more; give open answers `grace_s` to end, then end them with an error, then the backend."""
         self.draining = True
-        await self._idle_within(grace_s)
+        idle, hurried = asyncio.create_task(self._idle_within(grace_s)), asyncio.create_task(self._hurried.wait())
+        await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        hurried.cancel()
         for answer in self._answers:
             answer.stop_engines()
         await self._idle_within(_LAST_WORDS_S)
@@ -55,8 +62,13 @@ class InFlight:
         await self._backend.close()  # an engine that hangs says nothing, but its streams end with this
         await self._idle_within(_LAST_WORDS_S)
 
+    def hurry(self) -> None:
+        """No grace any more, for the drain that is under way or comes."""
+        self._hurried.set()
+
     def release(self, answer: Answer) -> None:
         self._answers.discard(answer)
+        self._tally.set(len(self._answers))
         if not self._answers:
             self._idle.set()
 

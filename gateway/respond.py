@@ -32,29 +32,30 @@ logger = logging.getLogger(__name__)
 
 async def respond(request: Request, gateway: Gateway, shape: Shape[Body]) -> Response:
     """Answer one POST. Raises RequestError as long as the status line is not out."""
-    fields = await read_object(request, gateway.settings)
-    refuse_unsupported(fields)
-    body = parse(shape.body, fields)
-    card = await gateway.backend.card(body.model)
-    prompts = shape.prompts(body, card)
-    generations = _generations(body, card, prompts)
-    head = Head(f"{shape.id_prefix}{uuid.uuid4().hex}", int(time.time()), body.model, _fingerprint(card))
-    ignored = ignored_parameters(fields, shape.body)
-    headers = {"x-ignored-parameters": ignored} if ignored else {}
-    with body.in_its_own_words(), ExitStack() as unless_handed_over:
-        answer = gateway.in_flight.open(generations, len(prompts), body.stops)
-        unless_handed_over.callback(answer.close)
-        if not body.stream:
-            return await _whole(request, shape, head, answer, headers)
-        pieces = answer.pieces()
-        # The status line waits for the engine's first word, so that what fails before it has a status of its own.
-        async with UnlessDisconnected(request.receive):
-            first = await anext(pieces)
-        chunks = Chunks(shape, head, len(generations), body.include_usage)
-        content = events(first, pieces, chunks, answer)
-        response = EventStream(answer, content, headers, gateway.settings.sse_ping_interval_s)
-        unless_handed_over.pop_all()
-        return response
+    with ExitStack() as unless_handed_over:
+        record = unless_handed_over.enter_context(gateway.metrics.record(request.scope["path"]))
+        fields = await read_object(request, gateway.settings)
+        refuse_unsupported(fields)
+        body = parse(shape.body, fields)
+        card = await gateway.backend.card(body.model)
+        record.model = body.model
+        prompts = shape.prompts(body, card)
+        generations = _generations(body, card, prompts)
+        head = Head(f"{shape.id_prefix}{uuid.uuid4().hex}", int(time.time()), body.model, _fingerprint(card))
+        ignored = ignored_parameters(fields, shape.body)
+        headers = {"x-ignored-parameters": ignored} if ignored else {}
+        with body.in_its_own_words():
+            answer = record.answer = gateway.in_flight.open(generations, len(prompts), body.stops)
+            unless_handed_over.callback(answer.close)
+            if not body.stream:
+                return await _whole(request, shape, head, answer, headers)
+            pieces = answer.pieces()
+            # The status line waits for the engine's first word, so that what fails before it has a status of its own.
+            async with UnlessDisconnected(request.receive):
+                first = await anext(pieces)
+        content = events(first, pieces, Chunks(shape, head, len(generations), body.include_usage), answer)
+        record.begin_stream()
+        return EventStream(content, unless_handed_over.pop_all(), headers, gateway.settings.sse_ping_interval_s)
 
 
 async def events(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -11,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from triton_repo.errors import LaunchError
 
 API_KEY_VARIABLE: Final = "CONCH_API_KEY"
+# Set by the parent of several workers for prometheus_client, which then keeps its values in files there.
+METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Settings(BaseModel):
-    """Settings of one gateway process. `api_key` None leaves the API open to whoever reaches the port."""
+    """Settings of one gateway, of all its processes. `api_key` None leaves the API open to whoever reaches the port."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -27,7 +30,23 @@ class Settings(BaseModel):
     max_concurrent_requests: Annotated[int, Field(ge=1, description="more at once are refused with 503")] = 1024
     sse_ping_interval_s: Annotated[float, Field(ge=0, description="heartbeat of a stream; 0 is none")] = 15.0
     shutdown_grace_s: Annotated[float, Field(ge=0, description="time for open requests after SIGTERM")] = 10.0
+    workers: Annotated[int, Field(ge=1, le=256, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
+
+
+def flag_values(argv: Sequence[str]) -> dict[str, Any]:
+    """The command line as values of settings, one flag each; only those that were given."""
+    parser = argparse.ArgumentParser("gateway", description=f"The API key is read from {API_KEY_VARIABLE}.")
+    for name, field in Settings.model_fields.items():
+        if name != "api_key":
+            many = field.annotation == tuple[str, ...]
+            parser.add_argument(
+                "--" + name.replace("_", "-"),
+                help=f"{field.description} (default: {field.default})",
+                default=argparse.SUPPRESS,
+                nargs="*" if many else None,
+            )
+    return vars(parser.parse_args(argv))
 
 
 def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from gateway.backend import Backend
 from gateway.in_flight import InFlight
+from gateway.metrics import Metrics
 from gateway.settings import Settings
 
 
@@ -17,6 +18,7 @@ class Gateway:
     settings: Settings
     backend: Backend
     in_flight: InFlight
+    metrics: Metrics
 
 
 async def _gateway(request: Request) -> Gateway:

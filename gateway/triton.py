@@ -1,15 +1,9 @@
-"""Engines in Triton, over gRPC: the only module, with the stream beside it, that knows Triton's wire.
-
-Requests and responses are built and read as protobuf messages directly. tritonclient's own InferInput and InferResult
-go through numpy object arrays, which on a stream of small text tensors costs more than everything else here.
-"""
+"""Engines in Triton, over gRPC: what there is, what it answers, and what its errors mean."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import struct
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any, Final
@@ -18,26 +12,10 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from gateway.backend import Chat, Delta, Generation, Prompt
+from gateway.backend import Delta, Generation
 from gateway.triton_stream import TritonStream
 from triton_repo.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, from_wire
-from triton_repo.tensors import (
-    CARD_PARAMETER,
-    CHAT,
-    ENSEMBLE_OUTPUTS,
-    FINISH_REASON,
-    PROMPT_TOKEN_IDS,
-    SAMPLING_PARAMETERS,
-    SAMPLING_TENSORS,
-    STOP,
-    STREAM,
-    TEXT_INPUT,
-    TEXT_OUTPUT,
-    TOKEN_COUNTS,
-    ModelCard,
-    Tensor,
-    step_model,
-)
+from triton_repo.tensors import CARD_PARAMETER, ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +29,6 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-_OUTPUTS: Final = tuple(
-    pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name) for output in ENSEMBLE_OUTPUTS
-)
-_PACKING: Final = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
 # What Triton says, in an error message without a code, when the same request may succeed a little later.
 _PASSING_TROUBLE: Final = (
     "unknown model",
@@ -95,25 +69,20 @@ class TritonBackend:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         stream = self._open_stream()
-        inbox = stream.open(infer_request(generation))
+        inbox = stream.ask(generation)
         try:
             while True:
-                response = await inbox.get()
-                if isinstance(response, RequestError):
-                    raise response
-                if response.error_message:
-                    raise self._error(response.error_message, generation.model)
-                delta = read_delta(response.infer_response)
+                delta = await inbox.get()
+                if isinstance(delta, RequestError):
+                    raise delta
                 yield delta
                 if delta.finish_reason:
                     return
         finally:
-            stream.forget(generation.request_id)
+            stream.forget(generation)
 
     async def cancel(self, generation: Generation) -> None:
-        request = pb.ModelInferRequest(model_name=step_model(generation.model, "engine"), id=generation.request_id)
-        _add_input(request, STOP, 1, struct.pack("<?", True))
-        self._open_stream().send(request)
+        self._open_stream().cancel(generation)
 
     async def close(self) -> None:
         if self._stream is not None:
@@ -122,7 +91,7 @@ class TritonBackend:
 
     def _open_stream(self) -> TritonStream:
         if self._stream is None or self._stream.broken:
-            self._stream = TritonStream(self._stub, self._rpc_error)
+            self._stream = TritonStream(self._stub, self._rpc_error, self._error)
         return self._stream
 
     async def _refresh(self) -> None:
@@ -181,60 +150,3 @@ class TritonBackend:
             self._refreshed_s = float("-inf")
             return EngineUnavailable("the engine is not ready")
         return EngineFailed("the engine failed")
-
-
-def infer_request(generation: Generation) -> Any:
-    """The request to the ensemble, as a protobuf ModelInferRequest."""
-    request = pb.ModelInferRequest(model_name=generation.model, id=generation.request_id, outputs=_OUTPUTS)
-    _add_prompt(request, generation.prompt)
-    _add_input(request, STREAM, 1, struct.pack("<?", generation.stream))
-    sampling = generation.sampling
-    for tensor in SAMPLING_TENSORS:
-        value = getattr(sampling, tensor.name)
-        if value is not None:
-            value = value % 2**64 if tensor.datatype == "UINT64" else value
-            _add_input(request, tensor, 1, struct.pack(_PACKING[tensor.datatype], value))
-    for name in SAMPLING_PARAMETERS:
-        _set_parameter(request.parameters, name, getattr(sampling, name))
-    return request
-
-
-def read_delta(response: Any) -> Delta:
-    """The delta in a protobuf ModelInferResponse, whose outputs may come in any order."""
-    raw = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
-    prompt, cached, completion = struct.unpack("<3i", raw[TOKEN_COUNTS.name])
-    return Delta(
-        _text(raw[TEXT_OUTPUT.name]),
-        _text(raw[FINISH_REASON.name]),  # type: ignore[arg-type]  # the engine sends a FinishReason
-        prompt,
-        cached,
-        completion,
-    )
-
-
-def _text(raw: bytes) -> str:
-    """The one element of a BYTES tensor: a 4-byte length, then UTF-8."""
-    return raw[4:].decode(errors="replace")
-
-
-def _add_prompt(request: Any, prompt: Prompt) -> None:
-    if isinstance(prompt, tuple):
-        _add_input(request, PROMPT_TOKEN_IDS, len(prompt), struct.pack(f"<{len(prompt)}i", *prompt))
-        return
-    tensor, content = (CHAT, prompt.json) if isinstance(prompt, Chat) else (TEXT_INPUT, prompt.encode())
-    _add_input(request, tensor, 1, struct.pack("<I", len(content)) + content)
-
-
-def _add_input(request: Any, tensor: Tensor, length: int, content: bytes) -> None:
-    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(1, length))
-    request.raw_input_contents.append(content)
-
-
-def _set_parameter(parameters: Any, name: str, value: Any) -> None:
-    """A Triton parameter is a scalar, so a list travels as JSON text; bool comes first, as Python counts it an int."""
-    if isinstance(value, bool):
-        parameters[name].bool_param = value
-    elif isinstance(value, float):
-        parameters[name].double_param = value
-    elif isinstance(value, tuple):
-        parameters[name].string_param = json.dumps(value)

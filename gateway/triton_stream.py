@@ -1,68 +1,150 @@
-"""One gRPC stream to Triton for the requests of many clients: to open one for each costs as much as a short answer.
+"""One gRPC stream to Triton for the requests of many clients, and on it one channel for the deltas of each engine.
 
-Triton tags every response, a failure too, with the id of its request. Whoever reads slowly does not hold up the
-others: responses wait in the inbox of their request, which is as long as its answer.
+To open a stream for each request costs as much as a short answer, and a message for each delta more than the engine:
+on a channel one message carries the deltas of all requests that are due. Whoever reads slowly does not hold up the
+others: deltas wait in the inbox of their request, which is as long as its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
+from gateway.backend import Delta, Generation
+from gateway.triton_wire import infer_request, read_deltas, renew_request, stop_request, subscribe_request
 from triton_repo.errors import EngineUnavailable, RequestError
+from triton_repo.tensors import CHANNEL_LEASE_S
 
-Inbox = asyncio.Queue[Any]  # of protobuf ModelStreamInferResponses, or one RequestError that ends it
+_RENEWAL_S: Final = CHANNEL_LEASE_S / 4
+_FAREWELL_S: Final = 0.5  # for Triton to take the last requests
+
+
+class Inbox(asyncio.Queue[Delta | RequestError]):
+    """What came for one request to `model`; a RequestError is the end of it."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
 
 
 class TritonStream:
-    """To be made inside the event loop that uses it. Broken once, it stays broken: every inbox gets the error."""
+    """To be made inside the event loop that uses it. Broken once, it stays broken: every inbox gets the error.
 
-    def __init__(self, stub: Any, to_error: Callable[[grpc.aio.AioRpcError], RequestError]) -> None:
+    Args:
+        to_error: what the end of the stream by gRPC means.
+        to_failure: what Triton's error message about a request to a model means.
+    """
+
+    def __init__(
+        self,
+        stub: Any,
+        to_error: Callable[[grpc.aio.AioRpcError], RequestError],
+        to_failure: Callable[[str, str], RequestError],
+    ) -> None:
         self._to_error = to_error
+        self._to_failure = to_failure
         self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
-        self._inboxes: dict[str, Inbox] = {}
+        self._inboxes: dict[str, Inbox] = {}  # by request id
+        self._channels: dict[str, str] = {}  # name by model
         self._call = stub.ModelStreamInfer(self._requests())
         self._reader = asyncio.create_task(self._read())
+        self._renewer = asyncio.create_task(self._renew())
 
     @property
     def broken(self) -> bool:
         return self._reader.done()
 
-    def open(self, request: Any) -> Inbox:
-        """Send a request whose responses are wanted, until `forget`."""
-        inbox = self._inboxes[request.id] = asyncio.Queue()
-        self._outgoing.put_nowait(request)
+    def ask(self, generation: Generation) -> Inbox:
+        """Send a request whose deltas are wanted, until `forget`."""
+        channel = self._channels.get(generation.model) or self._subscribe(generation.model)
+        inbox = self._inboxes[generation.request_id] = Inbox(generation.model)
+        self._outgoing.put_nowait(infer_request(generation, channel))
         return inbox
 
-    def forget(self, request_id: str) -> None:
-        self._inboxes.pop(request_id, None)
+    def forget(self, generation: Generation) -> None:
+        self._inboxes.pop(generation.request_id, None)
 
-    def send(self, request: Any) -> None:
-        """Send a request whose responses, if any, belong to nobody."""
-        self._outgoing.put_nowait(request)
+    def cancel(self, generation: Generation) -> None:
+        self._outgoing.put_nowait(stop_request(generation.model, generation.request_id))
 
     async def close(self) -> None:
+        """End the channels, which Triton would otherwise wait for when it stops, and then the stream."""
+        self._renewer.cancel()
+        for model, channel in self._channels.items():
+            self._outgoing.put_nowait(stop_request(model, channel))
+        self._outgoing.put_nowait(None)
+        await asyncio.wait({self._reader}, timeout=_FAREWELL_S)
         self._call.cancel()
         await asyncio.wait({self._reader})
 
+    def _subscribe(self, model: str) -> str:
+        channel = self._channels[model] = f"channel-{uuid.uuid4().hex}"
+        self._outgoing.put_nowait(subscribe_request(model, channel))
+        return channel
+
+    async def _renew(self) -> None:
+        """Keep the channels that are in use, and end the others."""
+        while not self.broken:
+            await asyncio.sleep(_RENEWAL_S)
+            in_use = {inbox.model for inbox in self._inboxes.values()}
+            for model, channel in list(self._channels.items()):
+                if model in in_use:
+                    self._outgoing.put_nowait(renew_request(model, channel))
+                else:
+                    del self._channels[model]
+                    self._outgoing.put_nowait(stop_request(model, channel))
+
     async def _requests(self) -> AsyncIterator[Any]:
-        while True:
-            yield await self._outgoing.get()
+        while (request := await self._outgoing.get()) is not None:
+            yield request
 
     async def _read(self) -> None:
         end: RequestError = EngineUnavailable("the engine's stream broke off")
         try:
             while (response := await self._call.read()) is not grpc.aio.EOF:
-                inbox = self._inboxes.get(response.infer_response.id)
-                if inbox is not None:
-                    inbox.put_nowait(response)
+                if response.error_message:
+                    self._fail(response.infer_response.id, response.error_message)
+                else:
+                    self._deliver(response.infer_response)
         except grpc.aio.AioRpcError as error:
             end = self._to_error(error)
         except asyncio.CancelledError:  # `close`, or the loop's own end
             end = EngineUnavailable("the server is shutting down")
         finally:  # whatever ends the reading, nobody waits for ever
+            self._call.cancel()
             for inbox in self._inboxes.values():
                 inbox.put_nowait(end)
+
+    def _deliver(self, response: Any) -> None:
+        if not response.outputs:
+            self._end_channel(response.id)
+            return
+        for request_id, delta in read_deltas(response):
+            inbox = self._inboxes.get(request_id)
+            if inbox is not None:
+                inbox.put_nowait(delta)
+
+    def _fail(self, id: str, message: str) -> None:
+        """A request failed, or a channel and with it whoever may have lost deltas on it."""
+        inbox = self._inboxes.get(id)
+        if inbox is not None:
+            inbox.put_nowait(self._to_failure(message, inbox.model))
+            return
+        model = self._end_channel(id)
+        if model is None:
+            return
+        self._to_failure(message, model)  # it logs
+        for inbox in self._inboxes.values():
+            if inbox.model == model:
+                inbox.put_nowait(EngineUnavailable("the engine's channel broke off"))
+
+    def _end_channel(self, name: str) -> str | None:
+        """The model whose channel it was; its next request opens another."""
+        model = next((model for model, channel in self._channels.items() if channel == name), None)
+        if model is not None:
+            del self._channels[model]
+        return model

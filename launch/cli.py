@@ -22,12 +22,12 @@ app = typer.Typer(
 )
 
 
-def _adopt(verb: str, module: str, function: str) -> None:
-    """Add a verb that another folder brings. An installation without that folder's packages keeps the other verbs."""
+def _adopt(verb: str, module: str, function: str, extra: str) -> None:
+    """Add a verb that another folder brings. An installation without the packages of its `extra` keeps the others."""
     try:
         command = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
-        cure = f"conch {verb} needs the module {error.name}: pip install 'conch[{verb}]'"
+        cure = f"conch {verb} needs the module {error.name}: pip install 'conch[{extra}]'"
         anything = {"ignore_unknown_options": True, "allow_extra_args": True}
         app.command(verb, help=cure, context_settings=anything, add_help_option=False)(_refusal(cure))
     else:
@@ -41,8 +41,10 @@ def _refusal(cure: str) -> Callable[[], None]:
     return refuse
 
 
-_adopt("build", "build_scripts.build_engine", "build_command")
-_adopt("bench", "bench.command", "bench_command")
+_adopt("build", "build_scripts.build_engine", "build_command", extra="build")
+_adopt("verify", "build_scripts.verify.command", "verify_command", extra="build")
+_adopt("bench", "bench.command", "bench_command", extra="bench")
+_adopt("sweep", "bench.sweep.command", "sweep_command", extra="bench")
 
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 ApiKey = Annotated[
@@ -60,9 +62,16 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     triton_grpc_port: Port = 8001,
     triton_metrics_port: Port = 8002,
     api_key: ApiKey = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Gateway processes that share the port.")] = 1,
+    launcher: Annotated[
+        str, typer.Option(help="Who starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
+    ] = "single",
+    hosts: Annotated[str | None, typer.Option(help="With mpirun: machines and their ranks, as a:4,b:4.")] = None,
+    rsh_agent: Annotated[str | None, typer.Option(help="With mpirun: what reaches the machines, if not ssh.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all that Triton logs.")] = False,
 ) -> None:
     """Serve engines: tritonserver and the OpenAI gateway, until Ctrl-C. Builds what is not built yet."""
+    from launch.ranks import rank_options
     from launch.serve import ServeOptions
     from launch.serve import serve as run
 
@@ -76,6 +85,8 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
             triton_metrics_port=triton_metrics_port,
             api_key=api_key,
             verbose=verbose,
+            workers=workers,
+            ranks=rank_options(launcher, hosts, rsh_agent),
         )
     )
 

@@ -49,10 +49,15 @@ class Role:
 
 
 ROLES = (
-    Role("gateway", "the OpenAI API", ("fastapi", "numpy", "orjson", "tritonclient", "uvicorn"), True),
+    Role(
+        "gateway",
+        "the OpenAI API",
+        ("fastapi", "numpy", "orjson", "prometheus_client", "tritonclient", "uvicorn"),
+        True,
+    ),
     Role("models", "the models inside Triton", ("jinja2", "numpy", "tokenizers", "transformers"), True),
     Role("openvino", "the CPU engine", ("openvino_genai",), False),
-    Role("build", "exporting checkpoints", ("nncf", "optimum", "safetensors", "torch", "tritonclient"), False),
+    Role("build", "exporting checkpoints", ("nncf", "optimum", "safetensors", "torch", "tritonclient", "yaml"), False),
     Role("chat", "the terminal client", ("openai",), False),
     Role("bench", "the load generator", ("httptools", "orjson", "psutil", "uvloop"), False),
 )
@@ -163,7 +168,7 @@ def _gpu_names() -> str:
 
 
 def _engines_built() -> list[str]:
-    from build_scripts.build_engine import ENGINES
+    from build_scripts.build import ENGINES
 
     return sorted(path.parent.name for path in (ENGINES / "built").glob("*/manifest.json"))
 

@@ -10,8 +10,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from rich.console import Console
 from launch.journal import Journal, triton_line_matters
 from launch.ports import Listener, check_ports
 from launch.process import Service
+from launch.ranks import RankOptions, ranked_argv
 from launch.shared_memory import check_shared_memory
 from launch.stubs import StubWatch
 from launch.supervisor import Supervisor
@@ -34,6 +35,8 @@ from launch.tritonserver import (
     server_argv,
     server_environment,
 )
+from triton_repo.engine.config import EngineConfig
+from triton_repo.engine.tensorrt_llm_engine import check_engine, installed
 from triton_repo.errors import LaunchError
 from triton_repo.tensors import STEPS
 
@@ -44,13 +47,14 @@ _EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
 
 class ServedEngine(Protocol):
-    """What serving needs to know of a built engine: its ensemble's name and its Triton model repository."""
+    """What serving needs of a built engine."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """That of its ensemble."""
 
-    @property
-    def repository(self) -> Path: ...
+    def hold(self) -> AbstractContextManager[Path]:
+        """Its Triton model repository, which stays as it is until the end of the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class ServeOptions:
     triton_metrics_port: int
     api_key: str | None
     verbose: bool
+    workers: int = 1
+    ranks: RankOptions = field(default_factory=RankOptions)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -89,13 +95,29 @@ def serve(options: ServeOptions) -> None:
     check_ports(options.listeners)
     check_shared_memory(len(STEPS) * len(options.engines))
     engines = _engines(options.engines)
-    with _runtime_directory() as directory:
-        services = (
-            triton_service(options, engines, installation, lay_out_backends(installation, directory)),
-            gateway_service(options, os.environ),
-        )
+    with _runtime_directory() as directory, hold_repositories(engines, directory) as repositories:
+        triton = triton_service(options, repositories, installation, lay_out_backends(installation, directory))
+        argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories))
+        services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway_service(options, os.environ))
         announce = partial(_announce, options, engines, started)
         asyncio.run(_supervise(services, announce))
+
+
+def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...]:
+    """Those of engines that this machine can run; LaunchError if it cannot run one."""
+    directories = [repository.resolve().parent for repository in repositories.values()]
+    configurations = tuple(map(EngineConfig.load, directories))
+    for directory, configuration in zip(directories, configurations, strict=True):
+        if configuration.runtime == "tensorrt_llm":
+            check_engine(directory / "model", configuration, installed())
+    return configurations
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise LaunchError(f"{name} is not installed here, or not on the PATH")
+    return path
 
 
 async def _supervise(services: Sequence[Service], announce: partial[None]) -> None:
@@ -103,7 +125,7 @@ async def _supervise(services: Sequence[Service], announce: partial[None]) -> No
 
 
 def _engines(specs: Sequence[str]) -> tuple[ServedEngine, ...]:
-    from build_scripts.build_engine import ensure_engine  # building is the heavy half of Conch
+    from build_scripts.build import ensure_engine  # building is the heavy half of Conch
 
     engines: tuple[ServedEngine, ...] = tuple(ensure_engine(spec) for spec in specs)
     names = [engine.name for engine in engines]
@@ -114,19 +136,39 @@ def _engines(specs: Sequence[str]) -> tuple[ServedEngine, ...]:
 
 @contextmanager
 def _runtime_directory() -> Iterator[Path]:
-    """A private directory for this run's files, removed at its end."""
+    """A private directory for this run's files, removed at its end.
+
+    Triton gives paths in it to its stubs in a command line that it does not quote.
+    """
     with tempfile.TemporaryDirectory(prefix="conch-", dir=os.environ.get("XDG_RUNTIME_DIR") or None) as name:
+        if len(name.split()) > 1:
+            raise LaunchError(f"{name}: Triton cannot work in a path with blanks; set XDG_RUNTIME_DIR to another")
         yield Path(name)
 
 
+@contextmanager
+def hold_repositories(engines: Sequence[ServedEngine], directory: Path) -> Iterator[Mapping[str, Path]]:
+    """The engines' model repositories by name, held.
+
+    They are links in `directory`: their own paths may hold blanks.
+    """
+    links = {engine.name: directory / "repositories" / engine.name for engine in engines}
+    (directory / "repositories").mkdir()
+    with ExitStack() as held:
+        for engine in engines:
+            links[engine.name].symlink_to(held.enter_context(engine.hold()))
+        yield links
+
+
 def triton_service(
-    options: ServeOptions, engines: Sequence[ServedEngine], installation: TritonInstallation, backends: Path | None
+    options: ServeOptions, repositories: Mapping[str, Path], installation: TritonInstallation, backends: Path | None
 ) -> Service:
+    """`repositories` by the name of the engine in each."""
     mark = uuid.uuid4().hex
     gpu = has_gpu()
     server = ServerOptions(
-        repositories=tuple(engine.repository for engine in engines),
-        models=tuple(engine.name for engine in engines),
+        repositories=tuple(repositories.values()),
+        models=tuple(repositories),
         http_port=options.triton_http_port,
         grpc_port=options.triton_grpc_port,
         metrics_port=options.triton_metrics_port,
@@ -157,6 +199,7 @@ def gateway_service(options: ServeOptions, environ: Mapping[str, str]) -> Servic
             *("--host", options.host),
             *("--port", str(options.port)),
             *("--triton-grpc", f"{LOOPBACK}:{options.triton_grpc_port}"),
+            *("--workers", str(options.workers)),
         ),
         environment={**environ, **key, "PYTHONUNBUFFERED": "1"},
         mark=uuid.uuid4().hex,

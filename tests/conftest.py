@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +49,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(*engines: str, log: Path) -> Iterator[Stack]:
+def serving(*engines: str, log: Path, conch: Sequence[str] = (str(CONCH),)) -> Iterator[Stack]:
     """`conch serve ENGINES` on free ports, ended by SIGTERM; fails if it does not end cleanly."""
     ports = [free_port() for _ in range(4)]
     names = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
-    argv = [str(CONCH), "serve", *engines]
+    argv = [*conch, "serve", *engines]
     argv += [word for name, port in zip(names, ports, strict=True) for word in (name, str(port))]
     with log.open("wb") as output:
         server = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "triton_repo": set[str](),
     "gateway": {"triton_repo"},
     "build_scripts": {"triton_repo"},
-    "bench": {"triton_repo"},
+    "bench": {"build_scripts", "triton_repo"},
     "launch": {"bench", "build_scripts", "triton_repo"},
     "engines": set[str](),
 }

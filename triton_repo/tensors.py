@@ -55,24 +55,35 @@ INPUT_IDS: Final = Tensor("input_ids", "INT32", (-1,), optional=True)  # optiona
 STOP_SEQUENCES: Final = Tensor("stop_sequences", "BYTES")  # JSON: token id sequences that end the generation
 STOP: Final = Tensor("stop", "BOOL")  # to NAME_engine, with the request id to cancel
 
-# Between engine and detokenize.
-OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # window, then the new ids
-WINDOW_LENGTH: Final = Tensor("window_length", "INT32", optional=False)  # how many leading ids were sent before
+# Between engine and detokenize. One message holds any number of deltas, each of one request: one, unless it travels
+# on a channel. What belongs to the second delta stands behind what belongs to the first, in every tensor.
+OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # of each delta its window, then its new ids
+DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)  # of each: ids of the window, all ids
 
-# What a client may ask of the ensemble.
-TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", optional=False)
-FINISH_REASON: Final = Tensor("finish_reason", "BYTES", optional=False)  # "" until the last delta
-TOKEN_COUNTS: Final = Tensor("token_counts", "INT32", (3,), optional=False)  # prompt, cached, generated so far
+# What a client may ask of the ensemble: values for each delta of a message.
+TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", (-1,), optional=False)
+FINISH_REASON: Final = Tensor("finish_reason", "BYTES", (-1,), optional=False)  # "" until the last delta
+TOKEN_COUNTS: Final = Tensor("token_counts", "INT32", (-1,), optional=False)  # prompt, cached, generated so far
+REQUEST_IDS: Final = Tensor("request_ids", "BYTES", (-1,), optional=False)  # whose delta it is
+
+# Request parameters. A request with `subscribe` true opens a channel that has the request's id for its name, for
+# `CHANNEL_LEASE_S`; a request to NAME_engine whose `renew` is that name begins the lease anew. A request whose
+# `channel` names an open channel gets its deltas there, in one message with those of others; its own responses are
+# then only its end and its failure. Where there is no such channel, its deltas come as its own responses.
+SUBSCRIBE: Final = "subscribe"
+RENEW: Final = "renew"
+CHANNEL: Final = "channel"
+CHANNEL_LEASE_S: Final = 8.0  # less than Triton waits for open requests when it stops
 
 PREPROCESS_INPUTS: Final = (TEXT_INPUT, CHAT, PROMPT_TOKEN_IDS, STOP_WORDS, BAD_WORDS, PAD_ID)
 PREPROCESS_OUTPUTS: Final = (INPUT_IDS, STOP_SEQUENCES)
 ENGINE_CLIENT_INPUTS: Final = (STREAM, END_ID, *SAMPLING_TENSORS)
 ENGINE_INPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, STOP, *ENGINE_CLIENT_INPUTS)
-ENGINE_OUTPUTS: Final = (OUTPUT_IDS, WINDOW_LENGTH, FINISH_REASON, TOKEN_COUNTS)
-DETOKENIZE_INPUTS: Final = (OUTPUT_IDS, WINDOW_LENGTH, FINISH_REASON)
+ENGINE_OUTPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
+DETOKENIZE_INPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON)
 DETOKENIZE_OUTPUTS: Final = (TEXT_OUTPUT,)
 ENSEMBLE_INPUTS: Final = (*PREPROCESS_INPUTS, *ENGINE_CLIENT_INPUTS)
-ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS)
+ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
 
 FinishReason = Literal["", "stop", "length", "cancelled", "error"]
 

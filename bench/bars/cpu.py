@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from bench.bars.engines import FAST
 from bench.bars.finding import Finding, milliseconds
 from bench.bars.replay import closed_loop, workload
-from bench.bars.server import FAST, Server, build, serving
 from bench.load import Bounds, OpenLoop
 from bench.run import Plan, execute, run
+from bench.server import Server, build, serving
 from bench.statistics import Summary
 
 TOKENS: Final = 128

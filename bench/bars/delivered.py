@@ -21,11 +21,13 @@ import orjson
 
 from bench.answer import Record
 from bench.bars.checkpoint import SHAPE
+from bench.bars.engines import ENGINES, LLAMA
 from bench.bars.finding import Finding
 from bench.bars.raw import Prompts, RawPipeline, Wave
-from bench.bars.server import ENGINES, LLAMA, ROOT, build, serving
+from bench.child_server import ROOT
 from bench.connection import Client, Target
 from bench.run import execute
+from bench.server import build, serving
 from bench.workload import random_ids
 from triton_repo.errors import BenchError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.bars.finding import Finding, milliseconds
-from bench.bars.server import Server, build, serving
+from bench.server import Server, build, serving
 from bench.statistics import percentile
 from triton_repo.errors import BenchError
 

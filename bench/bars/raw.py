@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.bars.server import ROOT
+from bench.child_server import ROOT
 from triton_repo.engine.config import EngineConfig
 from triton_repo.errors import BenchError
 
@@ -82,7 +82,7 @@ def run_wave(pipeline: Any, prompts: Prompts, max_tokens: int) -> Wave:
 
 
 def main(engine: Path) -> None:
-    from triton_repo.engine.openvino_runtime import open_pipeline
+    from triton_repo.engine.openvino_pipeline import open_pipeline
 
     pipeline = open_pipeline(engine / "model", EngineConfig.load(engine))
     for line in sys.stdin:

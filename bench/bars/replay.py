@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.bars.server import Server
 from bench.distribution import Fixed
 from bench.load import Bounds, ClosedLoop
 from bench.run import Plan, execute, run
+from bench.server import Server
 from bench.statistics import Summary
 from bench.workload import Workload
 from triton_repo.errors import BenchError

@@ -11,10 +11,11 @@ from typing import Final
 
 from bench.bars.finding import Finding, milliseconds
 from bench.bars.replay import workload
-from bench.bars.server import ROOT, Server, serving
+from bench.child_server import ROOT
 from bench.load import Bounds, ClosedLoop, OpenLoop
 from bench.processes import private_bytes
 from bench.run import Plan, execute, run
+from bench.server import Server, serving
 from bench.statistics import Distribution, Summary
 
 STREAMS: Final = 1000

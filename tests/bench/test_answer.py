@@ -40,6 +40,17 @@ def test_without_usage_the_counts_are_unknown() -> None:
     assert record.itl_s is None
 
 
+def test_a_server_that_sends_no_done_is_believed_where_it_is_known_for_it() -> None:
+    answer = Answer(start_s=0.0, wants_done=False)
+    answer.begin(200)
+    answer.feed(HELLO + STOP, 1.0)
+    assert answer.record(end_s=1.0).error is None
+    broken = Answer(start_s=0.0, wants_done=False)
+    broken.begin(200)
+    broken.feed(HELLO, 1.0)
+    assert broken.record(end_s=1.0).error == "the stream ended without a finish_reason"
+
+
 def test_events_that_come_together_are_one_arrival() -> None:
     assert list(read(HELLO + HELLO + HELLO, HELLO, STOP + USAGE + DONE).gaps_s) == [1.0]
 

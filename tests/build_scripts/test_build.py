@@ -11,7 +11,7 @@ import openvino
 import openvino_genai
 import pytest
 
-from build_scripts.build_engine import ensure_engine
+from build_scripts.build import ensure_engine
 from tests.build_scripts.conftest import Workshop, contents
 from triton_repo.engine.config import EngineConfig
 from triton_repo.errors import BuildError
@@ -164,12 +164,25 @@ def test_serving_settings_are_rendered_without_a_build(
     assert contents(built_workshop.engine / "model") == model
 
 
+def test_an_engine_that_is_held_outlives_its_successors_build(built_workshop: Workshop) -> None:
+    engine = ensure_engine(str(built_workshop.spec))
+    with engine.hold() as repository:
+        before = contents(repository)
+        built_workshop.build('[build]\ndtype = "float16"')
+        assert contents(repository) == before
+        with engine.hold() as successor:
+            assert successor != repository
+    built_workshop.build('[build]\ndtype = "float16"')
+    assert not repository.exists(), "nobody holds it any more"
+
+
 def test_a_built_directory_is_served_where_it_lies_without_spec_or_checkpoint(built: Workshop, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(built.engine, tmp_path / "elsewhere"))
     (copy / "triton" / "tiny" / "config.pbtxt").write_text("stale")
     (copy / "triton" / "stray_model").mkdir()
     engine = ensure_engine(str(copy))
-    assert (engine.name, engine.repository) == ("tiny", copy / "triton")
+    with engine.hold() as repository:
+        assert (engine.name, repository) == ("tiny", copy / "triton")
     assert contents(copy / "triton") == contents(built.engine / "triton")
     os.truncate(copy / "tokenizer" / "tokenizer.json", 1)
     with pytest.raises(BuildError, match=r"tokenizer/tokenizer\.json: damaged"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from build_scripts.build_engine import ensure_engine
+from build_scripts.build import ensure_engine
 from tests.build_scripts.conftest import Workshop
 from triton_repo.errors import SpecError
 
@@ -52,7 +52,15 @@ def test_flags_alone_build_from_a_directory_relative_to_where_they_are_given(wor
         (["--model", "checkpoint"], "--name: is required"),
         (["tiny.toml", "--tp", "2"], "--tp = 2; must be 1"),
         (["tiny.toml", "--pp", "4"], "--pp = 4; must be 1"),
-        (["tiny.toml", "--runtime", "tensorrt_llm"], '--runtime = "tensorrt_llm"; not available in this version yet'),
+        (
+            ["tiny.toml", "--runtime", "tensorrt_llm", "--tp", "3"],
+            "build.tensor_parallel = 3; must divide the 4 attention",
+        ),
+        (["tiny.toml", "--plan"], 'runtime = "openvino"; --plan is for runtime tensorrt_llm'),
+        (
+            ["tiny.toml", "--runtime", "tensorrt_llm", "--gpu", "h1"],
+            '--gpu = "h1"; allowed: a number of GB, or one of ',
+        ),
         (["tiny.toml", "--max-seq-len", "512"], "build.max_seq_len = 512; must be ≤ 256"),
     ],
 )
@@ -97,5 +105,5 @@ def test_a_hub_id_is_built_from_the_local_hub_cache_when_there_is_no_network(wor
 
 
 def test_a_name_that_nothing_bears_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(SpecError, match=r"^nothing: neither .*: demo, replay$"):
+    with pytest.raises(SpecError, match=r"^nothing: neither .*: demo, llama-3\.1-.*, replay$"):
         ensure_engine("nothing")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from build_scripts.spec import read_spec
+from build_scripts.spec_reading import read_spec
 from triton_repo.errors import SpecError
 
+ENGINES = Path(__file__).parents[2] / "engines"
 HEAD = 'name = "x"\nmodel = "m"\n'
 
 REFUSED = [
@@ -32,7 +33,7 @@ REFUSED = [
         "build.max_batchsize = 2; unknown key; allowed: dtype, quantization, max_seq_len, max_batch_size, "
         "max_num_tokens, tensor_parallel, pipeline_parallel",
     ),
-    ("port = 1", "port = 1; unknown key; allowed: name, model, runtime, build, serve, sampling, replay"),
+    ("port = 1", "port = 1; unknown key; allowed: name, model, runtime, build, serve, sampling, speculative, replay"),
     ("build = 3", "build = 3; must be a table"),
     ("[serve]\nflush_interval_ms = -1", "serve.flush_interval_ms = -1; must be ≥ 0"),
     ("[serve]\nflush_interval_ms = nan", "serve.flush_interval_ms = NaN; must be a finite number"),
@@ -42,10 +43,11 @@ REFUSED = [
     ("[sampling]\ntop_p = 0", "sampling.top_p = 0; must be > 0"),
     ("[sampling]\nheat = 1", "sampling.heat = 1; unknown key; allowed: max_tokens, min_tokens, temperature"),
     ('[replay]\ntext = "a"', 'replay = "[…]"; runtime openvino plays no text: remove the [replay] table'),
-    ('runtime = "vllm"', 'runtime = "vllm"; allowed: openvino, replay'),
+    ('runtime = "vllm"', 'runtime = "vllm"; allowed: openvino, tensorrt_llm, replay'),
+    ('[build]\nquantization = "fp8"', 'build.quantization = "fp8"; runtime openvino allows none, int8, int4'),
     (
-        'runtime = "tensorrt_llm"',
-        'runtime = "tensorrt_llm"; not available in this version yet; allowed: openvino, replay',
+        'runtime = "tensorrt_llm"\n[serve]\nkv_cache_dtype = "u8"',
+        'serve.kv_cache_dtype = "u8"; runtime tensorrt_llm keeps its KV cache in build.dtype: remove the key',
     ),
     ('runtime = "replay"', "replay: runtime replay needs a [replay] table with its text"),
     ('runtime = "replay"\n[replay]\ntext = ""', 'replay.text = ""; must not be empty'),
@@ -132,6 +134,6 @@ def test_the_kv_cache_follows_the_dtype_unless_it_is_told_otherwise(tmp_path: Pa
     assert read_spec(file).kv_cache_dtype == "u8"
 
 
-@pytest.mark.parametrize("name", ["demo", "replay"])
-def test_the_specs_of_the_repository_are_allowed(name: str) -> None:
-    assert read_spec(Path(__file__).parents[2] / "engines" / f"{name}.toml").name == name
+@pytest.mark.parametrize("file", sorted(ENGINES.glob("*.toml")), ids=lambda file: file.stem)
+def test_the_specs_of_the_repository_are_allowed(file: Path) -> None:
+    assert file.stem.startswith(read_spec(file).name)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gateway.__main__ import Server
 from gateway.app import create_app
 from gateway.backend import Backend
+from gateway.server import Server
 from gateway.settings import Settings
 
 
@@ -24,6 +25,17 @@ class Running:
 
     def begin_shutdown(self) -> None:
         self._server.should_exit = True
+
+    def post_unread(self, path: str, content: bytes) -> socket.socket:
+        """A request whose answer nobody reads yet."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(content))
+        client.sendall(head + content)
+        return client
+
+    def interrupt(self) -> None:
+        """What the process does on SIGINT."""
+        self._server.handle_exit(signal.SIGINT, None)
 
 
 @contextmanager

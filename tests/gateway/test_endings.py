@@ -28,13 +28,7 @@ def events(text: str) -> list[Any]:
 
 
 def open_socket(gateway: Running, **fields: Any) -> socket.socket:
-    """A request whose answer nobody reads yet."""
-    content = json.dumps(body(**fields)).encode()
-    client = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
-    client.sendall(
-        b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (CHAT.encode(), len(content)) + content
-    )
-    return client
+    return gateway.post_unread(CHAT, json.dumps(body(**fields)).encode())
 
 
 def reset(client: socket.socket) -> None:
@@ -213,3 +207,20 @@ def test_while_draining_it_is_live_but_not_ready_and_takes_nothing_new() -> None
         refused = httpx.post(gateway.url + CHAT, json=body())
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         client.close()
+
+
+def test_a_second_interrupt_ends_the_grace_and_engine_and_client_are_still_told() -> None:
+    backend = ScriptedBackend([delta("a"), HANG])
+    with (
+        serving(backend, shutdown_grace_s=3600) as gateway,
+        httpx.stream("POST", gateway.url + CHAT, json=body(stream=True)) as response,
+    ):
+        text = response.iter_text()
+        first = next(text)
+        gateway.interrupt()
+        while httpx.get(f"{gateway.url}/health/ready").status_code == 200:
+            pass
+        gateway.interrupt()
+        rest = "".join(text)
+    assert [kind(event) for event in events(first + rest)] == ["role", "text", "error"]
+    assert len(backend.cancelled) == 1

@@ -18,7 +18,8 @@ from tests.gateway.server import serving
 from triton_repo.errors import LaunchError
 
 KEY = "sk-a secret"
-OPEN = {"/", "/health/live", "/health/ready", *(f"/{file.name}" for file in PAGE_DIRECTORY.iterdir())} - {"/index.html"}
+PAGE = {f"/{file.name}" for file in PAGE_DIRECTORY.iterdir()} - {"/index.html"}
+OPEN = {"/", "/health/live", "/health/ready", "/metrics", *PAGE}
 
 
 @pytest.fixture(scope="module")

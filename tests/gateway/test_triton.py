@@ -15,11 +15,12 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from gateway.backend import Chat, Delta, Generation, Prompt
-from gateway.triton import TritonBackend, infer_request
+from gateway.triton import TritonBackend
+from gateway.triton_wire import infer_request, read_deltas
 from tests.gateway.scripted_backend import CARD
 from triton_repo.errors import EngineFailed, EngineUnavailable, InvalidRequest, ModelNotFound, to_wire
 from triton_repo.sampling import Sampling
-from triton_repo.tensors import CARD_PARAMETER, ENSEMBLE_INPUTS, SAMPLING_PARAMETERS
+from triton_repo.tensors import CARD_PARAMETER, ENSEMBLE_INPUTS, RENEW, SAMPLING_PARAMETERS, SUBSCRIBE
 
 
 class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -32,13 +33,21 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
         self.breaks_off = False
         self.asked: list[Any] = []
         self.num_indexed = 0
+        self.say_first: Any = None  # a response to something else
+        self.answers_renewals = False
 
     async def ModelStreamInfer(self, requests: Any, _: Any) -> AsyncIterator[Any]:  # noqa: N802
         async for request in requests:
             self.asked.append(request)
+            renews = RENEW in request.parameters and self.answers_renewals
+            if SUBSCRIBE in request.parameters or (request.model_name != "demo" and not renews):
+                continue
+            if self.say_first is not None:
+                yield self.say_first
+                self.say_first = None
             for response in self.responses:
                 response.infer_response.id = request.id
-                yield response
+                yield addressed(response, request.id)
             if self.hangs:
                 await asyncio.Event().wait()
             if self.breaks_off:
@@ -71,10 +80,11 @@ async def connected(triton: ScriptedTriton) -> AsyncIterator[TritonBackend]:
         await server.stop(None)
 
 
-def response(text: str, finish_reason: str = "", order: tuple[int, ...] = (0, 1, 2)) -> Any:
-    def packed(value: str) -> bytes:
-        return struct.pack("<I", len(value.encode())) + value.encode()
+def packed(*values: str) -> bytes:
+    return b"".join(struct.pack("<I", len(value.encode())) + value.encode() for value in values)
 
+
+def response(text: str, finish_reason: str = "", order: tuple[int, ...] = (0, 1, 2)) -> Any:
     outputs = [
         ("text_output", "BYTES", [1, 1], packed(text)),
         ("finish_reason", "BYTES", [1, 1], packed(finish_reason)),
@@ -84,6 +94,16 @@ def response(text: str, finish_reason: str = "", order: tuple[int, ...] = (0, 1,
     for name, datatype, shape, content in (outputs[position] for position in order):
         message.infer_response.outputs.add(name=name, datatype=datatype, shape=shape)
         message.infer_response.raw_output_contents.append(content)
+    return message
+
+
+def addressed(response: Any, *request_ids: str) -> Any:
+    """The response with deltas of these requests."""
+    message = pb.ModelStreamInferResponse()
+    message.CopyFrom(response)
+    if message.infer_response.outputs:
+        message.infer_response.outputs.add(name="request_ids", datatype="BYTES", shape=[1, len(request_ids)])
+        message.infer_response.raw_output_contents.append(packed(*request_ids))
     return message
 
 
@@ -108,12 +128,18 @@ async def read(backend: TritonBackend) -> list[Delta]:
     ],
 )
 def test_a_prompt_is_one_tensor_of_its_kind(prompt: Prompt, name: str, shape: list[int], content: bytes) -> None:
-    request = infer_request(generation(prompt))
+    request = infer_request(generation(prompt), "channel-1")
     assert [tensor.name for tensor in request.inputs] == [name, "stream"]
     assert list(request.inputs[0].shape) == shape
     assert list(request.raw_input_contents) == [content, b"\1"]
     assert (request.model_name, request.id) == ("demo", "id-1")
-    assert [output.name for output in request.outputs] == ["text_output", "finish_reason", "token_counts"]
+    assert [output.name for output in request.outputs] == [
+        "text_output",
+        "finish_reason",
+        "token_counts",
+        "request_ids",
+    ]
+    assert request.parameters["channel"].string_param == "channel-1"
 
 
 def test_every_sampling_field_reaches_the_engine() -> None:
@@ -132,7 +158,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "stop_token_ids": [7, 8],
     }
     assert values.keys() == Sampling.model_fields.keys()
-    request = infer_request(generation(**values))
+    request = infer_request(generation(**values), "channel-1")
     tensors = {tensor.name: tensor.datatype for tensor in request.inputs}
     assert tensors.items() <= {(tensor.name, tensor.datatype) for tensor in ENSEMBLE_INPUTS}
     assert tensors.keys() | {*SAMPLING_PARAMETERS} == values.keys() | {"text_input", "stream"}
@@ -151,6 +177,93 @@ async def test_deltas_are_read_whatever_the_order_of_the_outputs() -> None:
     triton = ScriptedTriton((response("Hé"), response("", "length", order=(2, 0, 1))))
     async with connected(triton) as backend:
         assert await read(backend) == [Delta("Hé", "", 3, -1, 2), Delta("", "length", 3, -1, 2)]
+
+
+def test_one_message_may_bring_deltas_of_several_requests() -> None:
+    message = pb.ModelInferResponse()
+    for name, datatype, shape, content in (
+        ("request_ids", "BYTES", [1, 3], packed("a", "b", "c")),
+        ("text_output", "BYTES", [1, 3], packed("Hé", "", "🐚")),
+        ("token_counts", "INT32", [1, 9], struct.pack("<9i", 3, -1, 2, 4, -1, 5, 6, 2, 7)),
+        ("finish_reason", "BYTES", [1, 3], packed("", "stop", "")),
+    ):
+        message.outputs.add(name=name, datatype=datatype, shape=shape)
+        message.raw_output_contents.append(content)
+    assert list(read_deltas(message)) == [
+        ("a", Delta("Hé", "", 3, -1, 2)),
+        ("b", Delta("", "stop", 4, -1, 5)),
+        ("c", Delta("🐚", "", 6, 2, 7)),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_requests_ride_on_one_channel_that_is_opened_first_and_ended_last() -> None:
+    triton = ScriptedTriton((response("a", "stop"),))
+    async with connected(triton) as backend:
+        for _ in range(2):
+            await read(backend)
+    subscription, first, second, end = triton.asked
+    assert subscription.parameters["subscribe"].bool_param
+    assert {request.parameters["channel"].string_param for request in (first, second)} == {subscription.id}
+    assert (end.model_name, end.id, [tensor.name for tensor in end.inputs]) == (
+        "demo_engine",
+        subscription.id,
+        ["stop"],
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_channel_that_fails_fails_who_waits_on_it_and_the_next_request_opens_another() -> None:
+    triton = ScriptedTriton((response("a"),))
+    async with connected(triton) as backend:
+        deltas = backend.generate(generation(request_id="rider"))
+        await anext(deltas)
+        channel = triton.asked[0].id
+        triton.responses = ()
+        triton.say_first = failure("in ensemble 'demo', boom")
+        triton.say_first.infer_response.id = channel
+        other = asyncio.ensure_future(read(backend))
+        with pytest.raises(EngineUnavailable, match="channel broke off"):
+            await anext(deltas)
+        with pytest.raises(EngineUnavailable, match="channel broke off"):
+            await other
+        triton.responses = (response("b", "stop"),)
+        assert [delta.text for delta in await read(backend)] == ["b"]
+    assert len([request for request in triton.asked if SUBSCRIBE in request.parameters]) == 2
+
+
+@pytest.mark.asyncio
+async def test_after_the_end_of_its_channel_the_next_request_opens_another() -> None:
+    triton = ScriptedTriton((response("a", "stop"),))
+    async with connected(triton) as backend:
+        await read(backend)
+        triton.say_first = pb.ModelStreamInferResponse()
+        triton.say_first.infer_response.id = triton.asked[0].id
+        await read(backend)
+        await read(backend)
+    names = [request.id for request in triton.asked if SUBSCRIBE in request.parameters]
+    assert len(set(names)) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_channel_in_use_is_renewed_past_the_ensemble_and_a_failed_renewal_is_no_end() -> None:
+    triton = ScriptedTriton((response("a"),))
+    async with connected(triton) as backend:
+        deltas = backend.generate(generation())
+        await anext(deltas)
+        triton.responses = (failure("the model is being unloaded"),)
+        triton.answers_renewals = True
+        while RENEW not in triton.asked[-1].parameters:
+            await asyncio.sleep(0.05)
+        waiting = asyncio.ensure_future(anext(deltas))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        renewal = triton.asked[-1]
+        await backend.close()
+        with pytest.raises(EngineUnavailable):
+            await waiting
+    assert (renewal.model_name, renewal.id) == ("demo_engine", "")
+    assert renewal.parameters["renew"].string_param == triton.asked[0].id
 
 
 @pytest.mark.asyncio

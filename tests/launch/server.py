@@ -88,11 +88,13 @@ def wait_for(condition: Callable[[], bool], what: Callable[[], str] = str) -> No
 
 
 @contextmanager
-def serving(spec: Path, ports: Sequence[int], *arguments: str) -> Iterator[Server]:
+def serving(
+    spec: Path, ports: Sequence[int], *arguments: str, runtime_directory: Path | None = None
+) -> Iterator[Server]:
     """A ready server; killed at the end if the test has not stopped it."""
     flags = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
     chosen = [word for flag, port in zip(flags, ports, strict=True) for word in (flag, str(port))]
-    server = Server((str(spec), *chosen, *arguments), ports[0], spec.parent)
+    server = Server((str(spec), *chosen, *arguments), ports[0], runtime_directory or spec.parent)
     try:
         wait_for(lambda: server.said("Conch is ready") or server.process.poll() is not None, lambda: server.output)
         assert server.process.poll() is None, server.output

@@ -57,7 +57,9 @@ def test_missing_packages_name_the_extra_that_brings_them() -> None:
 def test_a_role_looks_for_exactly_what_its_extra_installs(role: Role) -> None:
     extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[\[<>=]", line)[0] for line in extras["optional-dependencies"][role.extra]}
-    installed_by = {module: [name.lower() for name in names] for module, names in packages_distributions().items()}
+    installed_by = {
+        module: [name.lower().replace("_", "-") for name in names] for module, names in packages_distributions().items()
+    }
     assert {name for name in wanted if not any(name in installed_by[module] for module in role.modules)} == set()
     assert {module for module in role.modules if not wanted & set(installed_by[module])} == set()
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,12 +41,6 @@ class TritonPythonModel:
 """
 
 
-@dataclass(frozen=True)
-class Echo:
-    repository: Path
-    name: str = "echo"
-
-
 MakeTriton = Callable[..., Service]
 
 
@@ -61,7 +55,7 @@ def make_triton(tmp_path: Path, free_port: Callable[[], int]) -> MakeTriton:
         options = ServeOptions(("echo",), "127.0.0.1", one, two, three, four, api_key=None, verbose=False)
         installation = find_tritonserver(os.environ)
         backends = lay_out_backends(installation, tmp_path / "run")
-        return triton_service(options, [Echo(tmp_path / "repository")], installation, backends)
+        return triton_service(options, {"echo": tmp_path / "repository"}, installation, backends)
 
     return make
 

@@ -19,7 +19,7 @@ OPTIONS = ServeOptions(("demo",), "127.0.0.1", 9000, 8000, 8001, 8002, api_key=N
 
 
 def is_gateway(command: bytes) -> bool:
-    return command.split(b"\0")[1:3] == [b"-m", b"gateway"]
+    return command.split(b"\0")[1:3] in ([b"-m", b"gateway"], [b"-m", b"gateway.worker"])
 
 
 def four(free_port: FreePort) -> list[int]:
@@ -39,6 +39,13 @@ def test_it_says_when_it_is_ready_and_a_signal_ends_it_without_a_trace(
         assert (server.descendants(), regions(prefix)) == ({}, [])
         assert KEY not in server.output
         assert "Traceback" not in server.output
+
+
+def test_an_engine_is_served_from_a_path_with_blanks(tmp_path: Path, free_port: FreePort) -> None:
+    directory = tmp_path / "my engines"
+    directory.mkdir()
+    with serving(write_spec(directory), four(free_port), runtime_directory=tmp_path) as server:
+        assert http_status(f"{server.url}/health/ready") == 200
 
 
 def test_only_the_gateway_knows_the_key(tmp_path: Path, free_port: FreePort) -> None:
@@ -63,8 +70,29 @@ def test_the_gateway_outlives_a_killed_triton_and_is_ready_again(tmp_path: Path,
         assert (server.descendants(), regions(prefix)) == ({}, [])
 
 
-def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path, free_port: FreePort) -> None:
-    with serving(write_spec(tmp_path), four(free_port)) as server:
+def test_a_gateway_of_several_workers_replaces_one_that_dies_and_leaves_no_trace(
+    tmp_path: Path, free_port: FreePort
+) -> None:
+    with serving(write_spec(tmp_path), four(free_port), "--workers", "2") as server:
+        wait_for(lambda: all(server.said(f"gateway worker {slot} serves") for slot in (0, 1)), lambda: server.output)
+        before = server.descendants()
+        assert len(before) == 7  # tritonserver, its three stubs, the gateway with two workers
+        killed = next(pid for pid, command in before.items() if b"\0gateway.worker\0" in command)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: server.said(" serves again"), lambda: server.output)
+        assert server.said(f"(process {killed}) was killed by SIGKILL; starting it again in 0.5 s")
+        assert set(before) - set(server.descendants()) == {killed}
+        assert len(server.descendants()) == 7
+        prefix = server.shm_prefix()
+        assert server.stop() == 0, server.output
+        assert (server.descendants(), regions(prefix)) == ({}, [])
+        assert KEY not in server.output
+        assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path, free_port: FreePort, workers: str) -> None:
+    with serving(write_spec(tmp_path), four(free_port), "--workers", workers) as server:
         prefix = server.shm_prefix()
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
         wait_for(lambda: not server.descendants(), lambda: str(server.descendants()))
@@ -73,7 +101,8 @@ def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path, free_port: Fre
 
 def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment() -> None:
     gateway = gateway_service(ServeOptions(("a",), "0.0.0.0", 80, 81, 82, 83, KEY, False), {"HOME": "/me"})
-    assert gateway.argv[1:] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80", "--triton-grpc", "127.0.0.1:82")
+    assert gateway.argv[1:7] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80")
+    assert gateway.argv[7:] == ("--triton-grpc", "127.0.0.1:82", "--workers", "1")
     assert gateway.environment == {"HOME": "/me", "CONCH_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
     assert gateway.ready_urls == ("http://127.0.0.1:80/health/ready",)
 

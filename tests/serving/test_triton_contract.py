@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 
 import pytest
 from tritonclient.utils import InferenceServerException
 
 from tests.conftest import Stack
 from tests.serving.triton_client import row, scalars, triton_stream
+from triton_repo.tensors import CHANNEL_LEASE_S
 
 STOCK = {"text_input": "What is Triton?", "max_tokens": 12, "bad_words": "", "stop_words": "", "pad_id": 2}
 
@@ -114,7 +116,54 @@ def test_a_direct_stream_to_the_engine_that_is_cut_frees_the_engine(stack: Stack
     nothing_is_left(stack, "replay")
 
 
-def test_a_stop_without_an_id_is_refused(stack: Stack) -> None:
+def test_on_a_channel_one_message_carries_the_deltas_of_many_requests(stack: Stack) -> None:
+    names = [f"rider-{number}" for number in range(8)]
     with triton_stream(stack.triton_grpc) as stream:
-        stream.send("replay_engine", [row("stop", "BOOL", [True])])
+        stream.send("replay", [row("prompt_token_ids", "INT32", [0])], "channel-of-a-test", subscribe=True)
+        for name in names:
+            inputs = [row("text_input", "BYTES", [b"x"]), row("stream", "BOOL", [True])]
+            inputs.append(row("max_tokens", "INT32", [60]))
+            stream.send("replay", inputs, name, ignore_eos=True, channel="channel-of-a-test")
+        texts, reasons = dict.fromkeys(names, ""), dict.fromkeys(names, "")
+        messages, ends = 0, 0
+        while ends < len(names):
+            answer = stream.next()
+            assert not isinstance(answer, InferenceServerException)
+            response = answer.get_response()
+            ends += response.parameters["triton_final_response"].bool_param
+            if not response.outputs:
+                continue
+            messages += 1
+            assert response.id == "channel-of-a-test"
+            deltas = scalars(answer, "request_ids", "text_output", "finish_reason")
+            for name, text, reason in zip(*deltas.values(), strict=True):
+                assert not reasons[name.decode()], "nothing follows the end"
+                texts[name.decode()] += text.decode()
+                reasons[name.decode()] = reason.decode()
+    assert set(reasons.values()) == {"length"}
+    assert len(set(texts.values())) == 1
+    assert messages < len(names) * 60 / 2, "several deltas in each"
+
+
+def test_a_channel_that_nobody_renews_takes_its_requests_with_it(stack: Stack) -> None:
+    from tests.serving.test_cancellation import nothing_is_left
+
+    with triton_stream(stack.triton_grpc) as stream:
+        stream.send("replay", [row("prompt_token_ids", "INT32", [0])], "channel-of-the-dead", subscribe=True)
+        inputs = [row("text_input", "BYTES", [b"x"]), row("stream", "BOOL", [True])]
+        stream.send("replay", inputs, "orphan", ignore_eos=True, channel="channel-of-the-dead")
+        stream.next()
+    cancelled = {"model": "replay", "outcome": "cancelled"}
+    before = stack.engine_metric("conch_engine_requests_ended_total", **cancelled)
+    deadline = time.monotonic() + 3 * CHANNEL_LEASE_S
+    while stack.engine_metric("conch_engine_requests_ended_total", **cancelled) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    nothing_is_left(stack, "replay")
+
+
+@pytest.mark.parametrize("subscribe", [True, False])
+def test_a_stop_or_a_subscription_without_an_id_is_refused(stack: Stack, subscribe: bool) -> None:
+    with triton_stream(stack.triton_grpc) as stream:
+        stream.send("replay_engine", [row("stop", "BOOL", [not subscribe])], subscribe=subscribe)
         assert "request id" in str(stream.next())

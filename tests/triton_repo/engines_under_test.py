@@ -63,24 +63,37 @@ class ScriptedRuntime:
 
 @dataclass
 class RecordingSink:
-    """Keeps what a client would see."""
+    """Keeps what a client would see; a message to a request's own sink holds one emission."""
 
-    emissions: list[Emission] = field(default_factory=list)
+    messages: list[Sequence[Emission]] = field(default_factory=list)
     errors: list[RequestError] = field(default_factory=list)
     gone: bool = False
+    ends: int = 0
 
-    def send(self, emission: Emission) -> None:
-        self.emissions.append(emission)
+    def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
+        assert not self.ends, "nothing follows the end"
+        self.messages.append(emissions)
+        self.ends += final
+
+    def end(self) -> None:
+        assert not self.ends, "nothing follows the end"
+        self.ends += 1
 
     def fail(self, error: RequestError) -> None:
+        assert not self.ends, "nothing follows the end"
         self.errors.append(error)
+        self.ends += 1
 
     def abandoned(self) -> bool:
         return self.gone
 
     @property
-    def ends(self) -> int:
-        return len(self.errors) + sum(bool(emission.finish_reason) for emission in self.emissions)
+    def emissions(self) -> list[Emission]:
+        return [emission for message in self.messages for emission in message]
+
+    def ids_of(self, request_id: str) -> list[int]:
+        mine = [emission for emission in self.emissions if emission.request_id == request_id]
+        return [id for emission in mine for id in emission.output_ids[emission.window_length :]]
 
     @property
     def ids(self) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import openvino_genai
 import pytest
 
-from build_scripts.build_engine import ensure_engine
+from build_scripts.build import ensure_engine
 from triton_repo.engine.config import EngineConfig
 from triton_repo.engine.openvino_runtime import OpenVinoRuntime
 from triton_repo.engine.runtime import Generation, TokenDelta

@@ -44,6 +44,17 @@ def make_detokenizer(tokenizer: Tokenizer) -> Detokenizer:
     return WindowDetokenizer(tokenizer, tokens)
 
 
+def decode_deltas(
+    detokenizer: Detokenizer, ids: Sequence[int], lengths: Sequence[int], finals: Sequence[bool]
+) -> list[str]:
+    """The texts of all deltas of one message; `ids` and `lengths` as `OUTPUT_IDS` and `DELTA_LENGTHS` describe them."""
+    texts, start = [], 0
+    for window_length, length, final in zip(lengths[::2], lengths[1::2], finals, strict=True):
+        texts.append(detokenizer.delta(ids[start : start + length], window_length, final))
+        start += length
+    return texts
+
+
 class ByteLevelDetokenizer:
     """For byte-level BPE (GPT-2, Llama 3, Qwen): every token is a string of bytes, the text is their UTF-8."""
 

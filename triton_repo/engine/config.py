@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,12 @@ from triton_repo.sampling import Sampling
 from triton_repo.tensors import ModelCard
 
 FILE_NAME: Final = "engine.json"
+DRAFT: Final = "draft"  # the directory of the draft model, beside that of the model
+
+
+Flow = Literal["compiled", "pytorch"]
+KV_CACHE_FREE_GPU_MEMORY_FRACTION: Final = 0.9  # TensorRT-LLM's own
+CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "static_batch"]
 
 
 class ReplayConfig(BaseModel):
@@ -20,6 +26,46 @@ class ReplayConfig(BaseModel):
 
     token_ids: Annotated[tuple[int, ...], Field(min_length=1)]
     tokens_per_second: Annotated[float, Field(ge=0)] = 0.0
+
+
+class SpeculativeConfig(BaseModel):
+    """Speculative decoding: in one iteration the model verifies so many candidates, guessed at little cost.
+
+    `prompt_lookup` looks for the last `max_ngram_size` tokens (or fewer) in the prompt and the answer so far, and
+    guesses what followed them there; `draft` lets the small model in `draft/`, beside `model/`, go ahead. What is
+    answered is what the model alone would answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["prompt_lookup", "draft"]
+    num_assistant_tokens: Annotated[int, Field(ge=1)]
+    max_ngram_size: Annotated[int, Field(ge=1)] | None = None
+
+
+class TensorRtLlmConfig(BaseModel):
+    """What only the `tensorrt_llm` runtime reads.
+
+    `compiled` runs the engine in `model/engine`, `pytorch` the HuggingFace checkpoint in `model/checkpoint`. The KV
+    cache takes a fraction of the GPU memory that is free once the weights are loaded, or fewer tokens if
+    `max_tokens_in_paged_kv_cache` says so; blocks that find no room there may move to `kv_cache_host_memory_bytes`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flow: Flow = "compiled"
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    pipeline_parallel: Annotated[int, Field(ge=1)] = 1
+    max_beam_width: Annotated[int, Field(ge=1)] = 1
+    capacity_scheduler_policy: CapacitySchedulerPolicy = "guaranteed_no_evict"
+    kv_cache_free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = KV_CACHE_FREE_GPU_MEMORY_FRACTION
+    kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] = 0
+    max_tokens_in_paged_kv_cache: Annotated[int, Field(ge=1)] | None = None
+
+
+# With candidates OpenVINO GenAI (2026.4) counts the tokens of an answer only once per iteration: it lets an end token
+# pass that `min_tokens` forbids.
+UNSUPPORTED_WITH_CANDIDATES: Final = ("min_tokens",)
 
 
 class EngineConfig(BaseModel):
@@ -40,9 +86,12 @@ class EngineConfig(BaseModel):
     enable_kv_cache_reuse: bool = True
     enable_chunked_context: bool = True
     num_threads: Annotated[int, Field(ge=1)] | None = None
+    dynamic_quantization_group_size: Annotated[int, Field(ge=0)] | None = None
+    speculative: SpeculativeConfig | None = None
     flush_interval_s: Annotated[float, Field(ge=0)] = 0.01
     sampling: Sampling = Sampling()
     replay: ReplayConfig | None = None
+    tensorrt_llm: TensorRtLlmConfig | None = None
     card: ModelCard
 
     @classmethod

@@ -12,16 +12,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from triton_repo.engine.channels import Channels
+from triton_repo.engine.delivery import Delivery, refuse, tell
 from triton_repo.engine.flush import flush_interval_s
+from triton_repo.engine.live_requests import Counters, LiveRequests
+from triton_repo.engine.outlet import Live, Outlet, Sink
 from triton_repo.engine.request import EngineRequest
-from triton_repo.engine.runtime import Generation, Load, Runtime, TokenDelta
-from triton_repo.engine.stream import Sink, Stream
-from triton_repo.engine.tombstones import Tombstones
-from triton_repo.errors import EngineFailed, EngineUnavailable, InvalidRequest
+from triton_repo.engine.runtime import AsynchronousRuntime, Generation, Runtime, TokenDelta
+from triton_repo.engine.stream import Stream
+from triton_repo.errors import EngineFailed, EngineUnavailable, InvalidRequest, RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -31,28 +33,8 @@ CARE_INTERVAL_S: Final = 0.1
 MAX_FAILURES: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What the engine did since it started, and how busy it is."""
-
-    load: Load
-    live: int
-    finished: int
-    cancelled: int
-    failed: int
-    generated_tokens: int
-
-
-@dataclass(slots=True)
-class _Live:
-    key: int
-    request_id: str
-    stream: Stream
-    sink: Sink
-
-
 class EngineLoop:
-    """Runs one runtime for many clients. `submit`, `stop` and `close` may be called from any thread."""
+    """Runs one runtime for many clients. `submit`, `subscribe`, `stop`, `close` may be called from any thread."""
 
     def __init__(
         self,
@@ -67,21 +49,38 @@ class EngineLoop:
         self._give_up = give_up
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._keys = itertools.count(1)
-        self._live: dict[int, _Live] = {}
-        self._by_request_id: dict[str, int] = {}
-        self._tombstones = Tombstones()
-        self._finished = self._cancelled = self._failed = self._generated_tokens = 0
+        self._live = LiveRequests()
+        self._delivery = Delivery(runtime, self._live)
+        self._channels = Channels()
+        self._noted: dict[Outlet, None] = {}  # outlets with something to send, in order of their first
         self._next_care_s = 0.0
+        self._careless = False  # nothing has happened since everything was looked after
         self._open = True
+        if isinstance(runtime, AsynchronousRuntime):
+            runtime.on_arrival(lambda: self._inbox.put(lambda: None))
         self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
         self._thread.start()
 
-    def submit(self, request_id: str, request: EngineRequest, sink: Sink) -> None:
-        """Hand over a request. An empty `request_id` is a request that nobody can stop."""
-        self._inbox.put(lambda: self._admit(request_id, request, sink))
+    def submit(self, request_id: str, request: EngineRequest, sink: Sink, channel: str = "") -> None:
+        """Hand over a request. Its deltas go to `channel` if that is open, else to `sink`.
+
+        An empty `request_id` is a request that nobody can stop.
+        """
+        self._inbox.put(lambda: self._admit(request_id, request, sink, channel))
+
+    def subscribe(self, channel: str, sink: Sink) -> None:
+        """Open a channel to `sink` for `CHANNEL_LEASE_S`."""
+        self._inbox.put(lambda: self._subscribe(channel, sink))
+
+    def renew(self, channel: str) -> None:
+        """Begin the lease of a channel anew."""
+        self._inbox.put(lambda: self._channels.renew(channel, time.monotonic()))
 
     def stop(self, request_id: str) -> None:
-        """Cancel a request; it ends with finish reason `cancelled`. One that is not there yet ends as it arrives."""
+        """Cancel a request; it ends with finish reason `cancelled`. One that is not there yet ends as it arrives.
+
+        A channel's name ends the channel and cancels the requests that ride on it.
+        """
         self._inbox.put(lambda: self._stop(request_id))
 
     def close(self) -> None:
@@ -100,6 +99,7 @@ class EngineLoop:
             except Exception:
                 logger.exception("the engine failed; %d requests are lost", len(self._live))
                 self._fail_all(EngineFailed("the engine failed while this request was running"))
+                self._careless = False
                 failures += 1
                 if failures == MAX_FAILURES:  # a dead process is noticed and started again, an idle one is not
                     logger.critical("the engine failed %d times in a row and is given up", failures)
@@ -127,127 +127,109 @@ class EngineLoop:
         idle_s = self._runtime.idle_s()
         if idle_s == 0:
             return 0
-        care_s = CARE_INTERVAL_S if self._live else None
+        care_s = None if self._careless else CARE_INTERVAL_S
         waits = (idle_s, self._next_flush_s(time.monotonic()), care_s)
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _next_flush_s(self, now_s: float) -> float | None:
-        interval = flush_interval_s(self._flush_setting_s, len(self._live))
-        due = [live.stream.due_s(interval) for live in self._live.values() if live.stream.waits]
+        interval_s = self._interval_s()
+        due = [due_s for outlet in self._noted if (due_s := outlet.due_s(interval_s)) is not None]
         return max(0.0, min(due) - now_s) if due else None
 
-    def _admit(self, request_id: str, request: EngineRequest, sink: Sink) -> None:
+    def _interval_s(self) -> float:
+        return flush_interval_s(self._flush_setting_s, len(self._live))
+
+    def _admit(self, request_id: str, request: EngineRequest, sink: Sink, channel: str) -> None:
         if not self._open:
-            sink.fail(EngineUnavailable("the engine is shutting down"))
+            refuse(request_id, sink, EngineUnavailable("the engine is shutting down"))
             return
-        if request_id and request_id in self._by_request_id:
-            sink.fail(InvalidRequest(f"request id {request_id!r} is in use by a running request", "id"))
+        if request_id and self._live.named(request_id):
+            refuse(request_id, sink, InvalidRequest(f"request id {request_id!r} is in use by a running request", "id"))
             return
-        live = _Live(next(self._keys), request_id, Stream(request), sink)
-        self._live[live.key] = live
-        if request_id:
-            self._by_request_id[request_id] = live.key
-        if self._tombstones.take(request_id):
-            self._cancel(live)
+        outlet = self._channels.get(channel) or Outlet(sink)
+        live = Live(next(self._keys), request_id, Stream(request_id, request), sink, outlet)
+        if not self._live.add(live):
+            self._delivery.cancel(live)
             return
         generation = Generation(live.key, request.input_ids, request.max_tokens, request.end_ids, request.sampling)
         try:
             self._runtime.submit(generation)
         except EngineFailed as error:
-            self._fail(live, error)
+            self._delivery.fail(live, error)
+
+    def _subscribe(self, channel: str, sink: Sink) -> None:
+        if not self._open:
+            refuse(channel, sink, EngineUnavailable("the engine is shutting down"))
+        elif channel in self._channels:
+            refuse(channel, sink, InvalidRequest(f"channel {channel!r} is open already", "id"))
+        else:
+            self._channels.open(channel, sink, time.monotonic())
 
     def _stop(self, request_id: str) -> None:
-        key = self._by_request_id.get(request_id)
-        if key is None:
-            self._tombstones.bury(request_id)
-            return
-        self._runtime.cancel(key)
-        self._cancel(self._live[key])
+        live = self._live.named(request_id)
+        if live is not None:
+            self._delivery.cancel(live)
+        elif request_id in self._channels:
+            self._end_channel(request_id)
+        else:
+            self._live.stop_on_arrival(request_id)
 
-    def _cancel(self, live: _Live) -> None:
-        live.stream.end("cancelled")
-        self._send(live, time.monotonic())
+    def _end_channel(self, name: str) -> None:
+        outlet = self._channels.pop(name)
+        for live in self._live.riding_on(outlet):
+            self._delivery.cancel(live)
+        tell(name, outlet.sink.end)
 
     def _accept(self, deltas: Sequence[TokenDelta]) -> None:
         for delta in deltas:
             live = self._live.get(delta.key)
-            if live is None:
+            if live is None or live.stream.finish_reason:
                 continue  # it ended here before the runtime knew
             if delta.error is not None:
-                self._fail(live, delta.error)
+                self._delivery.fail(live, delta.error)
                 continue
-            self._generated_tokens += len(delta.token_ids)
+            self._live.generated_tokens += len(delta.token_ids)
             live.stream.accept(delta.token_ids, delta.finish_reason)
+            live.outlet.note(live)
+            self._noted[live.outlet] = None
             if live.stream.finish_reason and not delta.finish_reason:
                 self._runtime.cancel(live.key)  # a stop sequence: the runtime does not know that it is over
 
     def _flush(self, now_s: float) -> None:
-        interval = flush_interval_s(self._flush_setting_s, len(self._live))
-        for live in list(self._live.values()):
-            if live.stream.waits and live.stream.due_s(interval) <= now_s:
-                self._send(live, now_s)
+        interval_s = self._interval_s()
+        for outlet in list(self._noted):
+            due_s = outlet.due_s(interval_s)
+            if due_s is None:
+                del self._noted[outlet]
+            elif due_s <= now_s:
+                self._delivery.deliver(outlet, outlet.take_due(now_s, interval_s))
 
     def _look_after(self, now_s: float) -> None:
-        if self._live and now_s < self._next_care_s:
+        if now_s < self._next_care_s:
+            self._careless = False
             return
         self._next_care_s = now_s + CARE_INTERVAL_S
-        for live in [live for live in self._live.values() if live.sink.abandoned()]:
-            self._runtime.cancel(live.key)
-            self._cancel(live)
-        self._observe(self._count())
+        for live in self._live:
+            if live.sink.abandoned():
+                self._delivery.cancel(live)
+        if self._channels.lapsed(now_s):
+            self._obey(0)  # a renewal may have waited for a long step
+        for name in self._channels.lapsed(now_s):
+            logger.warning("nobody renews channel %s any more", name)
+            self._end_channel(name)
+        self._observe(self._live.count(self._runtime.load()))
+        self._careless = not self._live and not self._channels
 
-    def _send(self, live: _Live, now_s: float) -> None:
-        emission = live.stream.take(now_s)
-        if emission.finish_reason:
-            self._forget(live)
-            self._cancelled += emission.finish_reason == "cancelled"
-            self._finished += emission.finish_reason != "cancelled"
-        if not _tell(live, lambda: live.sink.send(emission)):
-            self._abandon(live, ended=bool(emission.finish_reason))
-
-    def _fail(self, live: _Live, error: EngineFailed | EngineUnavailable) -> None:
-        self._forget(live)
-        self._failed += 1
-        _tell(live, lambda: live.sink.fail(error))
-
-    def _fail_all(self, error: EngineFailed | EngineUnavailable) -> None:
-        for live in list(self._live.values()):
-            self._fail(live, error)
+    def _fail_all(self, error: RequestError) -> None:
+        for live in self._live:
+            self._delivery.fail(live, error)
             try:
                 self._runtime.cancel(live.key)
             except Exception:  # the same boundary: a broken runtime must not keep the others from being told
                 logger.exception("the engine could not cancel")
 
-    def _abandon(self, live: _Live, *, ended: bool) -> None:
-        """A message was lost: an answer with a hole in it must not go on, nor end as if it were whole."""
-        if not ended:
-            self._runtime.cancel(live.key)
-            self._forget(live)
-        self._failed += 1
-        _tell(live, lambda: live.sink.fail(EngineFailed("a part of the answer was lost")))
-
-    def _forget(self, live: _Live) -> None:
-        del self._live[live.key]
-        if live.request_id:
-            del self._by_request_id[live.request_id]
-            self._tombstones.ended(live.request_id)
-
     def _shut(self) -> None:
         self._open = False
         self._fail_all(EngineUnavailable("the engine is shutting down"))
-
-    def _count(self) -> Counters:
-        return Counters(
-            self._runtime.load(), len(self._live), self._finished, self._cancelled, self._failed, self._generated_tokens
-        )
-
-
-def _tell(live: _Live, message: Callable[[], None]) -> bool:
-    """Whether the message went out."""
-    try:
-        message()
-    # The boundary of Triton: a response that it does not take (its client has gone) is the loss of one request.
-    except Exception:
-        logger.exception("request %r could not be answered", live.request_id)
-        return False
-    return True
+        for name in list(self._channels):
+            self._end_channel(name)

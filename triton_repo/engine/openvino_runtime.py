@@ -1,8 +1,17 @@
 """The `openvino` runtime: OpenVINO GenAI's continuous batching on the CPU, embedded in the engine model.
 
+Three things that the pipeline (2026.4) does not do by itself are done here.
+
 A step that raises poisons the whole pipeline: every later step raises too, for every request. So on a failure the
 pipeline is opened anew, the requests that had already run go on from where they were, and those that joined since
 the last good step are let in one by one, so that only the culprit fails.
+
+It does not keep to `max_batch_size` when contexts are chunked, and when its cache runs out under requests that are
+half done, the blocks that it takes from one of them spoil the answers of others (with `enable_kv_cache_reuse` or
+speculative decoding). So a request enters only when all that it may come to need is free.
+
+A prompt that is cancelled half read leaves a block in the reused cache that is not filled to its end, and every
+later prompt that begins alike is answered wrongly. So such a prompt is read to its end before it goes.
 """
 
 from __future__ import annotations
@@ -18,23 +27,21 @@ import numpy as np
 import openvino
 import openvino_genai
 
+from triton_repo.engine.admission import Admission
 from triton_repo.engine.config import EngineConfig
+from triton_repo.engine.openvino_pipeline import cache_blocks, generation_config, num_blocks, open_pipeline
 from triton_repo.engine.runtime import Generation, Load, TokenDelta
 from triton_repo.errors import EngineFailed
 from triton_repo.tensors import FinishReason
 
 logger = logging.getLogger(__name__)
 
-# Tokens in one block of the CPU plugin's paged attention.
-KV_BLOCK_SIZE: Final = 32
-_PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
-_LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline refuses 1, which asks for the most likely token alone
-_LOWEST_TEMPERATURE: Final = 1e-6  # below, logits divided by it overflow; greedy decoding is what is meant
 _FINISH_REASONS: Final[dict[Any, FinishReason]] = {
     openvino_genai.GenerationFinishReason.NONE: "",
     openvino_genai.GenerationFinishReason.STOP: "stop",
     openvino_genai.GenerationFinishReason.LENGTH: "length",
 }
+_RUNNING: Final = openvino_genai.GenerationStatus.RUNNING
 
 
 @dataclass(slots=True)
@@ -42,6 +49,7 @@ class _Running:
     generation: Generation
     seed: int
     handle: Any = None
+    prompt_read: bool = False  # by the pipeline that runs now
     generated: list[int] = field(default_factory=list)
 
 
@@ -51,87 +59,112 @@ class OpenVinoRuntime:
     def __init__(self, model_directory: Path, config: EngineConfig) -> None:
         self._model_directory = model_directory
         self._config = config
+        self._admission = Admission(config.max_batch_size, cache_blocks(config))
+        self._waiting: dict[int, _Running] = {}  # outside the pipeline, in order
         self._running: dict[int, _Running] = {}
+        self._leaving: dict[int, _Running] = {}  # cancelled, and not yet gone
         self._joined: set[int] = set()  # since the last good step
         self._pipeline = open_pipeline(self._model_directory, self._config)
 
     def submit(self, generation: Generation) -> None:
         seed = generation.sampling.seed
         # The pipeline's own default is the same seed for every request.
-        running = _Running(generation, secrets.randbits(32) if seed is None else seed % 2**64)
-        self._running[generation.key] = running
-        self._joined.add(generation.key)
-        try:
-            self._enter(running)
-        except (RuntimeError, TypeError, ValueError) as error:  # its own checks, and its bindings'
-            self._forget(generation.key)
-            logger.error("the OpenVINO pipeline refuses a request: %s", error)
-            raise EngineFailed("the engine refuses this request") from error
+        self._waiting[generation.key] = _Running(generation, secrets.randbits(32) if seed is None else seed % 2**64)
 
     def cancel(self, key: int) -> None:
-        running = self._forget(key)
-        if running is not None and running.handle is not None:
+        self._waiting.pop(key, None)
+        running = self._running.pop(key, None)
+        if running is None:
+            return
+        self._leaving[key] = running
+        may_leave = running.prompt_read or key in self._joined or not self._spoilt_by_half_a_prompt
+        if may_leave and running.handle is not None:
             running.handle.cancel()
+        self._joined.discard(key)
 
     def step(self) -> Sequence[TokenDelta]:
         if not self._pipeline.has_non_finished_requests():
-            return ()
+            self._forget(list(self._leaving))
+        refused = self._admit()
+        if not self._pipeline.has_non_finished_requests():
+            return refused
+        gone = [key for key, running in self._leaving.items() if running.handle.get_status() != _RUNNING]
         try:
             self._pipeline.step()
         except RuntimeError as error:
             logger.error("a step of the OpenVINO pipeline failed: %s", error)
-            return self._recover()
+            return refused + self._recover()
         self._joined.clear()
-        return self._read(list(self._running.values()))
+        self._let_go(gone)
+        return refused + self._read(list(self._running.values()))
 
     def idle_s(self) -> float | None:
-        return 0 if self._pipeline.has_non_finished_requests() else None
+        return 0 if self._waiting or self._pipeline.has_non_finished_requests() else None
 
     def load(self) -> Load:
         if not self._pipeline.has_non_finished_requests():
-            return Load(0, 0, 0.0)  # the pipeline's metrics stay at those of its last step with work in it
+            return Load(0, len(self._waiting), 0.0)  # the pipeline's metrics stay at those of its last step with work
         metrics = self._pipeline.get_metrics()
         running = min(metrics.scheduled_requests, len(self._running))
-        return Load(running, len(self._running) - running, metrics.cache_usage / 100)
+        waiting = len(self._waiting) + len(self._running) - running
+        return Load(running, waiting, metrics.cache_usage / 100)
 
     def close(self) -> None:
+        self._waiting.clear()
         for key in list(self._running):
             self.cancel(key)
 
-    def _forget(self, key: int) -> _Running | None:
-        self._joined.discard(key)
-        return self._running.pop(key, None)
+    @property
+    def _spoilt_by_half_a_prompt(self) -> bool:
+        return self._config.enable_kv_cache_reuse and self._config.enable_chunked_context
+
+    def _blocks(self, generation: Generation) -> int:
+        """Blocks that a generation may come to need; 0 where the pipeline may take them back without harm."""
+        if not self._config.enable_kv_cache_reuse and self._config.speculative is None:
+            return 0
+        candidates = self._config.speculative.num_assistant_tokens if self._config.speculative else 0
+        return num_blocks(len(generation.input_ids) + generation.max_tokens + candidates)
+
+    def _admit(self) -> list[TokenDelta]:
+        """Let in who waits, in order, as far as there is room; the deltas are those of refused requests."""
+        refused = []
+        for key, running in list(self._waiting.items()):
+            if not self._admission.admit(key, self._blocks(running.generation)):
+                break
+            del self._waiting[key]
+            try:
+                self._enter(running)
+            except (RuntimeError, TypeError, ValueError) as error:  # its own checks, and its bindings'
+                self._admission.release(key)
+                logger.error("the OpenVINO pipeline refuses a request: %s", error)
+                refused.append(TokenDelta(key, error=EngineFailed("the engine refuses this request")))
+            else:
+                self._running[key] = running
+                self._joined.add(key)
+        return refused
+
+    def _let_go(self, gone: Iterable[int]) -> None:
+        """Forget those that were cancelled before the step that is over; cancel those whose prompt it has read."""
+        self._forget(gone)
+        for running in self._leaving.values():
+            if running.handle.can_read():
+                running.handle.cancel()
+
+    def _forget(self, gone: Iterable[int]) -> None:
+        for key in gone:
+            del self._leaving[key]
+            self._admission.release(key)
 
     def _enter(self, running: _Running) -> None:
         """Add a request to the pipeline; one that ran before a failure goes on behind what it has generated."""
         ids = np.array([[*running.generation.input_ids, *running.generated]], dtype=np.int64)
+        running.prompt_read = False
         running.handle = self._pipeline.add_request(
             running.generation.key, openvino.Tensor(ids), self._generation_config(running)
         )
 
     def _generation_config(self, running: _Running) -> Any:
-        generation, done = running.generation, len(running.generated)
-        sampling = generation.sampling
-        config = openvino_genai.GenerationConfig()
-        config.max_new_tokens = generation.max_tokens - done
-        config.min_new_tokens = max(0, (sampling.min_tokens or 0) - done)
-        config.ignore_eos = not generation.end_ids
-        if generation.end_ids:
-            config.set_eos_token_id(generation.end_ids[0])
-            config.stop_token_ids = set(generation.end_ids)
-        config.repetition_penalty = _given(sampling.repetition_penalty, 1.0)
-        config.frequency_penalty = _given(sampling.frequency_penalty, 0.0)
-        config.presence_penalty = _given(sampling.presence_penalty, 0.0)
-        temperature = _given(sampling.temperature, 1.0)
-        if temperature >= _LOWEST_TEMPERATURE:
-            config.do_sample = True
-            config.temperature = temperature
-            config.rng_seed = running.seed
-            config.top_p = _given(sampling.top_p, 1.0)
-            config.min_p = min(_given(sampling.min_p, 0.0), _LARGEST_MIN_P)
-            if (sampling.top_k or 0) > 0:
-                config.top_k = sampling.top_k
-        return config
+        return generation_config(running.generation, running.seed, len(running.generated), self._config.speculative)
 
     def _read(self, runnings: Iterable[_Running]) -> list[TokenDelta]:
         deltas = (self._read_one(running) for running in runnings)
@@ -145,13 +178,18 @@ class OpenVinoRuntime:
             for output in handle.read().values():
                 token_ids += output.generated_ids
                 reason = _FINISH_REASONS[output.finish_reason]
+        running.prompt_read = running.prompt_read or bool(token_ids)
         running.generated += token_ids
         if reason:
-            del self._running[key]
+            self._end(key)
         elif handle.get_status() == openvino_genai.GenerationStatus.IGNORED:
-            del self._running[key]
+            self._end(key)
             return TokenDelta(key, token_ids, error=EngineFailed("the request does not fit into the paged KV cache"))
         return TokenDelta(key, token_ids, reason) if token_ids or reason else None
+
+    def _end(self, key: int) -> None:
+        del self._running[key]
+        self._admission.release(key)
 
     def _recover(self) -> list[TokenDelta]:
         """Open a new pipeline and bring back all requests but those that make it fail."""
@@ -165,7 +203,7 @@ class OpenVinoRuntime:
                 self._enter(running)
                 self._pipeline.step()
             except RuntimeError:
-                del self._running[key]
+                self._end(key)
                 deltas.append(TokenDelta(key, error=EngineFailed("the engine failed on this request")))
                 self._reopen(proven)
             else:
@@ -178,28 +216,8 @@ class OpenVinoRuntime:
     def _reopen(self, proven: Iterable[_Running]) -> None:
         for running in self._running.values():
             running.handle = None
+        self._forget(list(self._leaving))
         self._pipeline = None  # before the new one is there: two would take twice the memory
         self._pipeline = open_pipeline(self._model_directory, self._config)
         for running in proven:
             self._enter(running)
-
-
-def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
-    """OpenVINO GenAI's continuous batching on the model, with the engine's limits, cache and precisions."""
-    scheduler = openvino_genai.SchedulerConfig()
-    scheduler.max_num_batched_tokens = config.max_num_tokens
-    scheduler.max_num_seqs = config.max_batch_size
-    scheduler.num_kv_blocks = -(-config.max_tokens_in_paged_kv_cache // KV_BLOCK_SIZE)
-    scheduler.enable_prefix_caching = config.enable_kv_cache_reuse
-    scheduler.dynamic_split_fuse = config.enable_chunked_context
-    properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
-        "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
-    }
-    if config.num_threads is not None:
-        properties["INFERENCE_NUM_THREADS"] = config.num_threads
-    return openvino_genai.ContinuousBatchingPipeline(model_directory, scheduler, "CPU", properties)
-
-
-def _given(value: float | None, default: float) -> float:
-    return default if value is None else value

@@ -3,9 +3,9 @@ replay runs. A runtime knows token ids only; text, messages and Triton are none 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from triton_repo.errors import EngineFailed
 from triton_repo.sampling import Sampling
@@ -67,7 +67,10 @@ class Runtime(Protocol):
         """
 
     def cancel(self, key: int) -> None:
-        """Drop a generation and free what it holds by the next step; no delta of it follows."""
+        """Drop a generation and free what it holds by the next step; no delta of it follows.
+
+        One that has ended, or never was, is no error.
+        """
 
     def step(self) -> Sequence[TokenDelta]:
         """Advance the batch. An exception means that every live generation is lost."""
@@ -78,3 +81,11 @@ class Runtime(Protocol):
     def load(self) -> Load: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class AsynchronousRuntime(Runtime, Protocol):
+    """A runtime that computes on threads of its own: its deltas arrive, and `step` only hands over what has arrived."""
+
+    def on_arrival(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from any thread, when `step` has come to have something to hand over."""

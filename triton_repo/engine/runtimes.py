@@ -13,14 +13,20 @@ def open_runtime(engine_directory: Path, config: EngineConfig) -> Runtime:
     """Load the engine. Takes as long as its weights take to load.
 
     Raises:
-        SpecError: `config.runtime` is not one of `openvino`, `replay`.
+        SpecError: `config.runtime` is not one of `openvino`, `tensorrt_llm`, `replay`.
+        LaunchError: this machine cannot run the engine.
     """
     if config.runtime == "openvino":
         from triton_repo.engine.openvino_runtime import OpenVinoRuntime
 
         return OpenVinoRuntime(engine_directory / "model", config)
+    if config.runtime == "tensorrt_llm":
+        from triton_repo.engine.tensorrt_llm_runtime import open_tensorrt_llm
+
+        return open_tensorrt_llm(engine_directory / "model", config)
     if config.runtime == "replay" and config.replay is not None:
         from triton_repo.engine.replay_runtime import ReplayRuntime
 
         return ReplayRuntime(config.replay)
-    raise SpecError(f"engine.json: runtime = {config.runtime!r}; allowed: openvino, replay (with its table)")
+    allowed = "openvino, tensorrt_llm, replay (with its table)"
+    raise SpecError(f"engine.json: runtime = {config.runtime!r}; allowed: {allowed}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from triton_repo.detokenize.window import WINDOW
 from triton_repo.engine.request import EngineRequest
-from triton_repo.errors import RequestError
 from triton_repo.tensors import FinishReason
 
 NOT_REPORTED: Final = -1
@@ -16,12 +15,13 @@ NOT_REPORTED: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """One message to the client's side of the ensemble.
+    """One delta on its way to the client.
 
     `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
     sampled so far, an end token included.
     """
 
+    request_id: str
     output_ids: Sequence[int]
     window_length: int
     finish_reason: FinishReason
@@ -30,21 +30,11 @@ class Emission:
     generated: int
 
 
-class Sink(Protocol):
-    """Where a request's emissions go. After a finish reason or a failure nothing more is sent."""
-
-    def send(self, emission: Emission) -> None: ...
-
-    def fail(self, error: RequestError) -> None: ...
-
-    def abandoned(self) -> bool:
-        """Whether the client is known to have gone."""
-
-
 class Stream:
     """Collects ids until they are taken as an emission, and sees the end: end ids, stop sequences, length."""
 
-    def __init__(self, request: EngineRequest) -> None:
+    def __init__(self, request_id: str, request: EngineRequest) -> None:
+        self._request_id = request_id
         self._request = request
         self._end_ids = frozenset(request.end_ids)
         self._tail_length = max((len(sequence) for sequence in request.stop_sequences), default=0)
@@ -52,18 +42,22 @@ class Stream:
         self._sent = 0
         self._generated = 0
         self.finish_reason: FinishReason = ""
-        self._last_emission_s: float | None = None
+        self._emitted = False
 
     @property
     def waits(self) -> bool:
         """There is something to send: ids that a streaming client has not seen, or the end."""
         return bool(self.finish_reason) or (self._request.stream and len(self._ids) > self._sent)
 
-    def due_s(self, interval_s: float) -> float:
-        """When, on the monotonic clock, what waits is to leave: the first token and the end at once."""
-        if self._last_emission_s is None or self.finish_reason:
-            return 0.0
-        return self._last_emission_s + interval_s
+    @property
+    def urgent(self) -> bool:
+        """What waits is to leave at once: the first token, or the end."""
+        return self.waits and (not self._emitted or bool(self.finish_reason))
+
+    @property
+    def whole(self) -> bool:
+        """What waits is all of the answer."""
+        return not self._emitted and bool(self.finish_reason)
 
     def accept(self, token_ids: Sequence[int], finish_reason: FinishReason) -> None:
         """Take in new ids; sets `finish_reason` by what they hold or by what the runtime says."""
@@ -81,13 +75,14 @@ class Stream:
     def end(self, finish_reason: FinishReason) -> None:
         self.finish_reason = finish_reason
 
-    def take(self, now_s: float) -> Emission:
+    def take(self) -> Emission:
         """Everything that waits, as one emission."""
         window = min(self._sent, WINDOW)
         output_ids = self._ids[self._sent - window :]
         self._sent = len(self._ids)
-        self._last_emission_s = now_s
+        self._emitted = True
         return Emission(
+            request_id=self._request_id,
             output_ids=output_ids,
             window_length=window,
             finish_reason=self.finish_reason,

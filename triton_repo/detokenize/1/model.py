@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.detokenize.detokenizer import load_detokenizer
+from triton_repo.detokenize.detokenizer import decode_deltas, load_detokenizer
 from triton_repo.engine.config import engine_directory
 from triton_repo.errors import EngineFailed, to_wire
-from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, TEXT_OUTPUT, WINDOW_LENGTH
+from triton_repo.tensors import DELTA_LENGTHS, FINISH_REASON, OUTPUT_IDS, TEXT_OUTPUT, Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +27,23 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         try:
             return self._decode(request)
-        except Exception:  # the boundary of one delta: what is wrong with it must not fail those beside it
-            logger.exception("a delta of request %r could not be decoded", request.request_id())
+        except Exception:  # the boundary of one message: what is wrong with it must not fail those beside it
+            logger.exception("a message of request %r could not be decoded", request.request_id())
             error = to_wire(EngineFailed("the answer could not be decoded"))
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(error, pb_utils.TritonError.INTERNAL))
 
     def _decode(self, request: Any) -> Any:
-        ids = pb_utils.get_input_tensor_by_name(request, OUTPUT_IDS.name).as_numpy()[0].tolist()
-        window_length = int(pb_utils.get_input_tensor_by_name(request, WINDOW_LENGTH.name).as_numpy()[0, 0])
-        finish_reason = pb_utils.get_input_tensor_by_name(request, FINISH_REASON.name).as_numpy()[0, 0]
-        text = self._detokenizer.delta(ids, window_length, final=bool(finish_reason))
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor(TEXT_OUTPUT.name, np.array([[text.encode()]], dtype=np.object_))]
+        texts = decode_deltas(
+            self._detokenizer,
+            _row(request, OUTPUT_IDS),
+            _row(request, DELTA_LENGTHS),
+            [bool(reason) for reason in _row(request, FINISH_REASON)],
         )
+        encoded = np.array([[text.encode() for text in texts]], dtype=np.object_)
+        return pb_utils.InferenceResponse([pb_utils.Tensor(TEXT_OUTPUT.name, encoded)])
+
+
+def _row(request: Any, tensor: Tensor) -> list[Any]:
+    """The values of a tensor without its batch dimension of 1."""
+    values: list[Any] = pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()[0].tolist()
+    return values

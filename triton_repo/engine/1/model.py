@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,30 +18,35 @@ from triton_repo.engine.runtimes import open_runtime
 from triton_repo.engine.stream import Emission
 from triton_repo.engine.triton_metrics import EngineMetrics
 from triton_repo.errors import EngineFailed, InvalidRequest, RequestError, to_wire
-from triton_repo.tensors import FINISH_REASON, OUTPUT_IDS, STOP, STOP_SEQUENCES, TOKEN_COUNTS, WINDOW_LENGTH
+from triton_repo.tensors import (
+    CHANNEL,
+    DELTA_LENGTHS,
+    FINISH_REASON,
+    OUTPUT_IDS,
+    RENEW,
+    REQUEST_IDS,
+    STOP,
+    STOP_SEQUENCES,
+    SUBSCRIBE,
+    TOKEN_COUNTS,
+)
 
 logger = logging.getLogger(__name__)
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class ResponseSink:
-    """Sends one request's emissions through Triton's response sender."""
+    """Answers one Triton request through its response sender."""
 
     def __init__(self, sender: Any, direct: bool) -> None:
         self._sender = sender
         self._direct = direct
 
-    def send(self, emission: Emission) -> None:
-        counts = [[emission.prompt_tokens, emission.cached_tokens, emission.generated]]
-        response = pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor(OUTPUT_IDS.name, np.array([emission.output_ids], dtype=np.int32)),
-                pb_utils.Tensor(WINDOW_LENGTH.name, np.array([[emission.window_length]], dtype=np.int32)),
-                pb_utils.Tensor(FINISH_REASON.name, np.array([[emission.finish_reason.encode()]], dtype=np.object_)),
-                pb_utils.Tensor(TOKEN_COUNTS.name, np.array(counts, dtype=np.int32)),
-            ]
-        )
-        self._sender.send(response, flags=FINAL if emission.finish_reason else 0)
+    def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
+        self._sender.send(pb_utils.InferenceResponse(_message(emissions)), flags=FINAL if final else 0)
+
+    def end(self) -> None:
+        self._sender.send(flags=FINAL)
 
     def fail(self, error: RequestError) -> None:
         code = pb_utils.TritonError.INVALID_ARG if isinstance(error, InvalidRequest) else pb_utils.TritonError.INTERNAL
@@ -72,21 +78,48 @@ class TritonPythonModel:
         tensors = {tensor.name(): tensor.as_numpy()[0].tolist() for tensor in request.inputs()}
         sink = ResponseSink(request.get_response_sender(), direct=STOP_SEQUENCES.name not in tensors)
         try:
+            parameters = json.loads(request.parameters() or "{}")
             if tensors.get(STOP.name, [False])[0]:
-                self._stop(request)
-                return
-            parsed = parse_request(tensors, json.loads(request.parameters() or "{}"), self._config)
+                self._loop.stop(_named(request, STOP.name))
+                sink.end()
+            elif RENEW in parameters:
+                self._loop.renew(str(parameters[RENEW]))
+                sink.end()
+            elif parameters.get(SUBSCRIBE):
+                self._loop.subscribe(_named(request, SUBSCRIBE), sink)
+            else:
+                parsed = parse_request(tensors, parameters, self._config)
+                self._loop.submit(request.request_id(), parsed, sink, str(parameters.get(CHANNEL, "")))
         except RequestError as error:
             sink.fail(error)
-            return
         except Exception:  # the boundary of one request: what is wrong with it must not fail those beside it
             logger.exception("request %r could not be taken", request.request_id())
             sink.fail(EngineFailed("the request could not be taken"))
-            return
-        self._loop.submit(request.request_id(), parsed, sink)
 
-    def _stop(self, request: Any) -> None:
-        if not request.request_id():
-            raise InvalidRequest("stop: send the id of the request to stop as the request id", "stop")
-        self._loop.stop(request.request_id())
-        request.get_response_sender().send(flags=FINAL)
+
+def _named(request: Any, param: str) -> str:
+    """The request's id, where it is what the request is about."""
+    id = str(request.request_id())
+    if not id:
+        raise InvalidRequest(f"{param}: needs a request id", param)
+    return id
+
+
+def _message(emissions: Sequence[Emission]) -> list[Any]:
+    """The tensors of one message; see `triton_repo.tensors`."""
+    ids = [id for emission in emissions for id in emission.output_ids]
+    lengths = [length for emission in emissions for length in (emission.window_length, len(emission.output_ids))]
+    reasons = [emission.finish_reason.encode() for emission in emissions]
+    counts = [
+        count
+        for emission in emissions
+        for count in (emission.prompt_tokens, emission.cached_tokens, emission.generated)
+    ]
+    request_ids = [emission.request_id.encode() for emission in emissions]
+    return [
+        pb_utils.Tensor(OUTPUT_IDS.name, np.array([ids], dtype=np.int32)),
+        pb_utils.Tensor(DELTA_LENGTHS.name, np.array([lengths], dtype=np.int32)),
+        pb_utils.Tensor(FINISH_REASON.name, np.array([reasons], dtype=np.object_)),
+        pb_utils.Tensor(TOKEN_COUNTS.name, np.array([counts], dtype=np.int32)),
+        pb_utils.Tensor(REQUEST_IDS.name, np.array([request_ids], dtype=np.object_)),
+    ]

@@ -1,0 +1,144 @@
+"""The settings of a sweep as engine specs, all of them checked before anything starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel
+
+from bench.sweep.grid import Axis, Settings, Value, combinations, label
+from build_scripts.build import ENGINES
+from build_scripts.manifest import Manifest
+from build_scripts.plan import BuildRequest, Plan, make_plan
+from build_scripts.spec import BuildSection, EngineSpec, ServeSection
+from build_scripts.spec_reading import read_spec
+from build_scripts.speculative import SpeculativeSection
+from build_scripts.store import EngineStore
+from triton_repo.errors import BenchError, BuildError, SpecError
+
+_SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
+    "build": BuildSection,
+    "serve": ServeSection,
+    "speculative": SpeculativeSection,
+}
+WORKERS: Final = "workers"  # the one setting that is a flag of `conch serve`: gateway processes
+MOST_WORKERS: Final = 256
+KEYS: Final = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), WORKERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One combination of settings.
+
+    Attributes:
+        spec: complete; the checkpoints that it names are hub ids or absolute paths: it can be read from anywhere.
+        engine: fingerprint of what has to be built for it; candidates that share it share the engine.
+        workers: gateway processes.
+    """
+
+    settings: Settings
+    spec: EngineSpec
+    engine: str
+    workers: int = 1
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What `conch serve` has to be told beside the spec."""
+        return () if self.workers == 1 else ("--workers", str(self.workers))
+
+
+def spec_file(spec: str) -> Path:
+    """The file of a spec that is named as for `conch build`.
+
+    Raises:
+        SpecError: there is none.
+    """
+    file = Path(spec) if spec.endswith(".toml") else ENGINES / f"{spec}.toml"
+    if file.is_file():
+        return file
+    known = ", ".join(sorted(file.stem for file in ENGINES.glob("*.toml")))
+    raise SpecError(f"{spec}: neither a spec file nor one of engines/: {known}")
+
+
+def own_value(spec: EngineSpec, key: str) -> Value:
+    """What the spec says for one of the `KEYS`; None where it leaves it open."""
+    if key == WORKERS:
+        return 1
+    section, _, name = key.partition(".")
+    value: Value = getattr(getattr(spec, section), name, None)  # a section may be absent, and so None
+    return value
+
+
+def candidates(file: Path, axes: Sequence[Axis]) -> list[Candidate]:
+    """Every combination, in the order of the grid.
+
+    Raises:
+        BenchError, SpecError: one is not allowed by the spec's rules or by the checkpoint; names it.
+        BuildError: the checkpoint cannot be found or used.
+    """
+    base = read_spec(file)
+    known = None
+    found = []
+    for settings in combinations(axes):
+        try:
+            spec = read_spec(file, _overrides(base, settings))
+            known = known or _built(file.parent / "built", spec.name)
+            plan = make_plan(BuildRequest(spec, str(file), file.parent, file.parent / "built"), known)
+        except SpecError as error:
+            raise SpecError(f"{label(settings)}: {error}") from error
+        known = known or _as_built(plan)  # so that the checkpoint is hashed once
+        workers = _workers(settings.get(WORKERS, 1))
+        found.append(Candidate(settings, _movable(spec, file.parent), plan.inputs.fingerprint, workers))
+    return found
+
+
+def _overrides(base: EngineSpec, settings: Settings) -> dict[str, Value]:
+    """Keys of the spec. None leaves out what the spec leaves out: so `speculative.mode=null` asks for no such table."""
+    keys = {key: value for key, value in settings.items() if key != WORKERS}
+    return {key: value for key, value in keys.items() if value is not None or own_value(base, key) is not None}
+
+
+def _workers(value: Value) -> int:
+    if type(value) is not int or not 1 <= value <= MOST_WORKERS:
+        raise BenchError(f"--vary {label({WORKERS: value})}: must be a whole number from 1 to {MOST_WORKERS}")
+    return value
+
+
+def _movable(spec: EngineSpec, base: Path) -> EngineSpec:
+    moved = spec.model_copy(update={"model": _absolute(spec.model, base)})
+    if spec.speculative is None or spec.speculative.draft_model is None:
+        return moved
+    draft = _absolute(spec.speculative.draft_model, base)
+    return moved.model_copy(update={"speculative": spec.speculative.model_copy(update={"draft_model": draft})})
+
+
+def _absolute(model: str, base: Path) -> str:
+    """A hub id stays as it is."""
+    directory = base / model
+    return str(directory.resolve()) if directory.is_dir() else model
+
+
+def _built(directory: Path, name: str) -> Manifest | None:
+    """Of the person's own engine, which knows the hashes of its checkpoint."""
+    try:
+        engine = EngineStore(directory, name).current()
+        return Manifest.load(engine) if engine else None
+    except BuildError:  # of another version
+        return None
+
+
+def _as_built(plan: Plan) -> Manifest:
+    return Manifest(
+        inputs=plan.inputs,
+        created=int(time.time()),
+        conch="",
+        spec=plan.spec,
+        facts=plan.facts,
+        chat=False,
+        source_files=plan.source,
+        files={},
+    )

@@ -1,0 +1,61 @@
+"""`conch build --plan`: what a build would do, on stdout, in seconds and without a GPU; nothing is read but headers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from build_scripts.architectures import UnknownArchitecture
+from build_scripts.checkpoint import resolve
+from build_scripts.plan import BuildRequest
+from build_scripts.render import sequence_length
+from build_scripts.sharding.gpus import find_gpus
+from build_scripts.sharding.report import print_plan, print_steps, steps_json, to_json
+from build_scripts.spec_reading import spec_complaint
+from build_scripts.trtllm_compile import plan_steps
+from build_scripts.trtllm_plan import plan_shards, resolved
+from triton_repo.errors import SpecError
+
+_WIDTH = 160  # of tables that go into a file or a pipe
+
+
+def show_plan(request: BuildRequest, as_json: bool) -> None:
+    """Print the plan of the build that is asked for, as tables or as one JSON object.
+
+    Raises:
+        SpecError: the spec asks for what cannot be built, or its runtime splits nothing.
+        BuildError: the checkpoint cannot be found or used.
+    """
+    spec = request.spec
+    if request.verify is not None:
+        raise SpecError("--verify: not with --plan, which writes no shards")
+    if spec.runtime != "tensorrt_llm":
+        raise SpecError(spec_complaint(request.origin, "runtime", spec.runtime, "--plan is for runtime tensorrt_llm"))
+    checkpoint = resolve(spec.model, request.base, weights=False)
+    length = sequence_length(spec, checkpoint.facts(), request.origin)
+    source: Path = checkpoint.directory.absolute()
+    model = (request.built / spec.name / "model").absolute()
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
+    try:
+        plan = plan_shards(spec, checkpoint, request.origin, length, find_gpus(request.gpu))
+    except UnknownArchitecture as unknown:
+        steps = plan_steps(model, source, resolved(spec, None, length).build, length, own=False)
+        if as_json:
+            _print_json(console, {"engine": spec.name, "converter": "tensorrt_llm", "steps": steps_json(steps)})
+            return
+        console.print(f"{unknown}. TensorRT-LLM's own converter does this one, on a GPU host:", markup=False)
+        print_steps(console, steps)
+        return
+    build = resolved(spec, plan.decoder, length).build
+    steps = plan_steps(model, source, build, length, own=True)
+    if as_json:
+        _print_json(console, to_json(spec.name, plan, steps))
+    else:
+        print_plan(console, spec.name, plan, steps)
+
+
+def _print_json(console: Console, value: object) -> None:
+    console.file.write(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,108 @@
+"""From shards to engines: here where TensorRT-LLM and a GPU are, else as one command for a GPU host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from build_scripts import progress, trtllm_host
+from build_scripts.spec import BuildSection
+from build_scripts.trtllm_argv import HOST_SCRIPT, QUANTIZER, Argv, docker_argv, gpu_commands, host_argv
+from build_scripts.trtllm_output import BuildOutput
+from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT, ENGINE
+from triton_repo.errors import BuildError
+
+_TITLES: Final = {True: "compile", False: "convert and compile, by TensorRT-LLM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a build as `--plan` shows it; `argv` is empty for what Conch itself does."""
+
+    title: str
+    where: Literal["here", "GPU host"]
+    argv: Argv = ()
+
+
+def plan_steps(model: Path, source: Path, build: BuildSection, max_seq_len: int, *, own: bool) -> tuple[Step, ...]:
+    """The steps of a build; `own` says that Conch itself splits this architecture."""
+    if build.flow == "pytorch":
+        return (Step("checkpoint", "here"),)
+    sharded = own and build.quantization == "none"
+    step = Step(_TITLES[sharded], "GPU host", docker_argv(model, source, build, max_seq_len, sharded=sharded))
+    return (Step("shards", "here"), step) if sharded else (step,)
+
+
+def remaining_steps(model: Path, source: Path, build: BuildSection) -> tuple[Step, ...]:
+    """What is left to do for a built engine whose model directory is `model`: nothing once it is compiled."""
+    if build.flow == "pytorch" or build.max_seq_len is None or compiled_by(model) is not None:
+        return ()
+    sharded = (model / CHECKPOINT).is_dir() and build.quantization == "none"
+    argv = docker_argv(model, source, build, build.max_seq_len, sharded=sharded)
+    return (Step(_TITLES[sharded], "GPU host", argv),)
+
+
+def compiled_by(model: Path) -> Mapping[str, str | None] | None:
+    """Versions and GPU that compiled the engine in `model`; None where it is not compiled, or not to its end."""
+    try:
+        note: Mapping[str, str | None] = json.loads((model / ENGINE / trtllm_host.NOTE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return note
+
+
+def compile_engine(model: Path, source: Path, build: BuildSection, max_seq_len: int, log: Path) -> bool:
+    """Compile into `model`/engine; False where TensorRT-LLM or a GPU is missing.
+
+    Raises:
+        BuildError: TensorRT-LLM's own programs failed; with the reason that they gave, and the log's place.
+    """
+    shutil.copyfile(trtllm_host.__file__, model / HOST_SCRIPT)
+    sharded = (model / CHECKPOINT).is_dir()
+    here = PurePosixPath(model)
+    commands = gpu_commands(PurePosixPath(source), here, build, max_seq_len, sharded=sharded)
+    if not all(map(_can_run, commands)) or not _has_gpu():
+        return False
+    (model / ENGINE).mkdir()
+    ranks = build.tensor_parallel * build.pipeline_parallel
+    _run(host_argv(sys.executable, here, commands, trtllm_host.TETHERED), _TITLES[sharded], ranks, log)
+    return True
+
+
+def _run(argv: Argv, title: str, ranks: int, log: Path) -> None:
+    output = BuildOutput()
+    with progress.counted(title, ranks, "ranks") as show, log.open("ab", buffering=0) as file:
+        # Nothing is ever written to stdin: it is open for as long as this process lives, which the child watches.
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+            try:
+                for line in process.stdout or ():
+                    file.write(line)
+                    output.take(line.decode(errors="replace"))
+                    show(output.engines, output.doing)
+                status = process.wait()
+            finally:
+                process.kill()
+    if status:
+        raise BuildError(f"{title}: {output.reason} (exit code {status}; log: {log})")
+
+
+def _can_run(command: Argv) -> bool:
+    program, first, *_ = command
+    if program == "trtllm-build":
+        return shutil.which(program) is not None
+    return shutil.which(program) is not None and (first != str(QUANTIZER) or Path(first).is_file())
+
+
+def _has_gpu() -> bool:
+    """Whether the driver's own tool lists a GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, check=False)
+    return listed.returncode == 0 and bool(listed.stdout.strip())

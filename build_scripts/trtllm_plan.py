@@ -1,0 +1,77 @@
+"""A spec of runtime tensorrt_llm beside its checkpoint: what can be said, and refused, before anything is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from build_scripts.architectures import Decoder, UnknownArchitecture, check_weights, decoder_of
+from build_scripts.checkpoint import Checkpoint
+from build_scripts.sharding.gpus import Gpus, find_gpus
+from build_scripts.sharding.mapping import Mapping
+from build_scripts.sharding.memory import Limits
+from build_scripts.sharding.plan import Asked, ShardPlan, make_shard_plan
+from build_scripts.spec import EngineSpec
+from build_scripts.weights.huggingface import open_weights, read_config, weight_files
+from build_scripts.weights.view import ITEM_SIZES
+from triton_repo.engine.config import KV_CACHE_FREE_GPU_MEMORY_FRACTION
+from triton_repo.errors import BuildError
+
+
+def resolved(spec: EngineSpec, decoder: Decoder | None, max_seq_len: int) -> EngineSpec:
+    """The spec with what it leaves to the checkpoint filled in: `max_seq_len`, and `dtype` (float16 for float32)."""
+    if "dtype" in spec.build.model_fields_set:
+        dtype = spec.build.dtype
+    else:
+        dtype = "bfloat16" if decoder is not None and decoder.dtype == "bfloat16" else "float16"
+    return spec.model_copy(update={"build": spec.build.model_copy(update={"dtype": dtype, "max_seq_len": max_seq_len})})
+
+
+def plan_shards(
+    spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: int, gpus: Gpus | None
+) -> ShardPlan:
+    """Check the spec against the configuration, against the weights' headers where they are here, and against `gpus`.
+
+    Raises:
+        UnknownArchitecture: TensorRT-LLM's own converter must do this one.
+        BuildError: the configuration or a header is broken, or they contradict each other.
+        SpecError: the model cannot be split as the spec asks, or does not fit.
+    """
+    decoder = decoder_of(read_config(checkpoint.directory, checkpoint.source), checkpoint.source)
+    if has_weights(checkpoint.directory):
+        check_weights(decoder, open_weights(checkpoint.directory, checkpoint.source), checkpoint.source)
+    build = resolved(spec, decoder, max_seq_len).build
+    value_bytes = ITEM_SIZES[build.dtype]
+    limits = Limits(
+        max_seq_len,
+        build.max_batch_size,
+        build.max_num_tokens,
+        value_bytes,
+        value_bytes,
+        tokens_per_block=build.compile.tokens_per_block,
+        kv_fraction=spec.serve.kv_cache_free_gpu_memory_fraction or KV_CACHE_FREE_GPU_MEMORY_FRACTION,
+    )
+    mapping = Mapping(build.tensor_parallel, build.pipeline_parallel)
+    return make_shard_plan(decoder, Asked(origin, mapping, build.dtype, build.quantization, limits), gpus)
+
+
+def has_weights(directory: Path) -> bool:
+    """A plan can be made of a config.json alone."""
+    return bool(weight_files(directory))
+
+
+def prepare(spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: int, gpu: str | None) -> EngineSpec:
+    """The spec as it will be built, after every refusal that needs no weights.
+
+    The GPUs of this machine do not count here: one can compile the engines of all ranks for others.
+
+    Raises:
+        BuildError: the checkpoint cannot be used.
+        SpecError: the spec asks for what cannot be built.
+    """
+    try:
+        decoder = plan_shards(spec, checkpoint, origin, max_seq_len, find_gpus(gpu) if gpu else None).decoder
+    except UnknownArchitecture:
+        decoder = None  # TensorRT-LLM's own code reads it
+    if not has_weights(checkpoint.directory):
+        raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")
+    return resolved(spec, decoder, max_seq_len)

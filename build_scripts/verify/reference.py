@@ -1,0 +1,122 @@
+"""The source checkpoint run by transformers, which is what the shards are measured against.
+
+The model is made of one of transformers' own classes; no code that a checkpoint may bring is ever loaded. Its weights
+come in when a part of it is entered and go when it is left, so that memory holds one layer and not the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import safe_open
+
+from build_scripts.architectures import family_of
+from build_scripts.weights.view import CheckpointView, LazyTensor
+from triton_repo.errors import BuildError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+EMBEDDING, LAYER, NORM, HEAD = "model.embed_tokens", "model.layers.", "model.norm", "lm_head"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a part of the model did: its embedding, a layer, its last norm or its head.
+
+    Attributes:
+        name: HuggingFace's, `model.layers.3`.
+        weights: its weights, by their names in it: `self_attn.q_proj.weight`.
+        inputs, outputs: those of the modules in it, `self_attn.q_proj`; of itself, ``.
+    """
+
+    name: str
+    weights: Mapping[str, torch.Tensor]
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Reference:
+    """The checkpoint `view` with its weights rounded to `dtype`, computed in float32.
+
+    Raises:
+        BuildError: transformers refuses the configuration.
+    """
+
+    def __init__(self, view: CheckpointView, dtype: str) -> None:
+        architecture: Any = getattr(transformers, family_of(view.config) or "")
+        try:
+            config = architecture.config_class.from_dict(dict(view.config))
+        except (StrictDataclassError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise BuildError(f"{view.source}: config.json: transformers refuses it: {reason}") from error
+        with torch.device("meta"):
+            model = architecture._from_config(config, attn_implementation="eager", dtype=torch.float32)
+        model.model.rotary_emb = type(model.model.rotary_emb)(config)  # computed, not loaded: must not be on meta
+        self._model = model.eval()
+        self._dtype: torch.dtype = getattr(torch, dtype)
+        self._view = view
+        self._tied = bool(config.tie_word_embeddings)
+
+    def run(self, tokens: torch.Tensor, watch: Callable[[Part], None] = lambda _: None) -> torch.Tensor:
+        """The logits of `tokens` [sequences, positions]; `watch` is shown each part as soon as it is done."""
+        with ExitStack() as stack, torch.no_grad():
+            for name, module in self._parts():
+                stack.enter_context(self._streamed(name, module, watch))
+            logits: torch.Tensor = self._model(input_ids=tokens, use_cache=False).logits
+            return logits
+
+    def _parts(self) -> Iterator[tuple[str, Module]]:
+        model = self._model
+        yield EMBEDDING, model.model.embed_tokens
+        yield from ((f"{LAYER}{number}", layer) for number, layer in enumerate(model.model.layers))
+        yield NORM, model.model.norm
+        yield HEAD, model.lm_head
+
+    @contextmanager
+    def _streamed(self, name: str, module: Module, watch: Callable[[Part], None]) -> Iterator[None]:
+        parts: list[Part] = []
+
+        def enter(*_: object) -> None:
+            part = Part(name, {key: self._read(f"{name}.{key}") for key in module.state_dict()})
+            module.load_state_dict(part.weights, assign=True)
+            parts.append(part)
+
+        def leave(*_: object) -> None:
+            watch(parts.pop())
+            module.to("meta")
+
+        def record(inner: str) -> Callable[[Module, tuple[Any, ...], Any], None]:
+            def note(_: Module, inputs: tuple[Any, ...], output: Any) -> None:
+                if inputs and isinstance(output, torch.Tensor):
+                    parts[0].inputs[inner], parts[0].outputs[inner] = inputs[0], output
+
+            return note
+
+        with ExitStack() as hooks:
+            hooks.callback(module.register_forward_pre_hook(enter).remove)
+            for inner, submodule in module.named_modules():
+                hooks.callback(submodule.register_forward_hook(record(inner)).remove)
+            hooks.callback(module.register_forward_hook(leave).remove)
+            yield
+
+    def _read(self, name: str) -> torch.Tensor:
+        if name == "lm_head.weight" and self._tied:
+            name = "model.embed_tokens.weight"
+        return _read(self._view.weights[name]).to(self._dtype).float()
+
+
+def _read(tensor: LazyTensor) -> torch.Tensor:
+    """By the safetensors library where it can: a mistake of our own reader would be in the shards as well."""
+    if not tensor.origin.endswith(".safetensors"):
+        return tensor.read()
+    with safe_open(Path(tensor.origin), framework="pt") as file:
+        read: torch.Tensor = file.get_tensor(tensor.name)
+        return read

@@ -1,0 +1,110 @@
+"""The tokenizer that lies in a NeMo checkpoint: its files under HuggingFace's names, its size, its special tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from build_scripts.weights.file_span import FileSpan, Members, select
+from build_scripts.weights.huggingface import TEXT_FILES
+from build_scripts.weights.strict_json import parse_object
+from triton_repo.errors import BuildError
+
+_MAX_BYTES: Final = 128 << 20
+_NEMO: Final = "nemo:"  # before the name of a member of the same archive
+_SENTENCEPIECE: Final = "tokenizer.model"
+
+
+@dataclass(frozen=True, slots=True)
+class NemoTokenizer:
+    """`size` counts tokens and is None where no file says it; the ids are those that begin and end a text."""
+
+    files: Mapping[str, bytes]
+    size: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+
+def tokenizer_of_archive(members: Members, section: object, where: str) -> NemoTokenizer:
+    """Of NeMo 1: the sentencepiece model, or the tokenizer.json, that the `tokenizer` section names. Others: no files.
+
+    Raises:
+        BuildError: the section names a member that is not there, or the file is broken.
+    """
+    section = section if isinstance(section, Mapping) else {}
+    for key in ("model", "tokenizer_model", "type"):
+        value = section.get(key)
+        if isinstance(value, str) and value.startswith(_NEMO):
+            name = value.removeprefix(_NEMO)
+            if name not in members:
+                raise BuildError(f"{where}: tokenizer.{key} = {value!r:.120}; there is no such member")
+            target = "tokenizer.json" if name.endswith(".json") else _SENTENCEPIECE
+            return _described({target: members[name]})
+    return NemoTokenizer({})
+
+
+def tokenizer_of_directory(members: Members, *folders: str) -> NemoTokenizer:
+    """Of NeMo 2 and Megatron-Bridge: HuggingFace's files in the first of `folders` that has any."""
+    for folder in folders:
+        found = select(members, folder, lambda name: name in TEXT_FILES)
+        if found.keys() - {"generation_config.json"}:
+            return _described(found)
+    return NemoTokenizer({})
+
+
+def _described(spans: Mapping[str, FileSpan]) -> NemoTokenizer:
+    files = {name: span.read(_MAX_BYTES) for name, span in spans.items()}
+    if "tokenizer.json" in files:
+        return _described_json(files, str(spans["tokenizer.json"]))
+    if _SENTENCEPIECE in files:
+        return _described_sentencepiece(files, str(spans[_SENTENCEPIECE]))
+    return NemoTokenizer(files)
+
+
+def _described_json(files: Mapping[str, bytes], where: str) -> NemoTokenizer:
+    tokenizer = parse_object(files["tokenizer.json"], where)
+    config = parse_object(files.get("tokenizer_config.json", b"{}"), f"{where}: tokenizer_config.json beside it")
+    model = tokenizer.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    ids = {text: id for text, id in vocabulary.items() if type(id) is int} if isinstance(vocabulary, dict) else {}
+    added = tokenizer.get("added_tokens")
+    for token in added if isinstance(added, list) else []:
+        if isinstance(token, dict) and type(token.get("id")) is int and isinstance(token.get("content"), str):
+            ids[token["content"]] = token["id"]
+    size = 1 + max(ids.values()) if ids else None
+    return NemoTokenizer(files, size, ids.get(_text(config.get("bos_token"))), ids.get(_text(config.get("eos_token"))))
+
+
+def _text(token: Any) -> str:
+    return str(token.get("content", "") if isinstance(token, dict) else token)
+
+
+def _described_sentencepiece(files: Mapping[str, bytes], where: str) -> NemoTokenizer:
+    """A sentencepiece model is a protobuf message: the pieces, and how it was trained, with the ids of the ends."""
+    from google.protobuf.message import DecodeError
+    from transformers.utils import sentencepiece_model_pb2_new
+
+    messages: Any = sentencepiece_model_pb2_new
+    try:
+        model = messages.ModelProto.FromString(files[_SENTENCEPIECE])
+    except DecodeError as error:
+        raise BuildError(f"{where}: not a sentencepiece model: {error}") from error
+    size, training = len(model.pieces), model.trainer_spec
+    if not size:
+        raise BuildError(f"{where}: a sentencepiece model without pieces")
+    config = {
+        "tokenizer_class": "LlamaTokenizer",
+        "add_bos_token": training.bos_id >= 0,
+        "add_eos_token": False,
+        **{f"{name}_token": model.pieces[id].piece for name, id in _ends(training, size).items()},
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n"
+    ends = _ends(training, size)
+    return NemoTokenizer({**files, "tokenizer_config.json": text}, size, ends.get("bos"), ends.get("eos"))
+
+
+def _ends(training: Any, size: int) -> dict[str, int]:
+    ids = {"bos": int(training.bos_id), "eos": int(training.eos_id), "unk": int(training.unk_id)}
+    return {name: id for name, id in ids.items() if 0 <= id < size}

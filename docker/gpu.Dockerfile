@@ -1,0 +1,30 @@
+# Conch on NVIDIA GPUs. Build it in the repository:  docker build -f docker/gpu.Dockerfile -t conch-gpu .
+#
+# The tag is pinned: 26.07 brings TensorRT-LLM 1.2.1, the last release with trtllm-build and compiled engines. A
+# compiled engine runs only under the version that compiled it, so a new tag means compiling all engines again.
+FROM nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3
+
+# The spine and the gateway alone, without constraints.txt: pip keeps every package that TensorRT-LLM brought in a
+# version that will do (torch, transformers, pydantic, numpy), and adds only what is missing.
+ENV PIP_NO_CACHE_DIR=1 PIP_BREAK_SYSTEM_PACKAGES=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /opt/conch
+COPY pyproject.toml README.md LICENSE ./
+COPY build_scripts build_scripts
+COPY triton_repo triton_repo
+COPY gateway gateway
+COPY launch launch
+COPY bench bench
+COPY engines engines
+# Editable, so that engines/ lies where the specs are written and mounted.
+RUN pip install --editable '.[gateway]' 'jinja2>=3.1' 'nvidia-ml-py>=12'
+
+# Built engines and the hub's cache are volumes: neither belongs into an image.
+ENV HF_HOME=/cache/huggingface
+VOLUME ["/opt/conch/engines/built", "/cache"]
+EXPOSE 9000
+# Loading the weights of a large engine takes minutes.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 \
+    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9000/health/ready', timeout=4)"]
+# Not NVIDIA's entrypoint, which prints a banner; `conch` passes signals on and drains.
+ENTRYPOINT ["conch"]
+CMD ["serve", "--help"]

@@ -1,0 +1,54 @@
+"""One process that serves the application."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.settings import Settings
+from gateway.state import Gateway
+
+_LINGER_S: Final = 3  # for clients that do not read their last bytes
+_HURRY_POLL_S: Final = 0.1
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that drains before it stops listening, and whose clean end is exit status 0.
+
+    A second signal, if it is SIGINT, ends the grace for open requests.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_LINGER_S,
+        )
+        super().__init__(config)
+        self._app = app
+        self._grace_s = settings.shutdown_grace_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        gateway: Gateway = self._app.state.gateway
+        drain = asyncio.create_task(gateway.in_flight.drain(self._grace_s))
+        while not drain.done():
+            if self.force_exit:
+                gateway.in_flight.hurry()
+            await asyncio.wait({drain}, timeout=_HURRY_POLL_S)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """Unlike uvicorn's, does not raise the signal again after the shutdown."""
+        self.force_exit |= self.should_exit and sig == signal.SIGINT
+        self.should_exit = True

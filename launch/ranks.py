@@ -1,0 +1,82 @@
+"""How the ranks of an engine that is split over several GPUs are started.
+
+TensorRT-LLM's LLM API has one process that is asked, here the stub of the engine model, and a worker for each rank:
+
+    single   the LLM API starts the workers itself, all on this machine. Nothing is put in front of tritonserver.
+    mpirun   `mpirun` starts a `trtllm-llmapi-launch` for each rank, on several machines if `hosts` names them (the pods
+             of a LeaderWorkerSet, say). The one of rank 0 runs tritonserver, and all of them become workers.
+    srun     the same under Slurm, from within a job; rank 0 is on the job's first node, which is where to start it.
+
+The ranks but the first run no tritonserver of their own: that is for the C++ backend, whose model is loaded by each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from triton_repo.engine.config import EngineConfig
+from triton_repo.errors import LaunchError
+
+Launcher = Literal["single", "mpirun", "srun"]
+
+_LAUNCH: Final = "trtllm-llmapi-launch"
+_FORWARDED: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")  # mpirun hands only its own variables to other machines
+
+
+@dataclass(frozen=True, slots=True)
+class RankOptions:
+    """`hosts` are `name:ranks`; `rsh_agent` is what mpirun calls to reach them, ssh by default."""
+
+    launcher: Launcher = "single"
+    hosts: tuple[str, ...] = ()
+    rsh_agent: str | None = None
+
+
+def rank_options(launcher: str, hosts: str | None, rsh_agent: str | None) -> RankOptions:
+    """The flags as values; `hosts` are separated by commas.
+
+    Raises:
+        LaunchError: one of them is not allowed, or does not go with another.
+    """
+    allowed: tuple[Launcher, ...] = get_args(Launcher)
+    known = next((name for name in allowed if name == launcher), None)
+    if known is None:
+        raise LaunchError(f"--launcher = {launcher}; allowed: {', '.join(allowed)}")
+    if known != "mpirun" and (hosts or rsh_agent):
+        raise LaunchError("--hosts and --rsh-agent: only with --launcher mpirun")
+    return RankOptions(known, tuple(filter(None, (hosts or "").split(","))), rsh_agent)
+
+
+def ranked_argv(argv: Sequence[str], options: RankOptions, engines: Iterable[EngineConfig]) -> tuple[str, ...]:
+    """The command line that starts tritonserver, `argv`, with the ranks of its engine.
+
+    Raises:
+        LaunchError: there is not just one engine to split, or a word of `argv` would be taken apart.
+    """
+    if options.launcher == "single":
+        return tuple(argv)
+    world_size = _world_size(options.launcher, engines)
+    if torn := next((word for word in argv if len(word.split()) != 1), None):
+        raise LaunchError(f"{_LAUNCH} takes a command apart at blanks: {torn!r} cannot be handed over")
+    return (*_front(options, world_size), _LAUNCH, *argv)
+
+
+def _front(options: RankOptions, world_size: int) -> tuple[str, ...]:
+    if options.launcher == "srun":
+        return ("srun", "--mpi=pmix", f"--ntasks={world_size}", "--kill-on-bad-exit=1")
+    agent = ("-mca", "plm_rsh_agent", options.rsh_agent) if options.rsh_agent else ()
+    there = ("--host", ",".join(options.hosts), *(word for name in _FORWARDED for word in ("-x", name)))
+    return ("mpirun", "--allow-run-as-root", "-n", str(world_size), *agent, *(there if options.hosts else ()))
+
+
+def _world_size(launcher: str, engines: Iterable[EngineConfig]) -> int:
+    split = [(engine.name, engine.tensorrt_llm) for engine in engines]
+    (_, settings), *others = split
+    if others or settings is None:
+        names = ", ".join(name for name, _ in split)
+        raise LaunchError(
+            f"--launcher {launcher} starts the ranks of one engine of runtime tensorrt_llm, not of {names}"
+        )
+    return settings.tensor_parallel * settings.pipeline_parallel

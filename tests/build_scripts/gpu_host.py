@@ -1,0 +1,82 @@
+"""A machine that can compile, as far as a PATH makes one: stand-ins for `trtllm-build` and `nvidia-smi`.
+
+`trtllm-build` takes the options of TensorRT-LLM 1.2.1 and no others, says what the real one says, and writes an engine
+directory as the real one does. TRTLLM_BUILD in its environment makes it fail: `error` (as TensorRT does), `raise`, or
+`hang`, which it does with its process id in the file TRTLLM_PID.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+BUILD = """#!{python}
+import argparse, json, os, pathlib, sys, time
+
+def switch(text):
+    if text not in ("enable", "disable"):
+        raise argparse.ArgumentTypeError(text)
+    return text
+
+parser = argparse.ArgumentParser(prog="trtllm-build", allow_abbrev=False)
+for name in ("checkpoint_dir", "model_config", "build_config", "model_cls_file", "model_cls_name", "output_dir"):
+    parser.add_argument("--" + name)
+for name in ("max_batch_size", "max_input_len", "max_seq_len", "max_beam_width", "max_num_tokens", "opt_num_tokens",
+             "max_encoder_input_len", "max_prompt_embedding_table_size", "workers", "max_draft_len", "max_lora_rank"):
+    parser.add_argument("--" + name, type=int)
+parser.add_argument("--kv_cache_type", choices=["continuous", "paged", "disabled"])
+parser.add_argument("--tokens_per_block", type=int)
+parser.add_argument("--logits_dtype", choices=["float16", "float32"])
+parser.add_argument("--log_level", default="info")
+plugin = ["auto", "float16", "bfloat16", "float32", "int32", "fp8", "nvfp4", "disable"]
+parser.add_argument("--gemm_plugin", choices=plugin)
+for name in ("use_paged_context_fmha", "multiple_profiles", "context_fmha", "remove_input_padding", "reduce_fusion"):
+    parser.add_argument("--" + name, type=switch)
+args = parser.parse_args()
+
+fails = os.environ.get("TRTLLM_BUILD")
+checkpoint = json.loads((pathlib.Path(args.checkpoint_dir) / "config.json").read_text())
+output = pathlib.Path(args.output_dir)
+output.mkdir(parents=True, exist_ok=True)
+print("[TensorRT-LLM] TensorRT-LLM version: 1.2.1")
+world = checkpoint["mapping"]["world_size"]
+for rank in range(world):
+    assert (pathlib.Path(args.checkpoint_dir) / f"rank{{rank}}.safetensors").is_file()
+    print("[11/21/2026-00:00:01] [TRT-LLM] [I] Total time of constructing network from module object 3.1 seconds")
+    print("[11/21/2026-00:00:01] [TRT-LLM] [I] Build TensorRT engine Unnamed Network 0", flush=True)
+    if fails == "hang":
+        pathlib.Path(os.environ["TRTLLM_PID"]).write_text(str(os.getpid()))
+        time.sleep(600)
+    if fails == "error":
+        print("[11/21/2026-00:00:02] [TRT] [E] Error Code 1: Cuda Runtime (out of memory)")
+        print("[11/21/2026-00:00:02] [TRT] [E] what came of it")
+        sys.stderr.write("Traceback (most recent call last):\\n  File x, line 1\\n")
+        sys.exit("AssertionError: Engine building failed, please check error log.")
+    if fails == "raise":
+        raise ValueError("Required but not provided tensors:{{'transformer.ln_f.weight'}}")
+    (output / f"rank{{rank}}.engine").write_bytes(b"engine")
+    print(f"[11/21/2026-00:00:03] [TRT-LLM] [I] Serializing engine to {{output}}/rank{{rank}}.engine...")
+    print("[11/21/2026-00:00:03] [TRT-LLM] [I] Engine serialized. Total time: 00:00:00", flush=True)
+config = {{"version": "1.2.1", "pretrained_config": checkpoint,
+          "build_config": {{key: value for key, value in vars(args).items() if value is not None}}}}
+(output / "config.json").write_text(json.dumps(config))
+print("[11/21/2026-00:00:03] [TRT-LLM] [I] Total time of building all engines: 00:00:02")
+"""
+
+SMI = """#!/bin/sh
+case "$1" in
+  --list-gpus) echo "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)";;
+  --query-gpu=name,compute_cap) echo "NVIDIA H100 80GB HBM3, 9.0"; echo "NVIDIA H100 80GB HBM3, 9.0";;
+  *) exit 2;;
+esac
+"""
+
+
+def write_programs(directory: Path, *, build: bool = True, gpu: bool = True) -> Path:
+    """Put the stand-ins into a directory for the PATH."""
+    directory.mkdir(exist_ok=True)
+    for name, text, wanted in (("trtllm-build", BUILD.format(python=sys.executable), build), ("nvidia-smi", SMI, gpu)):
+        if wanted:
+            (directory / name).write_text(text)
+            (directory / name).chmod(0o755)
+    return directory

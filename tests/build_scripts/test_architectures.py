@@ -1,0 +1,158 @@
+"""What a `config.json` says of a decoder, and what the weights must then be: transformers is the judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from build_scripts.architectures import Rope, UnknownArchitecture, check_weights, decoder_of
+from build_scripts.weights.huggingface import open_huggingface
+from tests.build_scripts.checkpoints import LLAMA3_SCALING, make_checkpoint, write_plain
+from triton_repo.errors import BuildError
+
+PLAIN: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 2,
+    "vocab_size": 101,
+}
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("llama", {}),
+    ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    ("mistral", {"head_dim": 16}),
+    ("qwen2", {"tie_word_embeddings": True}),
+    ("qwen3", {"head_dim": 10}),
+]
+
+
+@pytest.mark.parametrize(("family", "config"), VARIANTS)
+def test_the_weights_of_a_family_are_those_that_transformers_gives_it(
+    tmp_path: Path, family: str, config: dict[str, Any]
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", family, **config)
+    decoder = decoder_of(json.loads((checkpoint / "config.json").read_text()), "tiny")
+    stored = {name: tuple(tensor.shape) for name, tensor in load_file(checkpoint / "model.safetensors").items()}
+    assert decoder.weight_shapes() == stored
+    assert decoder.family == family
+
+
+def test_rope_is_read_as_transformers_wrote_it_before_and_since_version_5() -> None:
+    scaling = {key: value for key, value in LLAMA3_SCALING.items() if key != "rope_type"}
+    expected = Rope(500000.0, LLAMA3_SCALING)
+    notations: list[dict[str, Any]] = [
+        {"rope_theta": 500000, "rope_scaling": LLAMA3_SCALING},
+        {"rope_theta": 500000.0, "rope_scaling": {"type": "llama3", **scaling}},
+        {"rope_parameters": {"rope_theta": 500000.0, **LLAMA3_SCALING}},
+    ]
+    assert [decoder_of({**PLAIN, **notation}, "x").rope for notation in notations] == [expected] * 3
+    assert decoder_of({**PLAIN, "rope_scaling": {"rope_type": "default"}}, "x").rope == Rope(10000.0)
+
+
+def test_a_sliding_window_counts_where_the_family_means_it() -> None:
+    mistral = {**PLAIN, "architectures": ["MistralForCausalLM"]}
+    assert decoder_of({**mistral, "sliding_window": 4096}, "x").sliding_window == 4096
+    assert decoder_of({**mistral, "sliding_window": None}, "x").sliding_window is None
+    qwen = {**PLAIN, "architectures": ["Qwen2ForCausalLM"], "sliding_window": 4096, "use_sliding_window": False}
+    assert decoder_of(qwen, "x").sliding_window is None
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"hidden_size": None}, "hidden_size = null; must be a whole number ≥ 1"),
+    ({"num_hidden_layers": 2.0}, "num_hidden_layers = 2.0; must be a whole number ≥ 1"),
+    ({"num_attention_heads": True}, "num_attention_heads = true; must be a whole number ≥ 1"),
+    ({"vocab_size": 1 << 40}, "vocab_size = 1099511627776; must be a whole number ≥ 1"),
+    ({"num_key_value_heads": 3}, "num_key_value_heads = 3; must divide num_attention_heads (8)"),
+    ({"hidden_size": 50}, "hidden_size = 50; must be divisible by num_attention_heads (8)"),
+    ({"hidden_act": "gelu"}, 'hidden_act = "gelu"; allowed: silu'),
+    ({"rms_norm_eps": 0}, "rms_norm_eps = 0; must be a number > 0"),
+    ({"torch_dtype": "float8"}, 'torch_dtype = "float8"; allowed: float32, float16, bfloat16'),
+    ({"attention_bias": "no"}, 'attention_bias = "no"; must be true or false'),
+    ({"rope_scaling": "yarn"}, 'rope_scaling = "yarn"; must be an object or null'),
+    (
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+        "; rope_type yarn; allowed: default, linear, dynamic, lla",
+    ),
+    ({"rope_scaling": {"rope_type": "linear"}}, "; factor must be a number > 0 for rope_type linear"),
+    ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1"),
+    (
+        {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True},
+        "use_sliding_window = true; allowed: false",
+    ),
+    ({"architectures": ["Qwen3ForCausalLM"], "attention_bias": True}, "attention_bias = true; allowed: false"),
+]
+
+
+@pytest.mark.parametrize(("config", "complaint"), REFUSED)
+def test_a_configuration_that_cannot_be_converted_is_refused_with_its_key(
+    config: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(BuildError) as refused:
+        decoder_of({**PLAIN, **config}, "org/model")
+    assert str(refused.value).startswith("org/model: config.json: ")
+    assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize("names", [["FalconForCausalLM"], [], None, "LlamaForCausalLM"])
+def test_an_architecture_of_no_family_is_a_refusal_of_its_own(names: Any) -> None:
+    with pytest.raises(UnknownArchitecture, match="allowed: LlamaForCausalLM, MistralForCausalLM, Qwen2For"):
+        decoder_of({**PLAIN, "architectures": names}, "x")
+
+
+Weights = dict[str, torch.Tensor]
+NORM = "model.layers.1.input_layernorm.weight"
+
+
+def _reshape(weights: Weights) -> None:
+    weights[NORM] = torch.ones(47)
+
+
+def _integers(weights: Weights) -> None:
+    weights[NORM] = torch.ones(48, dtype=torch.int8)
+
+
+def _without_layer(weights: Weights) -> None:
+    for name in [name for name in weights if ".layers.1." in name]:
+        del weights[name]
+
+
+WRONG: dict[str, tuple[Callable[[Weights], object], str]] = {
+    "one is missing": (lambda w: w.pop(NORM), f"tiny: 1 weight is missing: {NORM}"),
+    "a layer is missing": (_without_layer, "tiny: 9 weights are missing: model.layers.1.input_layernorm.weight, "),
+    "one is surplus": (
+        lambda w: w.update({"model.layers.9.x": torch.ones(1)}),
+        "tiny: 1 weight is more than the configuration has: model.layers.9.x",
+    ),
+    "one has another shape": (_reshape, f"{NORM}: shape [47]; config.json asks [48]"),
+    "one is of integers": (_integers, f"{NORM}: dtype int8; allowed: float32, float16, bfloat16"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_weights_that_are_not_the_configurations_are_refused_by_name(tmp_path: Path, wrong: str) -> None:
+    spoil, complaint = WRONG[wrong]
+    decoder = decoder_of(PLAIN, "tiny")
+    weights = {name: torch.ones(shape) for name, shape in decoder.weight_shapes().items()}
+    spoil(weights)
+    view = open_huggingface(write_plain(tmp_path / "checkpoint", PLAIN, weights), "tiny")
+    with pytest.raises(BuildError) as refused:
+        check_weights(decoder, view.weights, view.source)
+    assert complaint in str(refused.value)
+
+
+def test_tables_that_can_be_computed_and_a_second_tied_head_are_allowed(tmp_path: Path) -> None:
+    config = {**PLAIN, "tie_word_embeddings": True}
+    decoder = decoder_of(config, "tiny")
+    weights = {name: torch.ones(shape) for name, shape in decoder.weight_shapes().items()}
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(3)
+    weights["lm_head.weight"] = torch.ones(101, 48)
+    view = open_huggingface(write_plain(tmp_path / "checkpoint", config, weights), "tiny")
+    check_weights(decoder, view.weights, view.source)

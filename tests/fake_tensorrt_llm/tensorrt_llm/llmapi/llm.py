@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tensorrt_llm.executor import Executor, RequestOutput
+from tensorrt_llm.llmapi.llm_args import BaseLlmArgs, TorchLlmArgs, TrtLlmArgs
+from tensorrt_llm.sampling_params import SamplingParams
+
+
+class BaseLLM:
+    args_class: ClassVar[type[BaseLlmArgs]]
+    keeps_end_id: ClassVar[bool]  # the compiled flow does not hand over the end id that it samples
+
+    def __init__(
+        self,
+        model: str | Path,
+        tokenizer: Any = None,
+        tokenizer_mode: str = "auto",
+        skip_tokenizer_init: bool = False,
+        trust_remote_code: bool = False,
+        tensor_parallel_size: int = 1,
+        dtype: str = "auto",
+        revision: str | None = None,
+        tokenizer_revision: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for key in kwargs:
+            if key not in self.args_class.model_fields:
+                raise ValueError(f"{self.__class__.__name__} got invalid argument: {key}")
+        self.args = self.args_class.model_validate(
+            {
+                "model": model,
+                "tokenizer": tokenizer,
+                "tokenizer_mode": tokenizer_mode,
+                "skip_tokenizer_init": skip_tokenizer_init,
+                "trust_remote_code": trust_remote_code,
+                "tensor_parallel_size": tensor_parallel_size,
+                "dtype": dtype,
+                "revision": revision,
+                "tokenizer_revision": tokenizer_revision,
+                **kwargs,
+            }
+        )
+        if not skip_tokenizer_init:
+            raise ValueError("this stand-in has no tokenizers")
+        self.config = json.loads((Path(model) / "config.json").read_text())
+        self._executor: Executor | None = Executor(self.args.max_batch_size or 1, self.keeps_end_id)
+
+    def generate_async(
+        self,
+        inputs: Any,
+        sampling_params: SamplingParams | None = None,
+        lora_request: Any = None,
+        prompt_adapter_request: Any = None,
+        streaming: bool = False,
+        kv_cache_retention_config: Any = None,
+        disaggregated_params: Any = None,
+        _postproc_params: Any = None,
+        scheduling_params: Any = None,
+        cache_salt: str | None = None,
+    ) -> RequestOutput:
+        if self._executor is None or self._executor.is_shutdown():
+            raise RuntimeError("LLM is shutting down")
+        if not isinstance(sampling_params, SamplingParams):
+            raise TypeError(f"The sampling_params must be type SamplingParams or None, but got {sampling_params!r}")
+        if sampling_params.end_id is None:
+            raise ValueError("tokenizer is required to reset end_id if it is None")
+        assert isinstance(inputs[0], int)
+        self._check_arguments(len(inputs), sampling_params)
+        return self._executor.submit(inputs, sampling_params, streaming)
+
+    def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
+        assert self._executor is not None
+        stats: AsyncIterator[dict[str, Any]] = self._executor.stats()
+        return stats
+
+    def shutdown(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
+    def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
+        raise NotImplementedError
+
+
+class TrtLLM(BaseLLM):
+    args_class = TrtLlmArgs
+    keeps_end_id = True
+
+    def __init__(self, model: str | Path, *args: Any, **kwargs: Any) -> None:
+        super().__init__(model, *args, **kwargs)
+        mapping = self.config["pretrained_config"]["mapping"]
+        for size in ("tp_size", "pp_size"):
+            given = {"tp_size": self.args.tensor_parallel_size, "pp_size": self.args.pipeline_parallel_size}[size]
+            if given not in (1, mapping[size]):
+                raise ValueError(f"{size} {given} is not consistent with the engine's {size} {mapping[size]}")
+        for rank in range(mapping["world_size"]):
+            (Path(model) / f"rank{rank}.engine").read_bytes()
+
+    def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
+        max_seq_len = self.config["build_config"]["max_seq_len"]
+        if not self.args.enable_chunked_prefill and prompt_len + sampling_params.max_tokens > max_seq_len:
+            raise ValueError(f"The sum of prompt length ({prompt_len}) … should not exceed max_seq_len ({max_seq_len})")
+
+
+class LLM(BaseLLM):
+    args_class = TorchLlmArgs
+    keeps_end_id = False
+
+    def __init__(self, model: str | Path, *args: Any, **kwargs: Any) -> None:
+        compiled_only = set(TrtLlmArgs.model_fields) - set(TorchLlmArgs.model_fields)
+        if strangers := [key for key in kwargs if key in compiled_only]:
+            raise ValueError(
+                "The following arguments are specific to TensorRT backend and cannot be used with PyTorch backend: "
+                f"{strangers}.\nPlease use 'from tensorrt_llm._tensorrt_engine import LLM' instead."
+            )
+        super().__init__(model, *args, **kwargs)
+        if "architectures" not in self.config:
+            raise ValueError(f"{model} is not a HuggingFace checkpoint")
+
+    def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
+        max_num_tokens = self.args.max_num_tokens
+        if not self.args.enable_chunked_prefill and max_num_tokens and prompt_len > max_num_tokens:
+            raise ValueError(f"The sum of prompt length ({prompt_len}) … should not exceed {max_num_tokens}")

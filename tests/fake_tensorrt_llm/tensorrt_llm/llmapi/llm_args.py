@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StrictBaseModel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CapacitySchedulerPolicy(str, Enum):
+    MAX_UTILIZATION = "MAX_UTILIZATION"
+    GUARANTEED_NO_EVICT = "GUARANTEED_NO_EVICT"
+    STATIC_BATCH = "STATIC_BATCH"
+
+
+class SchedulerConfig(StrictBaseModel):
+    capacity_scheduler_policy: CapacitySchedulerPolicy = CapacitySchedulerPolicy.GUARANTEED_NO_EVICT
+    context_chunking_policy: Any = None
+    dynamic_batch_config: Any = None
+
+
+class KvCacheConfig(StrictBaseModel):
+    enable_block_reuse: bool = True
+    max_tokens: int | None = None
+    max_attention_window: list[int] | None = None
+    sink_token_length: int | None = None
+    free_gpu_memory_fraction: float | None = Field(default=0.9, ge=0, le=1)
+    host_cache_size: int | None = None
+    onboard_blocks: bool = True
+    cross_kv_cache_fraction: float | None = None
+    secondary_offload_min_priority: int | None = None
+    event_buffer_max_size: int = 0
+    enable_partial_reuse: bool = True
+    copy_on_partial_reuse: bool = True
+    dtype: str = "auto"
+
+
+class BaseLlmArgs(StrictBaseModel):
+    """Of the real one, what there is a reason to set."""
+
+    model: str | Path
+    tokenizer: Any = None
+    tokenizer_mode: Literal["auto", "slow"] = "auto"
+    skip_tokenizer_init: bool = False
+    trust_remote_code: bool = False
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    dtype: str = "auto"
+    revision: str | None = None
+    tokenizer_revision: str | None = None
+    kv_cache_config: KvCacheConfig = Field(default_factory=KvCacheConfig)
+    scheduler_config: SchedulerConfig = Field(default_factory=SchedulerConfig)
+    enable_chunked_prefill: bool = False
+    guided_decoding_backend: Literal["xgrammar", "llguidance"] | None = None
+    speculative_config: Any = None
+    enable_lora: bool = False
+    max_batch_size: int | None = 2048
+    max_input_len: int | None = 1024
+    max_seq_len: int | None = None
+    max_beam_width: int | None = 1
+    max_num_tokens: int | None = 8192
+    gather_generation_logits: bool = False
+
+
+class TrtLlmArgs(BaseLlmArgs):
+    workspace: str | None = None
+    enable_build_cache: Any = False
+    extended_runtime_perf_knob_config: Any = None
+    calib_config: Any = None
+    quant_config: Any = None
+    fast_build: bool = False
+    build_config: Any = None
+    batching_type: Any = None
+    normalize_log_probs: bool = False
+
+
+class TorchLlmArgs(BaseLlmArgs):
+    cuda_graph_config: Any = None
+    disable_overlap_scheduler: bool = False
+    attn_backend: str = "TRTLLM"
+    sampler_type: Literal["TRTLLMSampler", "TorchSampler", "auto"] = "auto"
+    enable_iter_perf_stats: bool = False
+    stream_interval: int = 1

@@ -1,0 +1,69 @@
+"""The command lines that start the ranks of a split engine."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+
+from launch.ranks import RankOptions, rank_options, ranked_argv
+from tests.triton_repo.engines_under_test import engine_config
+from triton_repo.engine.config import EngineConfig, TensorRtLlmConfig
+from triton_repo.errors import LaunchError
+
+SERVER = ("/opt/tritonserver/bin/tritonserver", "--model-repository=/r", "--load-model=tiny")
+SPOKEN = " ".join(SERVER)
+
+
+def split(tp: int = 4, pp: int = 2, **fields: Any) -> EngineConfig:
+    settings = TensorRtLlmConfig(tensor_parallel=tp, pipeline_parallel=pp)
+    return engine_config(runtime="tensorrt_llm", tensorrt_llm=settings, **fields)
+
+
+@pytest.mark.parametrize(
+    ("options", "front"),
+    [
+        (RankOptions(), ""),
+        (RankOptions("mpirun"), "mpirun --allow-run-as-root -n 8 trtllm-llmapi-launch "),
+        (
+            RankOptions("mpirun", ("pod-0:4", "pod-1:4"), "/app/kubessh"),
+            "mpirun --allow-run-as-root -n 8 -mca plm_rsh_agent /app/kubessh --host pod-0:4,pod-1:4 -x PATH "
+            "-x LD_LIBRARY_PATH -x PYTHONPATH trtllm-llmapi-launch ",
+        ),
+        (RankOptions("srun"), "srun --mpi=pmix --ntasks=8 --kill-on-bad-exit=1 trtllm-llmapi-launch "),
+    ],
+    ids=["single", "mpirun", "several machines", "srun"],
+)
+def test_a_rank_for_each_gpu_is_started_in_front_of_tritonserver(options: RankOptions, front: str) -> None:
+    assert shlex.join(ranked_argv(SERVER, options, [split()])) == front + SPOKEN
+
+
+def test_only_one_engine_of_tensorrt_llm_can_have_its_ranks_started() -> None:
+    for engines in ([split(), split(name="other")], [engine_config()]):
+        with pytest.raises(LaunchError, match="starts the ranks of one engine of runtime tensorrt_llm, not of demo"):
+            ranked_argv(SERVER, RankOptions("mpirun"), engines)
+    assert ranked_argv(SERVER, RankOptions(), [split(), engine_config()]) == SERVER
+
+
+def test_a_path_with_blanks_is_refused_where_a_shell_would_take_it_apart() -> None:
+    argv = ("/opt/tritonserver", "--model-repository=/my engines")
+    with pytest.raises(LaunchError, match="takes a command apart at blanks: '--model-repository=/my engines'"):
+        ranked_argv(argv, RankOptions("srun"), [split()])
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("ssh", None, None), "--launcher = ssh; allowed: single, mpirun, srun"),
+        (("single", "a:1", None), "--hosts and --rsh-agent: only with --launcher mpirun"),
+        (("srun", None, "kubessh"), "--hosts and --rsh-agent: only with --launcher mpirun"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(flags: tuple[str, str | None, str | None], complaint: str) -> None:
+    with pytest.raises(LaunchError, match=complaint):
+        rank_options(*flags)
+
+
+def test_flags_become_options() -> None:
+    assert rank_options("mpirun", "a:4,b:4", None) == RankOptions("mpirun", ("a:4", "b:4"))

@@ -1,0 +1,165 @@
+"""An engine of runtime tensorrt_llm through the real Triton and gateway, on stand-ins for NVIDIA's programs.
+
+The stand-in answers with the prompt, then ends; see `tests/fake_tensorrt_llm`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+from build_scripts.build import ensure_engine
+from tests.build_scripts.conftest import Workshop, write_checkpoint
+from tests.build_scripts.gpu_host import write_programs
+from tests.conftest import ROOT, Stack, free_port, serving
+from tests.fake_tensorrt_llm import install
+from tests.serving.test_cancellation import nothing_is_left, wait_live
+
+FAILS, DIES = 318, 319  # token ids that the stand-in fails on
+WAIT_S = 60
+SPEC = "[build]\ntensor_parallel = 2\nmax_seq_len = 256\nmax_batch_size = 16\nmax_num_tokens = 512\n"
+
+
+@dataclass(frozen=True)
+class Served:
+    stack: Stack
+    workshop: Workshop
+
+
+def conch(workshop: Workshop) -> tuple[str, ...]:
+    """The command where the stand-in is installed."""
+    return str(workshop.root / "python" / "bin" / "python3"), "-m", "launch.cli"
+
+
+@pytest.fixture(scope="module")
+def gpu_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A built, compiled engine on a machine that seems to have TensorRT-LLM and GPUs."""
+    workshop = Workshop(tmp_path_factory.mktemp("tensorrt_llm"))
+    write_checkpoint(workshop.checkpoint)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(write_programs(workshop.root / "bin")), prepend=os.pathsep)
+        install(workshop.root / "python")
+        ensure_engine(workshop.write_spec(SPEC, runtime="tensorrt_llm"))
+        yield workshop
+
+
+@pytest.fixture(scope="module")
+def served(gpu_host: Workshop) -> Iterator[Served]:
+    with serving(str(gpu_host.spec), log=gpu_host.root / "serve.log", conch=conch(gpu_host)) as stack:
+        yield Served(stack, gpu_host)
+
+
+@pytest.fixture
+def client(served: Served) -> OpenAI:
+    return OpenAI(base_url=f"{served.stack.gateway}/v1", api_key="none", max_retries=0)
+
+
+def complete(client: OpenAI, prompt: Any, **fields: Any) -> Any:
+    return client.completions.create(model="tiny", prompt=prompt, temperature=0, **fields)
+
+
+def test_tokens_stream_through_the_ensemble_and_the_end_is_told(client: OpenAI) -> None:
+    chunks = list(
+        complete(client, "hello shell 🐚", max_tokens=60, stream=True, stream_options={"include_usage": True})
+    )
+    assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == "hello shell 🐚"
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+    assert len(chunks) > 3
+    length = len("hello shell 🐚".encode())
+    assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (length, length + 1)
+
+
+def test_a_chat_goes_through_its_template(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "hi"}], max_tokens=60)
+    assert answer.choices[0].message.content == "<user>hi"
+
+
+def test_max_tokens_and_stop_strings_end_an_answer(client: OpenAI) -> None:
+    cut = complete(client, "one two three", max_tokens=5).choices[0]
+    stopped = complete(client, "one two three", max_tokens=50, stop=[" th"]).choices[0]
+    assert (cut.text, cut.finish_reason) == ("one t", "length")
+    assert (stopped.text, stopped.finish_reason) == ("one two", "stop")
+
+
+def test_sixteen_at_a_time_get_their_own_answers(served: Served) -> None:
+    async def ask() -> list[str]:
+        async with AsyncOpenAI(base_url=f"{served.stack.gateway}/v1", api_key="none", max_retries=0) as client:
+            prompts = [f"question number {number}" for number in range(16)]
+            calls = [client.completions.create(model="tiny", prompt=prompt, max_tokens=60) for prompt in prompts]
+            return [answer.choices[0].text for answer in await asyncio.gather(*calls)]
+
+    assert asyncio.run(ask()) == [f"question number {number}" for number in range(16)]
+
+
+def test_a_failing_request_fails_alone(client: OpenAI) -> None:
+    with client.completions.create(model="tiny", prompt="a" * 100, max_tokens=120, stream=True) as others:
+        first = next(iter(others))
+        with pytest.raises(openai.InternalServerError) as failure:
+            complete(client, [70, FAILS, 71], max_tokens=9)
+        rest = "".join(chunk.choices[0].text for chunk in others)
+    assert "the engine failed on this request" in failure.value.message
+    assert first.choices[0].text + rest == "a" * 100
+
+
+def test_a_client_that_goes_frees_the_engine(served: Served) -> None:
+    stack = served.stack
+    before = stack.engine_metric("conch_engine_requests_ended_total", model="tiny", outcome="cancelled")
+
+    async def leave() -> None:
+        body = {"model": "tiny", "prompt": "endless", "max_tokens": 240, "ignore_eos": True, "stream": True}
+        async with httpx.AsyncClient(timeout=WAIT_S) as client:
+            call = asyncio.create_task(client.post(f"{stack.gateway}/v1/completions", json=body))
+            await wait_live(stack, "tiny")
+            call.cancel()
+
+    asyncio.run(leave())
+    nothing_is_left(stack, "tiny")
+    assert stack.engine_metric("conch_engine_requests_ended_total", model="tiny", outcome="cancelled") == before + 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{"top_k": -1}, {"top_k": 0, "min_p": 0.1}, {"repetition_penalty": 1.2, "min_tokens": 9}, {"seed": -7}]
+)
+def test_every_sampling_parameter_is_taken(client: OpenAI, fields: dict[str, Any]) -> None:
+    answer = client.completions.create(model="tiny", prompt="hey", temperature=1.5, max_tokens=12, extra_body=fields)
+    assert answer.choices[0].text.startswith("hey")
+
+
+def test_an_engine_whose_executor_dies_is_started_again(served: Served, client: OpenAI) -> None:
+    with pytest.raises(openai.APIError):
+        complete(client, [70, DIES], max_tokens=9)
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            assert complete(client, "back", max_tokens=60).choices[0].text == "back"
+        except openai.APIError:
+            assert time.monotonic() < deadline, (served.workshop.root / "serve.log").read_text()
+            time.sleep(0.2)
+        else:
+            return
+
+
+def test_an_engine_of_another_version_is_not_served(gpu_host: Workshop) -> None:
+    config = gpu_host.engine / "model" / "engine" / "config.json"
+    text = config.read_text()
+    config.write_text(json.dumps({**json.loads(text), "version": "1.1.0"}))
+    try:
+        argv = [*conch(gpu_host), "serve", str(gpu_host.engine)]
+        for option in ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port"):
+            argv += [option, str(free_port())]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    finally:
+        config.write_text(text)
+    assert done.returncode == 2
+    assert "engine tiny was compiled by TensorRT-LLM 1.1.0, and this is 1.2.1: compile it again here" in done.stderr
