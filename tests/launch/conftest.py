@@ -23,9 +23,12 @@ WAIT_S = 60
 STAYS = "import time; print('up', flush=True); time.sleep(600)"
 SAYS_BYE = """
 import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (print('bye', flush=True), sys.exit(0)))
-print('up', flush=True)
-while True: time.sleep(1)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+try:
+    print('up', flush=True)
+    while True: time.sleep(1)
+finally:
+    print('bye', flush=True)
 """
 IGNORES_SIGTERM = """
 import signal, time
