@@ -29,7 +29,7 @@ serve: $(VENV)/.serve  ## Build the demo engine if need be and serve it on http:
 	@$(BIN)/conch serve demo
 
 test: $(VENV)/.dev  ## Run the tests, on a real Triton, a real engine and a real browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 bench: $(VENV)/.dev  ## Measure what serving costs on this machine (about ten minutes; nothing else should run)
 	$(BIN)/python -m bench.bars
