@@ -1,20 +1,23 @@
 """One gRPC stream to Triton for the requests of many clients, and on it one channel for the deltas of each engine.
 
 To open a stream for each request costs as much as a short answer, and a message for each delta more than the engine:
-on a channel one message carries the deltas of all requests that are due. Whoever reads slowly does not hold up the
-others: deltas wait in the inbox of their request, which is as long as its answer.
+requests that wait to be sent are rows of one message, and on a channel one carries the deltas of all that are due.
+Whoever reads slowly does not hold up the others: deltas wait in the inbox of their request, which is as long as its
+answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import grpc
 
 from gateway.backend import Delta, Generation
+from gateway.triton_batch import Ask, batches
 from gateway.triton_wire import infer_request, read_deltas, renew_request, stop_request, subscribe_request
 from triton_repo.errors import EngineUnavailable, RequestError
 from triton_repo.tensors import CHANNEL_LEASE_S
@@ -24,11 +27,15 @@ _FAREWELL_S: Final = 0.5  # for Triton to take the last requests
 
 
 class Inbox(asyncio.Queue[Delta | RequestError]):
-    """What came for one request to `model`; a RequestError is the end of it."""
+    """What came for one request to `model`; a RequestError is the end of it.
 
-    def __init__(self, model: str) -> None:
+    `triton_id` is the id of the request to Triton of which it is a row.
+    """
+
+    def __init__(self, model: str, triton_id: str) -> None:
         super().__init__()
         self.model = model
+        self.triton_id = triton_id
 
 
 class TritonStream:
@@ -47,7 +54,7 @@ class TritonStream:
     ) -> None:
         self._to_error = to_error
         self._to_failure = to_failure
-        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()  # Asks, messages to Triton, and None for the end
         self._inboxes: dict[str, Inbox] = {}  # by request id
         self._channels: dict[str, str] = {}  # name by model
         self._call = stub.ModelStreamInfer(self._requests())
@@ -61,8 +68,8 @@ class TritonStream:
     def ask(self, generation: Generation) -> Inbox:
         """Send a request whose deltas are wanted, until `forget`."""
         channel = self._channels.get(generation.model) or self._subscribe(generation.model)
-        inbox = self._inboxes[generation.request_id] = Inbox(generation.model)
-        self._outgoing.put_nowait(infer_request(generation, channel))
+        inbox = self._inboxes[generation.request_id] = Inbox(generation.model, generation.request_id)
+        self._outgoing.put_nowait(Ask(generation, channel))
         return inbox
 
     def forget(self, generation: Generation) -> None:
@@ -99,8 +106,23 @@ class TritonStream:
                     self._outgoing.put_nowait(stop_request(model, channel))
 
     async def _requests(self) -> AsyncIterator[Any]:
-        while (request := await self._outgoing.get()) is not None:
-            yield request
+        while True:
+            waiting = [await self._outgoing.get()]
+            while not self._outgoing.empty():
+                waiting.append(self._outgoing.get_nowait())
+            for are_asks, items in groupby(waiting, key=lambda item: isinstance(item, Ask)):
+                for message in map(self._in_one, batches(items)) if are_asks else items:
+                    if message is None:
+                        return
+                    yield message
+
+    def _in_one(self, asks: Sequence[Ask]) -> Any:
+        """The asks as one message to Triton, which is found by the id of the first."""
+        generations = [ask.generation for ask in asks]
+        for generation in generations:
+            if inbox := self._inboxes.get(generation.request_id):
+                inbox.triton_id = generations[0].request_id
+        return infer_request(generations, asks[0].channel)
 
     async def _read(self) -> None:
         end: RequestError = EngineUnavailable("the engine's stream broke off")
@@ -130,10 +152,9 @@ class TritonStream:
 
     def _fail(self, id: str, message: str) -> None:
         """A request failed, or a channel and with it whoever may have lost deltas on it."""
-        inbox = self._inboxes.get(id)
-        if inbox is not None:
-            inbox.put_nowait(self._to_failure(message, inbox.model))
-            return
+        for inbox in self._inboxes.values():
+            if inbox.triton_id == id:
+                inbox.put_nowait(self._to_failure(message, inbox.model))
         model = self._end_channel(id)
         if model is None:
             return

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.backend import Chat, Delta, Generation, Prompt
+from triton_repo.errors import EngineFailed, RequestError, from_wire
 from triton_repo.tensors import (
     CHANNEL,
     CHAT,
     ENSEMBLE_OUTPUTS,
     FINISH_REASON,
+    FINISH_REASONS,
     PROMPT_TOKEN_IDS,
     RENEW,
     REQUEST_IDS,
+    ROW_IDS,
     SAMPLING_PARAMETERS,
     SAMPLING_TENSORS,
     STOP,
@@ -38,31 +41,48 @@ _OUTPUTS: Final = tuple(
     pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name) for output in ENSEMBLE_OUTPUTS
 )
 _PACKING: Final = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
+_SIZES: Final = {datatype: struct.calcsize(packing) for datatype, packing in _PACKING.items()}
 _LENGTH: Final = struct.Struct("<I")  # before each element of a BYTES tensor
 _COUNTS: Final = struct.Struct("<3i")
 
 
-def infer_request(generation: Generation, channel: str) -> Any:
-    """The request to the ensemble, as a protobuf ModelInferRequest; its deltas are to come on `channel`."""
-    request = pb.ModelInferRequest(model_name=generation.model, id=generation.request_id, outputs=_OUTPUTS)
-    _add_prompt(request, generation.prompt)
-    _add_input(request, STREAM, 1, struct.pack("<?", generation.stream))
-    sampling = generation.sampling
+def infer_request(generations: Sequence[Generation], channel: str) -> Any:
+    """The request to the ensemble, as a protobuf ModelInferRequest; its deltas are to come on `channel`.
+
+    Args:
+        generations: its rows, all of one `kind`. It has the request id of the first.
+    """
+    first = generations[0]
+    request = pb.ModelInferRequest(model_name=first.model, id=first.request_id, outputs=_OUTPUTS)
+    if len(generations) > 1:
+        _add_rows(request, ROW_IDS, [_text(generation.request_id.encode()) for generation in generations])
+    _add_rows(request, *_prompts([generation.prompt for generation in generations]))
+    _add_rows(request, STREAM, [struct.pack("<?", generation.stream) for generation in generations])
     for tensor in SAMPLING_TENSORS:
-        value = getattr(sampling, tensor.name)
-        if value is not None:
-            value = value % 2**64 if tensor.datatype == "UINT64" else value
-            _add_input(request, tensor, 1, struct.pack(_PACKING[tensor.datatype], value))
+        if getattr(first.sampling, tensor.name) is not None:
+            values = [_pack(tensor, getattr(generation.sampling, tensor.name)) for generation in generations]
+            _add_rows(request, tensor, values)
     for name in SAMPLING_PARAMETERS:
-        _set_parameter(request.parameters, name, getattr(sampling, name))
+        _set_parameter(request.parameters, name, getattr(first.sampling, name))
     request.parameters[CHANNEL].string_param = channel
     return request
+
+
+def kind(generation: Generation) -> Hashable:
+    """What generations have in common that may be rows of one request: which tensors, how long, which parameters."""
+    prompt, sampling = generation.prompt, generation.sampling
+    return (
+        generation.model,
+        len(prompt) if isinstance(prompt, tuple) else type(prompt),
+        tuple(getattr(sampling, tensor.name) is None for tensor in SAMPLING_TENSORS),
+        tuple(getattr(sampling, name) for name in SAMPLING_PARAMETERS),
+    )
 
 
 def subscribe_request(model: str, channel: str) -> Any:
     """The request that opens a channel of the ensemble `model`; a response without outputs is the channel's end."""
     request = pb.ModelInferRequest(model_name=model, id=channel, outputs=_OUTPUTS)
-    _add_prompt(request, (0,))  # to the steps of an ensemble every request is one with a prompt
+    _add_rows(request, *_prompts([(0,)]))  # to the steps of an ensemble every request is one with a prompt
     request.parameters[SUBSCRIBE].bool_param = True
     request.parameters["triton_enable_empty_final_response"].bool_param = True
     return request
@@ -74,7 +94,7 @@ def renew_request(model: str, channel: str) -> Any:
     Past the ensemble, where it would wait behind prompts, and without an id: its failure is not the channel's.
     """
     request = pb.ModelInferRequest(model_name=step_model(model, "engine"))
-    _add_input(request, STOP, 1, struct.pack("<?", False))
+    _add_rows(request, STOP, [struct.pack("<?", False)])
     request.parameters[RENEW].string_param = channel
     return request
 
@@ -82,17 +102,20 @@ def renew_request(model: str, channel: str) -> Any:
 def stop_request(model: str, request_id: str) -> Any:
     """The request that ends a request, or a channel, of the ensemble `model`."""
     request = pb.ModelInferRequest(model_name=step_model(model, "engine"), id=request_id)
-    _add_input(request, STOP, 1, struct.pack("<?", True))
+    _add_rows(request, STOP, [struct.pack("<?", True)])
     return request
 
 
-def read_deltas(response: Any) -> Iterator[tuple[str, Delta]]:
-    """The deltas in a protobuf ModelInferResponse, each with the id of its request."""
+def read_deltas(response: Any) -> Iterator[tuple[str, Delta | RequestError]]:
+    """The deltas in a protobuf ModelInferResponse, or what ends a request instead, each with the id of its request."""
     raw = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
     ids, texts, reasons = (_strings(raw[tensor.name]) for tensor in (REQUEST_IDS, TEXT_OUTPUT, FINISH_REASON))
     counts = _COUNTS.iter_unpack(raw[TOKEN_COUNTS.name])
     for id, text, reason, (prompt, cached, completion) in zip(ids, texts, reasons, counts, strict=True):
-        yield id, Delta(text, reason, prompt, cached, completion)  # type: ignore[arg-type]  # it is a FinishReason
+        if reason in FINISH_REASONS:
+            yield id, Delta(text, reason, prompt, cached, completion)  # type: ignore[arg-type]
+        else:
+            yield id, from_wire(reason) or EngineFailed("the engine failed")
 
 
 def _strings(raw: bytes) -> Iterator[str]:
@@ -104,17 +127,27 @@ def _strings(raw: bytes) -> Iterator[str]:
         yield raw[start - length : start].decode(errors="replace")
 
 
-def _add_prompt(request: Any, prompt: Prompt) -> None:
-    if isinstance(prompt, tuple):
-        _add_input(request, PROMPT_TOKEN_IDS, len(prompt), struct.pack(f"<{len(prompt)}i", *prompt))
-        return
-    tensor, content = (CHAT, prompt.json) if isinstance(prompt, Chat) else (TEXT_INPUT, prompt.encode())
-    _add_input(request, tensor, 1, _LENGTH.pack(len(content)) + content)
+def _prompts(prompts: Sequence[Prompt]) -> tuple[Tensor, Sequence[bytes]]:
+    """The tensor for prompts of one kind, and its rows."""
+    if isinstance(prompts[0], tuple):
+        return PROMPT_TOKEN_IDS, [struct.pack(f"<{len(ids)}i", *ids) for ids in prompts if isinstance(ids, tuple)]
+    if isinstance(prompts[0], Chat):
+        return CHAT, [_text(chat.json) for chat in prompts if isinstance(chat, Chat)]
+    return TEXT_INPUT, [_text(text.encode()) for text in prompts if isinstance(text, str)]
 
 
-def _add_input(request: Any, tensor: Tensor, length: int, content: bytes) -> None:
-    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(1, length))
-    request.raw_input_contents.append(content)
+def _text(content: bytes) -> bytes:
+    return _LENGTH.pack(len(content)) + content
+
+
+def _pack(tensor: Tensor, value: Any) -> bytes:
+    return struct.pack(_PACKING[tensor.datatype], value % 2**64 if tensor.datatype == "UINT64" else value)
+
+
+def _add_rows(request: Any, tensor: Tensor, rows: Sequence[bytes]) -> None:
+    length = 1 if tensor.datatype == "BYTES" else len(rows[0]) // _SIZES[tensor.datatype]
+    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(len(rows), length))
+    request.raw_input_contents.append(b"".join(rows))
 
 
 def _set_parameter(parameters: Any, name: str, value: Any) -> None:

@@ -1,15 +1,17 @@
 """The wire of the ensemble: every tensor and request parameter by name, type and shape, declared once.
 
 Names follow NVIDIA's stock TensorRT-LLM ensemble where it has one, so that a client written for it works
-unchanged. Dims leave out the batch dimension, as in `config.pbtxt`; on the wire each tensor has a leading 1.
+unchanged. Dims leave out the batch dimension, as in `config.pbtxt`; on the wire each tensor of a request has a leading
+N: the rows, each of which asks for one answer. Messages that answer have a leading 1, however many rows asked.
 Rendering, the models, the gateway and the tests read these tables.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, get_args
 
 Datatype = Literal["BYTES", "BOOL", "INT32", "UINT64", "FP32"]
 
@@ -32,7 +34,9 @@ STOP_WORDS: Final = Tensor("stop_words", "BYTES", (-1,))
 BAD_WORDS: Final = Tensor("bad_words", "BYTES", (-1,))  # the stock examples send it empty; anything else is refused
 STREAM: Final = Tensor("stream", "BOOL")
 END_ID: Final = Tensor("end_id", "INT32")
-PAD_ID: Final = Tensor("pad_id", "INT32")  # the stock examples send it; nothing here is padded
+PAD_ID: Final = Tensor("pad_id", "INT32")  # the stock examples send it; ids are padded with `PADDING`
+ROW_IDS: Final = Tensor("row_ids", "BYTES")  # of each of several rows, what the request id is to a single one
+MAX_ROWS: Final = 32
 
 SAMPLING_TENSORS: Final = (
     Tensor("max_tokens", "INT32"),
@@ -52,6 +56,8 @@ SAMPLING_PARAMETERS: Final = ("min_p", "ignore_eos", "stop_token_ids")
 
 # Between preprocess and engine.
 INPUT_IDS: Final = Tensor("input_ids", "INT32", (-1,), optional=True)  # optional: a `stop` request has no prompt
+PADDING: Final = -1  # behind the ids of a row that is shorter than the others
+REFUSAL: Final = Tensor("refusal", "BYTES")  # why a row has no ids, as `errors.to_wire`; "" where it has
 STOP_SEQUENCES: Final = Tensor("stop_sequences", "BYTES")  # JSON: token id sequences that end the generation
 STOP: Final = Tensor("stop", "BOOL")  # to NAME_engine, with the request id to cancel
 
@@ -62,7 +68,7 @@ DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)  
 
 # What a client may ask of the ensemble: values for each delta of a message.
 TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", (-1,), optional=False)
-FINISH_REASON: Final = Tensor("finish_reason", "BYTES", (-1,), optional=False)  # "" until the last delta
+FINISH_REASON: Final = Tensor("finish_reason", "BYTES", (-1,), optional=False)  # "" until the last delta; see below
 TOKEN_COUNTS: Final = Tensor("token_counts", "INT32", (-1,), optional=False)  # prompt, cached, generated so far
 REQUEST_IDS: Final = Tensor("request_ids", "BYTES", (-1,), optional=False)  # whose delta it is
 
@@ -76,16 +82,19 @@ CHANNEL: Final = "channel"
 CHANNEL_LEASE_S: Final = 8.0  # less than Triton waits for open requests when it stops
 
 PREPROCESS_INPUTS: Final = (TEXT_INPUT, CHAT, PROMPT_TOKEN_IDS, STOP_WORDS, BAD_WORDS, PAD_ID)
-PREPROCESS_OUTPUTS: Final = (INPUT_IDS, STOP_SEQUENCES)
-ENGINE_CLIENT_INPUTS: Final = (STREAM, END_ID, *SAMPLING_TENSORS)
-ENGINE_INPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, STOP, *ENGINE_CLIENT_INPUTS)
+PREPROCESS_OUTPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, REFUSAL)
+ENGINE_CLIENT_INPUTS: Final = (STREAM, END_ID, ROW_IDS, *SAMPLING_TENSORS)
+ENGINE_INPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, REFUSAL, STOP, *ENGINE_CLIENT_INPUTS)
 ENGINE_OUTPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
 DETOKENIZE_INPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON)
 DETOKENIZE_OUTPUTS: Final = (TEXT_OUTPUT,)
 ENSEMBLE_INPUTS: Final = (*PREPROCESS_INPUTS, *ENGINE_CLIENT_INPUTS)
 ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
 
+# The finish reason of one of several rows that fails is its error, as `errors.to_wire`: what Triton calls the error of
+# a request would be that of all its rows.
 FinishReason = Literal["", "stop", "length", "cancelled", "error"]
+FINISH_REASONS: Final = frozenset(get_args(FinishReason))
 
 STEPS: Final = ("preprocess", "engine", "detokenize")
 
@@ -93,6 +102,12 @@ STEPS: Final = ("preprocess", "engine", "detokenize")
 def step_model(engine: str, step: str) -> str:
     """Name of the Triton model that runs `step` of the ensemble `engine`."""
     return f"{engine}_{step}"
+
+
+def split_rows(tensors: Mapping[str, Sequence[Sequence[Any]]]) -> list[dict[str, Sequence[Any]]]:
+    """The values of each row by the name of their tensor; a request without tensors is one row."""
+    num_rows = max((len(values) for values in tensors.values()), default=1)
+    return [{name: values[row] for name, values in tensors.items()} for row in range(num_rows)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ async def read(backend: TritonBackend) -> list[Delta]:
     ],
 )
 def test_a_prompt_is_one_tensor_of_its_kind(prompt: Prompt, name: str, shape: list[int], content: bytes) -> None:
-    request = infer_request(generation(prompt), "channel-1")
+    request = infer_request([generation(prompt)], "channel-1")
     assert [tensor.name for tensor in request.inputs] == [name, "stream"]
     assert list(request.inputs[0].shape) == shape
     assert list(request.raw_input_contents) == [content, b"\1"]
@@ -158,7 +158,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "stop_token_ids": [7, 8],
     }
     assert values.keys() == Sampling.model_fields.keys()
-    request = infer_request(generation(**values), "channel-1")
+    request = infer_request([generation(**values)], "channel-1")
     tensors = {tensor.name: tensor.datatype for tensor in request.inputs}
     assert tensors.items() <= {(tensor.name, tensor.datatype) for tensor in ENSEMBLE_INPUTS}
     assert tensors.keys() | {*SAMPLING_PARAMETERS} == values.keys() | {"text_input", "stream"}
@@ -194,6 +194,35 @@ def test_one_message_may_bring_deltas_of_several_requests() -> None:
         ("b", Delta("", "stop", 4, -1, 5)),
         ("c", Delta("🐚", "", 6, 2, 7)),
     ]
+
+
+def test_the_error_of_one_row_comes_out_as_it_went_in_and_another_word_is_not_shown() -> None:
+    message = pb.ModelInferResponse()
+    for name, datatype, content in (
+        ("request_ids", "BYTES", packed("a", "b")),
+        ("text_output", "BYTES", packed("", "")),
+        ("token_counts", "INT32", struct.pack("<6i", 0, -1, 0, 0, -1, 0)),
+        ("finish_reason", "BYTES", packed(to_wire(InvalidRequest("too hot", "temperature")), "/secret/path")),
+    ):
+        message.outputs.add(name=name, datatype=datatype)
+        message.raw_output_contents.append(content)
+    (_, ours), (_, other) = read_deltas(message)
+    assert isinstance(ours, InvalidRequest)
+    assert (ours.message, ours.param) == ("too hot", "temperature")
+    assert isinstance(other, EngineFailed)
+    assert "secret" not in str(other)
+
+
+@pytest.mark.asyncio
+async def test_requests_that_wait_together_are_rows_of_one_message_and_fail_together() -> None:
+    triton = ScriptedTriton((failure("Stub process is not healthy"),))
+    async with connected(triton) as backend:
+        asked = [backend.generate(generation(request_id=name)) for name in ("a", "b", "c")]
+        answers = await asyncio.gather(*map(anext, asked), return_exceptions=True)
+        subscription, request = triton.asked
+    assert SUBSCRIBE in subscription.parameters
+    assert [list(tensor.shape) for tensor in request.inputs] == [[3, 1], [3, 1], [3, 1]]
+    assert [type(answer) for answer in answers] == [EngineUnavailable] * 3
 
 
 @pytest.mark.asyncio

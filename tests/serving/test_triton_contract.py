@@ -11,7 +11,8 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from tests.conftest import Stack
-from tests.serving.triton_client import row, scalars, triton_stream
+from tests.serving.triton_client import row, rows, scalars, triton_stream
+from triton_repo.errors import ContextLengthExceeded, InvalidRequest, from_wire
 from triton_repo.tensors import CHANNEL_LEASE_S
 
 STOCK = {"text_input": "What is Triton?", "max_tokens": 12, "bad_words": "", "stop_words": "", "pad_id": 2}
@@ -143,6 +144,46 @@ def test_on_a_channel_one_message_carries_the_deltas_of_many_requests(stack: Sta
     assert set(reasons.values()) == {"length"}
     assert len(set(texts.values())) == 1
     assert messages < len(names) * 60 / 2, "several deltas in each"
+
+
+@pytest.mark.parametrize("channel", ["", "channel-of-rows"])
+def test_rows_of_one_request_are_answered_and_refused_each_by_itself(stack: Stack, channel: str) -> None:
+    prompts, limits = [b"short", b"a rather longer prompt", b"no room", b""], [20, 40, 10**6, 5]
+    names = [b"short", b"long", b"greedy", b"empty"]
+    with triton_stream(stack.triton_grpc) as stream:
+        if channel:
+            stream.send("replay", [row("prompt_token_ids", "INT32", [0])], channel, subscribe=True)
+        inputs = [rows("row_ids", "BYTES", [[name] for name in names])]
+        inputs.append(rows("text_input", "BYTES", [[prompt] for prompt in prompts]))
+        inputs.append(rows("stream", "BOOL", [[True], [False], [True], [True]]))
+        inputs.append(rows("max_tokens", "INT32", [[limit] for limit in limits]))
+        stream.send("replay", inputs, "four rows", ignore_eos=True, channel=channel)
+        counts, reasons = dict.fromkeys(names, 0), dict.fromkeys(names, b"")
+        ended = False
+        while not ended:
+            answer = stream.next()
+            assert not isinstance(answer, InferenceServerException)
+            response = answer.get_response()
+            ended = response.id == "four rows" and response.parameters["triton_final_response"].bool_param
+            if not response.outputs:
+                continue
+            ids, ends, totals = scalars(answer, "request_ids", "finish_reason", "token_counts").values()
+            for name, reason, count in zip(ids, ends, totals[2::3], strict=True):
+                assert not reasons[name], "nothing follows the end"
+                counts[name], reasons[name] = int(count), reason
+    assert counts == {b"short": 20, b"long": 40, b"greedy": 0, b"empty": 0}
+    assert (reasons[b"short"], reasons[b"long"]) == (b"length", b"length")
+    refusals = [from_wire(reasons[name].decode()) for name in (b"greedy", b"empty")]
+    assert [(type(refusal), refusal and refusal.param) for refusal in refusals] == [
+        (ContextLengthExceeded, "max_tokens"),
+        (InvalidRequest, "prompt"),
+    ]
+
+
+def test_rows_without_ids_are_refused(stack: Stack) -> None:
+    with triton_stream(stack.triton_grpc) as stream:
+        stream.send("replay", [rows("text_input", "BYTES", [[b"a"], [b"b"]])], "rows")
+        assert "row_ids: each of 2 rows needs an id" in str(stream.next())
 
 
 def test_a_channel_that_nobody_renews_takes_its_requests_with_it(stack: Stack) -> None:

@@ -19,7 +19,12 @@ Answer = Any  # InferResult | InferenceServerException: tritonclient has no type
 
 def row(name: str, datatype: str, values: list[Any]) -> InferInput:
     """A tensor of one row: shape [1, len(values)]."""
-    data = np.array([values], dtype=_DTYPES[datatype])
+    return rows(name, datatype, [values])
+
+
+def rows(name: str, datatype: str, values: list[list[Any]]) -> InferInput:
+    """A tensor of several rows: shape [len(values), len(values[0])]."""
+    data = np.array(values, dtype=_DTYPES[datatype])
     tensor = InferInput(name, list(data.shape), datatype)
     tensor.set_data_from_numpy(data)
     return tensor

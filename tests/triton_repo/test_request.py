@@ -8,7 +8,7 @@ import pytest
 
 from tests.triton_repo.engines_under_test import engine_config
 from triton_repo.engine.request import parse_request
-from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, to_wire
 from triton_repo.sampling import Sampling
 
 CONFIG = engine_config(max_seq_len=100, vocab_size=50, eos_token_ids=(2, 3), sampling=Sampling(temperature=0.5))
@@ -20,6 +20,22 @@ def test_an_empty_request_takes_the_engines_defaults_and_the_room_that_is_left()
     assert request.sampling.temperature == 0.5
     assert request.end_ids == (2, 3)
     assert request.stream is False
+
+
+def test_padding_behind_a_prompt_is_no_part_of_it() -> None:
+    assert parse_request({"input_ids": [5, 6, -1, -1]}, {}, CONFIG).input_ids == [5, 6]
+    with pytest.raises(InvalidRequest, match="token id -1"):
+        parse_request({"input_ids": [5, -1, 6]}, {}, CONFIG)
+    with pytest.raises(InvalidRequest, match="at least one token"):
+        parse_request({"input_ids": [-1]}, {}, CONFIG)
+
+
+def test_what_the_step_before_refused_is_refused_in_its_words() -> None:
+    refusal = to_wire(ContextLengthExceeded("too long", "messages"))
+    with pytest.raises(ContextLengthExceeded, match=r"^too long$") as refused:
+        parse_request({"input_ids": [-1], "refusal": [refusal.encode()]}, {}, CONFIG)
+    assert refused.value.param == "messages"
+    assert parse_request({"input_ids": [5], "refusal": [b""]}, {}, CONFIG).input_ids == [5]
 
 
 def test_what_is_given_wins_over_the_engines_defaults() -> None:

@@ -127,8 +127,9 @@ class EngineLoop:
         idle_s = self._runtime.idle_s()
         if idle_s == 0:
             return 0
-        care_s = None if self._careless else CARE_INTERVAL_S
-        waits = (idle_s, self._next_flush_s(time.monotonic()), care_s)
+        now_s = time.monotonic()
+        care_s = None if self._careless else max(0.0, self._next_care_s - now_s)
+        waits = (idle_s, self._next_flush_s(now_s), care_s)
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _next_flush_s(self, now_s: float) -> float | None:

@@ -50,9 +50,12 @@ class Outlet:
 
     def note(self, live: Live) -> None:
         """Look at what a stream has to send; call it when that has changed."""
-        if live.stream.waits:
+        stream = live.stream
+        if live.key in self._waiting and not stream.finish_reason:
+            return  # a step of a full batch asks this of every stream
+        if stream.waits:
             self._waiting[live.key] = live
-            if live.stream.urgent:
+            if stream.urgent:
                 self._urgent.add(live.key)
 
     def forget(self, live: Live) -> None:

@@ -44,7 +44,8 @@ class ReplayRuntime:
 
     def step(self) -> Sequence[TokenDelta]:
         now_s = self._clock()
-        return [self._play(playing) for playing in list(self._playing.values()) if self._due_s(playing) <= now_s]
+        due = [playing for playing in self._playing.values() if not self._pace or self._due_s(playing) <= now_s]
+        return [self._play(playing) for playing in due]
 
     def idle_s(self) -> float | None:
         if not self._playing:

@@ -10,11 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from triton_repo.engine.config import EngineConfig
-from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
 from triton_repo.sampling import Sampling, invalid_request
 from triton_repo.tensors import (
     END_ID,
     INPUT_IDS,
+    PADDING,
+    REFUSAL,
     SAMPLING_PARAMETERS,
     SAMPLING_TENSORS,
     STOP_SEQUENCES,
@@ -45,7 +47,11 @@ def parse_request(
 
     Raises:
         InvalidRequest: a value is not allowed; its `param` is OpenAI's name for it.
+        RequestError: the step before has refused the row.
     """
+    refusal = from_wire(tensors.get(REFUSAL.name, [b""])[0].decode(errors="replace"))
+    if refusal is not None:
+        raise refusal
     sampling = _parse_sampling(tensors, parameters, config)
     input_ids = _parse_prompt(tensors.get(INPUT_IDS.name, ()), config)
     room = config.max_seq_len - len(input_ids)
@@ -69,13 +75,17 @@ def parse_request(
 
 
 def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:
-    if not values:
+    ids = list(values)
+    while ids and ids[-1] == PADDING:
+        ids.pop()
+    if not ids:
         raise InvalidRequest("input_ids: a prompt of at least one token is required", "prompt")
-    if len(values) >= config.max_seq_len:
+    if len(ids) >= config.max_seq_len:
         raise ContextLengthExceeded(
-            f"prompt: {len(values)} tokens leave no room in the context of {config.max_seq_len}", "prompt"
+            f"prompt: {len(ids)} tokens leave no room in the context of {config.max_seq_len}", "prompt"
         )
-    return list(_of_vocabulary(values, config, "prompt"))
+    _check_vocabulary(ids, config, "prompt")
+    return ids
 
 
 def _parse_sampling(
@@ -106,16 +116,17 @@ def _end_ids(tensors: Mapping[str, Sequence[Any]], sampling: Sampling, config: E
     end_id = tensors.get(END_ID.name)
     eos = config.eos_token_ids
     if end_id is not None:  # -1 is TensorRT-LLM's "none"
-        eos = () if end_id[0] == -1 else _of_vocabulary(end_id, config, END_ID.name)
-    stops = _of_vocabulary(sampling.stop_token_ids or (), config, "stop_token_ids")
+        eos = () if end_id[0] == -1 else tuple(end_id)
+        _check_vocabulary(eos, config, END_ID.name)
+    stops = sampling.stop_token_ids or ()
+    _check_vocabulary(stops, config, "stop_token_ids")
     return (*(() if sampling.ignore_eos else eos), *stops)
 
 
-def _of_vocabulary(ids: Sequence[int], config: EngineConfig, param: str) -> tuple[int, ...]:
-    outside = next((id for id in ids if not 0 <= id < config.vocab_size), None)
-    if outside is not None:
+def _check_vocabulary(ids: Sequence[int], config: EngineConfig, param: str) -> None:
+    if ids and not 0 <= min(ids) <= max(ids) < config.vocab_size:
+        outside = next(id for id in ids if not 0 <= id < config.vocab_size)
         raise InvalidRequest(f"{param}: token id {outside} is not in 0 … {config.vocab_size - 1}", param)
-    return tuple(ids)
 
 
 def _json(text: str | bytes, param: str) -> Any:

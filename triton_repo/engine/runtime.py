@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from triton_repo.errors import EngineFailed
 from triton_repo.sampling import Sampling
@@ -31,8 +31,7 @@ class Generation:
     sampling: Sampling
 
 
-@dataclass(frozen=True, slots=True)
-class TokenDelta:
+class TokenDelta(NamedTuple):
     """What one generation gained in a step: new ids, in order, and why it ended, if it did.
 
     `token_ids` holds every sampled id, an end id included. `error` set means that this generation failed alone.

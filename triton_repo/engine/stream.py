@@ -18,13 +18,13 @@ class Emission:
     """One delta on its way to the client.
 
     `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
-    sampled so far, an end token included.
+    sampled so far, an end token included. `finish_reason` is a FinishReason, or the error of one of several rows.
     """
 
     request_id: str
     output_ids: Sequence[int]
     window_length: int
-    finish_reason: FinishReason
+    finish_reason: str
     prompt_tokens: int
     cached_tokens: int
     generated: int
@@ -61,6 +61,11 @@ class Stream:
 
     def accept(self, token_ids: Sequence[int], finish_reason: FinishReason) -> None:
         """Take in new ids; sets `finish_reason` by what they hold or by what the runtime says."""
+        if not self._tail_length and self._end_ids.isdisjoint(token_ids):
+            self._generated += len(token_ids)
+            self._ids += token_ids
+            self.finish_reason = finish_reason
+            return
         for token_id in token_ids:
             self._generated += 1
             if token_id in self._end_ids and self._generated > (self._request.sampling.min_tokens or 0):

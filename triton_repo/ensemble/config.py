@@ -15,6 +15,7 @@ from triton_repo.tensors import (
     ENGINE_OUTPUTS,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
+    MAX_ROWS,
     PREPROCESS_INPUTS,
     PREPROCESS_OUTPUTS,
     STOP,
@@ -33,11 +34,11 @@ _WIRING: tuple[tuple[str, tuple[Tensor, ...], tuple[Tensor, ...]], ...] = (
 
 
 def model_config(engine: str, card: ModelCard) -> pb.ModelConfig:
-    """The ensemble takes one request at a time ([1, …] tensors, as NVIDIA's does); its steps batch on their own."""
+    """The ensemble takes up to `MAX_ROWS` rows a request (NVIDIA's takes one); its steps batch on their own."""
     return pb.ModelConfig(
         name=engine,
         platform="ensemble",
-        max_batch_size=1,
+        max_batch_size=MAX_ROWS,
         input=[model_input(tensor) for tensor in ENSEMBLE_INPUTS],
         output=[model_output(tensor) for tensor in ENSEMBLE_OUTPUTS],
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=True),

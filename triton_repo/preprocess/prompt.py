@@ -93,7 +93,9 @@ class PromptEncoder:
                 f"{param}: {num_bytes} bytes of text cannot fit into the model's context of {self._max_seq_len} tokens",
                 param,
             )
-        return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+        # "fast" leaves out the offsets, which nobody asks for: a third of the time.
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        return list(encoding.ids)
 
     def _check_room(self, num_tokens: int, param: str) -> None:
         if num_tokens >= self._max_seq_len:

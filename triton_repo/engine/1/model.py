@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import triton_python_backend_utils as pb_utils
 
 from triton_repo.engine.config import EngineConfig, engine_directory
 from triton_repo.engine.loop import EngineLoop
+from triton_repo.engine.outlet import Sink
 from triton_repo.engine.request import parse_request
+from triton_repo.engine.rows import RowSink, SharedSink, row_ids
 from triton_repo.engine.runtimes import open_runtime
 from triton_repo.engine.stream import Emission
 from triton_repo.engine.triton_metrics import EngineMetrics
@@ -29,6 +32,7 @@ from triton_repo.tensors import (
     STOP_SEQUENCES,
     SUBSCRIBE,
     TOKEN_COUNTS,
+    split_rows,
 )
 
 logger = logging.getLogger(__name__)
@@ -75,11 +79,12 @@ class TritonPythonModel:
         self._loop.close()
 
     def _take(self, request: Any) -> None:
-        tensors = {tensor.name(): tensor.as_numpy()[0].tolist() for tensor in request.inputs()}
+        tensors = {tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()}
         sink = ResponseSink(request.get_response_sender(), direct=STOP_SEQUENCES.name not in tensors)
-        try:
+        with _failing(sink):
+            rows = split_rows(tensors)
             parameters = json.loads(request.parameters() or "{}")
-            if tensors.get(STOP.name, [False])[0]:
+            if rows[0].get(STOP.name, [False])[0]:
                 self._loop.stop(_named(request, STOP.name))
                 sink.end()
             elif RENEW in parameters:
@@ -87,14 +92,34 @@ class TritonPythonModel:
                 sink.end()
             elif parameters.get(SUBSCRIBE):
                 self._loop.subscribe(_named(request, SUBSCRIBE), sink)
+            elif len(rows) == 1:
+                self._submit(str(request.request_id()), rows[0], parameters, sink)
             else:
-                parsed = parse_request(tensors, parameters, self._config)
-                self._loop.submit(request.request_id(), parsed, sink, str(parameters.get(CHANNEL, "")))
-        except RequestError as error:
-            sink.fail(error)
-        except Exception:  # the boundary of one request: what is wrong with it must not fail those beside it
-            logger.exception("request %r could not be taken", request.request_id())
-            sink.fail(EngineFailed("the request could not be taken"))
+                self._submit_rows(rows, parameters, sink)
+
+    def _submit_rows(self, rows: list[dict[str, Any]], parameters: dict[str, Any], sink: ResponseSink) -> None:
+        ids = row_ids(rows)
+        shared = SharedSink(sink, len(rows))
+        for id, row in zip(ids, rows, strict=True):
+            row_sink = RowSink(shared, id)
+            with _failing(row_sink):
+                self._submit(id, row, parameters, row_sink)
+
+    def _submit(self, id: str, row: dict[str, Any], parameters: dict[str, Any], sink: Sink) -> None:
+        parsed = parse_request(row, parameters, self._config)
+        self._loop.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
+
+
+@contextmanager
+def _failing(sink: Sink) -> Iterator[None]:
+    """The boundary of one request, or of one of its rows: what is wrong with it must not fail those beside it."""
+    try:
+        yield
+    except RequestError as error:
+        sink.fail(error)
+    except Exception:
+        logger.exception("a request could not be taken")
+        sink.fail(EngineFailed("the request could not be taken"))
 
 
 def _named(request: Any, param: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import triton_python_backend_utils as pb_utils
 
 from triton_repo.engine.config import EngineConfig, engine_directory
 from triton_repo.errors import EngineFailed, RequestError, to_wire
-from triton_repo.preprocess.prompt import Prompt, PromptEncoder
-from triton_repo.tensors import BAD_WORDS, CHAT, INPUT_IDS, PROMPT_TOKEN_IDS, STOP_SEQUENCES, STOP_WORDS, TEXT_INPUT
+from triton_repo.preprocess.prompt import PromptEncoder
+from triton_repo.preprocess.rows import prepare
+from triton_repo.tensors import INPUT_IDS, REFUSAL, STOP_SEQUENCES, Tensor, split_rows
 
 logger = logging.getLogger(__name__)
 
@@ -36,27 +38,21 @@ class TritonPythonModel:
             return _refusal(EngineFailed("the prompt could not be prepared"))
 
     def _encode(self, request: Any) -> Any:
-        tensors = {tensor.name(): tensor.as_numpy()[0].tolist() for tensor in request.inputs()}
-        prompt = Prompt(
-            text=_first(tensors.get(TEXT_INPUT.name)),
-            chat=_first(tensors.get(CHAT.name)),
-            token_ids=tensors.get(PROMPT_TOKEN_IDS.name),
-            stop_words=tensors.get(STOP_WORDS.name, ()),
-            bad_words=tensors.get(BAD_WORDS.name, ()),
-        )
-        ids = np.array([self._encoder.encode(prompt)], dtype=np.int32)
-        stop_sequences = json.dumps(self._encoder.stop_sequences(prompt.stop_words)).encode()
+        rows = split_rows({tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()})
+        prepared = prepare(rows, self._encoder)
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor(INPUT_IDS.name, ids),
-                pb_utils.Tensor(STOP_SEQUENCES.name, np.array([[stop_sequences]], dtype=np.object_)),
+                pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
+                _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
+                _column(REFUSAL, [to_wire(error) if error else "" for error in prepared.refusals]),
             ]
         )
 
 
+def _column(tensor: Tensor, texts: Sequence[str]) -> Any:
+    """A tensor of one text for each row."""
+    return pb_utils.Tensor(tensor.name, np.array([[text.encode()] for text in texts], dtype=np.object_))
+
+
 def _refusal(error: RequestError) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG))
-
-
-def _first(values: list[bytes] | None) -> bytes | None:
-    return None if values is None else values[0]
