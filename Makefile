@@ -23,6 +23,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.serve
 
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP_INSTALL) --editable '.[dev,versus]'
+	@touch $@
+
 setup: $(VENV)/.dev  ## Set up .venv with everything that development needs
 
 serve: $(VENV)/.serve  ## Build the demo engine if need be and serve it on http://127.0.0.1:9000
@@ -31,8 +35,9 @@ serve: $(VENV)/.serve  ## Build the demo engine if need be and serve it on http:
 test: $(VENV)/.dev  ## Run the tests, on a real Triton, a real engine and a real browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-bench: $(VENV)/.dev  ## Measure what serving costs on this machine (about ten minutes; nothing else should run)
+bench: $(VENV)/.bench  ## Measure what serving costs here, and other servers beside it, URL=… too (a quarter of an hour; nothing else should run)
 	$(BIN)/python -m bench.bars
+	$(BIN)/python -m bench.versus --streams 1 8 --rounds 1 $(if $(URL),--url other=$(URL))
 
 check: $(VENV)/.dev  ## Lint and type-check
 	$(BIN)/ruff check .

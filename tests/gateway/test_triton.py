@@ -1,175 +1,18 @@
-"""Triton's wire, against a gRPC server that answers as a test wrote down and keeps what it was asked."""
+"""Engines in Triton as the gateway sees them, against a gRPC server that answers as a test wrote down."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
-import grpc
 import pytest
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
 
-from gateway.backend import Chat, Delta, Generation, Prompt
+from gateway.backend import Delta
 from gateway.triton import TritonBackend
-from gateway.triton_wire import infer_request, read_deltas
 from tests.gateway.scripted_backend import CARD
+from tests.gateway.scripted_triton import ScriptedTriton, connected, failure, generation, read, response
 from triton_repo.errors import EngineFailed, EngineUnavailable, InvalidRequest, ModelNotFound, to_wire
-from triton_repo.sampling import Sampling
-from triton_repo.tensors import CARD_PARAMETER, ENSEMBLE_INPUTS, RENEW, SAMPLING_PARAMETERS, SUBSCRIBE
-
-
-class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Streams `responses`, then waits for ever if `hangs`; lists `configs`, a card's text or None by model name."""
-
-    def __init__(self, responses: tuple[Any, ...] = (), configs: dict[str, str | None] | None = None) -> None:
-        self.responses = responses
-        self.configs = configs or {}
-        self.hangs = False
-        self.breaks_off = False
-        self.asked: list[Any] = []
-        self.num_indexed = 0
-        self.say_first: Any = None  # a response to something else
-        self.answers_renewals = False
-
-    async def ModelStreamInfer(self, requests: Any, _: Any) -> AsyncIterator[Any]:  # noqa: N802
-        async for request in requests:
-            self.asked.append(request)
-            renews = RENEW in request.parameters and self.answers_renewals
-            if SUBSCRIBE in request.parameters or (request.model_name != "demo" and not renews):
-                continue
-            if self.say_first is not None:
-                yield self.say_first
-                self.say_first = None
-            for response in self.responses:
-                response.infer_response.id = request.id
-                yield addressed(response, request.id)
-            if self.hangs:
-                await asyncio.Event().wait()
-            if self.breaks_off:
-                return
-
-    async def RepositoryIndex(self, _: Any, __: Any) -> Any:  # noqa: N802
-        self.num_indexed += 1
-        models = [pb.RepositoryIndexResponse.ModelIndex(name=name, state="READY") for name in self.configs]
-        return pb.RepositoryIndexResponse(models=models)
-
-    async def ModelConfig(self, request: Any, _: Any) -> Any:  # noqa: N802
-        response = pb.ModelConfigResponse()
-        card = self.configs[request.name]
-        if card is not None:
-            response.config.parameters[CARD_PARAMETER].string_value = card
-        return response
-
-
-@asynccontextmanager
-async def connected(triton: ScriptedTriton) -> AsyncIterator[TritonBackend]:
-    server = grpc.aio.server()
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    backend = TritonBackend(f"127.0.0.1:{port}")
-    try:
-        yield backend
-    finally:
-        await backend.close()
-        await server.stop(None)
-
-
-def packed(*values: str) -> bytes:
-    return b"".join(struct.pack("<I", len(value.encode())) + value.encode() for value in values)
-
-
-def response(text: str, finish_reason: str = "", order: tuple[int, ...] = (0, 1, 2)) -> Any:
-    outputs = [
-        ("text_output", "BYTES", [1, 1], packed(text)),
-        ("finish_reason", "BYTES", [1, 1], packed(finish_reason)),
-        ("token_counts", "INT32", [1, 3], struct.pack("<3i", 3, -1, 2)),
-    ]
-    message = pb.ModelStreamInferResponse()
-    for name, datatype, shape, content in (outputs[position] for position in order):
-        message.infer_response.outputs.add(name=name, datatype=datatype, shape=shape)
-        message.infer_response.raw_output_contents.append(content)
-    return message
-
-
-def addressed(response: Any, *request_ids: str) -> Any:
-    """The response with deltas of these requests."""
-    message = pb.ModelStreamInferResponse()
-    message.CopyFrom(response)
-    if message.infer_response.outputs:
-        message.infer_response.outputs.add(name="request_ids", datatype="BYTES", shape=[1, len(request_ids)])
-        message.infer_response.raw_output_contents.append(packed(*request_ids))
-    return message
-
-
-def failure(text: str) -> Any:
-    return pb.ModelStreamInferResponse(error_message=text)
-
-
-def generation(prompt: Prompt = "Hello", request_id: str = "id-1", **sampling: Any) -> Generation:
-    return Generation(request_id, "demo", prompt, Sampling(**sampling), stream=True)
-
-
-async def read(backend: TritonBackend) -> list[Delta]:
-    return [delta async for delta in backend.generate(generation())]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "name", "shape", "content"),
-    [
-        ("é", "text_input", [1, 1], b"\2\0\0\0\xc3\xa9"),
-        (Chat(b"{}"), "chat", [1, 1], b"\2\0\0\0{}"),
-        ((1, 258), "prompt_token_ids", [1, 2], b"\1\0\0\0\2\1\0\0"),
-    ],
-)
-def test_a_prompt_is_one_tensor_of_its_kind(prompt: Prompt, name: str, shape: list[int], content: bytes) -> None:
-    request = infer_request([generation(prompt)], "channel-1")
-    assert [tensor.name for tensor in request.inputs] == [name, "stream"]
-    assert list(request.inputs[0].shape) == shape
-    assert list(request.raw_input_contents) == [content, b"\1"]
-    assert (request.model_name, request.id) == ("demo", "id-1")
-    assert [output.name for output in request.outputs] == [
-        "text_output",
-        "finish_reason",
-        "token_counts",
-        "request_ids",
-    ]
-    assert request.parameters["channel"].string_param == "channel-1"
-
-
-def test_every_sampling_field_reaches_the_engine() -> None:
-    values: dict[str, Any] = {
-        "max_tokens": 5,
-        "min_tokens": 1,
-        "temperature": 0.5,
-        "top_p": 0.25,
-        "top_k": -1,
-        "min_p": 0.125,
-        "seed": -1,
-        "frequency_penalty": -1.0,
-        "presence_penalty": 1,
-        "repetition_penalty": 1.5,
-        "ignore_eos": False,
-        "stop_token_ids": [7, 8],
-    }
-    assert values.keys() == Sampling.model_fields.keys()
-    request = infer_request([generation(**values)], "channel-1")
-    tensors = {tensor.name: tensor.datatype for tensor in request.inputs}
-    assert tensors.items() <= {(tensor.name, tensor.datatype) for tensor in ENSEMBLE_INPUTS}
-    assert tensors.keys() | {*SAMPLING_PARAMETERS} == values.keys() | {"text_input", "stream"}
-    contents = dict(zip(tensors, request.raw_input_contents, strict=True))
-    assert contents["seed"] == b"\xff" * 8
-    assert contents["top_k"] == struct.pack("<i", -1)
-    assert contents["presence_penalty"] == struct.pack("<f", 1)
-    parameters = request.parameters
-    assert parameters["min_p"].double_param == 0.125
-    assert parameters["ignore_eos"].WhichOneof("parameter_choice") == "bool_param"
-    assert json.loads(parameters["stop_token_ids"].string_param) == [7, 8]
+from triton_repo.tensors import RENEW, SUBSCRIBE
 
 
 @pytest.mark.asyncio
@@ -177,40 +20,6 @@ async def test_deltas_are_read_whatever_the_order_of_the_outputs() -> None:
     triton = ScriptedTriton((response("Hé"), response("", "length", order=(2, 0, 1))))
     async with connected(triton) as backend:
         assert await read(backend) == [Delta("Hé", "", 3, -1, 2), Delta("", "length", 3, -1, 2)]
-
-
-def test_one_message_may_bring_deltas_of_several_requests() -> None:
-    message = pb.ModelInferResponse()
-    for name, datatype, shape, content in (
-        ("request_ids", "BYTES", [1, 3], packed("a", "b", "c")),
-        ("text_output", "BYTES", [1, 3], packed("Hé", "", "🐚")),
-        ("token_counts", "INT32", [1, 9], struct.pack("<9i", 3, -1, 2, 4, -1, 5, 6, 2, 7)),
-        ("finish_reason", "BYTES", [1, 3], packed("", "stop", "")),
-    ):
-        message.outputs.add(name=name, datatype=datatype, shape=shape)
-        message.raw_output_contents.append(content)
-    assert list(read_deltas(message)) == [
-        ("a", Delta("Hé", "", 3, -1, 2)),
-        ("b", Delta("", "stop", 4, -1, 5)),
-        ("c", Delta("🐚", "", 6, 2, 7)),
-    ]
-
-
-def test_the_error_of_one_row_comes_out_as_it_went_in_and_another_word_is_not_shown() -> None:
-    message = pb.ModelInferResponse()
-    for name, datatype, content in (
-        ("request_ids", "BYTES", packed("a", "b")),
-        ("text_output", "BYTES", packed("", "")),
-        ("token_counts", "INT32", struct.pack("<6i", 0, -1, 0, 0, -1, 0)),
-        ("finish_reason", "BYTES", packed(to_wire(InvalidRequest("too hot", "temperature")), "/secret/path")),
-    ):
-        message.outputs.add(name=name, datatype=datatype)
-        message.raw_output_contents.append(content)
-    (_, ours), (_, other) = read_deltas(message)
-    assert isinstance(ours, InvalidRequest)
-    assert (ours.message, ours.param) == ("too hot", "temperature")
-    assert isinstance(other, EngineFailed)
-    assert "secret" not in str(other)
 
 
 @pytest.mark.asyncio
