@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import FastAPI, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.auth import RequireApiKey
 from gateway.backend import Backend
-from gateway.chat import ChatShape
-from gateway.completions import CompletionShape
 from gateway.edge import Edge
+from gateway.event_stream import Heartbeat
 from gateway.failures import RESPONSES, install_handlers
+from gateway.generation import SHAPES, Generation, is_generation
 from gateway.health import add_health
 from gateway.in_flight import InFlight
 from gateway.metrics import Metrics
 from gateway.models import add_models
 from gateway.page_files import add_page
-from gateway.requests import ChatCompletionRequest, CompletionRequest
-from gateway.respond import respond
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.tally import Tally
@@ -39,15 +38,27 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **RESPONSES,
 }
-_BODIES: tuple[type[BaseModel], ...] = (ChatCompletionRequest, CompletionRequest)
 
 
 class _App(FastAPI):
-    """Bodies are read by `gateway.body`, which bounds them; FastAPI does not see them, so they are described here."""
+    """FastAPI with the generation routes in front of it: it describes them and serves all else."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        generation: ASGIApp = Generation(self.state)
+        for layer, args, kwargs in reversed(self.user_middleware):
+            generation = layer(generation, *args, **kwargs)
+        rest = super().build_middleware_stack()
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            await (generation if is_generation(scope) else rest)(scope, receive, send)
+
+        return serve
 
     def openapi(self) -> dict[str, Any]:
         schema = super().openapi()
-        _, definitions = models_json_schema([(body, "validation") for body in _BODIES], ref_template=_REF)
+        _, definitions = models_json_schema(
+            [(shape.body, "validation") for shape in SHAPES.values()], ref_template=_REF
+        )
         schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
         return schema
 
@@ -65,7 +76,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
         redirect_slashes=False,
     )
     install_handlers(app)
-    _add_generation(app)
+    _describe_generation(app)
     add_models(app)
     add_health(app)
     page_paths = add_page(app)
@@ -90,48 +101,33 @@ def _lifespan(settings: Settings, backend: Backend | None, tally: Tally) -> Any:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engines = backend or TritonBackend(settings.triton_grpc)  # a gRPC channel belongs to the running loop
         in_flight = InFlight(engines, settings.max_concurrent_requests, tally)
-        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally))
+        heartbeat = Heartbeat(settings.sse_ping_interval_s)
+        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat)
+        beating = asyncio.create_task(heartbeat.run())
         try:
             yield
         finally:
+            beating.cancel()
             await in_flight.drain(settings.shutdown_grace_s)
 
     return lifespan
 
 
-def _add_generation(app: FastAPI) -> None:
-    chat_shape, completion_shape = ChatShape(), CompletionShape()
-
-    async def chat_completions(request: Request) -> Response:
-        return await respond(request, request.app.state.gateway, chat_shape)
-
-    async def completions(request: Request) -> Response:
-        return await respond(request, request.app.state.gateway, completion_shape)
-
-    for path, endpoint, body in (
-        ("/v1/chat/completions", chat_completions, ChatCompletionRequest),
-        ("/v1/completions", completions, CompletionRequest),
-    ):
+def _describe_generation(app: FastAPI) -> None:
+    for path, shape in SHAPES.items():
         app.router.add_api_route(
             path,
-            endpoint,
+            _answered_in_front,
+            name=path.removeprefix("/v1/").replace("/", "_"),
             methods=["POST"],
             tags=["generation"],
-            openapi_extra=_describe(body),
+            openapi_extra=_describe(shape.body),
             responses=_RESPONSES,
-            route_class_override=_PlainRoute,
         )
 
 
-class _PlainRoute(APIRoute):
-    """A route that FastAPI describes and does no more for: its endpoint takes the request as it comes.
-
-    Solving dependencies is a tenth of the gateway's work on a short answer.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return endpoint
+async def _answered_in_front() -> Response:
+    raise NotImplementedError
 
 
 def _describe(body: type[BaseModel]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from typing import Any, TypeVar
 
 import anyio
 import orjson
-from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from gateway.failures import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from gateway.settings import Settings
@@ -17,18 +19,19 @@ from triton_repo.sampling import invalid_request
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_object(request: Request, settings: Settings) -> dict[str, Any]:
+async def read_object(scope: Scope, receive: Receive, settings: Settings) -> dict[str, Any]:
     """The JSON object that a client sent. Of a key that occurs twice the last value counts.
 
     orjson is strict where Python's own parser is not: NaN, 1e999, half a surrogate pair, invalid UTF-8, a byte
     order mark and nesting beyond 1024 are all refused; an integer beyond 64 bits becomes a float.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidRequest
+        UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidRequest, ClientDisconnect
     """
-    _check_type(request)
+    headers = Headers(scope=scope)
+    _check_type(headers)
     with anyio.move_on_after(settings.body_timeout_s) as deadline:
-        body = await _read(request, settings.max_body_bytes)
+        body = await _read(headers, receive, settings.max_body_bytes)
     if deadline.cancelled_caught:
         raise BodyTimeout(f"the request body did not arrive within {settings.body_timeout_s:g} s")
     try:
@@ -47,21 +50,26 @@ def parse(model: type[Model], fields: dict[str, Any]) -> Model:
         raise invalid_request(error) from None
 
 
-def _check_type(request: Request) -> None:
-    content_type = request.headers.get("content-type", "application/json")
+def _check_type(headers: Headers) -> None:
+    content_type = headers.get("content-type", "application/json")
     if content_type.split(";", 1)[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("content-type: only application/json is accepted")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("content-encoding: send the body uncompressed")
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
     too_large = BodyTooLarge(f"the request body is larger than {max_bytes} bytes")
-    if int(request.headers.get("content-length", 0)) > max_bytes:  # the HTTP parser has checked that it is a number
+    if int(headers.get("content-length", 0)) > max_bytes:  # the HTTP parser has checked that it is a number
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
         if len(body) > max_bytes:
             raise too_large
+        more = message.get("more_body", False)
     return bytes(body)

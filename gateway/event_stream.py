@@ -1,73 +1,80 @@
 """A response of server-sent events.
 
 sse-starlette's EventSourceResponse runs four tasks for each stream and a cancel scope for each event, which was a
-quarter of the gateway's CPU on short streams. Here a stream costs one task and one timer, and an event costs its
+quarter of the gateway's CPU on short streams. Here a stream costs neither a task nor a timer, and an event costs its
 write.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractContextManager, aclosing, suppress
+from collections.abc import Mapping
 from typing import Final
 
-from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
-from gateway.disconnect import UnlessDisconnected
 from gateway.sse import PING
 
 # Proxies must neither keep the events nor wait for more of them.
-_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_HEADERS: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
 
 
-class EventStream(Response):
-    """An answer's events as they come; leaves `open_until_end` however the connection ends.
-
-    A stream that says nothing for `ping_interval_s` (0 = never) sends a comment, so that no proxy takes it for dead.
+class Heartbeat:
+    """Sends a comment on every stream that has said nothing for `interval_s` (0 = never), so that no proxy takes it
+    for dead. All streams share one clock: a timer for each would cost as much as its events do.
     """
 
-    media_type = "text/event-stream"
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._streams: set[EventStream] = set()
 
-    def __init__(
-        self,
-        events: AsyncGenerator[bytes, None],
-        open_until_end: AbstractContextManager[object],
-        headers: Mapping[str, str],
-        ping_interval_s: float,
-    ) -> None:
-        self.status_code = 200
-        self.background = None
-        self.init_headers({**_HEADERS, **headers})
-        self._events = events
-        self._open_until_end = open_until_end
-        self._ping_interval_s = ping_interval_s
+    async def run(self) -> None:
+        while self._interval_s:
+            await asyncio.sleep(self._interval_s)
+            for stream in self._streams:
+                stream.beat()
+
+    def add(self, stream: EventStream) -> None:
+        self._streams.add(stream)
+
+    def remove(self, stream: EventStream) -> None:
+        self._streams.discard(stream)
+
+
+class EventStream:
+    """A response whose status is out as soon as it is entered; its last bytes go to `end`."""
+
+    def __init__(self, send: Send, headers: Mapping[str, str], heartbeat: Heartbeat) -> None:
+        self._send = send
+        self._headers = [*_HEADERS, *((name.encode(), value.encode()) for name, value in headers.items())]
+        self._heartbeat = heartbeat
+        self._silent = False
+        self._ping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> EventStream:
+        await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        self._heartbeat.add(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._heartbeat.remove(self)
+        if self._ping is not None:
+            self._ping.cancel()
+
+    async def send(self, events: bytes) -> None:
+        if events:
+            self._silent = False
+            await self._send({"type": "http.response.body", "body": events, "more_body": True})
+
+    async def end(self, events: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": events, "more_body": False})
+
+    def beat(self) -> None:
+        """Send a ping, in the background, if nothing was sent since the last beat."""
+        if self._silent and (self._ping is None or self._ping.done()):
+            self._ping = asyncio.create_task(self.send(PING))
         self._silent = True
-
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        heartbeat = asyncio.create_task(self._beat(send)) if self._ping_interval_s else None
-        try:
-            # The status is out, so that nobody is to be told of a disconnect but what is left here.
-            with suppress(ClientDisconnect), self._open_until_end:
-                async with UnlessDisconnected(receive):
-                    await self._write(send)
-        finally:
-            if heartbeat is not None:
-                heartbeat.cancel()
-
-    async def _write(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self._events):
-            async for data in self._events:
-                self._silent = False
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _beat(self, send: Send) -> None:
-        while True:
-            self._silent = True
-            await asyncio.sleep(self._ping_interval_s)
-            if self._silent:
-                await send({"type": "http.response.body", "body": PING, "more_body": True})

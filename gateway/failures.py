@@ -17,12 +17,10 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from triton_repo.errors import AuthenticationFailed, EngineUnavailable, InvalidRequest, RequestError
 
 RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait as long as it says
-CLIENT_CLOSED_REQUEST: Final = 499  # nginx's number; nobody is there to read it, but logs and metrics are
 
 
 class BodyTooLarge(InvalidRequest):
@@ -76,7 +74,6 @@ def error_response(error: RequestError) -> Response:
 def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(ClientDisconnect, _client_disconnect)
 
 
 async def _request_error(_: Request, error: Exception) -> Response:
@@ -92,10 +89,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     message = f"{phrase}: {request.method} {request.url.path[:200]}"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     return _json(refusal.status_code, body, dict(refusal.headers or {}))
-
-
-async def _client_disconnect(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 def _json(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:

@@ -33,6 +33,7 @@ class Server(uvicorn.Server):
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # nothing asks for the client's address
             timeout_graceful_shutdown=_LINGER_S,
         )
         super().__init__(config)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from gateway.backend import Backend
+from gateway.event_stream import Heartbeat
 from gateway.in_flight import InFlight
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -19,6 +20,7 @@ class Gateway:
     backend: Backend
     in_flight: InFlight
     metrics: Metrics
+    heartbeat: Heartbeat
 
 
 async def _gateway(request: Request) -> Gateway:
