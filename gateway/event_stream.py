@@ -68,13 +68,16 @@ class EventStream:
     async def send(self, events: bytes) -> None:
         if events:
             self._silent = False
-            await self._send({"type": "http.response.body", "body": events, "more_body": True})
+            await self._write(events)
 
     async def end(self, events: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": events, "more_body": False})
+        await self._write(events, more=False)
+
+    async def _write(self, data: bytes, more: bool = True) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     def beat(self) -> None:
         """Send a ping, in the background, if nothing was sent since the last beat."""
         if self._silent and (self._ping is None or self._ping.done()):
-            self._ping = asyncio.create_task(self.send(PING))
+            self._ping = asyncio.create_task(self._write(PING))
         self._silent = True

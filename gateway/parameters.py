@@ -7,7 +7,8 @@ Whatever else a body holds is ignored, and the answer's header `x-ignored-parame
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -101,19 +102,24 @@ def supported_sampling(sampling: Sampling, card: ModelCard, model: str) -> Sampl
     for name in given:
         if getattr(sampling, name) not in NEUTRAL.get(name, ()):
             raise UnsupportedParameter(f"{name}: the {card.runtime} runtime of model {model} cannot do this", name)
-    return sampling.model_copy(update=dict.fromkeys(given))
+    return sampling.model_copy(update=dict.fromkeys(given)) if given else sampling
 
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
     """Names of the fields that had no effect, as the value of a header: bounded, and of harmless characters."""
-    names = set(_given(fields)) - body.model_fields.keys() - UNSUPPORTED.keys()
-    options = fields.get("stream_options") or {}
-    names |= {f"stream_options.{name}" for name in set(_given(options)) - StreamOptions.model_fields.keys()}
+    names = _given(fields) - _fields(body) - UNSUPPORTED.keys()
+    if options := fields.get("stream_options"):
+        names |= {f"stream_options.{name}" for name in _given(options) - _fields(StreamOptions)}
     return ", ".join(sorted(name for name in names if _SAFE_NAME.fullmatch(name))[:_MAX_NAMES])
 
 
-def _given(fields: Mapping[str, Any]) -> Iterable[str]:
-    return (name for name, value in fields.items() if value is not None)
+def _given(fields: Mapping[str, Any]) -> set[str]:
+    return {name for name, value in fields.items() if value is not None}
+
+
+@cache
+def _fields(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(model.model_fields)
 
 
 def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from gateway.messages import AssistantMessage, Message
 from gateway.rules import must_be
 from triton_repo.errors import InvalidRequest
-from triton_repo.sampling import SAMPLING_FIELDS, Count, Sampling, TokenId
+from triton_repo.sampling import Count, Sampling, TokenId
 
 MAX_GENERATIONS = 128  # n times prompts: what one HTTP request may start
 MAX_MESSAGES = 4096
@@ -70,8 +70,8 @@ class GenerationRequest(Sampling):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def sampling(self) -> Sampling:
-        """The sampling fields alone; they have been validated."""
-        return Sampling.model_construct(**{name: getattr(self, name) for name in SAMPLING_FIELDS})
+        """The sampling fields alone."""
+        return Sampling.model_validate(vars(self))
 
     @contextmanager
     def in_its_own_words(self) -> Iterator[None]:
@@ -103,10 +103,7 @@ class ChatCompletionRequest(GenerationRequest):
         return value
 
     def sampling(self) -> Sampling:
-        sampling = super().sampling()
-        if self.max_completion_tokens is None:
-            return sampling
-        return sampling.model_copy(update={"max_tokens": self.max_completion_tokens})
+        return Sampling.model_validate({**vars(self), "max_tokens": self.max_completion_tokens or self.max_tokens})
 
     @contextmanager
     def in_its_own_words(self) -> Iterator[None]:

@@ -53,8 +53,9 @@ async def respond(scope: Scope, receive: Receive, send: Send, gateway: Gateway, 
             record.answer = answer
             async with UnlessDisconnected(receive):
                 if body.stream:
+                    stream = EventStream(send, headers, gateway.heartbeat)
                     chunks = Chunks(shape, head, len(generations), body.include_usage)
-                    return await _stream(EventStream(send, headers, gateway.heartbeat), chunks, answer, record)
+                    return await _stream(stream, chunks, answer, record)
                 content = await _whole(shape, head, answer)
     response = Response(content, headers=headers, media_type="application/json")
     return await response(scope, receive, send)
