@@ -41,9 +41,10 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class _App(FastAPI):
-    """FastAPI with the generation routes in front of it: it describes them and serves all else."""
+    """FastAPI behind the generation routes: it describes them and serves all else."""
 
     def build_middleware_stack(self) -> ASGIApp:
+        """Both have the layers that were added; only FastAPI's own routes have those that it adds itself."""
         generation: ASGIApp = Generation(self.state)
         for layer, args, kwargs in reversed(self.user_middleware):
             generation = layer(generation, *args, **kwargs)
@@ -127,7 +128,7 @@ def _describe_generation(app: FastAPI) -> None:
 
 
 async def _answered_in_front() -> Response:
-    raise NotImplementedError
+    raise NotImplementedError  # `_App` lets none of these requests through to here
 
 
 def _describe(body: type[BaseModel]) -> dict[str, Any]:

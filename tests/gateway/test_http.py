@@ -178,6 +178,23 @@ def test_pages_of_other_origins_are_let_in_only_by_name(client: httpx.Client) ->
     assert (denied.status_code, denied.headers["access-control-allow-origin"]) == (401, "http://a.example")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(("key", "status"), [("wrong", 401), (KEY, 400)])
+def test_the_routes_in_front_of_fastapi_are_behind_the_same_layers(path: str, key: str, status: int) -> None:
+    headers = {"origin": "http://a.example", "authorization": f"Bearer {key}", "x-request-id": "abc"}
+    with serving(ScriptedBackend(), api_key=KEY, cors_origins=("http://a.example",)) as gateway:
+        response = httpx.post(gateway.url + path, json={}, headers=headers)
+    assert response.status_code == status
+    assert response.headers["access-control-allow-origin"] == "http://a.example"
+    assert response.headers["x-request-id"] == "abc"
+    assert list(response.json()["error"]) == ["message", "type", "param", "code"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1//completions", "/V1/completions"])
+def test_a_path_that_only_looks_like_one_of_them_does_not_exist(client: httpx.Client, path: str) -> None:
+    assert client.post(path, json={}).status_code == 404
+
+
 def test_settings_are_checked_whole_and_the_key_comes_from_the_environment() -> None:
     settings = load_settings({"port": "8080"}, {API_KEY_VARIABLE: KEY})
     assert settings.port == 8080
