@@ -19,7 +19,7 @@ from gateway.backend import Backend
 from gateway.edge import Edge
 from gateway.event_stream import Heartbeat
 from gateway.failures import RESPONSES, install_handlers
-from gateway.generation import SHAPES, Generation, is_generation
+from gateway.generation import SHAPES, GenerationRoutes, is_generation
 from gateway.health import add_health
 from gateway.in_flight import InFlight
 from gateway.metrics import Metrics
@@ -45,7 +45,7 @@ class _App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Both have the layers that were added; only FastAPI's own routes have those that it adds itself."""
-        generation: ASGIApp = Generation(self.state)
+        generation: ASGIApp = GenerationRoutes(self.state)
         for layer, args, kwargs in reversed(self.user_middleware):
             generation = layer(generation, *args, **kwargs)
         rest = super().build_middleware_stack()

@@ -29,7 +29,7 @@ def is_generation(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["path"] in SHAPES and scope["method"] == "POST"
 
 
-class Generation:
+class GenerationRoutes:
     """Answers what `is_generation`; `state.gateway` is what it answers from."""
 
     def __init__(self, state: State) -> None:
