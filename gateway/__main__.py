@@ -29,10 +29,9 @@ def main(argv: list[str]) -> int:
 def _serve(settings: Settings) -> int:
     os.environ.pop(METRICS_DIRECTORY_VARIABLE, None)  # another program's: this one shares its values with none
     from gateway.app import create_app  # heavy, and the parent of workers needs none of it
-    from gateway.server import Server, forget_start_up
+    from gateway.server import Server
 
     server = Server(create_app(settings), settings)
-    forget_start_up()
     server.run()
     return 0 if server.started else 1
 

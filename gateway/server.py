@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 from types import FrameType
@@ -54,9 +53,3 @@ class Server(uvicorn.Server):
         """Unlike uvicorn's, does not raise the signal again after the shutdown."""
         self.force_exit |= self.should_exit and sig == signal.SIGINT
         self.should_exit = True
-
-
-def forget_start_up() -> None:
-    """What the modules of this process have made stays: the garbage collector need not look at it again and again."""
-    gc.collect()
-    gc.freeze()
