@@ -20,7 +20,7 @@ from triton_repo.engine.config import (
     TensorRtLlmConfig,
 )
 from triton_repo.errors import SpecError
-from triton_repo.sampling import Sampling
+from triton_repo.sampling import GUIDE_FIELDS, Sampling
 from triton_repo.tensors import ModelCard
 
 REPOSITORY: Final = "triton"
@@ -76,7 +76,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
             created=manifest.created,
             chat=manifest.chat,
             source=spec.model,
-            unsupported=UNSUPPORTED_WITH_CANDIDATES if spec.speculative else (),
+            unsupported=_unsupported(spec),
         ),
     )
 
@@ -103,6 +103,12 @@ def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") 
         rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
         raise SpecError(spec_complaint(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule))
     return length
+
+
+def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
+    """Sampling fields that requests must leave alone."""
+    candidates = UNSUPPORTED_WITH_CANDIDATES if spec.speculative else ()
+    return (*candidates, *(() if spec.serve.guided_decoding_backend else GUIDE_FIELDS))
 
 
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
@@ -142,6 +148,7 @@ def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
         "capacity_scheduler_policy": serve.capacity_scheduler_policy,
         "kv_cache_free_gpu_memory_fraction": serve.kv_cache_free_gpu_memory_fraction,
         "kv_cache_host_memory_bytes": serve.kv_cache_host_memory_bytes,
+        "guided_decoding_backend": serve.guided_decoding_backend,
         "max_tokens_in_paged_kv_cache": serve.max_tokens_in_paged_kv_cache,
     }
     shape = {

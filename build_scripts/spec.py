@@ -11,8 +11,8 @@ from typing_extensions import Self
 
 from build_scripts.speculative import SpeculativeSection
 from build_scripts.trtllm_spec import CompileSection, compile_complaint
-from triton_repo.engine.config import CapacitySchedulerPolicy, Flow
-from triton_repo.sampling import INT32_MAX, Sampling
+from triton_repo.engine.config import CapacitySchedulerPolicy, Flow, GuidedDecodingBackend
+from triton_repo.sampling import GUIDE_FIELDS, INT32_MAX, Sampling
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -35,6 +35,7 @@ _TENSORRT_LLM_KEYS: Final = (
     "kv_cache_free_gpu_memory_fraction",
     "kv_cache_host_memory_bytes",
     "capacity_scheduler_policy",
+    "guided_decoding_backend",
 )
 _OPENVINO_QUANTIZATIONS: Final = ("none", "int8", "int4")
 
@@ -73,9 +74,10 @@ class ServeSection(_Section):
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
-    The last three are for `tensorrt_llm` alone: the share of the GPU memory that is free beside the weights for the KV
-    cache (None is 0.9), the host's memory for blocks that it has no room for (None is none), and whether a running
-    request may be paused for others (`max_utilization`) or never is (`guaranteed_no_evict`, which None is).
+    The last four are for `tensorrt_llm` alone: the share of the GPU memory that is free beside the weights for the KV
+    cache (None is 0.9), the host's memory for blocks that it has no room for (None is none), whether a running request
+    may be paused for others (`max_utilization`) or never is (`guaranteed_no_evict`, which None is), and the library
+    that keeps answers to the guides of their requests (None refuses guides).
     """
 
     flush_interval_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
@@ -88,6 +90,7 @@ class ServeSection(_Section):
     kv_cache_free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] | None = None
     capacity_scheduler_policy: CapacitySchedulerPolicy | None = None
+    guided_decoding_backend: GuidedDecodingBackend | None = None
 
 
 class SamplingSection(Sampling):
@@ -158,6 +161,13 @@ class EngineSpec(_Section):
         return self
 
     @model_validator(mode="after")
+    def _rules_of_sampling(self) -> Self:
+        for key in GUIDE_FIELDS:
+            if (value := getattr(self.sampling, key)) is not None:
+                raise broken_rule(f"sampling.{key}", value, "is for a request to say: remove the key")
+        return self
+
+    @model_validator(mode="after")
     def _rules_of_tensorrt_llm(self) -> Self:
         build, serve = self.build, self.serve
         complaint = compile_complaint(
@@ -170,6 +180,9 @@ class EngineSpec(_Section):
         )
         if complaint is not None:
             raise broken_rule(*complaint)
+        if serve.guided_decoding_backend == "llguidance" and build.flow == "compiled":
+            needs = "must be xgrammar where build.flow = compiled"
+            raise broken_rule("serve.guided_decoding_backend", "llguidance", needs)
         for key in _TENSORRT_LLM_KEYS:
             if self.runtime != "tensorrt_llm" and getattr(serve, key) is not None:
                 rule = f"needs runtime tensorrt_llm, not {self.runtime}: remove the key"

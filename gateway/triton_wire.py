@@ -156,5 +156,7 @@ def _set_parameter(parameters: Any, name: str, value: Any) -> None:
         parameters[name].bool_param = value
     elif isinstance(value, float):
         parameters[name].double_param = value
+    elif isinstance(value, str):
+        parameters[name].string_param = value
     elif isinstance(value, tuple):
         parameters[name].string_param = json.dumps(value)

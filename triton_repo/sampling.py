@@ -7,7 +7,7 @@ through Triton, so that no front end can let a value through that another refuse
 from __future__ import annotations
 
 from reprlib import Repr
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,8 @@ INT32_MAX = 2**31 - 1
 
 Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
 TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
+GuideType = Literal["json", "json_schema", "regex", "ebnf_grammar", "structural_tag"]
+MAX_GUIDE_LENGTH: Final = 1 << 16  # characters
 
 
 class Sampling(BaseModel):
@@ -24,7 +26,7 @@ class Sampling(BaseModel):
 
     `temperature` 0 is greedy decoding. `max_tokens` None is the room that the prompt leaves in `max_seq_len`.
     `top_k` 0 or -1 switches it off, as in vLLM. Ranges of the penalties are OpenAI's, the others are those of
-    vLLM and TensorRT-LLM.
+    vLLM and TensorRT-LLM. A guide says what an answer must look like; its two fields are those of NVIDIA's ensemble.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
@@ -41,9 +43,12 @@ class Sampling(BaseModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[tuple[TokenId, ...], Field(max_length=64, strict=False)] | None = None
+    guided_decoding_guide_type: GuideType | None = None
+    guided_decoding_guide: Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)] | None = None
 
 
 SAMPLING_FIELDS: tuple[str, ...] = tuple(Sampling.model_fields)
+GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
 
 
 _REPR = Repr()  # bounded in length and depth: the repr of a value nested a thousand deep would itself fail

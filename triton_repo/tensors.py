@@ -52,7 +52,13 @@ SAMPLING_TENSORS: Final = (
 
 # Sampling fields that the stock ensemble has no tensor for travel as request parameters, which an ensemble hands
 # to every step; lists as JSON text, because a Triton parameter is a scalar.
-SAMPLING_PARAMETERS: Final = ("min_p", "ignore_eos", "stop_token_ids")
+SAMPLING_PARAMETERS: Final = (
+    "min_p",
+    "ignore_eos",
+    "stop_token_ids",
+    "guided_decoding_guide_type",
+    "guided_decoding_guide",
+)
 
 # Between preprocess and engine.
 INPUT_IDS: Final = Tensor("input_ids", "INT32", (-1,), optional=True)  # optional: a `stop` request has no prompt

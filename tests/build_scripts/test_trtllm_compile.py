@@ -204,7 +204,8 @@ def test_a_quantized_build_without_a_gpu_leaves_all_of_it_to_one_command(
 def test_the_pytorch_flow_compiles_nothing_and_takes_the_checkpoint_along(
     gpu_host: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = '[build]\nflow = "pytorch"\nmax_seq_len = 128\n[serve]\nkv_cache_free_gpu_memory_fraction = 0.5'
+    limits = '[build]\nflow = "pytorch"\nmax_seq_len = 128\n[serve]\nkv_cache_free_gpu_memory_fraction = 0.5\n'
+    limits += 'guided_decoding_backend = "llguidance"'
     engine = gpu_host.build(limits, runtime=RUNTIME)
     assert "not done here" not in capsys.readouterr().err
     model = engine.directory / "model"
@@ -214,6 +215,8 @@ def test_the_pytorch_flow_compiles_nothing_and_takes_the_checkpoint_along(
     settings = EngineConfig.load(engine.directory).tensorrt_llm
     assert settings is not None
     assert (settings.flow, settings.kv_cache_free_gpu_memory_fraction) == ("pytorch", 0.5)
+    assert settings.guided_decoding_backend == "llguidance"
+    assert EngineConfig.load(engine.directory).card.unsupported == ()
 
 
 def test_a_build_that_is_killed_takes_its_compiler_with_it(gpu_host: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,6 +282,10 @@ def test_progress_counts_the_ranks_that_are_written() -> None:
         (RUNTIME, "[build.compile]\ngemm_plugins = true", r"unknown key; allowed: max_input_len, max_beam_width"),
         (RUNTIME, "[build.compile]\ntokens_per_block = 48", r"tokens_per_block = 48; allowed: 32, 64, 128"),
         (RUNTIME, "[serve]\nkv_cache_free_gpu_memory_fraction = 1.5", r"= 1\.5; must be ≤ 1"),
+        (RUNTIME, '[serve]\nguided_decoding_backend = "llguidance"', r"must be xgrammar where build\.flow = compiled"),
+        (RUNTIME, '[serve]\nguided_decoding_backend = "outlines"', r"= \"outlines\"; allowed: xgrammar, llguidance"),
+        ("openvino", '[serve]\nguided_decoding_backend = "xgrammar"', r"needs runtime tensorrt_llm, not openvino"),
+        (RUNTIME, '[sampling]\nguided_decoding_guide_type = "json"', r"is for a request to say: remove the key"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(

@@ -54,6 +54,8 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "repetition_penalty": 1.5,
         "ignore_eos": False,
         "stop_token_ids": [7, 8],
+        "guided_decoding_guide_type": "regex",
+        "guided_decoding_guide": "[ab]",
     }
     assert values.keys() == Sampling.model_fields.keys()
     request = infer_request([generation(**values)], "channel-1")
@@ -68,6 +70,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
     assert parameters["min_p"].double_param == 0.125
     assert parameters["ignore_eos"].WhichOneof("parameter_choice") == "bool_param"
     assert json.loads(parameters["stop_token_ids"].string_param) == [7, 8]
+    assert parameters["guided_decoding_guide"].string_param == "[ab]"
 
 
 def test_one_message_may_bring_deltas_of_several_requests() -> None:

@@ -25,10 +25,12 @@ from tests.build_scripts.gpu_host import write_programs
 from tests.conftest import ROOT, Stack, free_port, serving
 from tests.fake_tensorrt_llm import install
 from tests.serving.test_cancellation import nothing_is_left, wait_live
+from triton_repo.errors import InvalidRequest, from_wire
 
 FAILS, DIES = 318, 319  # token ids that the stand-in fails on
 WAIT_S = 60
 SPEC = "[build]\ntensor_parallel = 2\nmax_seq_len = 256\nmax_batch_size = 16\nmax_num_tokens = 512\n"
+GUIDED = '[serve]\nguided_decoding_backend = "xgrammar"\n'
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def gpu_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(write_programs(workshop.root / "bin")), prepend=os.pathsep)
         install(workshop.root / "python")
-        ensure_engine(workshop.write_spec(SPEC, runtime="tensorrt_llm"))
+        ensure_engine(workshop.write_spec(SPEC + GUIDED, runtime="tensorrt_llm"))
         yield workshop
 
 
@@ -134,6 +136,26 @@ def test_a_client_that_goes_frees_the_engine(served: Served) -> None:
 def test_every_sampling_parameter_is_taken(client: OpenAI, fields: dict[str, Any]) -> None:
     answer = client.completions.create(model="tiny", prompt="hey", temperature=1.5, max_tokens=12, extra_body=fields)
     assert answer.choices[0].text.startswith("hey")
+
+
+def test_a_guide_of_a_stock_request_reaches_the_engine(served: Served) -> None:
+    stock = {"text_input": "one or two?", "max_tokens": 60, "bad_words": "", "stop_words": ""}
+    guide = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "(one|two)"}
+    answer = httpx.post(f"{served.stack.triton_http}/v2/models/tiny/generate", json=stock | guide, timeout=WAIT_S)
+    assert (answer.json()["text_output"], answer.json()["finish_reason"]) == ("(one|two)", "stop")
+
+
+def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_goes_on(
+    served: Served, client: OpenAI
+) -> None:
+    body = {"text_input": "one?", "guided_decoding_guide_type": "regex", "guided_decoding_guide": "(one"}
+    refused = httpx.post(f"{served.stack.triton_http}/v2/models/tiny/generate", json=body, timeout=WAIT_S)
+    assert refused.status_code == 400
+    error = from_wire(refused.json()["error"])
+    assert isinstance(error, InvalidRequest)
+    assert error.param == "guided_decoding_guide"
+    assert "xgrammar cannot read this regex: Regex parsing error" in error.message
+    assert complete(client, "one", max_tokens=60).choices[0].text == "one"
 
 
 def test_an_engine_whose_executor_dies_is_started_again(served: Served, client: OpenAI) -> None:

@@ -15,6 +15,7 @@ DRAFT: Final = "draft"  # the directory of the draft model, beside that of the m
 
 
 Flow = Literal["compiled", "pytorch"]
+GuidedDecodingBackend = Literal["xgrammar", "llguidance"]
 KV_CACHE_FREE_GPU_MEMORY_FRACTION: Final = 0.9  # TensorRT-LLM's own
 CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "static_batch"]
 
@@ -49,6 +50,7 @@ class TensorRtLlmConfig(BaseModel):
     `compiled` runs the engine in `model/engine`, `pytorch` the HuggingFace checkpoint in `model/checkpoint`. The KV
     cache takes a fraction of the GPU memory that is free once the weights are loaded, or fewer tokens if
     `max_tokens_in_paged_kv_cache` says so; blocks that find no room there may move to `kv_cache_host_memory_bytes`.
+    `guided_decoding_backend` is the library that keeps answers to their guides; without it there are no guides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,7 @@ class TensorRtLlmConfig(BaseModel):
     kv_cache_free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = KV_CACHE_FREE_GPU_MEMORY_FRACTION
     kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] = 0
     max_tokens_in_paged_kv_cache: Annotated[int, Field(ge=1)] | None = None
+    guided_decoding_backend: GuidedDecodingBackend | None = None
 
 
 # With candidates OpenVINO GenAI (2026.4) counts the tokens of an answer only once per iteration: it lets an end token

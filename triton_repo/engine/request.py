@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from triton_repo.engine.config import EngineConfig
+from triton_repo.engine.guides import check_guide
 from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
 from triton_repo.sampling import Sampling, invalid_request
 from triton_repo.tensors import (
@@ -99,9 +100,11 @@ def _parse_sampling(
         if name in given:
             raise UnsupportedParameter(f"{name}: the {config.runtime} runtime cannot do this", name)
     try:
-        return Sampling.model_validate(config.sampling.model_dump(exclude_none=True) | given)
+        sampling = Sampling.model_validate(config.sampling.model_dump(exclude_none=True) | given)
     except ValidationError as error:
         raise invalid_request(error) from error
+    check_guide(sampling, config)
+    return sampling
 
 
 def _parse_stop_sequences(tensors: Mapping[str, Sequence[Any]]) -> tuple[tuple[int, ...], ...]:

@@ -11,8 +11,16 @@ from triton_repo.engine.runtime import Generation
 from triton_repo.sampling import Sampling
 
 CHECKPOINT, ENGINE = "checkpoint", "engine"  # directories in the model directory of a built engine
+TOKENIZER: Final = "tokenizer"  # the directory beside the model directory
 
 NO_END_ID: Final = -1
+# Types of guides, and how `GuidedDecodingParams` calls them.
+_GUIDES: Final = {
+    "json_schema": "json",
+    "regex": "regex",
+    "ebnf_grammar": "grammar",
+    "structural_tag": "structural_tag",
+}
 _GREEDY: Final = {"top_k": 1}  # the one form that both flows take for greedy; a temperature must be > 0
 
 
@@ -21,7 +29,7 @@ def settings_of(config: EngineConfig) -> TensorRtLlmConfig:
 
 
 def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]:
-    """Arguments of `LLM`, but for the configurations that are classes of TensorRT-LLM (see the two functions below).
+    """Arguments of `LLM`, but for the configurations that are classes of TensorRT-LLM (see the functions below).
 
     A compiled engine knows its limits; they are handed over all the same, so that it warns where they differ. A limit
     that only the PyTorch flow or only the compiled flow has an argument for is given to that one alone: the other
@@ -39,6 +47,10 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
         "max_beam_width": settings.max_beam_width,
         "enable_chunked_prefill": config.enable_chunked_context,
     }
+    if settings.guided_decoding_backend is not None:  # a grammar is one of characters: its vocabulary must be known
+        arguments["skip_tokenizer_init"] = False
+        arguments["tokenizer"] = str(model_directory.with_name(TOKENIZER))
+        arguments["guided_decoding_backend"] = settings.guided_decoding_backend
     if settings.flow == "pytorch":
         arguments["dtype"] = config.dtype
         arguments["enable_iter_perf_stats"] = True
@@ -63,8 +75,17 @@ def scheduler_policy(config: EngineConfig) -> str:
     return settings_of(config).capacity_scheduler_policy.upper()
 
 
+def guide_arguments(sampling: Sampling) -> dict[str, Any]:
+    """Arguments of `GuidedDecodingParams`; none for a request without a guide."""
+    if sampling.guided_decoding_guide_type is None:
+        return {}
+    if sampling.guided_decoding_guide_type == "json":
+        return {"json_object": True}
+    return {_GUIDES[sampling.guided_decoding_guide_type]: sampling.guided_decoding_guide}
+
+
 def sampling_arguments(generation: Generation, pad_id: int) -> dict[str, Any]:
-    """Arguments of `SamplingParams` for one generation."""
+    """Arguments of `SamplingParams` for one generation, but for its guide."""
     sampling = generation.sampling
     end_id, *other_ends = generation.end_ids or (NO_END_ID,)
     # `min_tokens` holds back the end id alone. Under it the other ends are left to the engine loop, which looks at

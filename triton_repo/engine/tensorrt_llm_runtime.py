@@ -20,11 +20,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from tensorrt_llm import SamplingParams
-from tensorrt_llm.llmapi import CapacitySchedulerPolicy, KvCacheConfig, RequestError, SchedulerConfig
+from tensorrt_llm.llmapi import (
+    CapacitySchedulerPolicy,
+    GuidedDecodingParams,
+    KvCacheConfig,
+    RequestError,
+    SchedulerConfig,
+)
 
 from triton_repo.engine.config import EngineConfig
 from triton_repo.engine.runtime import Generation, Load, TokenDelta
 from triton_repo.engine.tensorrt_llm_arguments import (
+    guide_arguments,
     kv_cache_arguments,
     llm_arguments,
     sampling_arguments,
@@ -143,7 +150,11 @@ class TensorRtLlmRuntime:
     def _begin(self, generation: Generation) -> None:
         """Not a task, so that an `_abort` that was called later comes later."""
         with self._failing_alone(generation.key):
-            parameters = SamplingParams(**sampling_arguments(generation, self._pad_id))
+            guide = guide_arguments(generation.sampling)
+            parameters = SamplingParams(
+                **sampling_arguments(generation, self._pad_id),
+                guided_decoding=GuidedDecodingParams(**guide) if guide else None,
+            )
             result = self._llm.generate_async(list(generation.input_ids), parameters, streaming=True)
             self._results[generation.key] = result
             self._keep(self._answer(generation, result))

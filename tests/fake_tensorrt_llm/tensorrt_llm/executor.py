@@ -91,13 +91,14 @@ class RequestOutput:
 @dataclass(slots=True, eq=False)
 class Running:
     result: RequestOutput
+    answer: list[int]
     generated: int = 0
 
     def next_response(self, keeps_end_id: bool) -> Response:
-        """The prompt's ids one by one, then the end id; under `min_tokens`, or without an end id, round and round."""
-        prompt, params = self.result.prompt_token_ids, self.result.sampling_params
-        over = self.generated >= len(prompt) and self.generated >= (params.min_tokens or 0) and params.end_id != -1
-        token_id = params.end_id if over and params.end_id is not None else prompt[self.generated % len(prompt)]
+        """The answer's ids one by one, then the end id; under `min_tokens`, or without an end id, round and round."""
+        answer, params = self.answer, self.result.sampling_params
+        over = self.generated >= len(answer) and self.generated >= (params.min_tokens or 0) and params.end_id != -1
+        token_id = params.end_id if over and params.end_id is not None else answer[self.generated % len(answer)]
         self.generated += 1
         if over:
             return Response(() if keeps_end_id else (token_id,), "END_ID")
@@ -116,7 +117,7 @@ class Executor:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def submit(self, prompt: list[int], params: SamplingParams, streaming: bool) -> RequestOutput:
+    def submit(self, prompt: list[int], params: SamplingParams, streaming: bool, answer: list[int]) -> RequestOutput:
         assert streaming, "this stand-in only streams"
         result = RequestOutput(self, prompt, params)
         complaint = params.complaint()
@@ -124,7 +125,7 @@ class Executor:
             result.put(Response(error=RequestError(complaint)))
         else:
             with self._lock:
-                self._running.append(Running(result))
+                self._running.append(Running(result, answer))
         return result
 
     def abort(self, result: RequestOutput) -> None:

@@ -1,7 +1,19 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+
+@dataclass(slots=True, kw_only=True)
+class GuidedDecodingParams:
+    json: Any = None
+    regex: str | None = None
+    grammar: str | None = None
+    json_object: bool = False
+    structural_tag: str | None = None
+
+    def guides(self) -> list[Any]:
+        return [value for entry in fields(self) if (value := getattr(self, entry.name))]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +60,7 @@ class SamplingParams:
     return_perf_metrics: bool = False
     additional_model_outputs: Any = None
     lookahead_config: Any = None
-    guided_decoding: Any = None
+    guided_decoding: GuidedDecodingParams | None = None
     ignore_eos: bool = False
     detokenize: bool = True
     add_special_tokens: bool = True
@@ -61,6 +73,8 @@ class SamplingParams:
         if self.pad_id is None:
             self.pad_id = self.end_id
         self.best_of = self.best_of or self.n
+        if self.guided_decoding is not None and len(self.guided_decoding.guides()) > 1:
+            raise ValueError("Only one guide can be used for a request")
 
     def complaint(self) -> str | None:
         """As `tensorrt_llm::executor::SamplingConfig` has it."""

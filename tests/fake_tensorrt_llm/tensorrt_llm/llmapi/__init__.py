@@ -3,12 +3,13 @@ from __future__ import annotations
 from tensorrt_llm.executor import CompletionOutput, RequestError, RequestOutput
 from tensorrt_llm.llmapi.llm import LLM
 from tensorrt_llm.llmapi.llm_args import CapacitySchedulerPolicy, KvCacheConfig, SchedulerConfig
-from tensorrt_llm.sampling_params import SamplingParams
+from tensorrt_llm.sampling_params import GuidedDecodingParams, SamplingParams
 
 __all__ = [
     "LLM",
     "CapacitySchedulerPolicy",
     "CompletionOutput",
+    "GuidedDecodingParams",
     "KvCacheConfig",
     "RequestError",
     "RequestOutput",

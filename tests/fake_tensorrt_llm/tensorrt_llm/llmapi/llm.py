@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 from tensorrt_llm.executor import Executor, RequestOutput
 from tensorrt_llm.llmapi.llm_args import BaseLlmArgs, TorchLlmArgs, TrtLlmArgs
-from tensorrt_llm.sampling_params import SamplingParams
+from tensorrt_llm.sampling_params import GuidedDecodingParams, SamplingParams
+from tokenizers import Tokenizer
 
 
 class BaseLLM:
     args_class: ClassVar[type[BaseLlmArgs]]
     keeps_end_id: ClassVar[bool]  # the compiled flow does not hand over the end id that it samples
+    guided_decoding_backends: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -44,8 +46,11 @@ class BaseLLM:
                 **kwargs,
             }
         )
-        if not skip_tokenizer_init:
-            raise ValueError("this stand-in has no tokenizers")
+        self._tokenizer = None if skip_tokenizer_init else load_tokenizer(Path(tokenizer or model))
+        if self.args.guided_decoding_backend is not None:
+            assert self._tokenizer is not None
+            if self.args.guided_decoding_backend not in self.guided_decoding_backends:
+                raise ValueError(f"Unsupported guided decoding backend {self.args.guided_decoding_backend}")
         self.config = json.loads((Path(model) / "config.json").read_text())
         self._executor: Executor | None = Executor(self.args.max_batch_size or 1, self.keeps_end_id)
 
@@ -70,7 +75,8 @@ class BaseLLM:
             raise ValueError("tokenizer is required to reset end_id if it is None")
         assert isinstance(inputs[0], int)
         self._check_arguments(len(inputs), sampling_params)
-        return self._executor.submit(inputs, sampling_params, streaming)
+        answer = self._answer(inputs, sampling_params.guided_decoding)
+        return self._executor.submit(inputs, sampling_params, streaming, answer)
 
     def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
         assert self._executor is not None
@@ -82,13 +88,29 @@ class BaseLLM:
             self._executor.shutdown()
             self._executor = None
 
+    def _answer(self, prompt: list[int], guided: GuidedDecodingParams | None) -> list[int]:
+        if guided is None or self.args.guided_decoding_backend is None:
+            return prompt  # without a backend the PyTorch flow of 1.2.1 drops a guide in silence
+        assert self._tokenizer is not None
+        [guide] = guided.guides()
+        ids: list[int] = self._tokenizer.encode("{}" if guide is True else guide).ids
+        return ids
+
     def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
         raise NotImplementedError
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """What transformers needs: beside the tokenizer, the name of its class."""
+    if "tokenizer_class" not in json.loads((directory / "tokenizer_config.json").read_text()):
+        raise ValueError(f"Unrecognized model in {directory}")
+    return Tokenizer.from_file(str(directory / "tokenizer.json"))
 
 
 class TrtLLM(BaseLLM):
     args_class = TrtLlmArgs
     keeps_end_id = True
+    guided_decoding_backends = ("xgrammar",)
 
     def __init__(self, model: str | Path, *args: Any, **kwargs: Any) -> None:
         super().__init__(model, *args, **kwargs)
@@ -109,6 +131,7 @@ class TrtLLM(BaseLLM):
 class LLM(BaseLLM):
     args_class = TorchLlmArgs
     keeps_end_id = False
+    guided_decoding_backends = ("xgrammar", "llguidance")
 
     def __init__(self, model: str | Path, *args: Any, **kwargs: Any) -> None:
         compiled_only = set(TrtLlmArgs.model_fields) - set(TorchLlmArgs.model_fields)
