@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from build_scripts import progress
-from build_scripts.draft import check_vocabulary, write_tokenizers
+from build_scripts.draft import check_vocabulary
 from build_scripts.exporters import EXPORTERS
 from build_scripts.manifest import FILE_NAME, Manifest, file_sizes
 from build_scripts.plan import BuildRequest, Plan, make_plan
@@ -135,7 +135,7 @@ def _build_anew(store: EngineStore, plan: Plan) -> None:
         if plan.draft is not None and exporter.export is not None:
             (partial / DRAFT).mkdir()
             exporter.export(plan.draft.checkpoint, plan.spec.build, partial / DRAFT, store.log, plan.verify)
-            write_tokenizers(partial / "tokenizer", [partial / MODEL, partial / DRAFT], store.log)
+            exporter.pair(partial / "tokenizer", [partial / MODEL, partial / DRAFT], store.log)
         with progress.step("publish"):
             manifest = _manifest(plan, partial)
             render(partial, manifest)

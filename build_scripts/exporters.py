@@ -12,6 +12,7 @@ from build_scripts import openvino_export, progress, trtllm_compile, trtllm_expo
 from build_scripts.architectures import Decoder, decoder_of, family_of
 from build_scripts.checkpoint import Checkpoint
 from build_scripts.child import Child
+from build_scripts.draft import write_tokenizers
 from build_scripts.sharding.layout import rank_files
 from build_scripts.sharding.mapping import Mapping as RankMapping
 from build_scripts.spec import BuildSection, EngineSpec, Runtime
@@ -37,6 +38,7 @@ class Exporter:
         weight_files: names of the checkpoint's files that hold the weights.
         remaining: the steps that are left for another machine once the model directory is published; it gets that and
             the directory of the checkpoint.
+        pair: what a model and its draft need beyond their exports; it gets the tokenizer, both directories and a log.
     """
 
     export: Callable[[Checkpoint, BuildSection, Path, Path, Verify | None], None] | None = None
@@ -46,6 +48,7 @@ class Exporter:
     weight_files: Callable[[Checkpoint], tuple[str, ...]] = Checkpoint.weight_files
     remaining: Callable[[Path, Path, BuildSection], tuple[Step, ...]] = lambda *_: ()
     has_shards: Callable[[BuildSection], bool] = lambda _: False
+    pair: Callable[[Path, list[Path], Path], None] = lambda *_: None
 
     def source_names(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         """Files of the checkpoint that the engine is made of."""
@@ -124,6 +127,7 @@ EXPORTERS: Final[Mapping[Runtime, Exporter]] = {
         export=_export_openvino,
         settings=("dtype", "quantization"),
         packages=("nncf", "openvino", "optimum-intel", "torch", "transformers"),
+        pair=write_tokenizers,
     ),
     "tensorrt_llm": Exporter(
         export=_export_tensorrt_llm,

@@ -50,6 +50,8 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
     """Everything that the Triton models know of the engine."""
     spec, facts = manifest.spec, manifest.facts
     max_seq_len = sequence_length(spec, facts)
+    unsupported = _unsupported(spec)
+    checkpoints = facts.sampling.model_copy(update=dict.fromkeys(unsupported))
     return EngineConfig(
         name=spec.name,
         runtime=spec.runtime,
@@ -67,7 +69,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
         dynamic_quantization_group_size=spec.serve.dynamic_quantization_group_size,
         speculative=spec.speculative.config() if spec.speculative else None,
         flush_interval_s=spec.flush_interval_ms / 1000,
-        sampling=_layered(_OPENAI_SAMPLING, facts.sampling, spec.sampling),
+        sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling),
         replay=_replay(spec, tokenizer_directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
         card=ModelCard(
@@ -76,7 +78,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
             created=manifest.created,
             chat=manifest.chat,
             source=spec.model,
-            unsupported=_unsupported(spec),
+            unsupported=unsupported,
         ),
     )
 
@@ -107,7 +109,7 @@ def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") 
 
 def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
     """Sampling fields that requests must leave alone."""
-    candidates = UNSUPPORTED_WITH_CANDIDATES if spec.speculative else ()
+    candidates = UNSUPPORTED_WITH_CANDIDATES[spec.runtime] if spec.speculative else ()
     return (*candidates, *(() if spec.serve.guided_decoding_backend else GUIDE_FIELDS))
 
 

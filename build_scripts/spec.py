@@ -195,6 +195,7 @@ class EngineSpec(_Section):
             build = self.build
             complaint = self.speculative.own_complaint() or self.speculative.engine_complaint(
                 runtime=self.runtime,
+                flow=build.flow,
                 max_batch_size=build.max_batch_size,
                 max_num_tokens=build.max_num_tokens,
                 chunked=self.serve.enable_chunked_context,

@@ -19,6 +19,7 @@ from triton_repo.engine.config import EngineConfig, SpeculativeConfig
 from triton_repo.engine.openvino_runtime import OpenVinoRuntime
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtime import Generation
+from triton_repo.engine.tensorrt_llm_arguments import speculative_arguments
 from triton_repo.errors import SpecError, UnsupportedParameter
 from triton_repo.sampling import GUIDE_FIELDS, Sampling
 
@@ -56,7 +57,16 @@ REFUSED = [
     ),
     (
         'runtime = "replay"\n[replay]\ntext = "a"\n' + LOOKUP,
-        'speculative = "[…]"; needs runtime openvino, not replay: remove the [speculative] table',
+        'speculative = "[…]"; runtime replay has no model: remove the [speculative] table',
+    ),
+    (
+        'runtime = "tensorrt_llm"\n' + LOOKUP,
+        'speculative = "[…]"; needs build.flow = pytorch where runtime = tensorrt_llm: what a compiled engine can '
+        "verify is not served with the sampling that requests ask for",
+    ),
+    (
+        'runtime = "tensorrt_llm"\n[sampling]\nrepetition_penalty = 1.1\n[build]\nflow = "pytorch"\n' + LOOKUP,
+        "sampling.repetition_penalty = 1.1; is not possible with speculative decoding: remove the key",
     ),
     (
         "[serve]\ndynamic_quantization_group_size = 7",
@@ -178,6 +188,25 @@ def test_a_draft_of_another_shape_is_refused_before_anything_is_built(
         workshop.build(WHOLE + DRAFT)
     assert str(refused.value) == f'{workshop.spec}: speculative.draft_model = "tiny/draft"; {complaint}'
     assert not workshop.engine.exists()
+
+
+PYTORCH = '[build]\nflow = "pytorch"\nmax_num_tokens = 2048\n'
+
+
+def test_tensorrt_llm_takes_the_drafts_checkpoint_along_and_tells_clients_what_it_cannot_do(workshop: Workshop) -> None:
+    write_draft(workshop.checkpoint, workshop.root / "tiny" / "draft", num_layers=1)
+    workshop.configure("generation_config.json", do_sample=True, repetition_penalty=1.5, temperature=0.5)
+    engine = workshop.build(PYTORCH + DRAFT, runtime="tensorrt_llm").directory
+    weights = engine / "draft" / "checkpoint" / "model.safetensors"
+    assert weights.samefile(workshop.root / "tiny" / "draft" / "model.safetensors")
+    assert not list(engine.glob("*/openvino*"))
+    config = EngineConfig.load(engine)
+    assert config.speculative == SpeculativeConfig(mode="draft", num_assistant_tokens=5)
+    refused = ("min_tokens", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty")
+    assert config.card.unsupported == (*refused, *GUIDE_FIELDS)
+    assert (config.sampling.temperature, config.sampling.repetition_penalty) == (0.5, None)
+    arguments = speculative_arguments(engine / "model", config.speculative)
+    assert arguments == {"max_draft_len": 5, "speculative_model_dir": str(weights.parent)}
 
 
 def reasons_to_build(workshop: Workshop) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -66,9 +67,20 @@ class TensorRtLlmConfig(BaseModel):
     guided_decoding_backend: GuidedDecodingBackend | None = None
 
 
-# With candidates OpenVINO GenAI (2026.4) counts the tokens of an answer only once per iteration: it lets an end token
-# pass that `min_tokens` forbids.
-UNSUPPORTED_WITH_CANDIDATES: Final = ("min_tokens",)
+# Sampling fields that a runtime cannot do beside candidates. OpenVINO GenAI (2026.4) counts the tokens of an answer
+# only once per iteration: it lets an end token pass that `min_tokens` forbids. Of the two samplers of TensorRT-LLM
+# (1.2) the one that verifies candidates knows no penalties, no `min_p` and no seed of a request.
+UNSUPPORTED_WITH_CANDIDATES: Final[Mapping[str, tuple[str, ...]]] = {
+    "openvino": ("min_tokens",),
+    "tensorrt_llm": (
+        "min_tokens",
+        "min_p",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+    ),
+}
 
 
 class EngineConfig(BaseModel):

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
-from triton_repo.engine.config import EngineConfig, TensorRtLlmConfig
+from triton_repo.engine.config import DRAFT, EngineConfig, SpeculativeConfig, TensorRtLlmConfig
 from triton_repo.engine.runtime import Generation
 from triton_repo.sampling import Sampling
 
@@ -56,6 +56,9 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
         arguments["enable_iter_perf_stats"] = True
         # The other sampler of 1.2 knows no penalties, no min_p and no seed of a request, and ignores them in silence.
         arguments["sampler_type"] = "TRTLLMSampler"
+    if config.speculative is not None:
+        arguments["sampler_type"] = "TorchSampler"  # the one that verifies candidates
+        arguments["disable_overlap_scheduler"] = True  # the next iteration begins with what this one accepts
     return arguments
 
 
@@ -68,6 +71,15 @@ def kv_cache_arguments(config: EngineConfig) -> dict[str, Any]:
         "max_tokens": settings.max_tokens_in_paged_kv_cache,
         "host_cache_size": settings.kv_cache_host_memory_bytes or None,
     }
+
+
+def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig) -> dict[str, Any]:
+    """Arguments of `NGramDecodingConfig`, or of `DraftTargetDecodingConfig` where there is a draft."""
+    arguments: dict[str, Any] = {"max_draft_len": speculative.num_assistant_tokens}
+    if speculative.mode == "draft":
+        return {**arguments, "speculative_model_dir": str(model_directory.with_name(DRAFT) / CHECKPOINT)}
+    # By default what one request has said is a guess for the others.
+    return {**arguments, "max_matching_ngram_size": speculative.max_ngram_size, "is_public_pool": False}
 
 
 def scheduler_policy(config: EngineConfig) -> str:

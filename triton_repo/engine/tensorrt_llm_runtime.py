@@ -22,8 +22,10 @@ from typing import Any, Final
 from tensorrt_llm import SamplingParams
 from tensorrt_llm.llmapi import (
     CapacitySchedulerPolicy,
+    DraftTargetDecodingConfig,
     GuidedDecodingParams,
     KvCacheConfig,
+    NGramDecodingConfig,
     RequestError,
     SchedulerConfig,
 )
@@ -37,6 +39,7 @@ from triton_repo.engine.tensorrt_llm_arguments import (
     sampling_arguments,
     scheduler_policy,
     settings_of,
+    speculative_arguments,
 )
 from triton_repo.engine.tensorrt_llm_engine import check_engine, installed
 from triton_repo.errors import EngineFailed
@@ -45,6 +48,7 @@ from triton_repo.tensors import FinishReason
 logger = logging.getLogger(__name__)
 
 _FINISH_REASONS: Final[Mapping[str | None, FinishReason]] = {None: "", "stop": "stop", "length": "length"}
+_SPECULATIVE_CONFIGS: Final = {"prompt_lookup": NGramDecodingConfig, "draft": DraftTargetDecodingConfig}
 _STATS_PAUSE_S: Final = 0.5
 # What says that one request is at fault; anything else is taken for the end of the executor.
 _OF_ONE_REQUEST: Final = (RequestError, ValueError, TypeError)
@@ -63,10 +67,18 @@ def open_tensorrt_llm(model_directory: Path, config: EngineConfig) -> TensorRtLl
         from tensorrt_llm._tensorrt_engine import LLM
     llm = LLM(
         **llm_arguments(model_directory, config),
+        **_speculative_config(model_directory, config),
         kv_cache_config=KvCacheConfig(**kv_cache_arguments(config)),
         scheduler_config=SchedulerConfig(capacity_scheduler_policy=CapacitySchedulerPolicy[scheduler_policy(config)]),
     )
     return TensorRtLlmRuntime(llm, pad_id=next(iter(config.eos_token_ids), 0))
+
+
+def _speculative_config(model_directory: Path, config: EngineConfig) -> dict[str, Any]:
+    if config.speculative is None:
+        return {}
+    arguments = speculative_arguments(model_directory, config.speculative)
+    return {"speculative_config": _SPECULATIVE_CONFIGS[config.speculative.mode](**arguments)}
 
 
 class TensorRtLlmRuntime:

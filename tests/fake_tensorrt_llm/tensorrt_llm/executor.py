@@ -94,7 +94,17 @@ class Running:
     answer: list[int]
     generated: int = 0
 
-    def next_response(self, keeps_end_id: bool) -> Response:
+    def next_response(self, keeps_end_id: bool, tokens: int) -> Response:
+        """What one iteration yields, with candidates that are all accepted."""
+        ids: tuple[int, ...] = ()
+        for _ in range(tokens):
+            response = self._next_token(keeps_end_id)
+            ids += response.token_ids
+            if response.finish:
+                return Response(ids, response.finish)
+        return Response(ids)
+
+    def _next_token(self, keeps_end_id: bool) -> Response:
         """The answer's ids one by one, then the end id; under `min_tokens`, or without an end id, round and round."""
         answer, params = self.answer, self.result.sampling_params
         over = self.generated >= len(answer) and self.generated >= (params.min_tokens or 0) and params.end_id != -1
@@ -108,9 +118,10 @@ class Running:
 
 
 class Executor:
-    def __init__(self, max_batch_size: int, keeps_end_id: bool) -> None:
+    def __init__(self, max_batch_size: int, keeps_end_id: bool, tokens_per_step: int) -> None:
         self._max_batch_size = max_batch_size
         self._keeps_end_id = keeps_end_id
+        self._tokens_per_step = tokens_per_step
         self._running: list[Running] = []
         self._lock = threading.Lock()
         self._open = True
@@ -161,7 +172,7 @@ class Executor:
         elif running.generated and FAILS_ON in prompt:
             self._end(running, Response(error=RequestError("Encountered an error in forwarding the request")))
         else:
-            response = running.next_response(self._keeps_end_id)
+            response = running.next_response(self._keeps_end_id, self._tokens_per_step)
             if response.finish:
                 self._end(running, response)
             else:

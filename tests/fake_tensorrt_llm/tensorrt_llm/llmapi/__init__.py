@@ -2,15 +2,23 @@ from __future__ import annotations
 
 from tensorrt_llm.executor import CompletionOutput, RequestError, RequestOutput
 from tensorrt_llm.llmapi.llm import LLM
-from tensorrt_llm.llmapi.llm_args import CapacitySchedulerPolicy, KvCacheConfig, SchedulerConfig
+from tensorrt_llm.llmapi.llm_args import (
+    CapacitySchedulerPolicy,
+    DraftTargetDecodingConfig,
+    KvCacheConfig,
+    NGramDecodingConfig,
+    SchedulerConfig,
+)
 from tensorrt_llm.sampling_params import GuidedDecodingParams, SamplingParams
 
 __all__ = [
     "LLM",
     "CapacitySchedulerPolicy",
     "CompletionOutput",
+    "DraftTargetDecodingConfig",
     "GuidedDecodingParams",
     "KvCacheConfig",
+    "NGramDecodingConfig",
     "RequestError",
     "RequestOutput",
     "SamplingParams",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tensorrt_llm.executor import Executor, RequestOutput
-from tensorrt_llm.llmapi.llm_args import BaseLlmArgs, TorchLlmArgs, TrtLlmArgs
+from tensorrt_llm.llmapi.llm_args import BaseLlmArgs, NGramDecodingConfig, TorchLlmArgs, TrtLlmArgs
 from tensorrt_llm.sampling_params import GuidedDecodingParams, SamplingParams
 from tokenizers import Tokenizer
 
@@ -52,7 +52,27 @@ class BaseLLM:
             if self.args.guided_decoding_backend not in self.guided_decoding_backends:
                 raise ValueError(f"Unsupported guided decoding backend {self.args.guided_decoding_backend}")
         self.config = json.loads((Path(model) / "config.json").read_text())
-        self._executor: Executor | None = Executor(self.args.max_batch_size or 1, self.keeps_end_id)
+        self._executor: Executor | None = Executor(
+            self.args.max_batch_size or 1, self.keeps_end_id, 1 + self._check_speculation()
+        )
+
+    def _check_speculation(self) -> int:
+        """How many candidates an iteration verifies."""
+        config = self.args.speculative_config
+        if config is None:
+            return 0
+        if self.args_class is not TorchLlmArgs:
+            raise ValueError(f"Speculation type {type(config).__name__} does not support backend tensorrt")
+        assert isinstance(self.args, TorchLlmArgs)
+        assert config.max_draft_len is not None
+        assert config.max_draft_len > 0
+        assert self.args.sampler_type != "TRTLLMSampler", "it would verify nothing"
+        if isinstance(config, NGramDecodingConfig):
+            assert config.max_matching_ngram_size > 0
+        else:
+            assert config.speculative_model_dir is not None, "Path to draft model must be specified."
+            json.loads((Path(config.speculative_model_dir) / "config.json").read_text())
+        return int(config.max_draft_len)
 
     def generate_async(
         self,

@@ -39,6 +39,29 @@ class KvCacheConfig(StrictBaseModel):
     dtype: str = "auto"
 
 
+class DecodingBaseConfig(StrictBaseModel):
+    """Both of its kinds are for the PyTorch flow alone."""
+
+    max_draft_len: int | None = None
+    max_total_draft_tokens: int | None = None
+    speculative_model_dir: str | Path | None = None
+    max_concurrency: int | None = None
+    load_format: str | None = None
+    acceptance_window: int | None = None
+    acceptance_length_threshold: float | None = None
+
+
+class NGramDecodingConfig(DecodingBaseConfig):
+    max_matching_ngram_size: int = 0
+    is_keep_all: bool = True
+    is_use_oldest: bool = True
+    is_public_pool: bool = True
+
+
+class DraftTargetDecodingConfig(DecodingBaseConfig):
+    pass
+
+
 class BaseLlmArgs(StrictBaseModel):
     """Of the real one, what there is a reason to set."""
 
@@ -56,7 +79,7 @@ class BaseLlmArgs(StrictBaseModel):
     scheduler_config: SchedulerConfig = Field(default_factory=SchedulerConfig)
     enable_chunked_prefill: bool = False
     guided_decoding_backend: Literal["xgrammar", "llguidance"] | None = None
-    speculative_config: Any = None
+    speculative_config: DraftTargetDecodingConfig | NGramDecodingConfig | None = None
     enable_lora: bool = False
     max_batch_size: int | None = 2048
     max_input_len: int | None = 1024

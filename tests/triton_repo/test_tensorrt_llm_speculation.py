@@ -1,0 +1,76 @@
+"""Speculative decoding on TensorRT-LLM's PyTorch flow: what the LLM API is told, and deltas of several tokens."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.fake_tensorrt_llm import PATH
+from tests.triton_repo.test_tensorrt_llm_runtime import (
+    END,
+    OTHER_END,
+    PROMPT,
+    drain,
+    engine_config,
+    generation,
+    ids_of,
+    write_model,
+)
+from triton_repo.engine.config import EngineConfig, Flow, SpeculativeConfig, TensorRtLlmConfig
+from triton_repo.engine.runtimes import open_runtime
+from triton_repo.engine.tensorrt_llm_arguments import llm_arguments, speculative_arguments
+
+LOOKUP = SpeculativeConfig(mode="prompt_lookup", num_assistant_tokens=3, max_ngram_size=2)
+DRAFT = SpeculativeConfig(mode="draft", num_assistant_tokens=3)
+
+
+@pytest.fixture(autouse=True)
+def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PATH)
+
+
+def speculative(config: SpeculativeConfig, flow: Flow = "pytorch") -> EngineConfig:
+    return engine_config(speculative=config, tensorrt_llm=TensorRtLlmConfig(flow=flow))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Path:
+    shutil.copytree(write_model(tmp_path / "model"), tmp_path / "draft")
+    return tmp_path
+
+
+@pytest.mark.parametrize("config", [LOOKUP, DRAFT], ids=lambda config: config.mode)
+def test_tokens_that_come_together_are_those_that_would_come_one_by_one(
+    engine: Path, config: SpeculativeConfig
+) -> None:
+    runtime = open_runtime(engine, speculative(config))
+    try:
+        runtime.submit(generation(1))
+        runtime.submit(generation(2, max_tokens=3))
+        runtime.submit(generation(3, prompt=[10, OTHER_END, 12]))
+        deltas = drain(runtime, 1, 2, 3)
+    finally:
+        runtime.close()
+    assert [ids_of(deltas, key) for key in (1, 2, 3)] == [[*PROMPT, END], PROMPT[:3], [10, OTHER_END]]
+    assert [len(delta.token_ids) for delta in deltas if delta.key == 1] == [4, 2]
+    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["length", "stop", "stop"]
+
+
+def test_the_guesses_of_a_request_are_its_own() -> None:
+    expected = {"max_draft_len": 3, "max_matching_ngram_size": 2, "is_public_pool": False}
+    assert speculative_arguments(Path("/e/model"), LOOKUP) == expected
+
+
+def test_a_draft_lies_beside_the_model() -> None:
+    expected = {"max_draft_len": 3, "speculative_model_dir": "/e/draft/checkpoint"}
+    assert speculative_arguments(Path("/e/model"), DRAFT) == expected
+
+
+def test_candidates_have_the_sampler_that_verifies_them() -> None:
+    arguments = llm_arguments(Path("/e/model"), speculative(LOOKUP))
+    assert (arguments["sampler_type"], arguments["disable_overlap_scheduler"]) == ("TorchSampler", True)
+    plain = llm_arguments(Path("/e/model"), engine_config(tensorrt_llm=TensorRtLlmConfig(flow="pytorch")))
+    assert plain["sampler_type"] == "TRTLLMSampler"
+    assert "disable_overlap_scheduler" not in plain
