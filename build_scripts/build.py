@@ -31,7 +31,7 @@ from build_scripts.spec_reading import read_spec
 from build_scripts.store import EngineStore, write_file
 from build_scripts.tokenizer import write_tokenizer
 from build_scripts.trtllm_compile import compiled_by
-from triton_repo.engine.config import DRAFT
+from triton_repo.engine.config import ADAPTERS, DRAFT
 from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT
 from triton_repo.errors import BuildError, SpecError
 
@@ -136,6 +136,8 @@ def _build_anew(store: EngineStore, plan: Plan) -> None:
             (partial / DRAFT).mkdir()
             exporter.export(plan.draft.checkpoint, plan.spec.build, partial / DRAFT, store.log, plan.verify)
             exporter.pair(partial / "tokenizer", [partial / MODEL, partial / DRAFT], store.log)
+        for adapter in plan.adapters:
+            adapter.copy_to(partial / ADAPTERS)
         with progress.step("publish"):
             manifest = _manifest(plan, partial)
             render(partial, manifest)

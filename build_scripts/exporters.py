@@ -141,6 +141,7 @@ EXPORTERS: Final[Mapping[Runtime, Exporter]] = {
             "max_num_tokens",
             "flow",
             "compile",
+            "lora",
         ),
         packages=("torch",),
         prepare=trtllm_plan.prepare,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from build_scripts.adapters import FILES, Adapter, find_adapters
 from build_scripts.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.draft import Draft, find_draft
 from build_scripts.exporters import EXPORTERS, Verify
@@ -12,6 +13,7 @@ from build_scripts.manifest import FORMAT, Inputs, Manifest, SourceFile, source_
 from build_scripts.render import sequence_length
 from build_scripts.spec import EngineSpec
 from build_scripts.spec_reading import spec_complaint
+from triton_repo.engine.config import ADAPTERS
 from triton_repo.errors import SpecError
 
 
@@ -38,6 +40,7 @@ class Plan:
     checkpoint: Checkpoint
     facts: CheckpointFacts
     draft: Draft | None
+    adapters: tuple[Adapter, ...]
     source: tuple[SourceFile, ...]
     inputs: Inputs
     verify: Verify | None
@@ -72,6 +75,9 @@ def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
     if draft is not None:
         names = exporter.source_names(draft.checkpoint)
         source += source_files(draft.checkpoint.directory, names, known, prefix="draft/")
+    adapters = find_adapters(spec, request.base, request.origin)
+    for adapter in adapters:
+        source += source_files(adapter.directory, FILES, known, prefix=f"{ADAPTERS}/{adapter.name}/")
     # A machine that only serves lacks the exporting packages: there the versions that built the engine stand.
     versions = built.inputs.versions if built and built.inputs.runtime == spec.runtime else {}
     inputs = Inputs(
@@ -81,7 +87,8 @@ def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
         checkpoint={file.name: file.sha256 for file in source},
         versions={**versions, **exporter.versions()},
     )
-    return Plan(_as_people_say(spec, checkpoint, draft), checkpoint, facts, draft, source, inputs, request.verify)
+    said = _as_people_say(spec, checkpoint, draft)
+    return Plan(said, checkpoint, facts, draft, adapters, source, inputs, request.verify)
 
 
 def _as_people_say(spec: EngineSpec, checkpoint: Checkpoint, draft: Draft | None) -> EngineSpec:

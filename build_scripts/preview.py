@@ -16,7 +16,7 @@ from build_scripts.sharding.gpus import find_gpus
 from build_scripts.sharding.report import print_plan, print_steps, steps_json, to_json
 from build_scripts.spec_reading import spec_complaint
 from build_scripts.trtllm_compile import plan_steps
-from build_scripts.trtllm_plan import plan_shards, resolved
+from build_scripts.trtllm_plan import check_converter, plan_shards, resolved
 from triton_repo.errors import SpecError
 
 _WIDTH = 160  # of tables that go into a file or a pipe
@@ -42,6 +42,7 @@ def show_plan(request: BuildRequest, as_json: bool) -> None:
     try:
         plan = plan_shards(spec, checkpoint, request.origin, length, find_gpus(request.gpu))
     except UnknownArchitecture as unknown:
+        check_converter(spec, request.origin)
         steps = plan_steps(model, source, resolved(spec, None, length).build, length, own=False)
         if as_json:
             _print_json(console, {"engine": spec.name, "converter": "tensorrt_llm", "steps": steps_json(steps)})

@@ -20,7 +20,7 @@ from triton_repo.engine.config import (
     TensorRtLlmConfig,
 )
 from triton_repo.errors import SpecError
-from triton_repo.sampling import GUIDE_FIELDS, Sampling
+from triton_repo.sampling import ADAPTER_FIELD, GUIDE_FIELDS, Sampling
 from triton_repo.tensors import ModelCard
 
 REPOSITORY: Final = "triton"
@@ -110,7 +110,8 @@ def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") 
 def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
     """Sampling fields that requests must leave alone."""
     candidates = UNSUPPORTED_WITH_CANDIDATES[spec.runtime] if spec.speculative else ()
-    return (*candidates, *(() if spec.serve.guided_decoding_backend else GUIDE_FIELDS))
+    guides = () if spec.serve.guided_decoding_backend else GUIDE_FIELDS
+    return (*candidates, *guides, *(() if spec.build.lora else (ADAPTER_FIELD,)))
 
 
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
@@ -158,6 +159,7 @@ def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
         "tensor_parallel": build.tensor_parallel,
         "pipeline_parallel": build.pipeline_parallel,
         "max_beam_width": build.compile.max_beam_width,
+        "lora": {**build.lora.model_dump(), "adapters": tuple(build.lora.adapters)} if build.lora else None,
     }
     return TensorRtLlmConfig.model_validate({key: value for key, value in (shape | said).items() if value is not None})
 

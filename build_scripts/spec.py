@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from build_scripts.lora import LoraSection
 from build_scripts.speculative import SpeculativeSection
 from build_scripts.trtllm_spec import CompileSection, compile_complaint
 from triton_repo.engine.config import CapacitySchedulerPolicy, Flow, GuidedDecodingBackend
-from triton_repo.sampling import GUIDE_FIELDS, INT32_MAX, Sampling
+from triton_repo.sampling import INT32_MAX, REQUEST_FIELDS, Sampling
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -65,6 +66,7 @@ class BuildSection(_Section):
     pipeline_parallel: Positive = 1
     flow: Flow = "compiled"
     compile: CompileSection = CompileSection()
+    lora: LoraSection | None = None
 
 
 class ServeSection(_Section):
@@ -162,7 +164,7 @@ class EngineSpec(_Section):
 
     @model_validator(mode="after")
     def _rules_of_sampling(self) -> Self:
-        for key in GUIDE_FIELDS:
+        for key in REQUEST_FIELDS:
             if (value := getattr(self.sampling, key)) is not None:
                 raise broken_rule(f"sampling.{key}", value, "is for a request to say: remove the key")
         return self
@@ -180,6 +182,8 @@ class EngineSpec(_Section):
         )
         if complaint is not None:
             raise broken_rule(*complaint)
+        if build.lora is not None and self.runtime != "tensorrt_llm":
+            raise broken_rule("build.lora", "[…]", f"needs runtime tensorrt_llm, not {self.runtime}: remove the table")
         if serve.guided_decoding_backend == "llguidance" and build.flow == "compiled":
             needs = "must be xgrammar where build.flow = compiled"
             raise broken_rule("serve.guided_decoding_backend", "llguidance", needs)

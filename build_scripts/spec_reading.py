@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from build_scripts.lora import LoraSection
 from build_scripts.speculative import SpeculativeSection
 from build_scripts.trtllm_spec import CompileSection
 from triton_repo.errors import SpecError
@@ -110,6 +111,7 @@ def _fields_of(loc: tuple[int | str, ...]) -> list[str]:
 _SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
     "build": BuildSection,
     "build.compile": CompileSection,
+    "build.lora": LoraSection,
     "serve": ServeSection,
     "sampling": SamplingSection,
     "speculative": SpeculativeSection,

@@ -42,6 +42,10 @@ def build_argv(model: PurePosixPath, build: BuildSection, max_seq_len: int) -> A
         "logits_dtype": compile.logits_dtype,
         "workers": compile.workers or min(build.tensor_parallel * build.pipeline_parallel, _MAX_WORKERS),
     }
+    if build.lora is not None:
+        options["lora_plugin"] = "auto"
+        options["max_lora_rank"] = build.lora.max_rank
+        options["lora_target_modules"] = build.lora.target_modules
     return ("trtllm-build", *_words(options))
 
 
@@ -123,4 +127,8 @@ def _switch(on: bool) -> str:
 
 
 def _words(options: dict[str, object]) -> Argv:
-    return tuple(str(word) for key, value in options.items() if value is not None for word in (f"--{key}", value))
+    words: list[object] = []
+    for key, value in options.items():
+        if value is not None:
+            words += [f"--{key}", *(value if isinstance(value, tuple) else (value,))]
+    return tuple(map(str, words))

@@ -11,10 +11,11 @@ from build_scripts.sharding.mapping import Mapping
 from build_scripts.sharding.memory import Limits
 from build_scripts.sharding.plan import Asked, ShardPlan, make_shard_plan
 from build_scripts.spec import EngineSpec
+from build_scripts.spec_reading import spec_complaint
 from build_scripts.weights.huggingface import open_weights, read_config, weight_files
 from build_scripts.weights.view import ITEM_SIZES
 from triton_repo.engine.config import KV_CACHE_FREE_GPU_MEMORY_FRACTION
-from triton_repo.errors import BuildError
+from triton_repo.errors import BuildError, SpecError
 
 
 def resolved(spec: EngineSpec, decoder: Decoder | None, max_seq_len: int) -> EngineSpec:
@@ -54,6 +55,13 @@ def plan_shards(
     return make_shard_plan(decoder, Asked(origin, mapping, build.dtype, build.quantization, limits), gpus)
 
 
+def check_converter(spec: EngineSpec, origin: str) -> None:
+    """Raises: SpecError: the spec asks for what TensorRT-LLM's own converter is not told here."""
+    if spec.build.lora is not None and spec.build.flow == "compiled":
+        rule = "needs build.flow = pytorch for this architecture: remove the table"
+        raise SpecError(spec_complaint(origin, "build.lora", "[…]", rule))
+
+
 def has_weights(directory: Path) -> bool:
     """A plan can be made of a config.json alone."""
     return bool(weight_files(directory))
@@ -71,6 +79,7 @@ def prepare(spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: 
     try:
         decoder = plan_shards(spec, checkpoint, origin, max_seq_len, find_gpus(gpu) if gpu else None).decoder
     except UnknownArchitecture:
+        check_converter(spec, origin)
         decoder = None  # TensorRT-LLM's own code reads it
     if not has_weights(checkpoint.directory):
         raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")

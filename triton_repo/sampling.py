@@ -19,6 +19,7 @@ Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
 TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
 GuideType = Literal["json", "json_schema", "regex", "ebnf_grammar", "structural_tag"]
 MAX_GUIDE_LENGTH: Final = 1 << 16  # characters
+ADAPTER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
 class Sampling(BaseModel):
@@ -27,6 +28,7 @@ class Sampling(BaseModel):
     `temperature` 0 is greedy decoding. `max_tokens` None is the room that the prompt leaves in `max_seq_len`.
     `top_k` 0 or -1 switches it off, as in vLLM. Ranges of the penalties are OpenAI's, the others are those of
     vLLM and TensorRT-LLM. A guide says what an answer must look like; its two fields are those of NVIDIA's ensemble.
+    `lora_name` is one of the engine's adapters.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
@@ -45,10 +47,13 @@ class Sampling(BaseModel):
     stop_token_ids: Annotated[tuple[TokenId, ...], Field(max_length=64, strict=False)] | None = None
     guided_decoding_guide_type: GuideType | None = None
     guided_decoding_guide: Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)] | None = None
+    lora_name: Annotated[str, Field(pattern=ADAPTER_NAME)] | None = None
 
 
 SAMPLING_FIELDS: tuple[str, ...] = tuple(Sampling.model_fields)
 GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
+ADAPTER_FIELD: Final = "lora_name"
+REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD)  # of one request alone: no engine has a default for them
 
 
 _REPR = Repr()  # bounded in length and depth: the repr of a value nested a thousand deep would itself fail

@@ -58,6 +58,7 @@ SAMPLING_PARAMETERS: Final = (
     "stop_token_ids",
     "guided_decoding_guide_type",
     "guided_decoding_guide",
+    "lora_name",
 )
 
 # Between preprocess and engine.

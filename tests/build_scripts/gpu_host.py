@@ -28,8 +28,11 @@ parser.add_argument("--kv_cache_type", choices=["continuous", "paged", "disabled
 parser.add_argument("--tokens_per_block", type=int)
 parser.add_argument("--logits_dtype", choices=["float16", "float32"])
 parser.add_argument("--log_level", default="info")
+parser.add_argument("--lora_target_modules", nargs="+", choices=["attn_q", "attn_k", "attn_v", "attn_dense",
+                    "mlp_h_to_4h", "mlp_gate", "mlp_4h_to_h"])
 plugin = ["auto", "float16", "bfloat16", "float32", "int32", "fp8", "nvfp4", "disable"]
 parser.add_argument("--gemm_plugin", choices=plugin)
+parser.add_argument("--lora_plugin", choices=plugin)
 for name in ("use_paged_context_fmha", "multiple_profiles", "context_fmha", "remove_input_padding", "reduce_fusion"):
     parser.add_argument("--" + name, type=switch)
 args = parser.parse_args()

@@ -21,7 +21,7 @@ from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtime import Generation
 from triton_repo.engine.tensorrt_llm_arguments import speculative_arguments
 from triton_repo.errors import SpecError, UnsupportedParameter
-from triton_repo.sampling import GUIDE_FIELDS, Sampling
+from triton_repo.sampling import REQUEST_FIELDS, Sampling
 
 LOOKUP = '[speculative]\nmode = "prompt_lookup"\n'
 DRAFT = '[speculative]\nmode = "draft"\ndraft_model = "tiny/draft"\n'
@@ -93,10 +93,10 @@ def test_prompt_lookup_needs_no_new_build_and_tells_clients_what_it_cannot_do(
     assert "up to date" in capsys.readouterr().err
     config = EngineConfig.load(directory)
     assert config.speculative == SpeculativeConfig(mode="prompt_lookup", num_assistant_tokens=4, max_ngram_size=3)
-    assert config.card.unsupported == ("min_tokens", *GUIDE_FIELDS)
+    assert config.card.unsupported == ("min_tokens", *REQUEST_FIELDS)
     with pytest.raises(UnsupportedParameter, match="min_tokens"):
         parse_request({"input_ids": [5], "min_tokens": [2]}, {}, config)
-    assert EngineConfig.load(built_workshop.build().directory).card.unsupported == GUIDE_FIELDS
+    assert EngineConfig.load(built_workshop.build().directory).card.unsupported == REQUEST_FIELDS
 
 
 def test_settings_of_the_pipeline_reach_it(built_workshop: Workshop) -> None:
@@ -203,7 +203,7 @@ def test_tensorrt_llm_takes_the_drafts_checkpoint_along_and_tells_clients_what_i
     config = EngineConfig.load(engine)
     assert config.speculative == SpeculativeConfig(mode="draft", num_assistant_tokens=5)
     refused = ("min_tokens", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty")
-    assert config.card.unsupported == (*refused, *GUIDE_FIELDS)
+    assert config.card.unsupported == (*refused, *REQUEST_FIELDS)
     assert (config.sampling.temperature, config.sampling.repetition_penalty) == (0.5, None)
     arguments = speculative_arguments(engine / "model", config.speculative)
     assert arguments == {"max_draft_len": 5, "speculative_model_dir": str(weights.parent)}

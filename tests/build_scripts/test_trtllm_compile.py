@@ -216,7 +216,7 @@ def test_the_pytorch_flow_compiles_nothing_and_takes_the_checkpoint_along(
     assert settings is not None
     assert (settings.flow, settings.kv_cache_free_gpu_memory_fraction) == ("pytorch", 0.5)
     assert settings.guided_decoding_backend == "llguidance"
-    assert EngineConfig.load(engine.directory).card.unsupported == ()
+    assert EngineConfig.load(engine.directory).card.unsupported == ("lora_name",)
 
 
 def test_a_build_that_is_killed_takes_its_compiler_with_it(gpu_host: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "stop_token_ids": [7, 8],
         "guided_decoding_guide_type": "regex",
         "guided_decoding_guide": "[ab]",
+        "lora_name": "french",
     }
     assert values.keys() == Sampling.model_fields.keys()
     request = infer_request([generation(**values)], "channel-1")

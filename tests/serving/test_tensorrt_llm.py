@@ -20,6 +20,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from build_scripts.build import ensure_engine
+from tests.build_scripts.adapters import write_adapter
 from tests.build_scripts.conftest import Workshop, write_checkpoint
 from tests.build_scripts.gpu_host import write_programs
 from tests.conftest import ROOT, Stack, free_port, serving
@@ -31,6 +32,7 @@ FAILS, DIES = 318, 319  # token ids that the stand-in fails on
 WAIT_S = 60
 SPEC = "[build]\ntensor_parallel = 2\nmax_seq_len = 256\nmax_batch_size = 16\nmax_num_tokens = 512\n"
 GUIDED = '[serve]\nguided_decoding_backend = "xgrammar"\n'
+ADAPTED = '[build.lora.adapters]\nfrench = "tiny/french"\n'
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,11 @@ def gpu_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """A built, compiled engine on a machine that seems to have TensorRT-LLM and GPUs."""
     workshop = Workshop(tmp_path_factory.mktemp("tensorrt_llm"))
     write_checkpoint(workshop.checkpoint)
+    write_adapter(workshop.root / "tiny" / "french")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(write_programs(workshop.root / "bin")), prepend=os.pathsep)
         install(workshop.root / "python")
-        ensure_engine(workshop.write_spec(SPEC + GUIDED, runtime="tensorrt_llm"))
+        ensure_engine(workshop.write_spec(SPEC + GUIDED + ADAPTED, runtime="tensorrt_llm"))
         yield workshop
 
 
@@ -156,6 +159,18 @@ def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_g
     assert error.param == "guided_decoding_guide"
     assert "xgrammar cannot read this regex: Regex parsing error" in error.message
     assert complete(client, "one", max_tokens=60).choices[0].text == "one"
+
+
+def test_a_request_that_names_an_adapter_gets_it_and_an_unknown_name_is_refused(served: Served) -> None:
+    url = f"{served.stack.triton_http}/v2/models/tiny/generate"
+    body = {"text_input": "abc", "max_tokens": 60, "temperature": 0.0}
+    answers = [httpx.post(url, json=body | more, timeout=WAIT_S).json() for more in ({}, {"lora_name": "french"})]
+    assert [answer["text_output"] for answer in answers] == ["abc", "bca"]  # the stand-in's first adapter turns it once
+    refused = httpx.post(url, json=body | {"lora_name": "german"}, timeout=WAIT_S)
+    assert refused.status_code == 400
+    error = from_wire(refused.json()["error"])
+    assert error is not None
+    assert error.message == "lora_name = german: must be one of french"
 
 
 def test_an_engine_whose_executor_dies_is_started_again(served: Served, client: OpenAI) -> None:

@@ -13,6 +13,7 @@ from triton_repo.tensors import ModelCard
 
 FILE_NAME: Final = "engine.json"
 DRAFT: Final = "draft"  # the directory of the draft model, beside that of the model
+ADAPTERS: Final = "adapters"  # … and of the LoRA adapters, each in a directory of its name
 
 
 Flow = Literal["compiled", "pytorch"]
@@ -45,6 +46,16 @@ class SpeculativeConfig(BaseModel):
     max_ngram_size: Annotated[int, Field(ge=1)] | None = None
 
 
+class LoraConfig(BaseModel):
+    """The adapters that requests may name, and bounds of all: the rank, and what they adapt (TensorRT-LLM's names)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    adapters: Annotated[tuple[str, ...], Field(min_length=1)]
+    max_rank: Annotated[int, Field(ge=1)]
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class TensorRtLlmConfig(BaseModel):
     """What only the `tensorrt_llm` runtime reads.
 
@@ -65,6 +76,7 @@ class TensorRtLlmConfig(BaseModel):
     kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] = 0
     max_tokens_in_paged_kv_cache: Annotated[int, Field(ge=1)] | None = None
     guided_decoding_backend: GuidedDecodingBackend | None = None
+    lora: LoraConfig | None = None
 
 
 # Sampling fields that a runtime cannot do beside candidates. OpenVINO GenAI (2026.4) counts the tokens of an answer

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from triton_repo.engine.adapters import check_adapter
 from triton_repo.engine.config import EngineConfig
 from triton_repo.engine.guides import check_guide
 from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
@@ -104,6 +105,7 @@ def _parse_sampling(
     except ValidationError as error:
         raise invalid_request(error) from error
     check_guide(sampling, config)
+    check_adapter(sampling, config)
     return sampling
 
 

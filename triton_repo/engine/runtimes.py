@@ -21,7 +21,7 @@ def open_runtime(engine_directory: Path, config: EngineConfig) -> Runtime:
 
         return OpenVinoRuntime(engine_directory / "model", config)
     if config.runtime == "tensorrt_llm":
-        from triton_repo.engine.tensorrt_llm_runtime import open_tensorrt_llm
+        from triton_repo.engine.tensorrt_llm_opening import open_tensorrt_llm
 
         return open_tensorrt_llm(engine_directory / "model", config)
     if config.runtime == "replay" and config.replay is not None:

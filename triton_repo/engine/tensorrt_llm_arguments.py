@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
-from triton_repo.engine.config import DRAFT, EngineConfig, SpeculativeConfig, TensorRtLlmConfig
+from triton_repo.engine.config import ADAPTERS, DRAFT, EngineConfig, LoraConfig, SpeculativeConfig, TensorRtLlmConfig
 from triton_repo.engine.runtime import Generation
 from triton_repo.sampling import Sampling
 
@@ -80,6 +80,30 @@ def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig)
         return {**arguments, "speculative_model_dir": str(model_directory.with_name(DRAFT) / CHECKPOINT)}
     # By default what one request has said is a guess for the others.
     return {**arguments, "max_matching_ngram_size": speculative.max_ngram_size, "is_public_pool": False}
+
+
+def lora_arguments(lora: LoraConfig) -> dict[str, Any]:
+    """Arguments of `LoraConfig`, which the PyTorch flow needs (a compiled engine knows): all adapters stay loaded.
+
+    No `lora_dir`: where that is a single one, TensorRT-LLM would take what it adapts and its tokenizer from there.
+    """
+    return {
+        "max_lora_rank": lora.max_rank,
+        "lora_target_modules": list(lora.target_modules),
+        "max_loras": len(lora.adapters),
+        "max_cpu_loras": len(lora.adapters),
+    }
+
+
+def adapter_arguments(model_directory: Path, config: EngineConfig) -> list[dict[str, Any]]:
+    """Arguments of a `LoRARequest` for each adapter."""
+    lora = settings_of(config).lora
+    names = () if lora is None else lora.adapters
+    directory = model_directory.with_name(ADAPTERS)
+    return [
+        {"lora_name": name, "lora_int_id": number, "lora_path": str(directory / name)}
+        for number, name in enumerate(names, start=1)
+    ]
 
 
 def scheduler_policy(config: EngineConfig) -> str:

@@ -16,76 +16,34 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from tensorrt_llm import SamplingParams
-from tensorrt_llm.llmapi import (
-    CapacitySchedulerPolicy,
-    DraftTargetDecodingConfig,
-    GuidedDecodingParams,
-    KvCacheConfig,
-    NGramDecodingConfig,
-    RequestError,
-    SchedulerConfig,
-)
+from tensorrt_llm.executor.request import LoRARequest
+from tensorrt_llm.llmapi import GuidedDecodingParams, RequestError
 
-from triton_repo.engine.config import EngineConfig
 from triton_repo.engine.runtime import Generation, Load, TokenDelta
-from triton_repo.engine.tensorrt_llm_arguments import (
-    guide_arguments,
-    kv_cache_arguments,
-    llm_arguments,
-    sampling_arguments,
-    scheduler_policy,
-    settings_of,
-    speculative_arguments,
-)
-from triton_repo.engine.tensorrt_llm_engine import check_engine, installed
+from triton_repo.engine.tensorrt_llm_arguments import guide_arguments, sampling_arguments
 from triton_repo.errors import EngineFailed
 from triton_repo.tensors import FinishReason
 
 logger = logging.getLogger(__name__)
 
 _FINISH_REASONS: Final[Mapping[str | None, FinishReason]] = {None: "", "stop": "stop", "length": "length"}
-_SPECULATIVE_CONFIGS: Final = {"prompt_lookup": NGramDecodingConfig, "draft": DraftTargetDecodingConfig}
 _STATS_PAUSE_S: Final = 0.5
 # What says that one request is at fault; anything else is taken for the end of the executor.
 _OF_ONE_REQUEST: Final = (RequestError, ValueError, TypeError)
 
 
-def open_tensorrt_llm(model_directory: Path, config: EngineConfig) -> TensorRtLlmRuntime:
-    """Load the engine or the checkpoint onto the GPUs.
-
-    Raises:
-        LaunchError: it is not compiled, or was compiled for another TensorRT-LLM or another GPU.
-    """
-    check_engine(model_directory, config, installed())
-    if settings_of(config).flow == "pytorch":
-        from tensorrt_llm import LLM
-    else:
-        from tensorrt_llm._tensorrt_engine import LLM
-    llm = LLM(
-        **llm_arguments(model_directory, config),
-        **_speculative_config(model_directory, config),
-        kv_cache_config=KvCacheConfig(**kv_cache_arguments(config)),
-        scheduler_config=SchedulerConfig(capacity_scheduler_policy=CapacitySchedulerPolicy[scheduler_policy(config)]),
-    )
-    return TensorRtLlmRuntime(llm, pad_id=next(iter(config.eos_token_ids), 0))
-
-
-def _speculative_config(model_directory: Path, config: EngineConfig) -> dict[str, Any]:
-    if config.speculative is None:
-        return {}
-    arguments = speculative_arguments(model_directory, config.speculative)
-    return {"speculative_config": _SPECULATIVE_CONFIGS[config.speculative.mode](**arguments)}
-
-
 class TensorRtLlmRuntime:
-    """Drives an `LLM` of either flow. `pad_id` is any id of the vocabulary: nothing here is padded."""
+    """Drives an `LLM` of either flow.
 
-    def __init__(self, llm: Any, pad_id: int = 0) -> None:
+    `adapters` are those that requests may name; `pad_id` is any id of the vocabulary: nothing here is padded.
+    """
+
+    def __init__(self, llm: Any, adapters: Mapping[str | None, LoRARequest], pad_id: int = 0) -> None:
         self._llm = llm
+        self._adapters = adapters
         self._pad_id = pad_id
         self._live: dict[int, bool] = {}  # key -> it has had a token
         self._wake: Callable[[], None] = lambda: None
@@ -167,7 +125,9 @@ class TensorRtLlmRuntime:
                 **sampling_arguments(generation, self._pad_id),
                 guided_decoding=GuidedDecodingParams(**guide) if guide else None,
             )
-            result = self._llm.generate_async(list(generation.input_ids), parameters, streaming=True)
+            adapter = self._adapters.get(generation.sampling.lora_name)
+            prompt = list(generation.input_ids)
+            result = self._llm.generate_async(prompt, parameters, lora_request=adapter, streaming=True)
             self._results[generation.key] = result
             self._keep(self._answer(generation, result))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tensorrt_llm.executor import Executor, RequestOutput
+from tensorrt_llm.executor.request import LoRARequest
 from tensorrt_llm.llmapi.llm_args import BaseLlmArgs, NGramDecodingConfig, TorchLlmArgs, TrtLlmArgs
 from tensorrt_llm.sampling_params import GuidedDecodingParams, SamplingParams
 from tokenizers import Tokenizer
@@ -96,6 +97,11 @@ class BaseLLM:
         assert isinstance(inputs[0], int)
         self._check_arguments(len(inputs), sampling_params)
         answer = self._answer(inputs, sampling_params.guided_decoding)
+        if lora_request is not None:
+            assert isinstance(lora_request, LoRARequest)
+            self._check_adapter(lora_request)
+            turn = lora_request.lora_int_id % len(answer)
+            answer = [*answer[turn:], *answer[:turn]]  # each adapter turns the answer by its number
         return self._executor.submit(inputs, sampling_params, streaming, answer)
 
     def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
@@ -107,6 +113,16 @@ class BaseLLM:
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
+
+    def _check_adapter(self, request: LoRARequest) -> None:
+        adapter = json.loads((Path(request.lora_path) / "adapter_config.json").read_text())
+        if self.args_class is TorchLlmArgs:
+            assert self.args.lora_config is not None, "the PyTorch flow would ignore the adapter"
+            assert self.args.lora_config.lora_target_modules
+            assert adapter["r"] <= self.args.lora_config.max_lora_rank
+        else:
+            assert self.config["build_config"]["lora_plugin"], "the engine has no LoRA plugin"
+            assert adapter["r"] <= self.config["build_config"]["max_lora_rank"]
 
     def _answer(self, prompt: list[int], guided: GuidedDecodingParams | None) -> list[int]:
         if guided is None or self.args.guided_decoding_backend is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from tensorrt_llm.lora_manager import LoraConfig
 
 
 class StrictBaseModel(BaseModel):
@@ -81,6 +82,7 @@ class BaseLlmArgs(StrictBaseModel):
     guided_decoding_backend: Literal["xgrammar", "llguidance"] | None = None
     speculative_config: DraftTargetDecodingConfig | NGramDecodingConfig | None = None
     enable_lora: bool = False
+    lora_config: LoraConfig | None = None
     max_batch_size: int | None = 2048
     max_input_len: int | None = 1024
     max_seq_len: int | None = None
