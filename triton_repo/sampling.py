@@ -50,7 +50,6 @@ class Sampling(BaseModel):
     lora_name: Annotated[str, Field(pattern=ADAPTER_NAME)] | None = None
 
 
-SAMPLING_FIELDS: tuple[str, ...] = tuple(Sampling.model_fields)
 GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
 ADAPTER_FIELD: Final = "lora_name"
 REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD)  # of one request alone: no engine has a default for them

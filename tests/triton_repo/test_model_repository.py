@@ -82,6 +82,6 @@ def test_nothing_in_the_repository_names_an_absolute_path() -> None:
 def test_sampling_fields_are_tensors_or_parameters_and_never_both() -> None:
     as_tensors = {tensor.name for tensor in tensors.SAMPLING_TENSORS}
     assert as_tensors.isdisjoint(tensors.SAMPLING_PARAMETERS)
-    from triton_repo.sampling import SAMPLING_FIELDS
+    from triton_repo.sampling import Sampling
 
-    assert as_tensors | set(tensors.SAMPLING_PARAMETERS) == set(SAMPLING_FIELDS)
+    assert as_tensors | set(tensors.SAMPLING_PARAMETERS) == set(Sampling.model_fields)
