@@ -74,7 +74,7 @@ class TritonBackend:
             while True:
                 delta = await inbox.get()
                 if isinstance(delta, RequestError):
-                    raise delta
+                    raise delta.with_traceback(None)  # those who fail together share it
                 yield delta
                 if delta.finish_reason:
                     return

@@ -17,8 +17,16 @@ from typing import Any, Final
 import grpc
 
 from gateway.backend import Delta, Generation
-from gateway.triton_batch import Ask, batches
-from gateway.triton_wire import infer_request, read_deltas, renew_request, stop_request, subscribe_request
+from gateway.triton_batch import batches
+from gateway.triton_wire import (
+    Row,
+    infer_request,
+    pack_row,
+    read_deltas,
+    renew_request,
+    stop_request,
+    subscribe_request,
+)
 from triton_repo.errors import EngineUnavailable, RequestError
 from triton_repo.tensors import CHANNEL_LEASE_S
 
@@ -54,7 +62,7 @@ class TritonStream:
     ) -> None:
         self._to_error = to_error
         self._to_failure = to_failure
-        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()  # Asks, messages to Triton, and None for the end
+        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()  # Rows, messages to Triton, and None for the end
         self._inboxes: dict[str, Inbox] = {}  # by request id
         self._channels: dict[str, str] = {}  # name by model
         self._call = stub.ModelStreamInfer(self._requests())
@@ -68,8 +76,9 @@ class TritonStream:
     def ask(self, generation: Generation) -> Inbox:
         """Send a request whose deltas are wanted, until `forget`."""
         channel = self._channels.get(generation.model) or self._subscribe(generation.model)
+        row = pack_row(generation, channel)
         inbox = self._inboxes[generation.request_id] = Inbox(generation.model, generation.request_id)
-        self._outgoing.put_nowait(Ask(generation, channel))
+        self._outgoing.put_nowait(row)
         return inbox
 
     def forget(self, generation: Generation) -> None:
@@ -110,19 +119,21 @@ class TritonStream:
             waiting = [await self._outgoing.get()]
             while not self._outgoing.empty():
                 waiting.append(self._outgoing.get_nowait())
-            for are_asks, items in groupby(waiting, key=lambda item: isinstance(item, Ask)):
-                for message in map(self._in_one, batches(items)) if are_asks else items:
+            for are_rows, items in groupby(waiting, key=lambda item: isinstance(item, Row)):
+                for message in map(self._in_one, batches(items)) if are_rows else items:
                     if message is None:
                         return
                     yield message
 
-    def _in_one(self, asks: Sequence[Ask]) -> Any:
-        """The asks as one message to Triton, which is found by the id of the first."""
-        generations = [ask.generation for ask in asks]
-        for generation in generations:
-            if inbox := self._inboxes.get(generation.request_id):
-                inbox.triton_id = generations[0].request_id
-        return infer_request(generations, asks[0].channel)
+    def _in_one(self, rows: Sequence[Row]) -> Any:
+        """The rows as one message to Triton; that of several has an id of its own, so that no stop shares it."""
+        if len(rows) == 1:
+            return infer_request(rows, rows[0].request_id)
+        triton_id = f"rows-{uuid.uuid4().hex}"
+        for row in rows:
+            if inbox := self._inboxes.get(row.request_id):
+                inbox.triton_id = triton_id
+        return infer_request(rows, triton_id)
 
     async def _read(self) -> None:
         end: RequestError = EngineUnavailable("the engine's stream broke off")
@@ -152,9 +163,11 @@ class TritonStream:
 
     def _fail(self, id: str, message: str) -> None:
         """A request failed, or a channel and with it whoever may have lost deltas on it."""
-        for inbox in self._inboxes.values():
-            if inbox.triton_id == id:
-                inbox.put_nowait(self._to_failure(message, inbox.model))
+        rows = [inbox for inbox in self._inboxes.values() if inbox.triton_id == id]
+        if rows:
+            error = self._to_failure(message, rows[0].model)
+            for inbox in rows:
+                inbox.put_nowait(error)
         model = self._end_channel(id)
         if model is None:
             return

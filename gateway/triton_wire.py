@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2 as pb
@@ -42,47 +43,58 @@ _OUTPUTS: Final = tuple(
 )
 _PACKING: Final = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
 _SIZES: Final = {datatype: struct.calcsize(packing) for datatype, packing in _PACKING.items()}
+_SHORT_TEXT_BITS: Final = 12  # 4 kB
 _LENGTH: Final = struct.Struct("<I")  # before each element of a BYTES tensor
 _COUNTS: Final = struct.Struct("<3i")
 
 
-def infer_request(generations: Sequence[Generation], channel: str) -> Any:
-    """The request to the ensemble, as a protobuf ModelInferRequest; its deltas are to come on `channel`.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A generation packed for the wire: its value of each tensor and of each request parameter that it sets."""
 
-    Args:
-        generations: its rows, all of one `kind`. It has the request id of the first.
-    """
-    first = generations[0]
-    request = pb.ModelInferRequest(model_name=first.model, id=first.request_id, outputs=_OUTPUTS)
-    if len(generations) > 1:
-        _add_rows(request, ROW_IDS, [_text(generation.request_id.encode()) for generation in generations])
-    _add_rows(request, *_prompts([generation.prompt for generation in generations]))
-    _add_rows(request, STREAM, [struct.pack("<?", generation.stream) for generation in generations])
+    request_id: str
+    model: str
+    tensors: tuple[tuple[Tensor, bytes], ...]
+    parameters: tuple[tuple[str, bool | float | str], ...]
+
+    @property
+    def kind(self) -> Hashable:
+        """What rows of one request have in common."""
+        return self.model, self.parameters, tuple((one.name, _size_class(one, value)) for one, value in self.tensors)
+
+
+def pack_row(generation: Generation, channel: str) -> Row:
+    """The generation as a row whose deltas are to come on `channel`."""
+    sampling = generation.sampling
+    tensors = [_prompt(generation.prompt), (STREAM, struct.pack("<?", generation.stream))]
     for tensor in SAMPLING_TENSORS:
-        if getattr(first.sampling, tensor.name) is not None:
-            values = [_pack(tensor, getattr(generation.sampling, tensor.name)) for generation in generations]
-            _add_rows(request, tensor, values)
-    for name in SAMPLING_PARAMETERS:
-        _set_parameter(request.parameters, name, getattr(first.sampling, name))
-    request.parameters[CHANNEL].string_param = channel
+        value = getattr(sampling, tensor.name)
+        if value is not None:
+            value = value % 2**64 if tensor.datatype == "UINT64" else value
+            tensors.append((tensor, struct.pack(_PACKING[tensor.datatype], value)))
+    given = [(name, getattr(sampling, name)) for name in SAMPLING_PARAMETERS]
+    parameters = [(name, _parameter(value)) for name, value in given if value is not None]
+    return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)))
+
+
+def infer_request(rows: Sequence[Row], id: str) -> Any:
+    """The request to the ensemble, as a protobuf ModelInferRequest, with rows of one kind."""
+    first = rows[0]
+    request = pb.ModelInferRequest(model_name=first.model, id=id, outputs=_OUTPUTS)
+    if len(rows) > 1:
+        _add_input(request, ROW_IDS, [_text(row.request_id.encode()) for row in rows])
+    for column in zip(*(row.tensors for row in rows), strict=True):
+        _add_input(request, column[0][0], [content for _, content in column])
+    for name, value in first.parameters:
+        _set_parameter(request.parameters, name, value)
     return request
-
-
-def kind(generation: Generation) -> Hashable:
-    """What generations have in common that may be rows of one request: which tensors, how long, which parameters."""
-    prompt, sampling = generation.prompt, generation.sampling
-    return (
-        generation.model,
-        len(prompt) if isinstance(prompt, tuple) else type(prompt),
-        tuple(getattr(sampling, tensor.name) is None for tensor in SAMPLING_TENSORS),
-        tuple(getattr(sampling, name) for name in SAMPLING_PARAMETERS),
-    )
 
 
 def subscribe_request(model: str, channel: str) -> Any:
     """The request that opens a channel of the ensemble `model`; a response without outputs is the channel's end."""
     request = pb.ModelInferRequest(model_name=model, id=channel, outputs=_OUTPUTS)
-    _add_rows(request, *_prompts([(0,)]))  # to the steps of an ensemble every request is one with a prompt
+    tensor, content = _prompt((0,))  # to the steps of an ensemble every request is one with a prompt
+    _add_input(request, tensor, [content])
     request.parameters[SUBSCRIBE].bool_param = True
     request.parameters["triton_enable_empty_final_response"].bool_param = True
     return request
@@ -94,7 +106,7 @@ def renew_request(model: str, channel: str) -> Any:
     Past the ensemble, where it would wait behind prompts, and without an id: its failure is not the channel's.
     """
     request = pb.ModelInferRequest(model_name=step_model(model, "engine"))
-    _add_rows(request, STOP, [struct.pack("<?", False)])
+    _add_input(request, STOP, [struct.pack("<?", False)])
     request.parameters[RENEW].string_param = channel
     return request
 
@@ -102,7 +114,7 @@ def renew_request(model: str, channel: str) -> Any:
 def stop_request(model: str, request_id: str) -> Any:
     """The request that ends a request, or a channel, of the ensemble `model`."""
     request = pb.ModelInferRequest(model_name=step_model(model, "engine"), id=request_id)
-    _add_rows(request, STOP, [struct.pack("<?", True)])
+    _add_input(request, STOP, [struct.pack("<?", True)])
     return request
 
 
@@ -127,36 +139,38 @@ def _strings(raw: bytes) -> Iterator[str]:
         yield raw[start - length : start].decode(errors="replace")
 
 
-def _prompts(prompts: Sequence[Prompt]) -> tuple[Tensor, Sequence[bytes]]:
-    """The tensor for prompts of one kind, and its rows."""
-    if isinstance(prompts[0], tuple):
-        return PROMPT_TOKEN_IDS, [struct.pack(f"<{len(ids)}i", *ids) for ids in prompts if isinstance(ids, tuple)]
-    if isinstance(prompts[0], Chat):
-        return CHAT, [_text(chat.json) for chat in prompts if isinstance(chat, Chat)]
-    return TEXT_INPUT, [_text(text.encode()) for text in prompts if isinstance(text, str)]
+def _prompt(prompt: Prompt) -> tuple[Tensor, bytes]:
+    if isinstance(prompt, tuple):
+        return PROMPT_TOKEN_IDS, struct.pack(f"<{len(prompt)}i", *prompt)
+    if isinstance(prompt, Chat):
+        return CHAT, _text(prompt.json)
+    return TEXT_INPUT, _text(prompt.encode())
 
 
 def _text(content: bytes) -> bytes:
     return _LENGTH.pack(len(content)) + content
 
 
-def _pack(tensor: Tensor, value: Any) -> bytes:
-    return struct.pack(_PACKING[tensor.datatype], value % 2**64 if tensor.datatype == "UINT64" else value)
+def _size_class(tensor: Tensor, content: bytes) -> int:
+    """Rows wait for the longest prompt among them: so only short ones, or those of about its length, are beside it."""
+    return max(len(content).bit_length(), _SHORT_TEXT_BITS) if tensor.datatype == "BYTES" else len(content)
 
 
-def _add_rows(request: Any, tensor: Tensor, rows: Sequence[bytes]) -> None:
+def _add_input(request: Any, tensor: Tensor, rows: Sequence[bytes]) -> None:
     length = 1 if tensor.datatype == "BYTES" else len(rows[0]) // _SIZES[tensor.datatype]
     request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(len(rows), length))
     request.raw_input_contents.append(b"".join(rows))
 
 
-def _set_parameter(parameters: Any, name: str, value: Any) -> None:
-    """A Triton parameter is a scalar, so a list travels as JSON text; bool comes first, as Python counts it an int."""
-    if isinstance(value, bool):
+def _parameter(value: Any) -> bool | float | str:
+    """A Triton parameter is a scalar, so a list travels as JSON text."""
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _set_parameter(parameters: Any, name: str, value: bool | float | str) -> None:
+    if isinstance(value, bool):  # before the numbers: Python counts it among them
         parameters[name].bool_param = value
-    elif isinstance(value, float):
-        parameters[name].double_param = value
     elif isinstance(value, str):
         parameters[name].string_param = value
-    elif isinstance(value, tuple):
-        parameters[name].string_param = json.dumps(value)
+    else:
+        parameters[name].double_param = value

@@ -113,8 +113,8 @@ _WIRE = re.compile(r"(?:in ensemble '[^']*', )?(?P<message>.*) \[conch:(?P<cls>\
 
 
 def to_wire(error: RequestError) -> str:
-    """The error as the text of a Triton error response."""
-    return f"{error.message} [conch:{type(error).__name__}:{error.param or ''}]"
+    """The error as the text of a Triton error response; what no UTF-8 can spell (half a surrogate pair) is a "?"."""
+    return f"{error.message} [conch:{type(error).__name__}:{error.param or ''}]".encode(errors="replace").decode()
 
 
 def from_wire(text: str) -> RequestError | None:

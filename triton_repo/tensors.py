@@ -37,6 +37,7 @@ END_ID: Final = Tensor("end_id", "INT32")
 PAD_ID: Final = Tensor("pad_id", "INT32")  # the stock examples send it; ids are padded with `PADDING`
 ROW_IDS: Final = Tensor("row_ids", "BYTES")  # of each of several rows, what the request id is to a single one
 MAX_ROWS: Final = 32
+MAX_ROW_ID_BYTES: Final = 256
 
 SAMPLING_TENSORS: Final = (
     Tensor("max_tokens", "INT32"),
@@ -63,7 +64,7 @@ SAMPLING_PARAMETERS: Final = (
 
 # Between preprocess and engine.
 INPUT_IDS: Final = Tensor("input_ids", "INT32", (-1,), optional=True)  # optional: a `stop` request has no prompt
-PADDING: Final = -1  # behind the ids of a row that is shorter than the others
+PADDING: Final = -1  # behind the ids of a row that is shorter than the others; no part of its prompt, whoever sends it
 REFUSAL: Final = Tensor("refusal", "BYTES")  # why a row has no ids, as `errors.to_wire`; "" where it has
 STOP_SEQUENCES: Final = Tensor("stop_sequences", "BYTES")  # JSON: token id sequences that end the generation
 STOP: Final = Tensor("stop", "BOOL")  # to NAME_engine, with the request id to cancel
@@ -115,6 +116,14 @@ def split_rows(tensors: Mapping[str, Sequence[Sequence[Any]]]) -> list[dict[str,
     """The values of each row by the name of their tensor; a request without tensors is one row."""
     num_rows = max((len(values) for values in tensors.values()), default=1)
     return [{name: values[row] for name, values in tensors.items()} for row in range(num_rows)]
+
+
+def strip_padding(ids: Sequence[int]) -> list[int]:
+    """The ids of a row without the padding behind them."""
+    length = len(ids)
+    while length and ids[length - 1] == PADDING:
+        length -= 1
+    return list(ids[:length])
 
 
 @dataclass(frozen=True, slots=True)

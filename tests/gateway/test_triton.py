@@ -35,6 +35,31 @@ async def test_requests_that_wait_together_are_rows_of_one_message_and_fail_toge
 
 
 @pytest.mark.asyncio
+async def test_a_stop_that_is_refused_is_no_failure_of_the_rows_beside_it() -> None:
+    triton = ScriptedTriton()
+    async with connected(triton) as backend:
+        asked = [backend.generate(generation(request_id=name)) for name in ("a", "b")]
+        waiting = [asyncio.ensure_future(anext(deltas)) for deltas in asked]
+        while len(triton.asked) < 2:
+            await asyncio.sleep(0.01)
+        triton.responses = (response("c", "stop"),)
+        triton.say_first = failure("the server is stopping")
+        triton.say_first.infer_response.id = "a"  # as a stop of the first row has it
+        assert [delta.text for delta in await read(backend)] == ["c"]
+        assert not any(one.done() for one in waiting)
+        for one in waiting:
+            one.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_prompt_that_cannot_be_packed_is_its_own_trouble() -> None:
+    async with connected(ScriptedTriton((response("a", "stop"),))) as backend:
+        good, bad = backend.generate(generation()), backend.generate(generation("\ud800", "bad"))
+        answers = await asyncio.gather(anext(good), anext(bad), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Delta, UnicodeEncodeError]
+
+
+@pytest.mark.asyncio
 async def test_requests_ride_on_one_channel_that_is_opened_first_and_ended_last() -> None:
     triton = ScriptedTriton((response("a", "stop"),))
     async with connected(triton) as backend:

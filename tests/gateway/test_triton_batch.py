@@ -8,63 +8,68 @@ from typing import Any
 import pytest
 
 from gateway.backend import Chat, Generation, Prompt
-from gateway.triton_batch import Ask, batches
-from gateway.triton_wire import infer_request
+from gateway.triton_batch import batches
+from gateway.triton_wire import Row, infer_request, pack_row
 from triton_repo.sampling import Sampling
 from triton_repo.tensors import MAX_ROWS
 
 
-def ask(
+def row(
     id: str,
     prompt: Prompt = "Hello",
     model: str = "demo",
     channel: str = "channel",
     stream: bool = True,
     **sampling: Any,
-) -> Ask:
-    return Ask(Generation(id, model, prompt, Sampling(**sampling), stream), channel)
+) -> Row:
+    return pack_row(Generation(id, model, prompt, Sampling(**sampling), stream), channel)
 
 
-def ids(asks: list[Ask]) -> list[list[str]]:
-    return [[one.generation.request_id for one in batch] for batch in batches(asks)]
+def ids(rows: list[Row]) -> list[list[str]]:
+    return [[one.request_id for one in batch] for batch in batches(rows)]
 
 
 def test_alike_requests_are_together_whatever_came_between() -> None:
-    asks = [ask("a", max_tokens=1), ask("b"), ask("c", "another prompt", max_tokens=7, stream=False), ask("d")]
-    assert ids(asks) == [["a", "c"], ["b", "d"]]
+    rows = [row("a", max_tokens=1), row("b"), row("c", "another prompt", max_tokens=7, stream=False), row("d")]
+    assert ids(rows) == [["a", "c"], ["b", "d"]]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        ask("b", model="other"),
-        ask("b", channel="other"),
-        ask("b", Chat(b"{}")),
-        ask("b", (1,)),
-        ask("b", temperature=0.5),
-        ask("b", ignore_eos=True),
-        ask("b", stop_token_ids=[7]),
+        row("b", model="other"),
+        row("b", channel="other"),
+        row("b", Chat(b"{}")),
+        row("b", (1,)),
+        row("b", temperature=0.5),
+        row("b", ignore_eos=True),
+        row("b", stop_token_ids=[7]),
     ],
 )
-def test_requests_with_other_tensors_or_parameters_are_not_alike(other: Ask) -> None:
-    assert ids([ask("a"), other]) == [["a"], ["b"]]
+def test_requests_with_other_tensors_or_parameters_are_not_alike(other: Row) -> None:
+    assert ids([row("a"), other]) == [["a"], ["b"]]
 
 
 def test_prompts_of_ids_are_alike_if_they_are_as_long() -> None:
-    assert ids([ask("a", (1, 2)), ask("b", (3,)), ask("c", (4, 5))]) == [["a", "c"], ["b"]]
+    assert ids([row("a", (1, 2)), row("b", (3,)), row("c", (4, 5))]) == [["a", "c"], ["b"]]
+
+
+def test_a_long_text_is_beside_none_that_would_wait_for_it() -> None:
+    rows = [row("a"), row("b", "x" * 100_000), row("c", "y" * 3_000), row("d", "z" * 90_000)]
+    assert ids(rows) == [["a", "c"], ["b", "d"]]
 
 
 def test_a_message_has_a_bounded_number_of_rows() -> None:
-    assert [len(batch) for batch in ids([ask(str(number)) for number in range(2 * MAX_ROWS + 1)])] == [
+    assert [len(batch) for batch in ids([row(str(number)) for number in range(2 * MAX_ROWS + 1)])] == [
         MAX_ROWS,
         MAX_ROWS,
         1,
     ]
 
 
-def test_each_row_has_its_own_values_and_the_message_the_id_of_the_first() -> None:
-    asks = [ask("a", max_tokens=1, min_p=0.5, seed=-1), ask("b", "é", stream=False, max_tokens=2, min_p=0.5, seed=1)]
-    request = infer_request([one.generation for one in asks], "channel")
+def test_each_row_has_its_own_values_and_the_message_an_id_of_its_own() -> None:
+    rows = [row("a", max_tokens=1, min_p=0.5, seed=-1), row("b", "é", stream=False, max_tokens=2, min_p=0.5, seed=1)]
+    request = infer_request(rows, "rows-1")
     tensors = dict(zip([tensor.name for tensor in request.inputs], request.raw_input_contents, strict=True))
     assert {tuple(tensor.shape) for tensor in request.inputs} == {(2, 1)}
     assert tensors == {
@@ -74,7 +79,7 @@ def test_each_row_has_its_own_values_and_the_message_the_id_of_the_first() -> No
         "max_tokens": struct.pack("<2i", 1, 2),
         "seed": b"\xff" * 8 + struct.pack("<Q", 1),
     }
-    assert (request.id, request.parameters["min_p"].double_param) == ("a", 0.5)
+    assert (request.id, request.parameters["min_p"].double_param) == ("rows-1", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,6 @@ def test_each_row_has_its_own_values_and_the_message_the_id_of_the_first() -> No
     ],
 )
 def test_prompts_of_every_kind_are_rows(prompts: Any, name: str, length: int, content: bytes) -> None:
-    request = infer_request([ask(str(number), prompt).generation for number, prompt in enumerate(prompts)], "channel")
+    request = infer_request([row(str(number), prompt) for number, prompt in enumerate(prompts)], "rows-1")
     tensor = request.inputs[1]
     assert (tensor.name, list(tensor.shape), request.raw_input_contents[1]) == (name, [2, length], content)

@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.backend import Chat, Delta, Prompt
-from gateway.triton_wire import infer_request, read_deltas
+from gateway.triton_wire import infer_request, pack_row, read_deltas
 from tests.gateway.scripted_triton import generation, packed
 from triton_repo.errors import EngineFailed, InvalidRequest, to_wire
 from triton_repo.sampling import Sampling
@@ -26,7 +26,7 @@ from triton_repo.tensors import ENSEMBLE_INPUTS, SAMPLING_PARAMETERS
     ],
 )
 def test_a_prompt_is_one_tensor_of_its_kind(prompt: Prompt, name: str, shape: list[int], content: bytes) -> None:
-    request = infer_request([generation(prompt)], "channel-1")
+    request = infer_request([pack_row(generation(prompt), "channel-1")], "id-1")
     assert [tensor.name for tensor in request.inputs] == [name, "stream"]
     assert list(request.inputs[0].shape) == shape
     assert list(request.raw_input_contents) == [content, b"\1"]
@@ -59,7 +59,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "lora_name": "french",
     }
     assert values.keys() == Sampling.model_fields.keys()
-    request = infer_request([generation(**values)], "channel-1")
+    request = infer_request([pack_row(generation(**values), "channel-1")], "id-1")
     tensors = {tensor.name: tensor.datatype for tensor in request.inputs}
     assert tensors.items() <= {(tensor.name, tensor.datatype) for tensor in ENSEMBLE_INPUTS}
     assert tensors.keys() | {*SAMPLING_PARAMETERS} == values.keys() | {"text_input", "stream"}

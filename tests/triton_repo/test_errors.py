@@ -29,3 +29,11 @@ def test_an_error_comes_back_with_class_message_and_parameter(cls: type[RequestE
 @pytest.mark.parametrize("text", ["", "Socket closed", "x [conch:SystemExit:]", "in ensemble 'demo', unexpected shape"])
 def test_a_text_of_triton_itself_is_no_request_error(text: str) -> None:
     assert from_wire(text) is None
+
+
+def test_half_a_surrogate_pair_in_a_message_does_not_keep_it_from_the_wire() -> None:
+    text = to_wire(InvalidRequest("role = \ud800", "messages"))
+    text.encode()
+    error = from_wire(text)
+    assert error is not None
+    assert (error.message, error.param) == ("role = ?", "messages")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -44,6 +46,12 @@ def test_prompts_are_padded_to_the_longest_and_keep_their_stop_words() -> None:
     assert prepared.input_ids == [[7, PADDING, PADDING], [7, 8, 9]]
     assert prepared.stop_sequences == [ENCODER.stop_sequences([b"a"]), ENCODER.stop_sequences([b"b"])]
     assert prepared.refusals == [None, None]
+
+
+def test_padding_that_a_client_sends_is_no_part_of_a_prompt() -> None:
+    padded = [7] + [PADDING] * 24
+    prepared = prepare([{"prompt_token_ids": [7] * 25}, {"prompt_token_ids": padded}], ENCODER)
+    assert (prepared.input_ids, prepared.refusals[1]) == ([[PADDING], [7]], None)
 
 
 def test_a_refused_row_has_no_ids_and_leaves_the_others_theirs() -> None:
@@ -97,6 +105,36 @@ def test_a_row_that_fails_fails_alone_and_counts_as_ended() -> None:
     assert (sink.errors, sink.ends) == ([], 1)
 
 
+class ForgetfulSink(RecordingSink):
+    """Loses what `lost` says of the messages that it is to send, by their number."""
+
+    def __init__(self, *lost: int) -> None:
+        super().__init__()
+        self._lost = lost
+        self._sent = 0
+
+    def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
+        self._sent += 1
+        if self._sent in self._lost:
+            raise RuntimeError("the response sender is closed")
+        super().send(emissions, final=final)
+
+
+@pytest.mark.parametrize("lost", [(1,), (1, 2)])
+def test_a_row_whose_messages_are_lost_ends_once_and_the_others_go_on(lost: tuple[int, ...]) -> None:
+    sink = ForgetfulSink(*lost)
+    shared = SharedSink(sink, 2)
+    a, b = RowSink(shared, "a"), RowSink(shared, "b")
+    with pytest.raises(RuntimeError):
+        a.send([emission("a", "stop")], final=True)
+    with suppress(RuntimeError):
+        a.fail(EngineFailed("a part of the answer was lost"))
+    ended_before = sink.ends
+    b.send([emission("b", "stop")], final=True)
+    assert (ended_before, sink.ends) == (0, 1)
+    assert sink.emissions[-1].request_id == "b"
+
+
 def test_rows_that_end_on_several_threads_end_the_request_once() -> None:
     sink, rows = row_sinks(*map(str, range(64)))
 
@@ -112,7 +150,14 @@ def test_rows_that_end_on_several_threads_end_the_request_once() -> None:
     assert sink.ends == 1
 
 
-@pytest.mark.parametrize("rows", [[{}, {}], [{"row_ids": [b"a"]}, {"row_ids": [b""]}]])
-def test_rows_without_ids_are_refused(rows: list[dict[str, Any]]) -> None:
-    with pytest.raises(InvalidRequest, match="row_ids: each of 2 rows needs an id"):
-        row_ids(rows)
+@pytest.mark.parametrize("second", [b"", b"a", b"x" * 257])
+def test_rows_need_ids_of_their_own_of_a_bounded_length(second: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="row_ids: each of 2 rows needs an id of its own, of at most 256 bytes"):
+        row_ids([{"row_ids": [b"a"]}, {"row_ids": [second]}])
+    with pytest.raises(InvalidRequest, match="row_ids"):
+        row_ids([{}, {}])
+
+
+def test_ids_that_are_no_text_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="row_ids: not valid UTF-8"):
+        row_ids([{"row_ids": [b"\xff"]}, {"row_ids": [b"\xfe"]}])

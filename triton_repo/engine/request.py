@@ -17,12 +17,12 @@ from triton_repo.sampling import Sampling, invalid_request
 from triton_repo.tensors import (
     END_ID,
     INPUT_IDS,
-    PADDING,
     REFUSAL,
     SAMPLING_PARAMETERS,
     SAMPLING_TENSORS,
     STOP_SEQUENCES,
     STREAM,
+    strip_padding,
 )
 
 
@@ -77,9 +77,7 @@ def parse_request(
 
 
 def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:
-    ids = list(values)
-    while ids and ids[-1] == PADDING:
-        ids.pop()
+    ids = strip_padding(values)
     if not ids:
         raise InvalidRequest("input_ids: a prompt of at least one token is required", "prompt")
     if len(ids) >= config.max_seq_len:

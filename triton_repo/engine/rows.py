@@ -9,19 +9,23 @@ from typing import Any
 from triton_repo.engine.outlet import Sink
 from triton_repo.engine.stream import NOT_REPORTED, Emission
 from triton_repo.errors import InvalidRequest, RequestError, to_wire
-from triton_repo.tensors import ROW_IDS
+from triton_repo.tensors import MAX_ROW_ID_BYTES, ROW_IDS
 
 
 def row_ids(rows: Sequence[Mapping[str, Sequence[Any]]]) -> list[str]:
     """The request id of each row.
 
     Raises:
-        InvalidRequest: a row has none: its deltas could not be told from those of the others.
+        InvalidRequest: they do not tell the rows' deltas from each other's.
     """
-    ids = [row.get(ROW_IDS.name, [b""])[0].decode(errors="replace") for row in rows]
-    if not all(ids):
-        raise InvalidRequest(f"{ROW_IDS.name}: each of {len(ids)} rows needs an id", ROW_IDS.name)
-    return ids
+    ids = [bytes(row.get(ROW_IDS.name, [b""])[0]) for row in rows]
+    if len(set(ids)) < len(ids) or not all(0 < len(id) <= MAX_ROW_ID_BYTES for id in ids):
+        rule = f"each of {len(ids)} rows needs an id of its own, of at most {MAX_ROW_ID_BYTES} bytes"
+        raise InvalidRequest(f"{ROW_IDS.name}: {rule}", ROW_IDS.name)
+    try:
+        return [id.decode() for id in ids]
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{ROW_IDS.name}: not valid UTF-8", ROW_IDS.name) from error
 
 
 class SharedSink:
@@ -33,9 +37,10 @@ class SharedSink:
         self._lock = threading.Lock()
 
     def send(self, emissions: Sequence[Emission], *, row_ends: bool) -> None:
+        """What it raises, the sink raises: the message is lost, and the row that it would have ended is still open."""
         with self._lock:
+            self._sink.send(emissions, final=self._open_rows == row_ends)
             self._open_rows -= row_ends
-            self._sink.send(emissions, final=not self._open_rows)
 
     def end_row(self) -> None:
         with self._lock:
@@ -61,7 +66,11 @@ class RowSink:
         self._shared.end_row()
 
     def fail(self, error: RequestError) -> None:
-        self._shared.send([Emission(self._request_id, (), 0, to_wire(error), 0, NOT_REPORTED, 0)], row_ends=True)
+        try:
+            self._shared.send([Emission(self._request_id, (), 0, to_wire(error), 0, NOT_REPORTED, 0)], row_ends=True)
+        except Exception:
+            self._shared.end_row()  # nobody can tell this row that it failed: the others still count on its end
+            raise
 
     def abandoned(self) -> bool:
         return self._shared.abandoned()

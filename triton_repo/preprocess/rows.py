@@ -9,7 +9,7 @@ from typing import Any
 
 from triton_repo.errors import EngineFailed, RequestError
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
-from triton_repo.tensors import BAD_WORDS, CHAT, PADDING, PROMPT_TOKEN_IDS, STOP_WORDS, TEXT_INPUT
+from triton_repo.tensors import BAD_WORDS, CHAT, PADDING, PROMPT_TOKEN_IDS, STOP_WORDS, TEXT_INPUT, strip_padding
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,12 @@ def _prepare_row(
     row: Mapping[str, Sequence[Any]], encoder: PromptEncoder
 ) -> tuple[list[int], list[list[int]]] | RequestError:
     """Token ids and stop sequences of one row, or what is wrong with it, which must not fail those beside it."""
+    token_ids = row.get(PROMPT_TOKEN_IDS.name)
     try:
         prompt = Prompt(
             text=_first(row.get(TEXT_INPUT.name)),
             chat=_first(row.get(CHAT.name)),
-            token_ids=row.get(PROMPT_TOKEN_IDS.name),
+            token_ids=None if token_ids is None else strip_padding(token_ids),
             stop_words=row.get(STOP_WORDS.name, ()),
             bad_words=row.get(BAD_WORDS.name, ()),
         )

@@ -84,7 +84,9 @@ class TritonPythonModel:
         with _failing(sink):
             rows = split_rows(tensors)
             parameters = json.loads(request.parameters() or "{}")
-            if rows[0].get(STOP.name, [False])[0]:
+            if len(rows) > 1:
+                self._submit_rows(rows, parameters, sink)
+            elif rows[0].get(STOP.name, [False])[0]:
                 self._loop.stop(_named(request, STOP.name))
                 sink.end()
             elif RENEW in parameters:
@@ -92,10 +94,8 @@ class TritonPythonModel:
                 sink.end()
             elif parameters.get(SUBSCRIBE):
                 self._loop.subscribe(_named(request, SUBSCRIBE), sink)
-            elif len(rows) == 1:
-                self._submit(str(request.request_id()), rows[0], parameters, sink)
             else:
-                self._submit_rows(rows, parameters, sink)
+                self._submit(str(request.request_id()), rows[0], parameters, sink)
 
     def _submit_rows(self, rows: list[dict[str, Any]], parameters: dict[str, Any], sink: ResponseSink) -> None:
         ids = row_ids(rows)
