@@ -127,7 +127,7 @@ def test_on_a_channel_one_message_carries_the_deltas_of_many_requests(stack: Sta
             stream.send("replay", inputs, name, ignore_eos=True, channel="channel-of-a-test")
         texts, reasons = dict.fromkeys(names, ""), dict.fromkeys(names, "")
         messages, ends = 0, 0
-        while ends < len(names):
+        while ends < len(names) or not all(reasons.values()):  # an end may overtake the last deltas
             answer = stream.next()
             assert not isinstance(answer, InferenceServerException)
             response = answer.get_response()
@@ -160,11 +160,11 @@ def test_rows_of_one_request_are_answered_and_refused_each_by_itself(stack: Stac
         stream.send("replay", inputs, "four rows", ignore_eos=True, channel=channel)
         counts, reasons = dict.fromkeys(names, 0), dict.fromkeys(names, b"")
         ended = False
-        while not ended:
+        while not ended or not all(reasons.values()):
             answer = stream.next()
             assert not isinstance(answer, InferenceServerException)
             response = answer.get_response()
-            ended = response.id == "four rows" and response.parameters["triton_final_response"].bool_param
+            ended |= response.id == "four rows" and response.parameters["triton_final_response"].bool_param
             if not response.outputs:
                 continue
             ids, ends, totals = scalars(answer, "request_ids", "finish_reason", "token_counts").values()
