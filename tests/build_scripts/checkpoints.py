@@ -36,6 +36,25 @@ SIZES: dict[str, Any] = {
 _OWN: dict[str, dict[str, Any]] = {"mistral": {"sliding_window": None}, "qwen3": {"head_dim": 12}}
 
 
+def odd_config(shape: Mapping[str, Any], hidden_size: int) -> dict[str, Any]:
+    """`config.json` of a model of a drawn shape."""
+    config = {
+        "architectures": [ARCHITECTURES[shape["family"]]],
+        "hidden_size": hidden_size,
+        "intermediate_size": shape["inner"],
+        "num_attention_heads": shape["heads"],
+        "num_key_value_heads": shape["kv"],
+        "head_dim": shape["head_size"],
+        "num_hidden_layers": shape["layers"],
+        "vocab_size": shape["vocabulary"],
+        "tie_word_embeddings": shape["tied"],
+        "sliding_window": None,
+    }
+    if shape["family"] == "llama":
+        config |= {"attention_bias": shape["bias"], "mlp_bias": shape["bias"]}
+    return config
+
+
 def make_checkpoint(directory: Path, family: str = "llama", dtype: str = "float32", **config: Any) -> Path:
     """A checkpoint of random weights that transformers writes; `config` overrides SIZES."""
     import transformers

@@ -18,7 +18,7 @@ from build_scripts.sharding.limits import check_mapping
 from build_scripts.sharding.mapping import Mapping
 from build_scripts.sharding.write import BLOCK_BYTES, write_shards
 from build_scripts.weights.huggingface import open_huggingface
-from tests.build_scripts.checkpoints import ARCHITECTURES, LLAMA3_SCALING, make_checkpoint, write_plain
+from tests.build_scripts.checkpoints import ARCHITECTURES, LLAMA3_SCALING, make_checkpoint, odd_config, write_plain
 from triton_repo.errors import BuildError, SpecError
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -184,20 +184,7 @@ ODD_SHAPES = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None)
 @given(ODD_SHAPES)
 def test_any_shape_that_the_rules_allow_recombines(tmp_path_factory: pytest.TempPathFactory, shape: Any) -> None:
-    config = {
-        "architectures": [ARCHITECTURES[shape["family"]]],
-        "hidden_size": shape["hidden"],
-        "intermediate_size": shape["inner"],
-        "num_attention_heads": shape["heads"],
-        "num_key_value_heads": shape["kv"],
-        "head_dim": shape["head_size"],
-        "num_hidden_layers": shape["layers"],
-        "vocab_size": shape["vocabulary"],
-        "tie_word_embeddings": shape["tied"],
-        "sliding_window": None,
-    }
-    if shape["family"] == "llama":
-        config |= {"attention_bias": shape["bias"], "mlp_bias": shape["bias"]}
+    config = odd_config(shape, shape["hidden"])
     directory = tmp_path_factory.mktemp("odd")
     weights = {
         name: torch.randn(size).to(shape["dtype"]) for name, size in decoder_of(config, "odd").weight_shapes().items()

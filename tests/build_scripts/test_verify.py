@@ -21,7 +21,7 @@ from build_scripts.verify.prompts import make_prompts, padded
 from build_scripts.verify.result import Verification
 from build_scripts.weights.huggingface import open_huggingface
 from build_scripts.weights.opening import open_checkpoint
-from tests.build_scripts.checkpoints import ARCHITECTURES, make_checkpoint, write_plain
+from tests.build_scripts.checkpoints import ARCHITECTURES, make_checkpoint, odd_config, write_plain
 from tests.build_scripts.nemo_checkpoints import make_nemo1
 from tests.build_scripts.test_sharding import FAMILIES, GRID, shard
 from triton_repo.errors import BuildError
@@ -125,20 +125,7 @@ ODD_SHAPES = st.fixed_dictionaries(
 @given(ODD_SHAPES)
 def test_any_shape_that_the_rules_allow_computes_the_same(tmp_path_factory: pytest.TempPathFactory, shape: Any) -> None:
     torch.manual_seed(7)
-    config = {
-        "architectures": [ARCHITECTURES[shape["family"]]],
-        "hidden_size": shape["hidden"] * shape["heads"],
-        "intermediate_size": shape["inner"],
-        "num_attention_heads": shape["heads"],
-        "num_key_value_heads": shape["kv"],
-        "head_dim": shape["head_size"],
-        "num_hidden_layers": shape["layers"],
-        "vocab_size": shape["vocabulary"],
-        "tie_word_embeddings": shape["tied"],
-        "sliding_window": None,
-    }
-    if shape["family"] == "llama":
-        config |= {"attention_bias": shape["bias"], "mlp_bias": shape["bias"]}
+    config = odd_config(shape, shape["hidden"] * shape["heads"])
     directory = tmp_path_factory.mktemp("odd")
     shapes = decoder_of(config, "odd").weight_shapes()
     weights = {
