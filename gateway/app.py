@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.auth import RequireApiKey
 from gateway.backend import Backend
+from gateway.deadline import BodyDeadline
 from gateway.edge import Edge
 from gateway.event_stream import Heartbeat
 from gateway.failures import RESPONSES, install_handlers
@@ -103,12 +104,14 @@ def _lifespan(settings: Settings, backend: Backend | None, tally: Tally) -> Any:
         engines = backend or TritonBackend(settings.triton_grpc)  # a gRPC channel belongs to the running loop
         in_flight = InFlight(engines, settings.max_concurrent_requests, tally)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat)
-        beating = asyncio.create_task(heartbeat.run())
+        deadline = BodyDeadline(settings.body_timeout_s)
+        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat, deadline)
+        clocks = [asyncio.create_task(clock.run()) for clock in (heartbeat, deadline)]
         try:
             yield
         finally:
-            beating.cancel()
+            for clock in clocks:
+                clock.cancel()
             await in_flight.drain(settings.shutdown_grace_s)
 
     return lifespan

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import anyio
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from gateway.failures import BodyTimeout, BodyTooLarge, UnsupportedMediaType
-from gateway.settings import Settings
+from gateway.deadline import BodyDeadline
+from gateway.failures import BodyTooLarge, UnsupportedMediaType
+from gateway.interrupt import Interruptible
 from triton_repo.errors import InvalidRequest
 from triton_repo.sampling import invalid_request
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_object(scope: Scope, receive: Receive, settings: Settings) -> dict[str, Any]:
+async def read_object(scope: Scope, receive: Receive, max_bytes: int, deadline: BodyDeadline) -> dict[str, Any]:
     """The JSON object that a client sent. Of a key that occurs twice the last value counts.
 
     orjson is strict where Python's own parser is not: NaN, 1e999, half a surrogate pair, invalid UTF-8, a byte
@@ -30,10 +30,12 @@ async def read_object(scope: Scope, receive: Receive, settings: Settings) -> dic
     """
     headers = Headers(scope=scope)
     _check_type(headers)
-    with anyio.move_on_after(settings.body_timeout_s) as deadline:
-        body = await _read(headers, receive, settings.max_body_bytes)
-    if deadline.cancelled_caught:
-        raise BodyTimeout(f"the request body did not arrive within {settings.body_timeout_s:g} s")
+    async with Interruptible() as reading:
+        deadline.start(reading)
+        try:
+            body = await _read(headers, receive, max_bytes)
+        finally:
+            deadline.stop(reading)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

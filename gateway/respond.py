@@ -39,14 +39,15 @@ async def respond(scope: Scope, receive: Receive, send: Send, gateway: Gateway, 
         ClientDisconnect: nobody is there any more.
     """
     with gateway.metrics.record(scope["path"]) as record:
-        fields = await read_object(scope, receive, gateway.settings)
+        fields = await read_object(scope, receive, gateway.settings.max_body_bytes, gateway.body_deadline)
         refuse_unsupported(fields)
         body = parse(shape.body, fields)
         card = await gateway.backend.card(body.model)
         record.model = body.model
         prompts = shape.prompts(body, card)
-        generations = _generations(body, card, prompts)
-        head = Head(shape.id_prefix + token_hex(16), int(time.time()), body.model, _fingerprint(card))
+        id = token_hex(16)
+        generations = _generations(id, body, card, prompts)
+        head = Head(shape.id_prefix + id, int(time.time()), body.model, _fingerprint(card))
         ignored = ignored_parameters(fields, shape.body)
         headers = {"x-ignored-parameters": ignored} if ignored else {}
         with body.in_its_own_words(), closing(gateway.in_flight.open(generations, len(prompts), body.stops)) as answer:
@@ -94,8 +95,11 @@ async def _whole(shape: Shape[Any], head: Head, answer: Answer) -> bytes:
     return orjson.dumps(shape.whole(head, choices, answer.usage))
 
 
-def _generations(body: GenerationRequest, card: ModelCard, prompts: list[Any]) -> list[Generation]:
-    """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt."""
+def _generations(id: str, body: GenerationRequest, card: ModelCard, prompts: list[Any]) -> list[Generation]:
+    """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt.
+
+    Their request ids are the answer's `id` and the index of the choice.
+    """
     sampling = supported_sampling(body.sampling(), card, body.model)
     samplings = [
         sampling if sampling.seed is None else sampling.model_copy(update={"seed": (sampling.seed + i) % 2**64})
@@ -103,7 +107,8 @@ def _generations(body: GenerationRequest, card: ModelCard, prompts: list[Any]) -
     ]
     # Stop strings are found in the text as it comes, so the engine has to stream even for an answer that is sent whole.
     stream = bool(body.stream or body.stops)
-    return [Generation(token_hex(16), body.model, prompt, each, stream) for prompt in prompts for each in samplings]
+    choices = enumerate((prompt, sampling) for prompt in prompts for sampling in samplings)
+    return [Generation(f"{id}-{index}", body.model, prompt, each, stream) for index, (prompt, each) in choices]
 
 
 @lru_cache

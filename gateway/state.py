@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from gateway.backend import Backend
+from gateway.deadline import BodyDeadline
 from gateway.event_stream import Heartbeat
 from gateway.in_flight import InFlight
 from gateway.metrics import Metrics
@@ -21,6 +22,7 @@ class Gateway:
     in_flight: InFlight
     metrics: Metrics
     heartbeat: Heartbeat
+    body_deadline: BodyDeadline
 
 
 async def _gateway(request: Request) -> Gateway:
