@@ -20,7 +20,7 @@ from triton_repo.engine.config import (
     TensorRtLlmConfig,
 )
 from triton_repo.errors import SpecError
-from triton_repo.sampling import ADAPTER_FIELD, GUIDE_FIELDS, Sampling
+from triton_repo.sampling import ADAPTER_FIELD, GUIDE_FIELDS, LOGPROBS_FIELD, MAX_LOGPROBS, Sampling
 from triton_repo.tensors import ModelCard
 
 REPOSITORY: Final = "triton"
@@ -79,6 +79,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
             chat=manifest.chat,
             source=spec.model,
             unsupported=unsupported,
+            max_logprobs=_max_logprobs(spec),
         ),
     )
 
@@ -111,7 +112,21 @@ def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
     """Sampling fields that requests must leave alone."""
     candidates = UNSUPPORTED_WITH_CANDIDATES[spec.runtime] if spec.speculative else ()
     guides = () if spec.serve.guided_decoding_backend else GUIDE_FIELDS
-    return (*candidates, *guides, *(() if spec.build.lora else (ADAPTER_FIELD,)))
+    adapters = () if spec.build.lora else (ADAPTER_FIELD,)
+    return (*candidates, *guides, *adapters, *(() if _has_logprobs(spec) else (LOGPROBS_FIELD,)))
+
+
+def _has_logprobs(spec: EngineSpec) -> bool:
+    if spec.runtime != "tensorrt_llm":
+        return True
+    if spec.build.flow == "compiled":
+        return bool(spec.serve.gather_generation_logits)
+    return spec.speculative is None  # the sampler that verifies candidates (1.2) may leave out the token that it took
+
+
+def _max_logprobs(spec: EngineSpec) -> int:
+    """Of alternatives. OpenVINO GenAI (2026.4) and the sampler of TensorRT-LLM's PyTorch flow (1.2) name none."""
+    return 0 if spec.runtime == "openvino" or spec.build.flow == "pytorch" else MAX_LOGPROBS
 
 
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
@@ -152,6 +167,7 @@ def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
         "kv_cache_free_gpu_memory_fraction": serve.kv_cache_free_gpu_memory_fraction,
         "kv_cache_host_memory_bytes": serve.kv_cache_host_memory_bytes,
         "guided_decoding_backend": serve.guided_decoding_backend,
+        "gather_generation_logits": serve.gather_generation_logits,
         "max_tokens_in_paged_kv_cache": serve.max_tokens_in_paged_kv_cache,
     }
     shape = {

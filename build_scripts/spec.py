@@ -37,6 +37,7 @@ _TENSORRT_LLM_KEYS: Final = (
     "kv_cache_host_memory_bytes",
     "capacity_scheduler_policy",
     "guided_decoding_backend",
+    "gather_generation_logits",
 )
 _OPENVINO_QUANTIZATIONS: Final = ("none", "int8", "int4")
 
@@ -76,10 +77,11 @@ class ServeSection(_Section):
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
-    The last four are for `tensorrt_llm` alone: the share of the GPU memory that is free beside the weights for the KV
+    The last five are for `tensorrt_llm` alone: the share of the GPU memory that is free beside the weights for the KV
     cache (None is 0.9), the host's memory for blocks that it has no room for (None is none), whether a running request
-    may be paused for others (`max_utilization`) or never is (`guaranteed_no_evict`, which None is), and the library
-    that keeps answers to the guides of their requests (None refuses guides).
+    may be paused for others (`max_utilization`) or never is (`guaranteed_no_evict`, which None is), the library that
+    keeps answers to the guides of their requests (None refuses guides), and whether a compiled engine keeps its logits
+    for who asks for logprobs (None refuses them; `build.flow = pytorch` needs no such thing).
     """
 
     flush_interval_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
@@ -93,6 +95,7 @@ class ServeSection(_Section):
     kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] | None = None
     capacity_scheduler_policy: CapacitySchedulerPolicy | None = None
     guided_decoding_backend: GuidedDecodingBackend | None = None
+    gather_generation_logits: bool | None = None
 
 
 class SamplingSection(Sampling):
@@ -187,6 +190,9 @@ class EngineSpec(_Section):
         if serve.guided_decoding_backend == "llguidance" and build.flow == "compiled":
             needs = "must be xgrammar where build.flow = compiled"
             raise broken_rule("serve.guided_decoding_backend", "llguidance", needs)
+        if serve.gather_generation_logits is not None and build.flow == "pytorch":
+            needs = "needs build.flow = compiled: the PyTorch flow has logprobs without it, remove the key"
+            raise broken_rule("serve.gather_generation_logits", serve.gather_generation_logits, needs)
         for key in _TENSORRT_LLM_KEYS:
             if self.runtime != "tensorrt_llm" and getattr(serve, key) is not None:
                 rule = f"needs runtime tensorrt_llm, not {self.runtime}: remove the key"

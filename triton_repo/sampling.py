@@ -19,6 +19,7 @@ Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
 TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
 GuideType = Literal["json", "json_schema", "regex", "ebnf_grammar", "structural_tag"]
 MAX_GUIDE_LENGTH: Final = 1 << 16  # characters
+MAX_LOGPROBS: Final = 20  # OpenAI's
 ADAPTER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -28,7 +29,8 @@ class Sampling(BaseModel):
     `temperature` 0 is greedy decoding. `max_tokens` None is the room that the prompt leaves in `max_seq_len`.
     `top_k` 0 or -1 switches it off, as in vLLM. Ranges of the penalties are OpenAI's, the others are those of
     vLLM and TensorRT-LLM. A guide says what an answer must look like; its two fields are those of NVIDIA's ensemble.
-    `lora_name` is one of the engine's adapters.
+    `lora_name` is one of the engine's adapters. `logprobs` None asks for none, 0 for those of the tokens alone, n for
+    those of the n most likely tokens of each place too.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
@@ -48,11 +50,17 @@ class Sampling(BaseModel):
     guided_decoding_guide_type: GuideType | None = None
     guided_decoding_guide: Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)] | None = None
     lora_name: Annotated[str, Field(pattern=ADAPTER_NAME)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
 
 
 GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
 ADAPTER_FIELD: Final = "lora_name"
-REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD)  # of one request alone: no engine has a default for them
+LOGPROBS_FIELD: Final = "logprobs"
+REQUEST_FIELDS: Final = (
+    *GUIDE_FIELDS,
+    ADAPTER_FIELD,
+    LOGPROBS_FIELD,
+)  # of one request alone: no engine has a default for them
 
 
 _REPR = Repr()  # bounded in length and depth: the repr of a value nested a thousand deep would itself fail

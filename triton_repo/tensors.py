@@ -60,6 +60,7 @@ SAMPLING_PARAMETERS: Final = (
     "guided_decoding_guide_type",
     "guided_decoding_guide",
     "lora_name",
+    "logprobs",
 )
 
 # Between preprocess and engine.
@@ -74,8 +75,17 @@ STOP: Final = Tensor("stop", "BOOL")  # to NAME_engine, with the request id to c
 OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # of each delta its window, then its new ids
 DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)  # of each: ids of the window, all ids
 
-# What a client may ask of the ensemble: values for each delta of a message.
+# Only in a message in which some delta has logprobs: of each, `logprobs.to_json`. (Triton lets a step of an ensemble
+# leave out what is an optional input of the next.)
+LOGPROBS: Final = Tensor("logprobs", "BYTES", (-1,))
+
+# What a client may ask of the ensemble: values for each delta of a message. Behind the texts of a message stand, where
+# some request asked for `logprobs`, the logprobs of each delta ("" where there are none): JSON, a list of its tokens as
+# in OpenAI's `choices[].logprobs.content`, each with the number of characters that it adds to the text, `text_length`.
+# They have no tensor of their own, because an ensemble keeps a note of every one that a message leaves out for as long
+# as its request lasts, and a channel lasts for ever.
 TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", (-1,), optional=False)
+TEXT_LENGTH: Final = "text_length"
 FINISH_REASON: Final = Tensor("finish_reason", "BYTES", (-1,), optional=False)  # "" until the last delta; see below
 TOKEN_COUNTS: Final = Tensor("token_counts", "INT32", (-1,), optional=False)  # prompt, cached, generated so far
 REQUEST_IDS: Final = Tensor("request_ids", "BYTES", (-1,), optional=False)  # whose delta it is
@@ -93,8 +103,8 @@ PREPROCESS_INPUTS: Final = (TEXT_INPUT, CHAT, PROMPT_TOKEN_IDS, STOP_WORDS, BAD_
 PREPROCESS_OUTPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, REFUSAL)
 ENGINE_CLIENT_INPUTS: Final = (STREAM, END_ID, ROW_IDS, *SAMPLING_TENSORS)
 ENGINE_INPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, REFUSAL, STOP, *ENGINE_CLIENT_INPUTS)
-ENGINE_OUTPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
-DETOKENIZE_INPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON)
+ENGINE_OUTPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS, LOGPROBS)
+DETOKENIZE_INPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON, LOGPROBS)
 DETOKENIZE_OUTPUTS: Final = (TEXT_OUTPUT,)
 ENSEMBLE_INPUTS: Final = (*PREPROCESS_INPUTS, *ENGINE_CLIENT_INPUTS)
 ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
@@ -136,6 +146,7 @@ class ModelCard:
     chat: bool  # the checkpoint has a chat template
     source: str  # where the checkpoint came from
     unsupported: tuple[str, ...] = ()  # sampling fields that this runtime refuses
+    max_logprobs: int = 0  # how many alternatives to a token it can name
 
     def to_json(self) -> str:
         return json.dumps({name: getattr(self, name) for name in self.__slots__}, sort_keys=True)

@@ -21,7 +21,7 @@ from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtime import Generation
 from triton_repo.engine.tensorrt_llm_arguments import speculative_arguments
 from triton_repo.errors import SpecError, UnsupportedParameter
-from triton_repo.sampling import REQUEST_FIELDS, Sampling
+from triton_repo.sampling import ADAPTER_FIELD, GUIDE_FIELDS, REQUEST_FIELDS, Sampling
 
 LOOKUP = '[speculative]\nmode = "prompt_lookup"\n'
 DRAFT = '[speculative]\nmode = "draft"\ndraft_model = "tiny/draft"\n'
@@ -93,10 +93,10 @@ def test_prompt_lookup_needs_no_new_build_and_tells_clients_what_it_cannot_do(
     assert "up to date" in capsys.readouterr().err
     config = EngineConfig.load(directory)
     assert config.speculative == SpeculativeConfig(mode="prompt_lookup", num_assistant_tokens=4, max_ngram_size=3)
-    assert config.card.unsupported == ("min_tokens", *REQUEST_FIELDS)
+    assert config.card.unsupported == ("min_tokens", *GUIDE_FIELDS, ADAPTER_FIELD)
     with pytest.raises(UnsupportedParameter, match="min_tokens"):
         parse_request({"input_ids": [5], "min_tokens": [2]}, {}, config)
-    assert EngineConfig.load(built_workshop.build().directory).card.unsupported == REQUEST_FIELDS
+    assert EngineConfig.load(built_workshop.build().directory).card.unsupported == (*GUIDE_FIELDS, ADAPTER_FIELD)
 
 
 def test_settings_of_the_pipeline_reach_it(built_workshop: Workshop) -> None:

@@ -22,7 +22,9 @@ from tests.build_scripts.conftest import Workshop, contents
 from tests.build_scripts.gpu_host import write_programs
 from tests.build_scripts.test_interruption import DEADLINE_S, start
 from triton_repo.engine.config import EngineConfig
-from triton_repo.errors import BuildError, SpecError
+from triton_repo.engine.request import parse_request
+from triton_repo.engine.tensorrt_llm_arguments import llm_arguments
+from triton_repo.errors import BuildError, SpecError, UnsupportedParameter
 
 SPLIT = "[build]\ntensor_parallel = 2\npipeline_parallel = 2\nmax_seq_len = 128\n"
 RUNTIME = "tensorrt_llm"
@@ -216,7 +218,24 @@ def test_the_pytorch_flow_compiles_nothing_and_takes_the_checkpoint_along(
     assert settings is not None
     assert (settings.flow, settings.kv_cache_free_gpu_memory_fraction) == ("pytorch", 0.5)
     assert settings.guided_decoding_backend == "llguidance"
-    assert EngineConfig.load(engine.directory).card.unsupported == ("lora_name",)
+    card = EngineConfig.load(engine.directory).card
+    assert (card.unsupported, card.max_logprobs) == (("lora_name",), 0)
+
+
+def test_a_compiled_engine_has_logprobs_where_it_keeps_its_logits_and_needs_no_new_build_for_it(
+    gpu_host: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = EngineConfig.load(gpu_host.build(runtime=RUNTIME).directory)
+    assert "logprobs" in without.card.unsupported
+    with pytest.raises(UnsupportedParameter, match="logprobs: the tensorrt_llm runtime cannot do this"):
+        parse_request({"input_ids": [5]}, {"logprobs": 0}, without)
+    capsys.readouterr()
+    engine = gpu_host.build("[serve]\ngather_generation_logits = true", runtime=RUNTIME)
+    assert "up to date" in capsys.readouterr().err
+    config = EngineConfig.load(engine.directory)
+    assert ("logprobs" in config.card.unsupported, config.card.max_logprobs) == (False, 20)
+    assert llm_arguments(engine.directory / "model", config)["gather_generation_logits"] is True
+    assert "gather_generation_logits" not in llm_arguments(engine.directory / "model", without)
 
 
 def test_a_build_that_is_killed_takes_its_compiler_with_it(gpu_host: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +304,8 @@ def test_progress_counts_the_ranks_that_are_written() -> None:
         (RUNTIME, '[serve]\nguided_decoding_backend = "llguidance"', r"must be xgrammar where build\.flow = compiled"),
         (RUNTIME, '[serve]\nguided_decoding_backend = "outlines"', r"= \"outlines\"; allowed: xgrammar, llguidance"),
         ("openvino", '[serve]\nguided_decoding_backend = "xgrammar"', r"needs runtime tensorrt_llm, not openvino"),
+        ("openvino", "[serve]\ngather_generation_logits = true", r"needs runtime tensorrt_llm, not openvino"),
+        (RUNTIME, '[build]\nflow = "pytorch"\n[serve]\ngather_generation_logits = true', r"build\.flow = compiled"),
         (RUNTIME, '[sampling]\nguided_decoding_guide_type = "json"', r"is for a request to say: remove the key"),
     ],
 )

@@ -29,6 +29,9 @@ class Detokenizer(Protocol):
             final: no more ids follow, so a character that is still broken is given as U+FFFD.
         """
 
+    def spell(self, id: int) -> bytes:
+        """The bytes that a token stands for, in the middle of a text; a special token stands for its name."""
+
 
 def load_detokenizer(tokenizer_file: Path) -> Detokenizer:
     return make_detokenizer(Tokenizer.from_file(str(tokenizer_file)))
@@ -37,11 +40,11 @@ def load_detokenizer(tokenizer_file: Path) -> Detokenizer:
 def make_detokenizer(tokenizer: Tokenizer) -> Detokenizer:
     """The way to detokenize that fits how the tokenizer spells bytes."""
     spec: dict[str, Any] = json.loads(tokenizer.to_str())
-    special = {token["id"] for token in spec.get("added_tokens", []) if token["special"]}
+    special = {token["id"]: token["content"].encode() for token in spec.get("added_tokens", []) if token["special"]}
     tokens = {id: text for text, id in tokenizer.get_vocab(with_added_tokens=True).items() if id not in special}
     if (spec.get("decoder") or {}).get("type") == "ByteLevel":
-        return ByteLevelDetokenizer(tokens)
-    return WindowDetokenizer(tokenizer, tokens)
+        return ByteLevelDetokenizer(tokens, special)
+    return WindowDetokenizer(tokenizer, tokens, special)
 
 
 def decode_deltas(
@@ -58,8 +61,9 @@ def decode_deltas(
 class ByteLevelDetokenizer:
     """For byte-level BPE (GPT-2, Llama 3, Qwen): every token is a string of bytes, the text is their UTF-8."""
 
-    def __init__(self, tokens: Mapping[int, str]) -> None:
+    def __init__(self, tokens: Mapping[int, str], special: Mapping[int, bytes]) -> None:
         alphabet = _byte_level_alphabet()
+        self._special = special
         self._bytes = {id: _token_bytes(text, alphabet) for id, text in tokens.items()}
 
     def delta(self, ids: Sequence[int], window_length: int, final: bool) -> str:
@@ -67,6 +71,9 @@ class ByteLevelDetokenizer:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.decode(self._join(ids[:window_length]))
         return decoder.decode(self._join(ids[window_length:]), final)
+
+    def spell(self, id: int) -> bytes:
+        return self._bytes.get(id, b"") or self._special.get(id, b"")
 
     def _join(self, ids: Sequence[int]) -> bytes:
         return b"".join([self._bytes.get(id, b"") for id in ids])
@@ -78,8 +85,9 @@ class WindowDetokenizer:
     A character is unfinished only in the tokens `<0x..>` of SentencePiece's byte fallback, one byte each.
     """
 
-    def __init__(self, tokenizer: Tokenizer, tokens: Mapping[int, str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, tokens: Mapping[int, str], special: Mapping[int, bytes]) -> None:
         self._tokenizer = tokenizer
+        self._special = special
         self._byte = {id: int(text[3:5], 16) for id, text in tokens.items() if _is_byte_token(text)}
         self._anchor = tokenizer.encode("a", add_special_tokens=False).ids[-1:]
 
@@ -92,6 +100,11 @@ class WindowDetokenizer:
         # the window for a beginning; the rest of a character that began there would decode to U+FFFD.
         start = self._skip_continuation(ids[:sent])
         return self._added(self._anchor, ids[start:sent], ids[sent:whole])
+
+    def spell(self, id: int) -> bytes:
+        if id in self._special:
+            return self._special[id]
+        return bytes([self._byte[id]]) if id in self._byte else self._added(self._anchor, [], [id]).encode()
 
     def _added(self, anchor: Sequence[int], sent: Sequence[int], new: Sequence[int]) -> str:
         before = self._decode([*anchor, *sent])

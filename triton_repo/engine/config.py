@@ -63,6 +63,7 @@ class TensorRtLlmConfig(BaseModel):
     cache takes a fraction of the GPU memory that is free once the weights are loaded, or fewer tokens if
     `max_tokens_in_paged_kv_cache` says so; blocks that find no room there may move to `kv_cache_host_memory_bytes`.
     `guided_decoding_backend` is the library that keeps answers to their guides; without it there are no guides.
+    `gather_generation_logits` keeps the logits that logprobs are computed from: only the compiled flow needs it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +77,7 @@ class TensorRtLlmConfig(BaseModel):
     kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] = 0
     max_tokens_in_paged_kv_cache: Annotated[int, Field(ge=1)] | None = None
     guided_decoding_backend: GuidedDecodingBackend | None = None
+    gather_generation_logits: bool = False
     lora: LoraConfig | None = None
 
 

@@ -191,6 +191,8 @@ class EngineLoop:
                 continue
             self._live.generated_tokens += len(delta.token_ids)
             live.stream.accept(delta.token_ids, delta.finish_reason)
+            if delta.logprobs:
+                live.stream.accept_logprobs(delta.logprobs)
             live.outlet.note(live)
             self._noted[live.outlet] = None
             if live.stream.finish_reason and not delta.finish_reason:

@@ -60,6 +60,7 @@ def generation_config(
     config.repetition_penalty = _given(sampling.repetition_penalty, 1.0)
     config.frequency_penalty = _given(sampling.frequency_penalty, 0.0)
     config.presence_penalty = _given(sampling.presence_penalty, 0.0)
+    config.logprobs = int(sampling.logprobs is not None)
     temperature = _given(sampling.temperature, 1.0)
     if temperature >= _LOWEST_TEMPERATURE:
         config.do_sample = True

@@ -32,6 +32,7 @@ from triton_repo.engine.config import EngineConfig
 from triton_repo.engine.openvino_pipeline import cache_blocks, generation_config, num_blocks, open_pipeline
 from triton_repo.engine.runtime import Generation, Load, TokenDelta
 from triton_repo.errors import EngineFailed
+from triton_repo.logprobs import TokenLogprob
 from triton_repo.tensors import FinishReason
 
 logger = logging.getLogger(__name__)
@@ -173,10 +174,13 @@ class OpenVinoRuntime:
     def _read_one(self, running: _Running) -> TokenDelta | None:
         key, handle = running.generation.key, running.handle
         token_ids: list[int] = []
+        logprobs: list[TokenLogprob] = []
         reason: FinishReason = ""
         while handle.can_read():
             for output in handle.read().values():
                 token_ids += output.generated_ids
+                if running.generation.sampling.logprobs is not None:  # else the pipeline gives zeros
+                    logprobs += map(TokenLogprob, output.generated_log_probs)
                 reason = _FINISH_REASONS[output.finish_reason]
         running.prompt_read = running.prompt_read or bool(token_ids)
         running.generated += token_ids
@@ -185,7 +189,7 @@ class OpenVinoRuntime:
         elif handle.get_status() == openvino_genai.GenerationStatus.IGNORED:
             self._end(key)
             return TokenDelta(key, token_ids, error=EngineFailed("the request does not fit into the paged KV cache"))
-        return TokenDelta(key, token_ids, reason) if token_ids or reason else None
+        return TokenDelta(key, token_ids, reason, logprobs=logprobs) if token_ids or reason else None
 
     def _end(self, key: int) -> None:
         del self._running[key]

@@ -13,6 +13,7 @@ from triton_repo.engine.adapters import check_adapter
 from triton_repo.engine.config import EngineConfig
 from triton_repo.engine.guides import check_guide
 from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
+from triton_repo.logprobs import check_logprobs
 from triton_repo.sampling import Sampling, invalid_request
 from triton_repo.tensors import (
     END_ID,
@@ -104,6 +105,7 @@ def _parse_sampling(
         raise invalid_request(error) from error
     check_guide(sampling, config)
     check_adapter(sampling, config)
+    check_logprobs(sampling, config.card)
     return sampling
 
 

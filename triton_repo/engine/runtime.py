@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from triton_repo.errors import EngineFailed
+from triton_repo.logprobs import TokenLogprob
 from triton_repo.sampling import Sampling
 from triton_repo.tensors import FinishReason
 
@@ -35,12 +36,14 @@ class TokenDelta(NamedTuple):
     """What one generation gained in a step: new ids, in order, and why it ended, if it did.
 
     `token_ids` holds every sampled id, an end id included. `error` set means that this generation failed alone.
+    `logprobs`, for a generation that asks for them, are those of `token_ids`; that of an end id may be missing.
     """
 
     key: int
     token_ids: Sequence[int] = ()
     finish_reason: FinishReason = ""
     error: EngineFailed | None = None
+    logprobs: Sequence[TokenLogprob] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 
 from triton_repo.detokenize.window import WINDOW
 from triton_repo.engine.request import EngineRequest
+from triton_repo.logprobs import TokenLogprob
 from triton_repo.tensors import FinishReason
 
 NOT_REPORTED: Final = -1
@@ -19,6 +20,7 @@ class Emission:
 
     `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
     sampled so far, an end token included. `finish_reason` is a FinishReason, or the error of one of several rows.
+    `logprobs` are those of the new ids.
     """
 
     request_id: str
@@ -28,6 +30,7 @@ class Emission:
     prompt_tokens: int
     cached_tokens: int
     generated: int
+    logprobs: Sequence[TokenLogprob] = ()
 
 
 class Stream:
@@ -39,6 +42,7 @@ class Stream:
         self._end_ids = frozenset(request.end_ids)
         self._tail_length = max((len(sequence) for sequence in request.stop_sequences), default=0)
         self._ids: list[int] = []  # all that were ever to be seen; the unsent ones are behind `_sent`
+        self._logprobs: list[TokenLogprob] = []  # of `_ids`
         self._sent = 0
         self._generated = 0
         self.finish_reason: FinishReason = ""
@@ -77,6 +81,10 @@ class Stream:
                 return
         self.finish_reason = finish_reason
 
+    def accept_logprobs(self, logprobs: Sequence[TokenLogprob]) -> None:
+        """Take in the logprobs of the ids that `accept` has just taken; those of ids that are never seen go."""
+        self._logprobs += logprobs[: len(self._ids) - len(self._logprobs)]
+
     def end(self, finish_reason: FinishReason) -> None:
         self.finish_reason = finish_reason
 
@@ -84,6 +92,7 @@ class Stream:
         """Everything that waits, as one emission."""
         window = min(self._sent, WINDOW)
         output_ids = self._ids[self._sent - window :]
+        logprobs = self._logprobs[self._sent :]
         self._sent = len(self._ids)
         self._emitted = True
         return Emission(
@@ -94,6 +103,7 @@ class Stream:
             prompt_tokens=len(self._request.input_ids),
             cached_tokens=NOT_REPORTED,
             generated=self._generated,
+            logprobs=logprobs,
         )
 
     def _ends_in_stop_sequence(self) -> bool:

@@ -51,6 +51,8 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
         arguments["skip_tokenizer_init"] = False
         arguments["tokenizer"] = str(model_directory.with_name(TOKENIZER))
         arguments["guided_decoding_backend"] = settings.guided_decoding_backend
+    if settings.gather_generation_logits:
+        arguments["gather_generation_logits"] = True
     if settings.flow == "pytorch":
         arguments["dtype"] = config.dtype
         arguments["enable_iter_perf_stats"] = True
@@ -137,6 +139,7 @@ def sampling_arguments(generation: Generation, pad_id: int) -> dict[str, Any]:
         "repetition_penalty": sampling.repetition_penalty,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
+        "logprobs": None if sampling.logprobs is None else max(1, sampling.logprobs),  # 0 would be none at all
         "detokenize": False,
         **_choice(sampling),
     }

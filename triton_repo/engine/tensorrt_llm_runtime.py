@@ -25,6 +25,7 @@ from tensorrt_llm.llmapi import GuidedDecodingParams, RequestError
 from triton_repo.engine.runtime import Generation, Load, TokenDelta
 from triton_repo.engine.tensorrt_llm_arguments import guide_arguments, sampling_arguments
 from triton_repo.errors import EngineFailed
+from triton_repo.logprobs import TokenLogprob
 from triton_repo.tensors import FinishReason
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,8 @@ class TensorRtLlmRuntime:
             ids = list(sequence.token_ids_diff)
             if reason == "stop" and sequence.stop_reason is None and not set(ids[-1:]) & set(generation.end_ids):
                 ids.append(generation.end_ids[0])  # the compiled flow samples the end id and keeps it to itself
-            self._arrive(TokenDelta(generation.key, ids, reason))
+            logprobs = () if generation.sampling.logprobs is None else _logprobs(sequence, generation.sampling.logprobs)
+            self._arrive(TokenDelta(generation.key, ids, reason, logprobs=logprobs))
             if reason:
                 return
         raise RequestError("ended without a finish reason")
@@ -189,6 +191,20 @@ class TensorRtLlmRuntime:
             async for stats in self._llm.get_stats_async(timeout=_STATS_PAUSE_S):
                 self._stats = stats
             await asyncio.sleep(_STATS_PAUSE_S)
+
+
+def _logprobs(sequence: Any, num_alternatives: int) -> list[TokenLogprob]:
+    """Of the new ids. By place: what a response brings no logprobs for leaves `logprobs_diff` as it was."""
+    ids = sequence.token_ids_diff
+    places = sequence.logprobs[len(sequence.token_ids) - len(ids) :]
+    return [_logprob(id, place, num_alternatives) for id, place in zip(ids, places, strict=False)]
+
+
+def _logprob(id: int, place: Mapping[int, Any], num_alternatives: int) -> TokenLogprob:
+    if id not in place:
+        raise RequestError("there is no logprob of a token that was sampled")
+    ranked = sorted(place.items(), key=lambda token: token[1].logprob, reverse=True)
+    return TokenLogprob(place[id].logprob, [(other, token.logprob) for other, token in ranked[:num_alternatives]])
 
 
 def _first_line(error: Exception) -> str:

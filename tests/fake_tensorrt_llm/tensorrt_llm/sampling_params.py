@@ -73,6 +73,7 @@ class SamplingParams:
         if self.pad_id is None:
             self.pad_id = self.end_id
         self.best_of = self.best_of or self.n
+        self.logprobs = self.logprobs and int(self.logprobs)
         if self.guided_decoding is not None and len(self.guided_decoding.guides()) > 1:
             raise ValueError("Only one guide can be used for a request")
 

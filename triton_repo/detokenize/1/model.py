@@ -9,9 +9,10 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from triton_repo.detokenize.detokenizer import decode_deltas, load_detokenizer
+from triton_repo.detokenize.token_texts import list_deltas
 from triton_repo.engine.config import engine_directory
 from triton_repo.errors import EngineFailed, to_wire
-from triton_repo.tensors import DELTA_LENGTHS, FINISH_REASON, OUTPUT_IDS, TEXT_OUTPUT, Tensor
+from triton_repo.tensors import DELTA_LENGTHS, FINISH_REASON, LOGPROBS, OUTPUT_IDS, TEXT_OUTPUT, Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +34,11 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(error, pb_utils.TritonError.INTERNAL))
 
     def _decode(self, request: Any) -> Any:
-        texts = decode_deltas(
-            self._detokenizer,
-            _row(request, OUTPUT_IDS),
-            _row(request, DELTA_LENGTHS),
-            [bool(reason) for reason in _row(request, FINISH_REASON)],
-        )
+        ids, lengths = _row(request, OUTPUT_IDS), _row(request, DELTA_LENGTHS)
+        finals = [bool(reason) for reason in _row(request, FINISH_REASON)]
+        texts = decode_deltas(self._detokenizer, ids, lengths, finals)
+        if pb_utils.get_input_tensor_by_name(request, LOGPROBS.name) is not None:
+            texts += list_deltas(self._detokenizer, ids, lengths, finals, _row(request, LOGPROBS))
         encoded = np.array([[text.encode() for text in texts]], dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(TEXT_OUTPUT.name, encoded)])
 

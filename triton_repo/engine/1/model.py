@@ -21,10 +21,12 @@ from triton_repo.engine.runtimes import open_runtime
 from triton_repo.engine.stream import Emission
 from triton_repo.engine.triton_metrics import EngineMetrics
 from triton_repo.errors import EngineFailed, InvalidRequest, RequestError, to_wire
+from triton_repo.logprobs import to_json
 from triton_repo.tensors import (
     CHANNEL,
     DELTA_LENGTHS,
     FINISH_REASON,
+    LOGPROBS,
     OUTPUT_IDS,
     RENEW,
     REQUEST_IDS,
@@ -141,10 +143,14 @@ def _message(emissions: Sequence[Emission]) -> list[Any]:
         for count in (emission.prompt_tokens, emission.cached_tokens, emission.generated)
     ]
     request_ids = [emission.request_id.encode() for emission in emissions]
-    return [
+    tensors = [
         pb_utils.Tensor(OUTPUT_IDS.name, np.array([ids], dtype=np.int32)),
         pb_utils.Tensor(DELTA_LENGTHS.name, np.array([lengths], dtype=np.int32)),
         pb_utils.Tensor(FINISH_REASON.name, np.array([reasons], dtype=np.object_)),
         pb_utils.Tensor(TOKEN_COUNTS.name, np.array([counts], dtype=np.int32)),
         pb_utils.Tensor(REQUEST_IDS.name, np.array([request_ids], dtype=np.object_)),
     ]
+    if any(emission.logprobs for emission in emissions):
+        logprobs = [to_json(emission.logprobs) for emission in emissions]
+        tensors.append(pb_utils.Tensor(LOGPROBS.name, np.array([logprobs], dtype=np.object_)))
+    return tensors

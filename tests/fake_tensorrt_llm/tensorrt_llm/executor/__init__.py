@@ -21,17 +21,42 @@ class RequestError(RuntimeError):
 
 
 @dataclass(slots=True)
+class Logprob:
+    logprob: float
+    rank: int | None = None
+
+
+def made_up_logprobs(token_id: int, num: int, compiled: bool) -> dict[int, Logprob]:
+    """The compiled flow names the likeliest, and the one that was sampled; TRTLLMSampler that one alone."""
+    own_rank = token_id % 3
+    own = Logprob(-0.5 * (own_rank + 1), own_rank + 1 if compiled else 1)
+    if not compiled:
+        return {token_id: own}
+    others = [3 + (token_id + offset) % 200 for offset in range(num + 2)]
+    ranking = [other for other in others if other != token_id]
+    ranking.insert(own_rank, token_id)
+    named = {id: Logprob(-0.5 * (rank + 1), rank + 1) for rank, id in enumerate(ranking[:num])}
+    return named if token_id in named else {**named, token_id: own}
+
+
+@dataclass(slots=True)
 class CompletionOutput:
     index: int
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     finish_reason: Literal["stop", "length", "timeout", "cancelled"] | None = None
     stop_reason: int | str | None = None
+    logprobs: list[dict[int, Logprob]] = field(default_factory=list)
     _last_token_ids_len: int = field(default=0, init=False, repr=False)
+    _last_logprobs_len: int = field(default=0, init=False, repr=False)
 
     @property
     def token_ids_diff(self) -> list[int]:
         return self.token_ids[self._last_token_ids_len :]
+
+    @property
+    def logprobs_diff(self) -> list[dict[int, Logprob]]:
+        return self.logprobs[self._last_logprobs_len :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +67,9 @@ class Response:
 
 
 class RequestOutput:
-    def __init__(self, executor: Executor, prompt: list[int], params: SamplingParams) -> None:
+    def __init__(self, executor: Executor, prompt: list[int], params: SamplingParams, compiled: bool) -> None:
         self._executor = executor
+        self._compiled = compiled
         self.prompt_token_ids = prompt
         self.sampling_params = params
         self.outputs = [CompletionOutput(0)]
@@ -79,6 +105,10 @@ class RequestOutput:
         output = self.outputs[0]
         output._last_token_ids_len = len(output.token_ids)
         output.token_ids.extend(response.token_ids)
+        if self.sampling_params.logprobs and response.token_ids:
+            num = self.sampling_params.logprobs
+            output._last_logprobs_len = len(output.logprobs)
+            output.logprobs += [made_up_logprobs(id, num, self._compiled) for id in response.token_ids]
         self.finished = bool(response.finish)
         reasons: dict[str, Any] = {"LENGTH": "length", "CANCELLED": "cancelled", "END_ID": "stop", "STOP_WORDS": "stop"}
         output.finish_reason = reasons.get(response.finish)
@@ -130,7 +160,7 @@ class Executor:
 
     def submit(self, prompt: list[int], params: SamplingParams, streaming: bool, answer: list[int]) -> RequestOutput:
         assert streaming, "this stand-in only streams"
-        result = RequestOutput(self, prompt, params)
+        result = RequestOutput(self, prompt, params, compiled=self._keeps_end_id)
         complaint = params.complaint()
         if complaint:
             result.put(Response(error=RequestError(complaint)))

@@ -162,6 +162,11 @@ class TrtLLM(BaseLLM):
         max_seq_len = self.config["build_config"]["max_seq_len"]
         if not self.args.enable_chunked_prefill and prompt_len + sampling_params.max_tokens > max_seq_len:
             raise ValueError(f"The sum of prompt length ({prompt_len}) … should not exceed max_seq_len ({max_seq_len})")
+        if sampling_params.logprobs and not self.args.gather_generation_logits:
+            raise ValueError(
+                f"`sampling_params.logprobs={sampling_params.logprobs}` requires `gather_generation_logits=True` "
+                "to be passed explicitly to the `LLM()` constructor."
+            )
 
 
 class LLM(BaseLLM):

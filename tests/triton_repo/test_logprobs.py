@@ -1,0 +1,160 @@
+"""Logprobs of tokens: from the runtime to the list that a client gets."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.triton_repo.engines_under_test import RecordingSink, engine_config
+from tests.triton_repo.running_loop import TEXT, engine_loop, eventually
+from tests.triton_repo.test_detokenizer import DETOKENIZERS, TOKENIZERS, cuts, texts
+from triton_repo.detokenize.token_texts import list_deltas, list_tokens
+from triton_repo.detokenize.window import WINDOW
+from triton_repo.engine.config import ReplayConfig
+from triton_repo.engine.replay_runtime import ReplayRuntime
+from triton_repo.engine.request import EngineRequest, parse_request
+from triton_repo.engine.runtime import Generation
+from triton_repo.engine.stream import Stream
+from triton_repo.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.logprobs import LOWEST, TokenLogprob, from_json, to_json
+from triton_repo.sampling import Sampling
+from triton_repo.tensors import ModelCard
+
+END = 2
+Entry = dict[str, object]
+
+
+def request(**fields: object) -> EngineRequest:
+    given = {"input_ids": (1,), "max_tokens": 9, "end_ids": (END,), "sampling": Sampling(logprobs=0), "stream": True}
+    return EngineRequest(**(given | fields))  # type: ignore[arg-type]
+
+
+def streamed(name: str, ids: list[int], cuts: list[int]) -> list[Entry]:
+    """The tokens of `ids` as they are listed when the engine sends them in some chunking."""
+    bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
+    listed: list[Entry] = []
+    for index, (start, end) in enumerate(pairwise(bounds)):
+        window = ids[max(0, start - WINDOW) : start]
+        logprobs = [TokenLogprob(-float(id)) for id in ids[start:end]]
+        final = index == len(bounds) - 2
+        listed += list_tokens(DETOKENIZERS[name], [*window, *ids[start:end]], len(window), final, logprobs)
+    return listed
+
+
+@pytest.mark.parametrize("name", ["byte-level", "demo"])
+@given(text=texts, cuts=cuts)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_bytes_of_all_tokens_are_those_of_the_text_in_any_chunking(name: str, text: str, cuts: list[int]) -> None:
+    ids = TOKENIZERS[name].encode(text, add_special_tokens=False).ids
+    listed = streamed(name, ids, cuts)
+    assert b"".join(bytes(token["bytes"]) for token in listed) == text.encode()  # type: ignore[call-overload]
+    assert listed == streamed(name, ids, [])
+    assert [token["logprob"] for token in listed] == [-float(id) for id in ids]
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS))
+@given(text=texts, cuts=cuts)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_character_of_the_text_is_counted_for_one_token(name: str, text: str, cuts: list[int]) -> None:
+    ids = TOKENIZERS[name].encode(text, add_special_tokens=False).ids
+    lengths = [token["text_length"] for token in streamed(name, ids, cuts)]
+    assert sum(lengths) == len(TOKENIZERS[name].decode(ids))  # type: ignore[arg-type]
+
+
+def test_a_part_of_a_character_has_exact_bytes_and_no_text_of_its_own() -> None:
+    detokenizer, tokenizer = DETOKENIZERS["sentencepiece"], TOKENIZERS["sentencepiece"]
+    ids = [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in "é".encode()]
+    first, second = list_tokens(detokenizer, ids, 0, True, [TokenLogprob(-1.0), TokenLogprob(-2.0)])
+    assert (first["token"], first["bytes"], first["text_length"]) == ("\ufffd", [0xC3], 0)
+    assert (second["token"], second["bytes"], second["text_length"]) == ("\ufffd", [0xA9], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "text"),
+    [
+        ("byte-level", "<|im_end|>", "<|im_end|>"),
+        ("byte-level", "Ġ", " "),
+        ("sentencepiece", "</s>", "</s>"),
+        ("sentencepiece", "▁he", " he"),
+        ("sentencepiece", "he", "he"),
+    ],
+)
+def test_an_alternative_is_spelled_as_it_would_go_on(name: str, token: str, text: str) -> None:
+    id = TOKENIZERS[name].token_to_id(token)
+    [listed] = list_tokens(DETOKENIZERS[name], [id], 0, False, [TokenLogprob(-3.0, [(id, -0.5)])])
+    assert listed["top_logprobs"] == [{"token": text, "logprob": -0.5, "bytes": [*text.encode()]}]
+
+
+def test_a_message_lists_the_tokens_of_each_delta_that_has_logprobs() -> None:
+    tokenizer = TOKENIZERS["byte-level"]
+    first, second = (tokenizer.encode(text, add_special_tokens=False).ids for text in ("ab", "cd"))
+    encoded = [b"", to_json([TokenLogprob(-1.0)] * len(second))]
+    lengths = [0, len(first), 0, len(second)]
+    listed = list_deltas(DETOKENIZERS["byte-level"], [*first, *second], lengths, [False, True], encoded)
+    assert listed[0] == ""
+    assert "".join(token["token"] for token in json.loads(listed[1])) == "cd"
+
+
+def test_between_the_steps_logprobs_are_finite_and_not_positive() -> None:
+    logprobs = [TokenLogprob(1e-7, ((5, -math.inf),)), TokenLogprob(-0.5)]
+    assert from_json(to_json(logprobs)) == [TokenLogprob(0.0, [[5, LOWEST]]), TokenLogprob(-0.5, [])]  # type: ignore[list-item]
+    assert to_json([]) == b""
+    assert from_json(b"") == []
+
+
+def test_a_delta_has_the_logprobs_of_its_new_ids_and_an_end_id_has_none() -> None:
+    stream = Stream("a", request())
+    of = {id: TokenLogprob(-float(id)) for id in (5, 6, 7, END)}
+    taken = []
+    for ids in ((5,), (6, 7), (END,)):
+        stream.accept(ids, "")
+        stream.accept_logprobs([of[id] for id in ids])
+        taken.append(stream.take())
+    assert [emission.logprobs for emission in taken] == [[of[5]], [of[6], of[7]], []]
+    assert [emission.window_length for emission in taken] == [0, 1, 3]
+
+
+def test_only_who_asks_gets_logprobs_from_the_engine_and_each_delta_has_its_own() -> None:
+    told, silent = RecordingSink(), RecordingSink()
+    with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT)), flush_s=30.0) as loop:
+        loop.submit("a", request(max_tokens=20), told)
+        loop.submit("b", request(max_tokens=20, sampling=Sampling()), silent)
+        eventually(lambda: told.ends == silent.ends == 1)
+    assert [len(emission.logprobs) for emission in told.emissions] == [1, 19]
+    assert [len(emission.logprobs) for emission in silent.emissions] == [0, 0]
+
+
+def test_the_replay_makes_up_the_same_logprobs_again_and_again() -> None:
+    def play(sampling: Sampling) -> list[TokenLogprob]:
+        runtime = ReplayRuntime(ReplayConfig(token_ids=(5, 6, 7)))
+        runtime.submit(Generation(1, [1], 9, (END,), sampling))
+        return [of for _ in range(3) for delta in runtime.step() for of in delta.logprobs]
+
+    assert play(Sampling()) == []
+    assert [of.top for of in play(Sampling(logprobs=0))] == [[], [], []]
+    told = play(Sampling(logprobs=2))
+    assert told == play(Sampling(logprobs=2))
+    assert [len(of.top) for of in told] == [2, 2, 2]
+    assert (5, told[0].logprob) in told[0].top
+    assert 7 not in dict(told[2].top), "a token need not be among the likeliest"
+
+
+@pytest.mark.parametrize(("value", "known"), [(0, 0), (3, 3), (20, 20)])
+def test_as_many_alternatives_as_an_engine_knows_are_given(value: int, known: int) -> None:
+    config = engine_config(card=ModelCard(64, "x", 0, True, "tests", max_logprobs=known))
+    assert parse_request({"input_ids": [5]}, {"logprobs": value}, config).sampling.logprobs == value
+
+
+def test_more_alternatives_are_refused_by_name() -> None:
+    config = engine_config(card=ModelCard(64, "openvino", 0, True, "tests", max_logprobs=0))
+    with pytest.raises(
+        UnsupportedParameter, match=r"the openvino runtime .* \(top_logprobs = 1\)"
+    ) as refused:
+        parse_request({"input_ids": [5]}, {"logprobs": 1}, config)
+    assert refused.value.param == "logprobs"
+    with pytest.raises(InvalidRequest, match="logprobs = 21"):
+        parse_request({"input_ids": [5]}, {"logprobs": 21}, config)

@@ -1,0 +1,52 @@
+"""The tokens of an answer one by one, for who asked for their logprobs: as OpenAI's chat format lists them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from triton_repo.detokenize.detokenizer import Detokenizer
+from triton_repo.detokenize.window import WINDOW
+from triton_repo.logprobs import TokenLogprob, from_json
+from triton_repo.tensors import TEXT_LENGTH
+
+
+def list_deltas(
+    detokenizer: Detokenizer,
+    ids: Sequence[int],
+    lengths: Sequence[int],
+    finals: Sequence[bool],
+    logprobs: Sequence[bytes],
+) -> list[str]:
+    """The tokens of all deltas of one message, as JSON: beside the texts of `decode_deltas`. `logprobs`: `LOGPROBS`."""
+    listed, start = [], 0
+    for window_length, length, final, encoded in zip(lengths[::2], lengths[1::2], finals, logprobs, strict=True):
+        own_ids, own = ids[start : start + length], from_json(encoded)
+        listed.append(json.dumps(list_tokens(detokenizer, own_ids, window_length, final, own)) if own else "")
+        start += length
+    return listed
+
+
+def list_tokens(
+    detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool, logprobs: Sequence[TokenLogprob]
+) -> list[dict[str, Any]]:
+    """The new tokens of one delta, `ids` and `window_length` as for `Detokenizer.delta`.
+
+    `bytes` are exact. `token` is their text, in which U+FFFD stands for a part of a character. `text_length` is the
+    number of characters that the token adds to the answer: 0 for one that leaves a character unfinished.
+    """
+    listed = []
+    for at, (id, of) in enumerate(zip(ids[window_length:], logprobs, strict=False), start=window_length):
+        window = ids[max(0, at - WINDOW) : at]
+        added = detokenizer.delta([*window, id], len(window), final and at == len(ids) - 1)
+        entry = _entry(detokenizer, id, of.logprob)
+        entry["top_logprobs"] = [_entry(detokenizer, other, logprob) for other, logprob in of.top]
+        entry[TEXT_LENGTH] = len(added)
+        listed.append(entry)
+    return listed
+
+
+def _entry(detokenizer: Detokenizer, id: int, logprob: float) -> dict[str, Any]:
+    spelled = detokenizer.spell(id)
+    return {"token": spelled.decode(errors="replace"), "logprob": logprob, "bytes": [*spelled]}
