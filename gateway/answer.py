@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from gateway.backend import Backend, Delta, Generation
+from gateway.logprobs import TokenQueue
 from gateway.merge import merge
 from gateway.shape import FinalReason, Piece, Usage
 from gateway.stop import StopMatcher
@@ -85,12 +86,16 @@ class Answer:
         self._supervisor.release(self)
 
     async def _choice(self, index: int) -> AsyncGenerator[Piece, None]:
+        generation = self._generations[index]
         matcher = StopMatcher(self._stops)
+        queue = None if generation.sampling.logprobs is None else TokenQueue()
         try:
-            async with aclosing(self._backend.generate(self._generations[index])) as deltas:
+            async with aclosing(self._backend.generate(generation)) as deltas:
                 async for delta in deltas:
                     self._last_delta[index] = delta
                     piece = self._piece(index, delta, matcher)
+                    if queue is not None:
+                        piece = _with_tokens(piece, delta, queue, matcher)
                     if piece.finish_reason:
                         self._reasons.append(piece.finish_reason)
                     yield piece
@@ -113,6 +118,11 @@ class Answer:
         if cut and index in self._running:
             self._supervisor.cancel(self._running.pop(index))
         return Piece(index, text, "stop" if cut else None)
+
+
+def _with_tokens(piece: Piece, delta: Delta, queue: TokenQueue, matcher: StopMatcher) -> Piece:
+    beyond = 0 if piece.finish_reason is None else matcher.stop_length or None
+    return piece._replace(tokens=queue.take(delta.tokens, piece.text, beyond))
 
 
 def _final(reason: FinishReason) -> FinalReason:

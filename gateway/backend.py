@@ -11,13 +11,17 @@ from triton_repo.tensors import FinishReason, ModelCard
 
 
 class Delta(NamedTuple):
-    """What an engine adds to one answer. Counts are totals so far; `cached_tokens` < 0 is not reported."""
+    """What an engine adds to one answer. Counts are totals so far; `cached_tokens` < 0 is not reported.
+
+    `tokens` is the JSON of the new tokens' logprobs (see `triton_repo.tensors.TEXT_OUTPUT`), if they were asked for.
+    """
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    tokens: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 
 from gateway.backend import Chat, Prompt
+from gateway.logprobs import Token, chat_logprobs
 from gateway.messages import template_message
 from gateway.requests import ChatCompletionRequest
 from gateway.shape import FinalReason, Head, Json, Usage
@@ -32,8 +33,8 @@ class ChatShape:
     def opening(self, index: int) -> Json:
         return _delta(index, {"role": "assistant", "content": ""}, None)
 
-    def addition(self, index: int, text: str) -> Json:
-        return _delta(index, {"content": text}, None)
+    def addition(self, index: int, text: str, tokens: Sequence[Token] | None = None) -> Json:
+        return _delta(index, {"content": text}, None, tokens)
 
     def ending(self, index: int, reason: FinalReason) -> Json:
         return _delta(index, {}, reason)
@@ -48,9 +49,9 @@ class ChatShape:
             "choices": choices,
         }
 
-    def choice(self, index: int, text: str, reason: FinalReason) -> Json:
+    def choice(self, index: int, text: str, reason: FinalReason, tokens: Sequence[Token] | None = None) -> Json:
         message = {"role": "assistant", "content": text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+        return {"index": index, "message": message, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
 
     def whole(self, head: Head, choices: Sequence[Json], usage: Usage) -> Json:
         return {
@@ -64,5 +65,5 @@ class ChatShape:
         }
 
 
-def _delta(index: int, delta: Json, reason: FinalReason | None) -> Json:
-    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+def _delta(index: int, delta: Json, reason: FinalReason | None, tokens: Sequence[Token] | None = None) -> Json:
+    return {"index": index, "delta": delta, "logprobs": chat_logprobs(tokens), "finish_reason": reason}

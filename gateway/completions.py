@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.backend import Prompt
+from gateway.logprobs import Token, completion_logprobs
 from gateway.requests import MAX_GENERATIONS, CompletionRequest
 from gateway.shape import FinalReason, Head, Json, Usage
 from triton_repo.errors import InvalidRequest
@@ -26,8 +27,8 @@ class CompletionShape:
     def opening(self, _: int) -> None:
         return None
 
-    def addition(self, index: int, text: str) -> Json:
-        return _choice(index, text, None)
+    def addition(self, index: int, text: str, tokens: Sequence[Token] | None = None) -> Json:
+        return _choice(index, text, None, tokens)
 
     def ending(self, index: int, reason: FinalReason) -> Json:
         return _choice(index, "", reason)
@@ -42,8 +43,8 @@ class CompletionShape:
             "system_fingerprint": head.fingerprint,
         }
 
-    def choice(self, index: int, text: str, reason: FinalReason) -> Json:
-        return _choice(index, text, reason)
+    def choice(self, index: int, text: str, reason: FinalReason, tokens: Sequence[Token] | None = None) -> Json:
+        return _choice(index, text, reason, tokens)
 
     def whole(self, head: Head, choices: Sequence[Json], usage: Usage) -> Json:
         return {
@@ -57,5 +58,5 @@ class CompletionShape:
         }
 
 
-def _choice(index: int, text: str, reason: FinalReason | None) -> Json:
-    return {"text": text, "index": index, "logprobs": None, "finish_reason": reason}
+def _choice(index: int, text: str, reason: FinalReason | None, tokens: Sequence[Token] | None = None) -> Json:
+    return {"text": text, "index": index, "logprobs": completion_logprobs(tokens), "finish_reason": reason}

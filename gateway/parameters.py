@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from gateway.requests import StreamOptions
 from triton_repo.errors import UnsupportedParameter
+from triton_repo.logprobs import check_logprobs
 from triton_repo.sampling import Sampling
 from triton_repo.tensors import ModelCard
 
@@ -27,14 +28,12 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "function_call": ("none", "auto"),
     "functions": ([],),
     "logit_bias": ({},),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "prediction": (),
     "response_format": ({"type": "text"},),
     "suffix": ("",),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
-    "top_logprobs": (0,),
     "web_search_options": (),
     # vLLM and its relatives
     "add_generation_prompt": (True,),
@@ -102,6 +101,7 @@ def supported_sampling(sampling: Sampling, card: ModelCard, model: str) -> Sampl
     for name in given:
         if getattr(sampling, name) not in NEUTRAL.get(name, ()):
             raise UnsupportedParameter(f"{name}: the {card.runtime} runtime of model {model} cannot do this", name)
+    check_logprobs(sampling, card)
     return sampling.model_copy(update=dict.fromkeys(given)) if given else sampling
 
 

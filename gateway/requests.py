@@ -13,10 +13,11 @@ from pydantic_core import PydanticCustomError
 from gateway.messages import AssistantMessage, Message
 from gateway.rules import must_be
 from triton_repo.errors import InvalidRequest
-from triton_repo.sampling import Count, Sampling, TokenId
+from triton_repo.sampling import MAX_LOGPROBS, Count, Sampling, TokenId
 
 MAX_GENERATIONS = 128  # n times prompts: what one HTTP request may start
 MAX_MESSAGES = 4096
+MAX_COMPLETION_LOGPROBS = 5  # of the legacy format
 MAX_TEMPLATE_ARGUMENTS_BYTES = 16 * 1024
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
@@ -80,11 +81,23 @@ class GenerationRequest(Sampling):
 
 
 class ChatCompletionRequest(GenerationRequest):
-    """POST /v1/chat/completions. `max_completion_tokens` wins over `max_tokens`."""
+    """POST /v1/chat/completions. `max_completion_tokens` wins over `max_tokens`.
+
+    `logprobs` is a switch here; `top_logprobs` is what it is to an engine.
+    """
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Count | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _only_with_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and not info.data.get("logprobs"):
+            raise PydanticCustomError("top_logprobs", "allowed only when logprobs is true")
+        return value
 
     @field_validator("messages")
     @classmethod
@@ -103,7 +116,13 @@ class ChatCompletionRequest(GenerationRequest):
         return value
 
     def sampling(self) -> Sampling:
-        return Sampling.model_validate({**vars(self), "max_tokens": self.max_completion_tokens or self.max_tokens})
+        return Sampling.model_validate(
+            {
+                **vars(self),
+                "max_tokens": self.max_completion_tokens or self.max_tokens,
+                "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
+            }
+        )
 
     @contextmanager
     def in_its_own_words(self) -> Iterator[None]:
@@ -112,6 +131,8 @@ class ChatCompletionRequest(GenerationRequest):
         except InvalidRequest as error:
             if error.param == "max_tokens" and self.max_completion_tokens is not None:
                 error.param = "max_completion_tokens"
+            if error.param == "logprobs" and self.top_logprobs:
+                error.param = "top_logprobs"
             raise
 
 
@@ -119,6 +140,7 @@ class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
     prompt: Prompts
+    logprobs: Annotated[int, Field(ge=0, le=MAX_COMPLETION_LOGPROBS)] | None = None
 
     @property
     def prompts(self) -> list[str | tuple[int, ...]]:

@@ -19,6 +19,7 @@ from gateway.backend import Generation
 from gateway.body import parse, read_object
 from gateway.disconnect import UnlessDisconnected
 from gateway.event_stream import EventStream
+from gateway.logprobs import Token
 from gateway.metrics import RequestRecord
 from gateway.parameters import ignored_parameters, refuse_unsupported, supported_sampling
 from gateway.requests import GenerationRequest
@@ -46,7 +47,8 @@ async def respond(scope: Scope, receive: Receive, send: Send, gateway: Gateway, 
         record.model = body.model
         prompts = shape.prompts(body, card)
         id = token_hex(16)
-        generations = _generations(id, body, card, prompts)
+        with body.in_its_own_words():
+            generations = _generations(id, body, card, prompts)
         head = Head(shape.id_prefix + id, int(time.time()), body.model, _fingerprint(card))
         ignored = ignored_parameters(fields, shape.body)
         headers = {"x-ignored-parameters": ignored} if ignored else {}
@@ -84,14 +86,17 @@ async def _stream(stream: EventStream, chunks: Chunks, answer: Answer, record: R
 
 async def _whole(shape: Shape[Any], head: Head, answer: Answer) -> bytes:
     texts: dict[int, list[str]] = {}
+    tokens: dict[int, list[Token]] = {}
     reasons: dict[int, FinalReason] = {}
 
     async with aclosing(answer.pieces()) as pieces:
         async for piece in pieces:
             texts.setdefault(piece.choice, []).append(piece.text)
+            if piece.tokens is not None:
+                tokens.setdefault(piece.choice, []).extend(piece.tokens)
             if piece.finish_reason:
                 reasons[piece.choice] = piece.finish_reason
-    choices = [shape.choice(index, "".join(texts[index]), reasons[index]) for index in sorted(texts)]
+    choices = [shape.choice(index, "".join(texts[index]), reasons[index], tokens.get(index)) for index in sorted(texts)]
     return orjson.dumps(shape.whole(head, choices, answer.usage))
 
 
@@ -105,8 +110,9 @@ def _generations(id: str, body: GenerationRequest, card: ModelCard, prompts: lis
         sampling if sampling.seed is None else sampling.model_copy(update={"seed": (sampling.seed + i) % 2**64})
         for i in range(body.n or 1)
     ]
-    # Stop strings are found in the text as it comes, so the engine has to stream even for an answer that is sent whole.
-    stream = bool(body.stream or body.stops)
+    # Stop strings are found in the text as it comes, so the engine has to stream even for an answer that is sent whole;
+    # and the logprobs of a long answer are work that must not hold up the deltas of others.
+    stream = bool(body.stream or body.stops or sampling.logprobs is not None)
     choices = enumerate((prompt, sampling) for prompt in prompts for sampling in samplings)
     return [Generation(f"{id}-{index}", body.model, prompt, each, stream) for index, (prompt, each) in choices]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from gateway.backend import Prompt
+from gateway.logprobs import Token
 from gateway.requests import GenerationRequest
 from triton_repo.tensors import ModelCard
 
@@ -24,6 +25,7 @@ class Piece(NamedTuple):
     choice: int
     text: str
     finish_reason: FinalReason | None
+    tokens: Sequence[Token] | None = None  # None where nobody asked for logprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ class Shape(Protocol, Generic[Body]):
     def opening(self, index: int, /) -> Json | None:
         """The streamed choice that comes before any text, if the format has one."""
 
-    def addition(self, index: int, text: str) -> Json:
-        """The streamed choice that adds `text`."""
+    def addition(self, index: int, text: str, tokens: Sequence[Token] | None = None) -> Json:
+        """The streamed choice that adds `text`, and the logprobs of `tokens`."""
 
     def ending(self, index: int, reason: FinalReason) -> Json:
         """The streamed choice that ends the choice."""
@@ -78,7 +80,7 @@ class Shape(Protocol, Generic[Body]):
     def chunk(self, head: Head, choices: Sequence[Json]) -> Json:
         """One streamed chunk, without `usage`, which goes last."""
 
-    def choice(self, index: int, text: str, reason: FinalReason) -> Json:
+    def choice(self, index: int, text: str, reason: FinalReason, tokens: Sequence[Token] | None = None) -> Json:
         """One choice of an answer that is sent whole."""
 
     def whole(self, head: Head, choices: Sequence[Json], usage: Usage) -> Json: ...

@@ -36,7 +36,9 @@ class Chunks:
     def piece(self, piece: Piece) -> bytes:
         """The events of one piece: none for an empty one, two if it brings the last text together with the end."""
         events = b""
-        if piece.text:
+        if piece.tokens:
+            events = self._event([self._shape.addition(piece.choice, piece.text, piece.tokens)])
+        elif piece.text:
             before, after = self._around_text[piece.choice]
             events = before + orjson.dumps(piece.text) + after
         if piece.finish_reason is not None:

@@ -34,6 +34,12 @@ class StopMatcher:
         cut = self._first_match()
         return self._held[:cut], cut < len(self._held)
 
+    @property
+    def stop_length(self) -> int:
+        """After a cut or a flush: the length of the stop string that has cut the text, 0 if none has."""
+        at = self._first_match()
+        return min((len(stop) for stop in self._stops if self._held.startswith(stop, at)), default=0)
+
     def _first_match(self) -> int:
         """Where the first whole stop string starts; the length of the held text if there is none."""
         return min((at for at in map(self._held.find, self._stops) if at >= 0), default=len(self._held))

@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2 as pb
@@ -121,11 +122,15 @@ def stop_request(model: str, request_id: str) -> Any:
 def read_deltas(response: Any) -> Iterator[tuple[str, Delta | RequestError]]:
     """The deltas in a protobuf ModelInferResponse, or what ends a request instead, each with the id of its request."""
     raw = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
-    ids, texts, reasons = (_strings(raw[tensor.name]) for tensor in (REQUEST_IDS, TEXT_OUTPUT, FINISH_REASON))
+    texts = [*_strings(raw[TEXT_OUTPUT.name])]
+    ids, reasons = (_strings(raw[tensor.name]) for tensor in (REQUEST_IDS, FINISH_REASON))
     counts = _COUNTS.iter_unpack(raw[TOKEN_COUNTS.name])
-    for id, text, reason, (prompt, cached, completion) in zip(ids, texts, reasons, counts, strict=True):
+    num_deltas = len(raw[TOKEN_COUNTS.name]) // _COUNTS.size
+    tokens = texts[num_deltas:] or repeat("", num_deltas)
+    deltas = zip(ids, texts[:num_deltas], reasons, counts, tokens, strict=True)
+    for id, text, reason, (prompt, cached, completion), own_tokens in deltas:
         if reason in FINISH_REASONS:
-            yield id, Delta(text, reason, prompt, cached, completion)  # type: ignore[arg-type]
+            yield id, Delta(text, reason, prompt, cached, completion, own_tokens)  # type: ignore[arg-type]
         else:
             yield id, from_wire(reason) or EngineFailed("the engine failed")
 
@@ -172,5 +177,7 @@ def _set_parameter(parameters: Any, name: str, value: bool | float | str) -> Non
         parameters[name].bool_param = value
     elif isinstance(value, str):
         parameters[name].string_param = value
+    elif isinstance(value, int):
+        parameters[name].int64_param = value
     else:
         parameters[name].double_param = value

@@ -32,8 +32,6 @@ def client() -> Iterator[httpx.Client]:
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
         ("tool_choice", "required"),
         ("response_format", {"type": "json_object"}),
-        ("logprobs", True),
-        ("top_logprobs", 3),
         ("logit_bias", {"5": 1}),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
@@ -46,7 +44,6 @@ def client() -> Iterator[httpx.Client]:
         ("echo", True),
         ("suffix", "x"),
         ("best_of", 2),
-        ("logprobs", 0),
         ("prompt_logprobs", -1),
     ],
 )

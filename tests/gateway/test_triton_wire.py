@@ -57,6 +57,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "guided_decoding_guide_type": "regex",
         "guided_decoding_guide": "[ab]",
         "lora_name": "french",
+        "logprobs": 3,
     }
     assert values.keys() == Sampling.model_fields.keys()
     request = infer_request([pack_row(generation(**values), "channel-1")], "id-1")
@@ -72,6 +73,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
     assert parameters["ignore_eos"].WhichOneof("parameter_choice") == "bool_param"
     assert json.loads(parameters["stop_token_ids"].string_param) == [7, 8]
     assert parameters["guided_decoding_guide"].string_param == "[ab]"
+    assert parameters["logprobs"].int64_param == 3
 
 
 def test_one_message_may_bring_deltas_of_several_requests() -> None:
@@ -89,6 +91,20 @@ def test_one_message_may_bring_deltas_of_several_requests() -> None:
         ("b", Delta("", "stop", 4, -1, 5)),
         ("c", Delta("🐚", "", 6, 2, 7)),
     ]
+
+
+def test_behind_the_texts_stand_the_tokens_of_deltas_with_logprobs() -> None:
+    message = pb.ModelInferResponse()
+    for name, datatype, content in (
+        ("request_ids", "BYTES", packed("a", "b")),
+        ("text_output", "BYTES", packed("A", "B", "", "[1]")),
+        ("token_counts", "INT32", struct.pack("<6i", 3, -1, 2, 4, -1, 5)),
+        ("finish_reason", "BYTES", packed("", "stop")),
+    ):
+        message.outputs.add(name=name, datatype=datatype)
+        message.raw_output_contents.append(content)
+    deltas = dict(read_deltas(message))
+    assert deltas == {"a": Delta("A", "", 3, -1, 2), "b": Delta("B", "stop", 4, -1, 5, "[1]")}
 
 
 def test_the_error_of_one_row_comes_out_as_it_went_in_and_another_word_is_not_shown() -> None:
