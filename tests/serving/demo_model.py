@@ -48,6 +48,20 @@ def greedy_ids(ids: list[int], max_new_tokens: int = MAX_NEW_TOKENS) -> list[int
     return list(output[0, len(ids) :].tolist())
 
 
+@torch.inference_mode()
+def logprobs(prompt: list[int], answer: list[int]) -> list[float]:
+    """Of each token of an answer, in float32: before temperature, penalties and top_p."""
+    _, model = _reference()
+    logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+    of_all = torch.log_softmax(logits, dim=-1)
+    return [float(of_all[place, id]) for place, id in enumerate(answer)]
+
+
+def encode(text: str) -> list[int]:
+    tokenizer, _ = _reference()
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
 def decode(ids: list[int]) -> str:
     tokenizer, _ = _reference()
     return str(tokenizer.decode(ids, skip_special_tokens=True))

@@ -31,7 +31,7 @@ from triton_repo.errors import InvalidRequest, from_wire
 FAILS, DIES = 318, 319  # token ids that the stand-in fails on
 WAIT_S = 60
 SPEC = "[build]\ntensor_parallel = 2\nmax_seq_len = 256\nmax_batch_size = 16\nmax_num_tokens = 512\n"
-GUIDED = '[serve]\nguided_decoding_backend = "xgrammar"\n'
+SERVED = '[serve]\nguided_decoding_backend = "xgrammar"\ngather_generation_logits = true\n'
 ADAPTED = '[build.lora.adapters]\nfrench = "tiny/french"\n'
 
 
@@ -55,7 +55,7 @@ def gpu_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(write_programs(workshop.root / "bin")), prepend=os.pathsep)
         install(workshop.root / "python")
-        ensure_engine(workshop.write_spec(SPEC + GUIDED + ADAPTED, runtime="tensorrt_llm"))
+        ensure_engine(workshop.write_spec(SPEC + SERVED + ADAPTED, runtime="tensorrt_llm"))
         yield workshop
 
 
@@ -95,6 +95,22 @@ def test_max_tokens_and_stop_strings_end_an_answer(client: OpenAI) -> None:
     stopped = complete(client, "one two three", max_tokens=50, stop=[" th"]).choices[0]
     assert (cut.text, cut.finish_reason) == ("one t", "length")
     assert (stopped.text, stopped.finish_reason) == ("one two", "stop")
+
+
+@pytest.mark.parametrize("top", [0, 2, 20])
+def test_logprobs_come_with_their_alternatives(client: OpenAI, top: int) -> None:
+    answer = client.chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": "hi"}], max_tokens=60, logprobs=True, top_logprobs=top
+    )
+    [choice] = answer.choices
+    assert choice.logprobs is not None
+    tokens = choice.logprobs.content
+    assert tokens is not None
+    assert "".join(token.token for token in tokens) == choice.message.content == "<user>hi"
+    assert {len(token.top_logprobs) for token in tokens} == {top}
+    assert len({token.logprob for token in tokens}) > 1
+    if top > 2:
+        assert all(token.token in {other.token for other in token.top_logprobs} for token in tokens)
 
 
 def test_sixteen_at_a_time_get_their_own_answers(served: Served) -> None:
