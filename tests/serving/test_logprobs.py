@@ -48,8 +48,8 @@ def test_the_logprobs_of_a_greedy_answer_are_the_checkpoints_own(client: OpenAI)
 @pytest.mark.parametrize("sampling", [{"temperature": 0.5}, {"temperature": 1.5, "top_p": 0.7}])
 def test_logprobs_are_those_before_temperature_and_top_p(client: OpenAI, sampling: dict[str, float]) -> None:
     prompt = demo_model.encode("Triton is")
-    request: dict[str, Any] = {"model": "demo", "prompt": prompt, "max_tokens": 16, "seed": 3, "logprobs": 0, **sampling}
-    listed = client.completions.create(**request, extra_body={"ignore_eos": True}).choices[0].logprobs
+    request: dict[str, Any] = {"model": "demo", "prompt": prompt, "max_tokens": 16, "seed": 3, **sampling}
+    listed = client.completions.create(**request, logprobs=0, extra_body={"ignore_eos": True}).choices[0].logprobs
     ids = [demo_model.encode(token) for token in listed.tokens]
     assert all(len(one) == 1 for one in ids), "each token is spelled as it is in the vocabulary"
     reference = demo_model.logprobs(prompt, [id for [id] in ids])
