@@ -131,6 +131,22 @@ def test_an_end_id_and_a_length_end_an_answer_where_they_would_without(
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_every_token_has_the_logprob_that_it_has_without_speculation(
+    open_runtime: Open, mode: str, temperature: float
+) -> None:
+    sampling = Sampling(temperature=temperature, seed=11, logprobs=0)
+    asked = [generation(key, sampling) for key in PROMPTS]
+    plain, guessed = (run(open_runtime(one), [[each] for each in asked]) for one in (None, mode))
+    assert any(len(delta.token_ids) > 1 for delta in guessed), "some guesses are right"
+    for one in asked:
+        told = [of.logprob for delta in guessed if delta.key == one.key for of in delta.logprobs]
+        assert len(told) == LENGTH
+        expected = [of.logprob for delta in plain if delta.key == one.key for of in delta.logprobs]
+        assert told == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_guesses_that_are_right_save_steps(open_runtime: Open, mode: str) -> None:
     runtime = open_runtime(mode)
     runtime.submit(Generation(1, [6] * 5, 64, (), GREEDY))  # the model answers this with a loop
