@@ -82,8 +82,8 @@ LOGPROBS: Final = Tensor("logprobs", "BYTES", (-1,))
 # What a client may ask of the ensemble: values for each delta of a message. Behind the texts of a message stand, where
 # some request asked for `logprobs`, the logprobs of each delta ("" where there are none): JSON, a list of its tokens as
 # in OpenAI's `choices[].logprobs.content`, each with the number of characters that it adds to the text, `text_length`.
-# They have no tensor of their own, because an ensemble keeps a note of every one that a message leaves out for as long
-# as its request lasts, and a channel lasts for ever.
+# They have no tensor of their own: of every output that a message leaves out, an ensemble keeps a note for as long as
+# its request lasts (Triton's ensemble_scheduler.cc), and a channel lasts as long as it is used.
 TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", (-1,), optional=False)
 TEXT_LENGTH: Final = "text_length"
 FINISH_REASON: Final = Tensor("finish_reason", "BYTES", (-1,), optional=False)  # "" until the last delta; see below

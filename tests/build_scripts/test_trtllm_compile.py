@@ -307,6 +307,7 @@ def test_progress_counts_the_ranks_that_are_written() -> None:
         ("openvino", "[serve]\ngather_generation_logits = true", r"needs runtime tensorrt_llm, not openvino"),
         (RUNTIME, '[build]\nflow = "pytorch"\n[serve]\ngather_generation_logits = true', r"build\.flow = compiled"),
         (RUNTIME, '[sampling]\nguided_decoding_guide_type = "json"', r"is for a request to say: remove the key"),
+        ("openvino", "[sampling]\nlogprobs = 1", r"is for a request to say: remove the key"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(

@@ -92,7 +92,7 @@ class Stream:
         """Everything that waits, as one emission."""
         window = min(self._sent, WINDOW)
         output_ids = self._ids[self._sent - window :]
-        logprobs = self._logprobs[self._sent :]
+        logprobs = self._logprobs[self._sent :] if self._logprobs else ()
         self._sent = len(self._ids)
         self._emitted = True
         return Emission(
