@@ -117,11 +117,10 @@ def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
 
 
 def _has_logprobs(spec: EngineSpec) -> bool:
+    """On TensorRT-LLM (1.2) not beside candidates: what verifies them may leave out the token that it took."""
     if spec.runtime != "tensorrt_llm":
         return True
-    if spec.build.flow == "compiled":
-        return bool(spec.serve.gather_generation_logits)
-    return spec.speculative is None  # the sampler that verifies candidates (1.2) may leave out the token that it took
+    return spec.speculative is None and (spec.build.flow == "pytorch" or bool(spec.serve.gather_generation_logits))
 
 
 def _max_logprobs(spec: EngineSpec) -> int:
