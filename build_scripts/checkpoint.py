@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from build_scripts.convert import huggingface_directory
 from build_scripts.weights.nemo import is_nemo
+from build_scripts.weights.strict_json import parse_object
 from triton_repo.errors import BuildError
 from triton_repo.sampling import Count, Sampling, TokenId, invalid_request
 
@@ -109,14 +110,10 @@ class Checkpoint:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            value = json.loads((self.directory / name).read_bytes())
+            text = (self.directory / name).read_bytes()
         except FileNotFoundError as error:
             raise BuildError(f"{self.source}: no {name} in {self.directory}") from error
-        except ValueError as error:
-            raise BuildError(f"{self.source}: {name} is not valid JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise BuildError(f"{self.source}: {name} must be a JSON object")
-        return value
+        return parse_object(text, f"{self.source}: {name}")
 
     def _architecture(self, config: Mapping[str, Any]) -> str:
         names = config.get("architectures")

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from build_scripts.checkpoint import VOCABULARY_FILES, Checkpoint
 from build_scripts.child import Child
+from build_scripts.weights.strict_json import parse_object
 from triton_repo.errors import BuildError
 
 TOKENIZER, _CONFIG, _TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
@@ -86,15 +87,7 @@ def prove(tokenizer_directory: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise BuildError(f"{file}: not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BuildError(f"{file}: must be a JSON object")
-    return value
+    return parse_object(file.read_bytes(), str(file)) if file.is_file() else {}
 
 
 def _chat_template(directory: Path, config: dict[str, Any]) -> bytes | None:

@@ -42,6 +42,10 @@ def _spoil_head(tensors: dict[str, Any]) -> None:
     tensors["lm_head.weight"][3, 4] = float("nan")
 
 
+def _config(text: str) -> Callable[[Workshop], object]:
+    return lambda workshop: (workshop.checkpoint / "config.json").write_text(text)
+
+
 def _template(source: str) -> Callable[[Workshop], None]:
     return lambda workshop: workshop.configure("tokenizer_config.json", chat_template=source)
 
@@ -55,7 +59,13 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "missing tensor": (lambda w: _edit_weights(w, _drop_norm), "1 weights are missing, the first is model.norm.weight"),
     "not finite": (lambda w: _edit_weights(w, _spoil_head), "lm_head.weight has values that are not finite in float16"),
     "no config": (lambda w: (w.checkpoint / "config.json").unlink(), "no config.json in "),
-    "config not JSON": (lambda w: (w.checkpoint / "config.json").write_text("{"), "config.json is not valid JSON"),
+    "config not JSON": (_config("{"), "checkpoint: config.json: not valid JSON: "),
+    "config that is a list": (_config("[]"), "checkpoint: config.json: must be a JSON object"),
+    "a key twice": (
+        _config('{"vocab_size": 1, "vocab_size": 2}'),
+        "checkpoint: config.json: not valid JSON: 'vocab_size' occurs twice",
+    ),
+    "nested without end": (_config('{"a": ' * 99_999), "checkpoint: config.json: nested too deeply"),
     "config of odd types": (
         lambda w: w.configure("config.json", head_dim="9", architectures=3),
         "config.json: architectures = 3; needs a …ForCausalLM",
