@@ -106,7 +106,7 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> None:
 def _say_what_remains(store: EngineStore, plan: Plan) -> None:
     """The steps that this machine cannot do, as commands for one that can."""
     model, source = store.link.absolute() / MODEL, plan.checkpoint.directory.absolute()
-    for step in EXPORTERS[plan.spec.runtime].remaining(model, source, plan.spec.build):
+    for step in EXPORTERS[plan.spec.runtime].remaining(model, source, plan.spec):
         progress.say(f"{store.name}: not done here: {step.title}; on a {step.where}:\n  {shlex.join(step.argv)}")
 
 
@@ -131,10 +131,10 @@ def _build_anew(store: EngineStore, plan: Plan) -> None:
             check_vocabulary(plan.draft, partial / "tokenizer", partial / "scratch", store.log)
         if exporter.export is not None:
             (partial / MODEL).mkdir()
-            exporter.export(plan.checkpoint, plan.spec.build, partial / MODEL, store.log, plan.verify)
+            exporter.export(plan.checkpoint, plan.spec, partial / MODEL, store.log, plan.verify)
         if plan.draft is not None and exporter.export is not None:
             (partial / DRAFT).mkdir()
-            exporter.export(plan.draft.checkpoint, plan.spec.build, partial / DRAFT, store.log, plan.verify)
+            exporter.export(plan.draft.checkpoint, plan.spec, partial / DRAFT, store.log, plan.verify)
             exporter.pair(partial / "tokenizer", [partial / MODEL, partial / DRAFT], store.log)
         for adapter in plan.adapters:
             adapter.copy_to(partial / ADAPTERS)

@@ -41,12 +41,12 @@ class Exporter:
         pair: what a model and its draft need beyond their exports; it gets the tokenizer, both directories and a log.
     """
 
-    export: Callable[[Checkpoint, BuildSection, Path, Path, Verify | None], None] | None = None
+    export: Callable[[Checkpoint, EngineSpec, Path, Path, Verify | None], None] | None = None
     settings: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     prepare: Callable[[EngineSpec, Checkpoint, str, int, str | None], EngineSpec] = lambda spec, *_: spec
     weight_files: Callable[[Checkpoint], tuple[str, ...]] = Checkpoint.weight_files
-    remaining: Callable[[Path, Path, BuildSection], tuple[Step, ...]] = lambda *_: ()
+    remaining: Callable[[Path, Path, EngineSpec], tuple[Step, ...]] = lambda *_: ()
     has_shards: Callable[[BuildSection], bool] = lambda _: False
     pair: Callable[[Path, list[Path], Path], None] = lambda *_: None
 
@@ -74,7 +74,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _export_openvino(checkpoint: Checkpoint, build: BuildSection, output: Path, log: Path, _: Verify | None) -> None:
+def _export_openvino(checkpoint: Checkpoint, spec: EngineSpec, output: Path, log: Path, _: Verify | None) -> None:
+    build = spec.build
     with progress.step(f"export (dtype {build.dtype}, quantization {build.quantization})"):
         Child("export", log).call(
             openvino_export.export,
@@ -87,9 +88,10 @@ def _export_openvino(checkpoint: Checkpoint, build: BuildSection, output: Path, 
 
 
 def _export_tensorrt_llm(
-    checkpoint: Checkpoint, build: BuildSection, output: Path, log: Path, verify: Verify | None
+    checkpoint: Checkpoint, spec: EngineSpec, output: Path, log: Path, verify: Verify | None
 ) -> None:
     """Whatever of it can be done here; `remaining` says the rest."""
+    build = spec.build
     if build.flow == "pytorch":
         names = (*weight_files(checkpoint.directory), *checkpoint.text_files())
         trtllm_export.link(checkpoint.directory, names, output / CHECKPOINT)
@@ -102,7 +104,7 @@ def _export_tensorrt_llm(
     elif verify is not None:
         raise BuildError(f"{checkpoint.source}: --verify runs Conch's own shards; TensorRT-LLM converts this one")
     length = build.max_seq_len or 0  # `prepare` has filled it in
-    trtllm_compile.compile_engine(output, checkpoint.directory.absolute(), build, length, log)
+    trtllm_compile.compile_engine(output, checkpoint.directory.absolute(), spec, length, log)
 
 
 def _write_shards(checkpoint: Checkpoint, decoder: Decoder, build: BuildSection, output: Path, log: Path) -> None:

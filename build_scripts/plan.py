@@ -83,12 +83,18 @@ def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
     inputs = Inputs(
         format=FORMAT,
         runtime=spec.runtime,
-        settings={key: str(getattr(spec.build, key)) for key in exporter.settings},
+        settings=_settings(spec, exporter.settings),
         checkpoint={file.name: file.sha256 for file in source},
         versions={**versions, **exporter.versions()},
     )
     said = _as_people_say(spec, checkpoint, draft)
     return Plan(said, checkpoint, facts, draft, adapters, source, inputs, request.verify)
+
+
+def _settings(spec: EngineSpec, keys: tuple[str, ...]) -> dict[str, str]:
+    """What the model is built for; engines from before there was lookahead need no new build."""
+    compiled_for = {"max_draft_len": str(spec.max_draft_len)} if spec.max_draft_len else {}
+    return {key: str(getattr(spec.build, key)) for key in keys} | compiled_for
 
 
 def _as_people_say(spec: EngineSpec, checkpoint: Checkpoint, draft: Draft | None) -> EngineSpec:

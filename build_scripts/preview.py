@@ -43,15 +43,14 @@ def show_plan(request: BuildRequest, as_json: bool) -> None:
         plan = plan_shards(spec, checkpoint, request.origin, length, find_gpus(request.gpu))
     except UnknownArchitecture as unknown:
         check_converter(spec, request.origin)
-        steps = plan_steps(model, source, resolved(spec, None, length).build, length, own=False)
+        steps = plan_steps(model, source, resolved(spec, None, length), length, own=False)
         if as_json:
             _print_json(console, {"engine": spec.name, "converter": "tensorrt_llm", "steps": steps_json(steps)})
             return
         console.print(f"{unknown}. TensorRT-LLM's own converter does this one, on a GPU host:", markup=False)
         print_steps(console, steps)
         return
-    build = resolved(spec, plan.decoder, length).build
-    steps = plan_steps(model, source, build, length, own=True)
+    steps = plan_steps(model, source, resolved(spec, plan.decoder, length), length, own=True)
     if as_json:
         _print_json(console, to_json(spec.name, plan, steps))
     else:

@@ -14,10 +14,10 @@ from build_scripts.store import write_file
 from triton_repo import model_repository
 from triton_repo.engine.config import (
     FILE_NAME,
-    UNSUPPORTED_WITH_CANDIDATES,
     EngineConfig,
     ReplayConfig,
     TensorRtLlmConfig,
+    unsupported_with_candidates,
 )
 from triton_repo.errors import SpecError
 from triton_repo.sampling import ADAPTER_FIELD, GUIDE_FIELDS, LOGPROBS_FIELD, MAX_LOGPROBS, Sampling
@@ -27,6 +27,7 @@ REPOSITORY: Final = "triton"
 
 # OpenAI's defaults, for what neither the spec nor the checkpoint says.
 _OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
+_GREEDY: Final = Sampling(temperature=0.0)
 _KV_CACHE_BYTES: Final = 4 << 30  # cap of the default size of the paged KV cache
 _BYTES_PER_VALUE: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "u8": 1}
 
@@ -51,6 +52,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
     spec, facts = manifest.spec, manifest.facts
     max_seq_len = sequence_length(spec, facts)
     unsupported = _unsupported(spec)
+    greedy = _GREEDY if "temperature" in unsupported else Sampling()
     checkpoints = facts.sampling.model_copy(update=dict.fromkeys(unsupported))
     return EngineConfig(
         name=spec.name,
@@ -69,7 +71,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
         dynamic_quantization_group_size=spec.serve.dynamic_quantization_group_size,
         speculative=spec.speculative.config() if spec.speculative else None,
         flush_interval_s=spec.flush_interval_ms / 1000,
-        sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling),
+        sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
         replay=_replay(spec, tokenizer_directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
         card=ModelCard(
@@ -110,7 +112,7 @@ def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") 
 
 def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
     """Sampling fields that requests must leave alone."""
-    candidates = UNSUPPORTED_WITH_CANDIDATES[spec.runtime] if spec.speculative else ()
+    candidates = unsupported_with_candidates(spec.runtime, spec.speculative.mode) if spec.speculative else ()
     guides = () if spec.serve.guided_decoding_backend else GUIDE_FIELDS
     adapters = () if spec.build.lora else (ADAPTER_FIELD,)
     return (*candidates, *guides, *adapters, *(() if _has_logprobs(spec) else (LOGPROBS_FIELD,)))

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from build_scripts.lora import LoraSection
-from build_scripts.speculative import SpeculativeSection
+from build_scripts.speculative import SpeculativeSection, Surroundings
 from build_scripts.trtllm_spec import CompileSection, compile_complaint
 from triton_repo.engine.config import CapacitySchedulerPolicy, Flow, GuidedDecodingBackend
 from triton_repo.sampling import INT32_MAX, REQUEST_FIELDS, Sampling
@@ -129,8 +129,30 @@ class EngineSpec(_Section):
         return FLUSH_INTERVALS_MS[self.runtime] if given is None else given
 
     @property
+    def max_draft_len(self) -> int:
+        """What an engine of TensorRT-LLM is compiled to verify in one iteration; 0 is nothing."""
+        compiled = self.runtime == "tensorrt_llm" and self.build.flow == "compiled"
+        return self.speculative.num_candidates if compiled and self.speculative else 0
+
+    @property
     def kv_cache_dtype(self) -> KvCacheDtype:
         return self.serve.kv_cache_dtype or self.build.dtype
+
+    @property
+    def _around(self) -> Surroundings:
+        build, serve = self.build, self.serve
+        return Surroundings(
+            runtime=self.runtime,
+            flow=build.flow,
+            max_batch_size=build.max_batch_size,
+            max_num_tokens=build.max_num_tokens,
+            pipeline_parallel=build.pipeline_parallel,
+            max_beam_width=build.compile.max_beam_width,
+            has_adapters=build.lora is not None,
+            chunked=serve.enable_chunked_context,
+            guided_decoding_backend=serve.guided_decoding_backend,
+            sampling=self.sampling,
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -202,15 +224,7 @@ class EngineSpec(_Section):
     @model_validator(mode="after")
     def _rules_of_speculation(self) -> Self:
         if self.speculative is not None:
-            build = self.build
-            complaint = self.speculative.own_complaint() or self.speculative.engine_complaint(
-                runtime=self.runtime,
-                flow=build.flow,
-                max_batch_size=build.max_batch_size,
-                max_num_tokens=build.max_num_tokens,
-                chunked=self.serve.enable_chunked_context,
-                sampling=self.sampling,
-            )
+            complaint = self.speculative.own_complaint() or self.speculative.engine_complaint(self._around)
             if complaint is not None:
                 raise broken_rule(*complaint)
         return self

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from build_scripts.sharding.quantization import QUANTIZATIONS
-from build_scripts.spec import BuildSection
+from build_scripts.spec import BuildSection, EngineSpec
 from build_scripts.trtllm_host import THEN
 from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT, ENGINE
 
@@ -22,8 +22,11 @@ _MAX_WORKERS: Final = 8  # GPUs of one machine
 _QFORMATS: Final = {"int8": "int8_wo", "int4": "int4_wo", "fp8": "fp8", "int4_awq": "int4_awq", "nvfp4": "nvfp4"}
 
 
-def build_argv(model: PurePosixPath, build: BuildSection, max_seq_len: int) -> Argv:
-    """`trtllm-build` for the shards in `model`/checkpoint, with every limit of the spec."""
+def build_argv(model: PurePosixPath, build: BuildSection, max_seq_len: int, max_draft_len: int = 0) -> Argv:
+    """`trtllm-build` for the shards in `model`/checkpoint, with every limit of the spec.
+
+    `max_draft_len` > 0 is for lookahead decoding; TensorRT-LLM adds it to `max_seq_len` itself.
+    """
     compile = build.compile
     options: dict[str, object] = {
         "checkpoint_dir": model / CHECKPOINT,
@@ -46,6 +49,9 @@ def build_argv(model: PurePosixPath, build: BuildSection, max_seq_len: int) -> A
         options["lora_plugin"] = "auto"
         options["max_lora_rank"] = build.lora.max_rank
         options["lora_target_modules"] = build.lora.target_modules
+    if max_draft_len:
+        options["speculative_decoding_mode"] = "lookahead_decoding"
+        options["max_draft_len"] = max_draft_len
     return ("trtllm-build", *_words(options))
 
 
@@ -86,14 +92,14 @@ def convert_argv(source: PurePosixPath, model: PurePosixPath, build: BuildSectio
 
 
 def gpu_commands(
-    source: PurePosixPath, model: PurePosixPath, build: BuildSection, max_seq_len: int, *, sharded: bool
+    source: PurePosixPath, model: PurePosixPath, spec: EngineSpec, max_seq_len: int, *, sharded: bool
 ) -> tuple[Argv, ...]:
     """What is left to do on a GPU host; `sharded` says that the shards in `model`/checkpoint are there."""
-    if sharded:
-        return (build_argv(model, build, max_seq_len),)
-    if build.quantization != "none":
-        return quantize_argv(source, model, build), build_argv(model, build, max_seq_len)
-    return (convert_argv(source, model, build, max_seq_len),)
+    build = spec.build
+    if not sharded and build.quantization == "none":
+        return (convert_argv(source, model, build, max_seq_len),)
+    compile = build_argv(model, build, max_seq_len, spec.max_draft_len)
+    return (compile,) if sharded else (quantize_argv(source, model, build), compile)
 
 
 def host_argv(python: str, model: PurePosixPath, commands: tuple[Argv, ...], *flags: str) -> Argv:
@@ -103,14 +109,14 @@ def host_argv(python: str, model: PurePosixPath, commands: tuple[Argv, ...], *fl
     return (python, str(model / HOST_SCRIPT), *flags, str(model / ENGINE), *words)
 
 
-def docker_argv(model: Path, source: Path, build: BuildSection, max_seq_len: int, *, sharded: bool) -> Argv:
+def docker_argv(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *, sharded: bool) -> Argv:
     """The one command that finishes an engine on a GPU host: in NVIDIA's container, the model directory as /model."""
     root, inside = _source_mount(source)
     mounts: Argv = ("--volume", f"{model}:{CONTAINER_MODEL}")
     if not sharded:
         mounts = ("--volume", f"{root}:{CONTAINER_SOURCE}:ro", *mounts)
     limits = ("--ipc", "host", "--ulimit", "memlock=-1", "--ulimit", "stack=67108864")
-    commands = gpu_commands(inside, CONTAINER_MODEL, build, max_seq_len, sharded=sharded)
+    commands = gpu_commands(inside, CONTAINER_MODEL, spec, max_seq_len, sharded=sharded)
     command = host_argv("python3", CONTAINER_MODEL, commands)
     return ("docker", "run", "--rm", "--gpus", "all", *limits, *mounts, IMAGE, *command)
 

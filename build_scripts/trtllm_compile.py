@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from build_scripts import progress, trtllm_host
-from build_scripts.spec import BuildSection
+from build_scripts.spec import EngineSpec
 from build_scripts.trtllm_argv import HOST_SCRIPT, QUANTIZER, Argv, docker_argv, gpu_commands, host_argv
 from build_scripts.trtllm_output import BuildOutput
 from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT, ENGINE
@@ -30,21 +30,22 @@ class Step:
     argv: Argv = ()
 
 
-def plan_steps(model: Path, source: Path, build: BuildSection, max_seq_len: int, *, own: bool) -> tuple[Step, ...]:
+def plan_steps(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *, own: bool) -> tuple[Step, ...]:
     """The steps of a build; `own` says that Conch itself splits this architecture."""
-    if build.flow == "pytorch":
+    if spec.build.flow == "pytorch":
         return (Step("checkpoint", "here"),)
-    sharded = own and build.quantization == "none"
-    step = Step(_TITLES[sharded], "GPU host", docker_argv(model, source, build, max_seq_len, sharded=sharded))
+    sharded = own and spec.build.quantization == "none"
+    step = Step(_TITLES[sharded], "GPU host", docker_argv(model, source, spec, max_seq_len, sharded=sharded))
     return (Step("shards", "here"), step) if sharded else (step,)
 
 
-def remaining_steps(model: Path, source: Path, build: BuildSection) -> tuple[Step, ...]:
+def remaining_steps(model: Path, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
     """What is left to do for a built engine whose model directory is `model`: nothing once it is compiled."""
+    build = spec.build
     if build.flow == "pytorch" or build.max_seq_len is None or compiled_by(model) is not None:
         return ()
     sharded = (model / CHECKPOINT).is_dir() and build.quantization == "none"
-    argv = docker_argv(model, source, build, build.max_seq_len, sharded=sharded)
+    argv = docker_argv(model, source, spec, build.max_seq_len, sharded=sharded)
     return (Step(_TITLES[sharded], "GPU host", argv),)
 
 
@@ -57,7 +58,7 @@ def compiled_by(model: Path) -> Mapping[str, str | None] | None:
     return note
 
 
-def compile_engine(model: Path, source: Path, build: BuildSection, max_seq_len: int, log: Path) -> bool:
+def compile_engine(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, log: Path) -> bool:
     """Compile into `model`/engine; False where TensorRT-LLM or a GPU is missing.
 
     Raises:
@@ -66,11 +67,11 @@ def compile_engine(model: Path, source: Path, build: BuildSection, max_seq_len: 
     shutil.copyfile(trtllm_host.__file__, model / HOST_SCRIPT)
     sharded = (model / CHECKPOINT).is_dir()
     here = PurePosixPath(model)
-    commands = gpu_commands(PurePosixPath(source), here, build, max_seq_len, sharded=sharded)
+    commands = gpu_commands(PurePosixPath(source), here, spec, max_seq_len, sharded=sharded)
     if not all(map(_can_run, commands)) or not _has_gpu():
         return False
     (model / ENGINE).mkdir()
-    ranks = build.tensor_parallel * build.pipeline_parallel
+    ranks = spec.build.tensor_parallel * spec.build.pipeline_parallel
     _run(host_argv(sys.executable, here, commands, trtllm_host.TETHERED), _TITLES[sharded], ranks, log)
     return True
 

@@ -57,9 +57,12 @@ def plan_shards(
 
 def check_converter(spec: EngineSpec, origin: str) -> None:
     """Raises: SpecError: the spec asks for what TensorRT-LLM's own converter is not told here."""
-    if spec.build.lora is not None and spec.build.flow == "compiled":
-        rule = "needs build.flow = pytorch for this architecture: remove the table"
-        raise SpecError(spec_complaint(origin, "build.lora", "[…]", rule))
+    if spec.build.flow == "pytorch":
+        return
+    for key, section in (("build.lora", spec.build.lora), ("speculative", spec.speculative)):
+        if section is not None:
+            rule = "needs build.flow = pytorch for this architecture: remove the table"
+            raise SpecError(spec_complaint(origin, key, "[…]", rule))
 
 
 def has_weights(directory: Path) -> bool:

@@ -80,6 +80,7 @@ NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "presence_penalty": (0,),
     "repetition_penalty": (1,),
     "stop_token_ids": ((),),
+    "temperature": (0,),
     "top_k": (0, -1),
     "top_p": (1,),
 }

@@ -26,6 +26,8 @@ for name in ("max_batch_size", "max_input_len", "max_seq_len", "max_beam_width",
     parser.add_argument("--" + name, type=int)
 parser.add_argument("--kv_cache_type", choices=["continuous", "paged", "disabled"])
 parser.add_argument("--tokens_per_block", type=int)
+parser.add_argument("--speculative_decoding_mode", choices=["draft_tokens_external", "lookahead_decoding", "medusa",
+                    "explicit_draft_tokens", "eagle"])
 parser.add_argument("--logits_dtype", choices=["float16", "float32"])
 parser.add_argument("--log_level", default="info")
 parser.add_argument("--lora_target_modules", nargs="+", choices=["attn_q", "attn_k", "attn_v", "attn_dense",

@@ -29,27 +29,31 @@ WHOLE = "[serve]\nenable_chunked_context = false\n"
 
 REFUSED = [
     ("[speculative]", "speculative.mode: is required"),
-    ('[speculative]\nmode = "medusa"', 'speculative.mode = "medusa"; allowed: prompt_lookup, draft'),
+    ('[speculative]\nmode = "medusa"', 'speculative.mode = "medusa"; allowed: prompt_lookup, draft, lookahead'),
     (LOOKUP + "num_assistant_tokens = 0", "speculative.num_assistant_tokens = 0; must be ≥ 1"),
     (LOOKUP + "max_ngram_size = 65", "speculative.max_ngram_size = 65; must be ≤ 64"),
     (
         LOOKUP + "ngram = 2",
-        "speculative.ngram = 2; unknown key; allowed: mode, num_assistant_tokens, max_ngram_size, draft_model",
+        "speculative.ngram = 2; unknown key; allowed: mode, num_assistant_tokens, max_ngram_size, max_window_size, "
+        "max_verification_set_size, draft_model",
     ),
     (
         LOOKUP + 'draft_model = "d"',
-        'speculative.draft_model = "d"; mode prompt_lookup asks no model: remove the key',
+        'speculative.draft_model = "d"; is not for mode prompt_lookup, which has num_assistant_tokens, max_ngram_size',
     ),
     (
         '[speculative]\nmode = "draft"',
         "speculative.draft_model: mode draft needs a small checkpoint of the same vocabulary",
     ),
-    (DRAFT + "max_ngram_size = 2", "speculative.max_ngram_size = 2; mode draft looks nothing up: remove the key"),
+    (
+        DRAFT + "max_ngram_size = 2",
+        "speculative.max_ngram_size = 2; is not for mode draft, which has num_assistant_tokens, draft_model",
+    ),
     (DRAFT, "serve.enable_chunked_context = true; must be false where speculative.mode = draft"),
     (WHOLE + LOOKUP, "serve.enable_chunked_context = false; must be true where speculative.mode = prompt_lookup"),
     (
         "[build]\nmax_num_tokens = 95\n" + LOOKUP,
-        "build.max_num_tokens = 95; must be ≥ 96: build.max_batch_size × (1 + speculative.num_assistant_tokens)",
+        "build.max_num_tokens = 95; must be ≥ 96: build.max_batch_size × (1 + 5 guesses)",
     ),
     (
         "[sampling]\nmin_tokens = 3\n" + LOOKUP,
@@ -61,8 +65,7 @@ REFUSED = [
     ),
     (
         'runtime = "tensorrt_llm"\n' + LOOKUP,
-        'speculative = "[…]"; needs build.flow = pytorch where runtime = tensorrt_llm: what a compiled engine can '
-        "verify is not served with the sampling that requests ask for",
+        'speculative.mode = "prompt_lookup"; must be lookahead where build.flow = compiled',
     ),
     (
         'runtime = "tensorrt_llm"\n[sampling]\nrepetition_penalty = 1.1\n[build]\nflow = "pytorch"\n' + LOOKUP,

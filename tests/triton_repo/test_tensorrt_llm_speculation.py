@@ -1,7 +1,8 @@
-"""Speculative decoding on TensorRT-LLM's PyTorch flow: what the LLM API is told, and deltas of several tokens."""
+"""Speculative decoding on TensorRT-LLM: what the LLM API is told in each flow, and deltas of several tokens."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from triton_repo.engine.tensorrt_llm_arguments import llm_arguments, speculative
 
 LOOKUP = SpeculativeConfig(mode="prompt_lookup", num_assistant_tokens=3, max_ngram_size=2)
 DRAFT = SpeculativeConfig(mode="draft", num_assistant_tokens=3)
+LOOKAHEAD = SpeculativeConfig(
+    mode="lookahead", num_assistant_tokens=14, max_window_size=4, max_ngram_size=4, max_verification_set_size=1
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,17 +35,22 @@ def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(PATH)
 
 
-def speculative(config: SpeculativeConfig, flow: Flow = "pytorch") -> EngineConfig:
+def speculative(config: SpeculativeConfig) -> EngineConfig:
+    flow: Flow = "compiled" if config.mode == "lookahead" else "pytorch"
     return engine_config(speculative=config, tensorrt_llm=TensorRtLlmConfig(flow=flow))
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
     shutil.copytree(write_model(tmp_path / "model"), tmp_path / "draft")
+    compiled = tmp_path / "model" / "engine" / "config.json"
+    config = json.loads(compiled.read_text())
+    config["build_config"]["max_draft_len"] = LOOKAHEAD.num_assistant_tokens
+    compiled.write_text(json.dumps(config))
     return tmp_path
 
 
-@pytest.mark.parametrize("config", [LOOKUP, DRAFT], ids=lambda config: config.mode)
+@pytest.mark.parametrize("config", [LOOKUP, DRAFT, LOOKAHEAD], ids=lambda config: config.mode)
 def test_tokens_that_come_together_are_those_that_would_come_one_by_one(
     engine: Path, config: SpeculativeConfig
 ) -> None:
@@ -66,6 +75,13 @@ def test_the_guesses_of_a_request_are_its_own() -> None:
 def test_a_draft_lies_beside_the_model() -> None:
     expected = {"max_draft_len": 3, "speculative_model_dir": "/e/draft/checkpoint"}
     assert speculative_arguments(Path("/e/model"), DRAFT) == expected
+
+
+def test_lookahead_is_told_its_three_sizes_and_no_length() -> None:
+    expected = {"max_window_size": 4, "max_ngram_size": 4, "max_verification_set_size": 1}
+    assert speculative_arguments(Path("/e/model"), LOOKAHEAD) == expected
+    arguments = llm_arguments(Path("/e/model"), speculative(LOOKAHEAD))
+    assert not {"sampler_type", "disable_overlap_scheduler"} & set(arguments)  # these are for the other flow
 
 
 def test_candidates_have_the_sampler_that_verifies_them() -> None:

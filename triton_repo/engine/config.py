@@ -31,19 +31,25 @@ class ReplayConfig(BaseModel):
     tokens_per_second: Annotated[float, Field(ge=0)] = 0.0
 
 
+SpeculativeMode = Literal["prompt_lookup", "draft", "lookahead"]
+
+
 class SpeculativeConfig(BaseModel):
     """Speculative decoding: in one iteration the model verifies so many candidates, guessed at little cost.
 
     `prompt_lookup` looks for the last `max_ngram_size` tokens (or fewer) in the prompt and the answer so far, and
-    guesses what followed them there; `draft` lets the small model in `draft/`, beside `model/`, go ahead. What is
-    answered is what the model alone would answer.
+    guesses what followed them there; `draft` lets the small model in `draft/`, beside `model/`, go ahead; `lookahead`
+    lets the model guess n-grams of that size itself, so many in a window, and verify so many. What is answered is what
+    the model alone would answer, by `lookahead` at temperature 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Literal["prompt_lookup", "draft"]
+    mode: SpeculativeMode
     num_assistant_tokens: Annotated[int, Field(ge=1)]
     max_ngram_size: Annotated[int, Field(ge=1)] | None = None
+    max_window_size: Annotated[int, Field(ge=1)] | None = None
+    max_verification_set_size: Annotated[int, Field(ge=1)] | None = None
 
 
 class LoraConfig(BaseModel):
@@ -84,7 +90,7 @@ class TensorRtLlmConfig(BaseModel):
 # Sampling fields that a runtime cannot do beside candidates. OpenVINO GenAI (2026.4) counts the tokens of an answer
 # only once per iteration: it lets an end token pass that `min_tokens` forbids. Of the two samplers of TensorRT-LLM
 # (1.2) the one that verifies candidates knows no penalties, no `min_p` and no seed of a request.
-UNSUPPORTED_WITH_CANDIDATES: Final[Mapping[str, tuple[str, ...]]] = {
+_UNSUPPORTED_WITH_CANDIDATES: Final[Mapping[str, tuple[str, ...]]] = {
     "openvino": ("min_tokens",),
     "tensorrt_llm": (
         "min_tokens",
@@ -95,6 +101,20 @@ UNSUPPORTED_WITH_CANDIDATES: Final[Mapping[str, tuple[str, ...]]] = {
         "repetition_penalty",
     ),
 }
+# TensorRT-LLM's lookahead takes the likeliest token of the bare logits, whatever a request says (1.2,
+# cpp/tensorrt_llm/layers/lookaheadDecodingLayer.cpp: maxTopK = 1).
+_UNSUPPORTED_WITH_LOOKAHEAD: Final = (
+    "temperature",
+    "min_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+)
+
+
+def unsupported_with_candidates(runtime: str, mode: SpeculativeMode) -> tuple[str, ...]:
+    """Sampling fields that requests to such an engine must leave alone."""
+    return _UNSUPPORTED_WITH_LOOKAHEAD if mode == "lookahead" else _UNSUPPORTED_WITH_CANDIDATES[runtime]
 
 
 class EngineConfig(BaseModel):

@@ -97,7 +97,7 @@ def _parse_sampling(
     if isinstance(given.get("stop_token_ids"), str):
         given["stop_token_ids"] = _json(given["stop_token_ids"], "stop_token_ids")
     for name in config.card.unsupported:
-        if name in given:
+        if name in given and given[name] != getattr(config.sampling, name):
             raise UnsupportedParameter(f"{name}: the {config.runtime} runtime cannot do this", name)
     try:
         sampling = Sampling.model_validate(config.sampling.model_dump(exclude_none=True) | given)

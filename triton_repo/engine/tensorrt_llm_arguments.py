@@ -58,7 +58,7 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
         arguments["enable_iter_perf_stats"] = True
         # The other sampler of 1.2 knows no penalties, no min_p and no seed of a request, and ignores them in silence.
         arguments["sampler_type"] = "TRTLLMSampler"
-    if config.speculative is not None:
+    if config.speculative is not None and settings.flow == "pytorch":
         arguments["sampler_type"] = "TorchSampler"  # the one that verifies candidates
         arguments["disable_overlap_scheduler"] = True  # the next iteration begins with what this one accepts
     return arguments
@@ -76,7 +76,15 @@ def kv_cache_arguments(config: EngineConfig) -> dict[str, Any]:
 
 
 def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig) -> dict[str, Any]:
-    """Arguments of `NGramDecodingConfig`, or of `DraftTargetDecodingConfig` where there is a draft."""
+    """Arguments of the mode's configuration: `NGram…`, `DraftTarget…` or `LookaheadDecodingConfig`."""
+    if (
+        speculative.mode == "lookahead"
+    ):  # of these three TensorRT-LLM makes the `max_draft_len` that it was compiled for
+        return {
+            "max_window_size": speculative.max_window_size,
+            "max_ngram_size": speculative.max_ngram_size,
+            "max_verification_set_size": speculative.max_verification_set_size,
+        }
     arguments: dict[str, Any] = {"max_draft_len": speculative.num_assistant_tokens}
     if speculative.mode == "draft":
         return {**arguments, "speculative_model_dir": str(model_directory.with_name(DRAFT) / CHECKPOINT)}

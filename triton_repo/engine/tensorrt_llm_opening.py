@@ -10,6 +10,7 @@ from tensorrt_llm.llmapi import (
     CapacitySchedulerPolicy,
     DraftTargetDecodingConfig,
     KvCacheConfig,
+    LookaheadDecodingConfig,
     NGramDecodingConfig,
     SchedulerConfig,
 )
@@ -28,7 +29,11 @@ from triton_repo.engine.tensorrt_llm_arguments import (
 from triton_repo.engine.tensorrt_llm_engine import check_engine, installed
 from triton_repo.engine.tensorrt_llm_runtime import TensorRtLlmRuntime
 
-_SPECULATIVE_CONFIGS: Final = {"prompt_lookup": NGramDecodingConfig, "draft": DraftTargetDecodingConfig}
+_SPECULATIVE_CONFIGS: Final = {
+    "prompt_lookup": NGramDecodingConfig,
+    "draft": DraftTargetDecodingConfig,
+    "lookahead": LookaheadDecodingConfig,
+}
 
 
 def open_tensorrt_llm(model_directory: Path, config: EngineConfig) -> TensorRtLlmRuntime:

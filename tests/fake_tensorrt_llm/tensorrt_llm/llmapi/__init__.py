@@ -6,6 +6,7 @@ from tensorrt_llm.llmapi.llm_args import (
     CapacitySchedulerPolicy,
     DraftTargetDecodingConfig,
     KvCacheConfig,
+    LookaheadDecodingConfig,
     NGramDecodingConfig,
     SchedulerConfig,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "DraftTargetDecodingConfig",
     "GuidedDecodingParams",
     "KvCacheConfig",
+    "LookaheadDecodingConfig",
     "NGramDecodingConfig",
     "RequestError",
     "RequestOutput",

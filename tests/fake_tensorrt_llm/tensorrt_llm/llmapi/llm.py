@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 
 from tensorrt_llm.executor import Executor, RequestOutput
 from tensorrt_llm.executor.request import LoRARequest
-from tensorrt_llm.llmapi.llm_args import BaseLlmArgs, NGramDecodingConfig, TorchLlmArgs, TrtLlmArgs
+from tensorrt_llm.llmapi.llm_args import (
+    BaseLlmArgs,
+    LookaheadDecodingConfig,
+    NGramDecodingConfig,
+    TorchLlmArgs,
+    TrtLlmArgs,
+)
 from tensorrt_llm.sampling_params import GuidedDecodingParams, SamplingParams
 from tokenizers import Tokenizer
 
@@ -62,8 +68,13 @@ class BaseLLM:
         config = self.args.speculative_config
         if config is None:
             return 0
-        if self.args_class is not TorchLlmArgs:
-            raise ValueError(f"Speculation type {type(config).__name__} does not support backend tensorrt")
+        backend = "pytorch" if self.args_class is TorchLlmArgs else "tensorrt"
+        if not config.supports_backend(backend):
+            raise ValueError(f"Speculation type {type(config).__name__} does not support backend {backend}")
+        if isinstance(config, LookaheadDecodingConfig):
+            draft_len = config.calculate_speculative_resource()[2]
+            assert draft_len == self.config["build_config"]["max_draft_len"], "compiled for another lookahead"
+            return int(config.max_ngram_size) - 1
         assert isinstance(self.args, TorchLlmArgs)
         assert config.max_draft_len is not None
         assert config.max_draft_len > 0
@@ -96,6 +107,8 @@ class BaseLLM:
             raise ValueError("tokenizer is required to reset end_id if it is None")
         assert isinstance(inputs[0], int)
         self._check_arguments(len(inputs), sampling_params)
+        if isinstance(self.args.speculative_config, LookaheadDecodingConfig):
+            assert sampling_params.top_k == 1, "lookahead would ignore how the token is to be chosen"
         answer = self._answer(inputs, sampling_params.guided_decoding)
         if lora_request is not None:
             assert isinstance(lora_request, LoRARequest)

@@ -4,7 +4,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from tensorrt_llm.lora_manager import LoraConfig
 
 
@@ -41,8 +41,6 @@ class KvCacheConfig(StrictBaseModel):
 
 
 class DecodingBaseConfig(StrictBaseModel):
-    """Both of its kinds are for the PyTorch flow alone."""
-
     max_draft_len: int | None = None
     max_total_draft_tokens: int | None = None
     speculative_model_dir: str | Path | None = None
@@ -50,6 +48,9 @@ class DecodingBaseConfig(StrictBaseModel):
     load_format: str | None = None
     acceptance_window: int | None = None
     acceptance_length_threshold: float | None = None
+
+    def supports_backend(self, backend: str) -> bool:
+        return backend == "pytorch"
 
 
 class NGramDecodingConfig(DecodingBaseConfig):
@@ -61,6 +62,21 @@ class NGramDecodingConfig(DecodingBaseConfig):
 
 class DraftTargetDecodingConfig(DecodingBaseConfig):
     pass
+
+
+class LookaheadDecodingConfig(DecodingBaseConfig):
+    max_window_size: PositiveInt = 4
+    max_ngram_size: PositiveInt = 3
+    max_verification_set_size: PositiveInt = 4
+
+    def calculate_speculative_resource(self) -> tuple[int, int, int, int]:
+        """Decoding tokens, path length, draft tokens and draft path length, all at most."""
+        window, ngram, guesses = self.max_window_size, self.max_ngram_size, self.max_verification_set_size
+        draft = (0 if ngram == 1 else ngram - 2) + (window - 1 + guesses) * (ngram - 1)
+        return draft + 1, ngram, draft, ngram - 1
+
+    def supports_backend(self, backend: str) -> bool:
+        return backend not in {"pytorch", "_autodeploy"}
 
 
 class BaseLlmArgs(StrictBaseModel):
@@ -80,7 +96,7 @@ class BaseLlmArgs(StrictBaseModel):
     scheduler_config: SchedulerConfig = Field(default_factory=SchedulerConfig)
     enable_chunked_prefill: bool = False
     guided_decoding_backend: Literal["xgrammar", "llguidance"] | None = None
-    speculative_config: DraftTargetDecodingConfig | NGramDecodingConfig | None = None
+    speculative_config: DraftTargetDecodingConfig | NGramDecodingConfig | LookaheadDecodingConfig | None = None
     enable_lora: bool = False
     lora_config: LoraConfig | None = None
     max_batch_size: int | None = 2048
