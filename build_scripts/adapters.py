@@ -12,7 +12,9 @@ from typing import Any, Final
 from build_scripts.lora import LoraSection
 from build_scripts.spec import EngineSpec
 from build_scripts.spec_reading import spec_complaint
-from triton_repo.errors import SpecError
+from build_scripts.weights.safetensors import read_header
+from build_scripts.weights.strict_json import parse_object
+from triton_repo.errors import BuildError, SpecError
 
 FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 _CONFIG, _WEIGHTS = FILES
@@ -40,8 +42,12 @@ _PLAIN: Final[Mapping[str, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
+    """One adapter; `weight_bytes` are those of its file."""
+
     name: str
     directory: Path
+    rank: int
+    weight_bytes: int
 
     def copy_to(self, adapters: Path) -> None:
         (adapters / self.name).mkdir(parents=True)
@@ -58,22 +64,30 @@ def find_adapters(spec: EngineSpec, base: Path, origin: str) -> tuple[Adapter, .
     section = spec.build.lora
     if section is None:
         return ()
+    adapters = []
     for name, directory in section.adapters.items():
-        complaint = _complaint(base / directory, section)
-        if complaint is not None:
-            raise SpecError(spec_complaint(origin, f"build.lora.adapters.{name}", directory, complaint))
-    return tuple(Adapter(name, base / directory) for name, directory in section.adapters.items())
+        try:
+            adapters.append(_adapter(name, base / directory, section))
+        except BuildError as error:
+            raise SpecError(spec_complaint(origin, f"build.lora.adapters.{name}", directory, str(error))) from error
+    return tuple(adapters)
 
 
-def _complaint(directory: Path, section: LoraSection) -> str | None:
+def _adapter(name: str, directory: Path, section: LoraSection) -> Adapter:
+    """Reads its configuration and the header of its weights. Raises: BuildError: the rule that is broken."""
     missing = [name for name in FILES if not (directory / name).is_file()]
     if missing:
-        return f"must be a directory with {' and '.join(FILES)}; it lacks {', '.join(missing)} (looked in {directory})"
-    try:
-        config = json.loads((directory / _CONFIG).read_bytes())
-    except ValueError as error:
-        return f"{_CONFIG} is not valid JSON: {error}"
-    return _of_config(config, section) if isinstance(config, dict) else f"{_CONFIG} must be a JSON object"
+        needed = f"must be a directory with {' and '.join(FILES)}"
+        raise BuildError(f"{needed}; it lacks {', '.join(missing)} (looked in {directory})")
+    config = parse_object((directory / _CONFIG).read_bytes(), _CONFIG)
+    complaint = _of_config(config, section)
+    if complaint is not None:
+        raise BuildError(complaint)
+    weights = read_header(directory / _WEIGHTS)
+    too_high = [name for name, tensor in weights.items() if tensor.shape and min(tensor.shape) > config["r"]]
+    if too_high:
+        raise BuildError(f"its r = {config['r']}, and {too_high[0]} has a higher rank")
+    return Adapter(name, directory, config["r"], sum(tensor.nbytes for tensor in weights.values()))
 
 
 def _of_config(config: Mapping[str, Any], section: LoraSection) -> str | None:

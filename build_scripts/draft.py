@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build_scripts import openvino_export, progress
+from build_scripts.architectures import UnknownArchitecture, decoder_of
 from build_scripts.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.child import Child
+from build_scripts.sharding.limits import broken_tp_rule
 from build_scripts.spec import EngineSpec
 from build_scripts.spec_reading import spec_complaint
 from build_scripts.tokenizer import TOKENIZER, write_tokenizer
+from build_scripts.weights.huggingface import read_config
 from triton_repo.errors import SpecError
 
 _KEY = "speculative.draft_model"
@@ -29,8 +32,10 @@ class Draft:
         return SpecError(spec_complaint(self.origin, _KEY, self.checkpoint.source, rule))
 
 
-def find_draft(spec: EngineSpec, facts: CheckpointFacts, sequence_length: int, base: Path, origin: str) -> Draft | None:
-    """The draft that the spec names, if any, after every rule that needs no tokenizer.
+def find_draft(  # noqa: PLR0913, PLR0917 - the model that it must go with, and where to look
+    spec: EngineSpec, facts: CheckpointFacts, sequence_length: int, base: Path, origin: str, weights: bool = True
+) -> Draft | None:
+    """The draft that the spec names, if any, after every rule that needs no tokenizer. See `resolve` for `weights`.
 
     Raises:
         SpecError: it does not go with the model of `facts`.
@@ -38,7 +43,7 @@ def find_draft(spec: EngineSpec, facts: CheckpointFacts, sequence_length: int, b
     """
     if spec.speculative is None or spec.speculative.draft_model is None:
         return None
-    checkpoint = resolve(spec.speculative.draft_model, base)
+    checkpoint = resolve(spec.speculative.draft_model, base, weights)
     draft = Draft(checkpoint, checkpoint.facts(), origin)
     if draft.facts.vocab_size != facts.vocab_size:
         raise draft.refusal(
@@ -47,7 +52,19 @@ def find_draft(spec: EngineSpec, facts: CheckpointFacts, sequence_length: int, b
     limit = draft.facts.max_position_embeddings
     if limit is not None and limit < sequence_length:
         raise draft.refusal(f"its max_position_embeddings, {limit}, must be ≥ build.max_seq_len, {sequence_length}")
+    if spec.build.tensor_parallel > 1:
+        _check_split(draft, spec.build.tensor_parallel)
     return draft
+
+
+def _check_split(draft: Draft, tp_size: int) -> None:
+    """A draft is split as its model is."""
+    try:
+        decoder = decoder_of(read_config(draft.checkpoint.directory, draft.checkpoint.source), draft.checkpoint.source)
+    except UnknownArchitecture:  # TensorRT-LLM's own code splits it
+        return
+    if (rule := broken_tp_rule(decoder, tp_size)) is not None:
+        raise draft.refusal(f"build.tensor_parallel = {tp_size} {rule} of the draft")
 
 
 def check_vocabulary(draft: Draft, tokenizer: Path, scratch: Path, log: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from build_scripts.architectures import Decoder, UnknownArchitecture, check_weights, decoder_of
 from build_scripts.checkpoint import Checkpoint
+from build_scripts.sharding.adapter_cache import AdapterBounds
 from build_scripts.sharding.gpus import Gpus, find_gpus
 from build_scripts.sharding.mapping import Mapping
 from build_scripts.sharding.memory import Limits
@@ -50,9 +51,17 @@ def plan_shards(
         value_bytes,
         tokens_per_block=build.compile.tokens_per_block,
         kv_fraction=spec.serve.kv_cache_free_gpu_memory_fraction or KV_CACHE_FREE_GPU_MEMORY_FRACTION,
+        adapters=_adapters(spec),
     )
     mapping = Mapping(build.tensor_parallel, build.pipeline_parallel)
     return make_shard_plan(decoder, Asked(origin, mapping, build.dtype, build.quantization, limits), gpus)
+
+
+def _adapters(spec: EngineSpec) -> AdapterBounds | None:
+    lora = spec.build.lora
+    if lora is None:
+        return None
+    return AdapterBounds(len(lora.adapters), lora.max_rank, lora.target_modules, spec.build.flow == "pytorch")
 
 
 def check_converter(spec: EngineSpec, origin: str) -> None:

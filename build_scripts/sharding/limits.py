@@ -18,7 +18,7 @@ def check_mapping(decoder: Decoder, mapping: Mapping, origin: str) -> None:
     Raises:
         SpecError: names the rule that is broken and the sizes that are allowed.
     """
-    rule = _broken_rule(decoder, mapping.tp_size)
+    rule = broken_tp_rule(decoder, mapping.tp_size)
     if rule is not None:
         allowed = _listed(allowed_tp_sizes(decoder))
         raise SpecError(spec_complaint(origin, "build.tensor_parallel", mapping.tp_size, f"{rule}; allowed: {allowed}"))
@@ -29,10 +29,11 @@ def check_mapping(decoder: Decoder, mapping: Mapping, origin: str) -> None:
 
 def allowed_tp_sizes(decoder: Decoder, largest: int = _LARGEST_TP) -> list[int]:
     """The tensor-parallel sizes up to `largest` that `decoder` can be split into."""
-    return [size for size in range(1, largest + 1) if _broken_rule(decoder, size) is None]
+    return [size for size in range(1, largest + 1) if broken_tp_rule(decoder, size) is None]
 
 
-def _broken_rule(decoder: Decoder, tp_size: int) -> str | None:
+def broken_tp_rule(decoder: Decoder, tp_size: int) -> str | None:
+    """Why `decoder` cannot be split into `tp_size`, as a rule for that number."""
     if decoder.num_heads % tp_size:
         return f"must divide the {decoder.num_heads} attention heads"
     kv_heads = decoder.num_kv_heads

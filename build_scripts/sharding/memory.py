@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from build_scripts.architectures import Decoder
+from build_scripts.sharding.adapter_cache import AdapterBounds, adapter_cache_bytes
 from build_scripts.sharding.mapping import Mapping
 
 CONTEXT_BYTES: Final = 3 << 29  # of the CUDA context, the libraries' workspaces and NCCL: 1.5 GiB
@@ -27,6 +28,7 @@ class Limits:
     value_bytes: int = 2
     tokens_per_block: int = 32
     kv_fraction: float = 0.9
+    adapters: AdapterBounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class RankMemory:
 
     weight_bytes: int
     activation_bytes: int
+    adapter_bytes: int
     kv_bytes_per_token: int
     kv_tokens: int
     sequences: int
@@ -63,10 +66,13 @@ def rank_memory(  # noqa: PLR0913, PLR0917 - all that memory depends on
     activations = _activation_bytes(decoder, mapping, rank, limits)
     per_token = kv_bytes_per_token(decoder, mapping, mapping.pp_rank(rank), limits.kv_value_bytes)
     free = max(0, memory_bytes - CONTEXT_BYTES - weight_bytes - activations)
+    adapters = limits.adapters
+    taken = adapter_cache_bytes(decoder, mapping, rank, adapters, limits.value_bytes, free) if adapters else 0
+    free = max(0, free - taken)
     blocks = int(free * limits.kv_fraction) // (per_token * limits.tokens_per_block)
     blocks_per_sequence = -(-limits.max_seq_len // limits.tokens_per_block)
     return RankMemory(
-        weight_bytes, activations, per_token, blocks * limits.tokens_per_block, blocks // blocks_per_sequence
+        weight_bytes, activations, taken, per_token, blocks * limits.tokens_per_block, blocks // blocks_per_sequence
     )
 
 

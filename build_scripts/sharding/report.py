@@ -50,8 +50,8 @@ def steps_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return [{"title": step.title, "where": step.where, "argv": list(step.argv)} for step in steps]
 
 
-def print_plan(console: Console, name: str, plan: ShardPlan, steps: Sequence[Step]) -> None:
-    """Ranks, tensors, capacity, steps."""
+def print_plan(console: Console, name: str, plan: ShardPlan) -> None:
+    """Ranks, tensors, capacity."""
     asked = plan.asked
     console.print(
         f"{name}: {plan.decoder.architecture}, {asked.dtype}, quantization {asked.quantization}, "
@@ -60,7 +60,6 @@ def print_plan(console: Console, name: str, plan: ShardPlan, steps: Sequence[Ste
     console.print(_rank_table(plan))
     console.print(_tensor_table(plan))
     console.print(_capacity(plan))
-    print_steps(console, steps)
 
 
 def print_steps(console: Console, steps: Sequence[Step]) -> None:
@@ -84,6 +83,7 @@ def _rank_json(plan: ShardPlan, rank: RankPlan) -> dict[str, Any]:
         "engine_bytes": rank.engine_bytes,
         "activation_bytes": rank.memory.activation_bytes if rank.memory else None,
         "kv_bytes_per_token": rank.kv_bytes_per_token,
+        "adapter_bytes": rank.memory.adapter_bytes if rank.memory else None,
         "kv_tokens": rank.memory.kv_tokens if rank.memory else None,
         "tensors": [
             {"name": t.name, "dtype": file.dtype, "shape": list(t.shape), "bytes": math.prod(t.shape) * item}
@@ -95,7 +95,7 @@ def _rank_json(plan: ShardPlan, rank: RankPlan) -> dict[str, Any]:
 def _rank_table(plan: ShardPlan) -> Table:
     """The tensor-parallel ranks of a stage are alike: one row for all of them."""
     columns = ["ranks", "layers", "tensors", "file bytes", "weights on GPU", "KV per token"]
-    columns += ["working memory", "KV tokens"] if plan.gpus is not None else []
+    columns += ["working memory", "adapters", "KV tokens"] if plan.gpus is not None else []
     table = _table(*columns)
     for rank in _stages(plan):
         last = rank.file.rank + plan.asked.mapping.tp_size - 1
@@ -103,7 +103,8 @@ def _rank_table(plan: ShardPlan) -> Table:
         layers = f"{rank.layers.start}-{rank.layers.stop - 1}"
         figures = [f"{rank.file.file_bytes:,}", _gb(rank.engine_bytes), f"{rank.kv_bytes_per_token / 1024:,.1f} KiB"]
         if rank.memory is not None:
-            figures += [_gb(rank.memory.activation_bytes), f"{rank.memory.kv_tokens:,}"]
+            memory = rank.memory
+            figures += [_gb(memory.activation_bytes), _gb(memory.adapter_bytes), f"{memory.kv_tokens:,}"]
         table.add_row(ranks, layers, str(len(rank.file.tensors)), *figures)
     return table
 
