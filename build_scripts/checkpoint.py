@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from build_scripts.convert import huggingface_directory
+from build_scripts.nemo_cache import Hold, hold_copy
 from build_scripts.weights.nemo import is_nemo
 from build_scripts.weights.strict_json import parse_object
 from triton_repo.errors import BuildError
@@ -54,10 +54,14 @@ class CheckpointFacts(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint on this machine; `source` is how people call it (a hub id, a directory's name)."""
+    """A checkpoint on this machine; `source` is how people call it (a hub id, a directory's name).
+
+    `hold` keeps a directory of the cache for as long as the checkpoint is in use.
+    """
 
     directory: Path
     source: str
+    hold: Hold | None = field(default=None, compare=False, repr=False)
 
     def facts(self) -> CheckpointFacts:
         config = self._json("config.json")
@@ -144,7 +148,8 @@ def resolve(model: str, base: Path, weights: bool = True) -> Checkpoint:
     directory = base / model
     source = directory.name if Path(model).is_absolute() else model
     if directory.exists() and is_nemo(directory):
-        return Checkpoint(huggingface_directory(directory, source, weights), source)
+        copy = hold_copy(directory, source, weights)
+        return Checkpoint(copy.directory, source, copy)
     if directory.is_dir():
         return Checkpoint(directory, source)
     if not _HUB_ID.fullmatch(model):

@@ -115,7 +115,7 @@ def _is_stale(copy: Path, name: str, key: str) -> bool:
 
 
 def _remove_unless_held(copy: Path) -> None:
-    """The note goes last, so that a removal that is cut off is taken up again."""
+    """The note goes first: a copy without one is none, and its removal, if cut off, is taken up by the next sweep."""
     try:
         descriptor = os.open(copy / _NOTE, os.O_RDONLY)
     except FileNotFoundError:

@@ -60,7 +60,8 @@ def test_a_plan_of_a_nemo_checkpoint_writes_no_weights(nemo_workshop: Workshop) 
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["ranks"]) == 2
     cached = contents(nemo_workshop.root / "cache")
-    assert {Path(name).name for name in cached} == {"config.json", "generation_config.json", *TEXT_FILES}
+    beside = {"config.json", "generation_config.json", "nemo_source.txt", *TEXT_FILES}
+    assert {Path(name).name for name in cached} == {"lock", *beside}
 
 
 def test_a_checkpoint_that_changed_is_converted_anew(nemo_workshop: Workshop) -> None:
