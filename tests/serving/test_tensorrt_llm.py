@@ -164,16 +164,24 @@ def test_a_guide_of_a_stock_request_reaches_the_engine(served: Served) -> None:
     assert (answer.json()["text_output"], answer.json()["finish_reason"]) == ("(one|two)", "stop")
 
 
+@pytest.mark.parametrize(
+    ("guide", "complaint"),
+    [
+        ("(one", "Regex parsing error"),
+        ("hangs", "its reading takes longer than 2 s"),
+        ("crashes", "its reading ended by SIGSEGV"),
+    ],
+)
 def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_goes_on(
-    served: Served, client: OpenAI
+    served: Served, client: OpenAI, guide: str, complaint: str
 ) -> None:
-    body = {"text_input": "one?", "guided_decoding_guide_type": "regex", "guided_decoding_guide": "(one"}
+    body = {"text_input": "one?", "guided_decoding_guide_type": "regex", "guided_decoding_guide": guide}
     refused = httpx.post(f"{served.stack.triton_http}/v2/models/tiny/generate", json=body, timeout=WAIT_S)
     assert refused.status_code == 400
     error = from_wire(refused.json()["error"])
     assert isinstance(error, InvalidRequest)
     assert error.param == "guided_decoding_guide"
-    assert "xgrammar cannot read this regex: Regex parsing error" in error.message
+    assert f"xgrammar cannot read this regex: {complaint}" in error.message
     assert complete(client, "one", max_tokens=60).choices[0].text == "one"
 
 

@@ -6,10 +6,11 @@ would make the iteration of the whole batch fail. Only its reading is proved her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import cache
+from typing import Final
 
 from triton_repo.engine.config import EngineConfig
+from triton_repo.engine.guide_reader import GuideReader
 from triton_repo.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.sampling import GUIDE_FIELDS, Sampling
 
@@ -51,39 +52,12 @@ def guide_types(config: EngineConfig) -> tuple[str, ...]:
 
 
 def _prove(backend: str, kind: str, guide: str) -> None:
-    try:
-        _PROOFS[backend](kind, guide)
-    except (RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise InvalidRequest(f"{_GUIDE}: {backend} cannot read this {kind}: {reason}", _GUIDE) from error
+    complaint = _reader(backend).complaint(kind, guide)
+    if complaint is not None:
+        raise InvalidRequest(f"{_GUIDE}: {backend} cannot read this {kind}: {complaint}", _GUIDE)
 
 
-def _prove_by_xgrammar(kind: str, guide: str) -> None:
-    from xgrammar import Grammar
-
-    readers: Mapping[str, Callable[[str], Any]] = {
-        "json_schema": Grammar.from_json_schema,
-        "regex": Grammar.from_regex,
-        "ebnf_grammar": Grammar.from_ebnf,
-        "structural_tag": Grammar.from_structural_tag,
-    }
-    readers[kind](guide)
-
-
-def _prove_by_llguidance(kind: str, guide: str) -> None:
-    from llguidance import LLMatcher
-
-    readers: Mapping[str, Callable[[str], str]] = {
-        "json_schema": LLMatcher.grammar_from_json_schema,
-        "regex": LLMatcher.grammar_from_regex,
-        "ebnf_grammar": LLMatcher.grammar_from_lark,  # what TensorRT-LLM hands over under this name
-    }
-    complaint = LLMatcher.validate_grammar(readers[kind](guide))
-    if complaint:
-        raise ValueError(complaint)
-
-
-_PROOFS: Final[Mapping[str, Callable[[str, str], None]]] = {
-    "xgrammar": _prove_by_xgrammar,
-    "llguidance": _prove_by_llguidance,
-}
+@cache
+def _reader(backend: str) -> GuideReader:
+    """Its process lives as long as this one."""
+    return GuideReader(backend)

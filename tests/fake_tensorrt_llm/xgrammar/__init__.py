@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import time
 from typing import Any
 
 __all__ = ["Grammar"]
+
+HANGS, CRASHES = "hangs", "crashes"  # regular expressions that do so
 
 
 class Grammar:
@@ -18,6 +23,10 @@ class Grammar:
 
     @staticmethod
     def from_regex(regex_string: str) -> Grammar:
+        if regex_string == HANGS:
+            time.sleep(600)
+        if regex_string == CRASHES:
+            os.kill(os.getpid(), signal.SIGSEGV)
         try:
             re.compile(regex_string)
         except re.error as error:
