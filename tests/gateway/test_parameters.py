@@ -15,7 +15,8 @@ from tests.gateway.server import serving
 from triton_repo.tensors import ModelCard
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-GREEDY_ONLY = ModelCard(512, "greedy", 0, True, "a test", unsupported=("top_k", "repetition_penalty", "stop_token_ids"))
+_UNSUPPORTED = ("temperature", "top_k", "repetition_penalty", "stop_token_ids")
+GREEDY_ONLY = ModelCard(512, "greedy", 0, True, "a test", unsupported=_UNSUPPORTED)
 BASE = ModelCard(512, "base", 0, False, "a test")
 BACKEND = ScriptedBackend(cards={"demo": CARD, "greedy": GREEDY_ONLY, "base": BASE})
 
@@ -85,7 +86,9 @@ def test_what_an_engine_cannot_do_is_refused_by_name_and_left_out_when_it_asks_f
 ) -> None:
     error = refusal(post(client, CHAT, chat(model="greedy", top_k=5)))
     assert (error["param"], error["code"]) == ("top_k", "unsupported_parameter")
-    neutral = chat(model="greedy", top_k=-1, repetition_penalty=1.0, stop_token_ids=[])
+    warm = refusal(post(client, CHAT, chat(model="greedy", temperature=0.5)))
+    assert (warm["param"], warm["code"]) == ("temperature", "unsupported_parameter")
+    neutral = chat(model="greedy", temperature=0, top_k=-1, repetition_penalty=1.0, stop_token_ids=[])
     assert post(client, CHAT, neutral).status_code == 200
     sampling = BACKEND.generations[-1].sampling
     assert (sampling.top_k, sampling.repetition_penalty, sampling.stop_token_ids) == (None, None, None)
