@@ -18,15 +18,8 @@ import grpc
 
 from gateway.backend import Delta, Generation
 from gateway.triton_batch import batches
-from gateway.triton_wire import (
-    Row,
-    infer_request,
-    pack_row,
-    read_deltas,
-    renew_request,
-    stop_request,
-    subscribe_request,
-)
+from gateway.triton_channel import Channel, Channels
+from gateway.triton_wire import Row, infer_request, pack_row, read_deltas, stop_request
 from triton_repo.errors import EngineUnavailable, RequestError
 from triton_repo.tensors import CHANNEL_LEASE_S
 
@@ -35,14 +28,14 @@ _FAREWELL_S: Final = 0.5  # for Triton to take the last requests
 
 
 class Inbox(asyncio.Queue[Delta | RequestError]):
-    """What came for one request to `model`; a RequestError is the end of it.
+    """What came for one request, which rides on `channel`; a RequestError is the end of it.
 
     `triton_id` is the id of the request to Triton of which it is a row.
     """
 
-    def __init__(self, model: str, triton_id: str) -> None:
+    def __init__(self, channel: Channel, triton_id: str) -> None:
         super().__init__()
-        self.model = model
+        self.channel = channel
         self.triton_id = triton_id
 
 
@@ -64,7 +57,7 @@ class TritonStream:
         self._to_failure = to_failure
         self._outgoing: asyncio.Queue[Any] = asyncio.Queue()  # Rows, messages to Triton, and None for the end
         self._inboxes: dict[str, Inbox] = {}  # by request id
-        self._channels: dict[str, str] = {}  # name by model
+        self._channels = Channels(self._outgoing.put_nowait)
         self._call = stub.ModelStreamInfer(self._requests())
         self._reader = asyncio.create_task(self._read())
         self._renewer = asyncio.create_task(self._renew())
@@ -75,9 +68,9 @@ class TritonStream:
 
     def ask(self, generation: Generation) -> Inbox:
         """Send a request whose deltas are wanted, until `forget`."""
-        channel = self._channels.get(generation.model) or self._subscribe(generation.model)
-        row = pack_row(generation, channel)
-        inbox = self._inboxes[generation.request_id] = Inbox(generation.model, generation.request_id)
+        channel = self._channels.to(generation.model)
+        row = pack_row(generation, channel.name)
+        inbox = self._inboxes[generation.request_id] = Inbox(channel, generation.request_id)
         self._outgoing.put_nowait(row)
         return inbox
 
@@ -90,29 +83,17 @@ class TritonStream:
     async def close(self) -> None:
         """End the channels, which Triton would otherwise wait for when it stops, and then the stream."""
         self._renewer.cancel()
-        for model, channel in self._channels.items():
-            self._outgoing.put_nowait(stop_request(model, channel))
+        self._channels.tend(in_use=())
         self._outgoing.put_nowait(None)
         await asyncio.wait({self._reader}, timeout=_FAREWELL_S)
         self._call.cancel()
         await asyncio.wait({self._reader})
 
-    def _subscribe(self, model: str) -> str:
-        channel = self._channels[model] = f"channel-{uuid.uuid4().hex}"
-        self._outgoing.put_nowait(subscribe_request(model, channel))
-        return channel
-
     async def _renew(self) -> None:
         """Keep the channels that are in use, and end the others."""
         while not self.broken:
             await asyncio.sleep(_RENEWAL_S)
-            in_use = {inbox.model for inbox in self._inboxes.values()}
-            for model, channel in list(self._channels.items()):
-                if model in in_use:
-                    self._outgoing.put_nowait(renew_request(model, channel))
-                else:
-                    del self._channels[model]
-                    self._outgoing.put_nowait(stop_request(model, channel))
+            self._channels.tend({inbox.channel for inbox in self._inboxes.values()})
 
     async def _requests(self) -> AsyncIterator[Any]:
         while True:
@@ -154,8 +135,9 @@ class TritonStream:
 
     def _deliver(self, response: Any) -> None:
         if not response.outputs:
-            self._end_channel(response.id)
+            self._channels.forget(response.id)
             return
+        self._channels.count(response.id)
         for request_id, delta in read_deltas(response):
             inbox = self._inboxes.get(request_id)
             if inbox is not None:
@@ -165,20 +147,13 @@ class TritonStream:
         """A request failed, or a channel and with it whoever may have lost deltas on it."""
         rows = [inbox for inbox in self._inboxes.values() if inbox.triton_id == id]
         if rows:
-            error = self._to_failure(message, rows[0].model)
+            error = self._to_failure(message, rows[0].channel.model)
             for inbox in rows:
                 inbox.put_nowait(error)
-        model = self._end_channel(id)
-        if model is None:
+        channel = self._channels.forget(id)
+        if channel is None:
             return
-        self._to_failure(message, model)  # it logs
+        self._to_failure(message, channel.model)  # it logs
         for inbox in self._inboxes.values():
-            if inbox.model == model:
+            if inbox.channel is channel:
                 inbox.put_nowait(EngineUnavailable("the engine's channel broke off"))
-
-    def _end_channel(self, name: str) -> str | None:
-        """The model whose channel it was; its next request opens another."""
-        model = next((model for model, channel in self._channels.items() if channel == name), None)
-        if model is not None:
-            del self._channels[model]
-        return model
