@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gateway.triton_wire import renew_request, stop_request, subscribe_request
 
-# An ensemble of Triton 2.51 keeps about 1.3 kB of each message until the request that it answers has ended.
+# An ensemble of Triton 2.51 keeps about 1 kB of each message until the request that it answers has ended.
 MAX_MESSAGES: Final = 10_000
 
 
