@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import os
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from launch.answers import AnswerWatch, http_status
 from launch.descendants import MARK, kill_marked
 from launch.journal import LogLine, last_words, read_lines
 from launch.shared_memory import hide_shared_memory, remove_shared_memory
@@ -33,7 +32,8 @@ class Service:
 
     `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
     once every one of `ready_urls` answers 200. `find_fault` is asked while it runs, and names what makes a restart
-    necessary although the process lives. `line_matters` picks the output lines that are shown.
+    necessary although the process lives; so does silence at `live_url` that is longer than `stop_timeout_s`.
+    `line_matters` picks the output lines that are shown.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Service:
     environment: Mapping[str, str]
     mark: str
     ready_urls: tuple[str, ...] = ()
+    live_url: str = ""
     shm_prefix: str = ""
     start_timeout_s: float = 900
     stop_timeout_s: float = 30
@@ -116,9 +117,11 @@ class Process:
 
     async def fails(self) -> None:
         """Wait until it has ended, or is at fault and was killed for it."""
+        answers = AnswerWatch(self.service.live_url, self.service.stop_timeout_s)
         while not self.ended:
             await asyncio.wait({self._exit}, timeout=HEALTH_POLL_S)
-            self.fault = None if self._exit.done() else await self.service.find_fault()
+            if not self.ended:
+                self.fault = await self.service.find_fault() or await answers.find_fault()
             if self.fault:
                 break
         await self.end()
@@ -185,16 +188,3 @@ async def _all_answer(urls: tuple[str, ...]) -> bool:
         if await asyncio.to_thread(http_status, url) != 200:
             return False
     return True
-
-
-def http_status(url: str, timeout_s: float = 2.0) -> int | None:
-    """Status of a GET, without proxies; None where nobody answers."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
-    try:
-        connection.request("GET", parts.path)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()

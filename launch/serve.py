@@ -182,6 +182,7 @@ def triton_service(
         environment=server_environment(installation, os.environ),
         mark=mark,
         ready_urls=(f"{api}/health/ready", *(f"{api}/models/{name}/ready" for name in server.models)),
+        live_url=f"{api}/health/live",
         shm_prefix=server.shm_prefix,
         stop_timeout_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
         find_fault=StubWatch(mark, options.triton_http_port).find_fault,
@@ -204,6 +205,7 @@ def gateway_service(options: ServeOptions, environ: Mapping[str, str]) -> Servic
         environment={**environ, **key, "PYTHONUNBUFFERED": "1"},
         mark=uuid.uuid4().hex,
         ready_urls=(f"{options.url}/health/ready",),
+        live_url=f"{options.url}/health/live",
         stop_timeout_s=GATEWAY_STOP_TIMEOUT_S,
     )
 

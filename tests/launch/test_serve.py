@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.process import http_status
+from launch.answers import http_status
 from launch.serve import ServeOptions, gateway_service, ready_message
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import KEY, regions, serving, wait_for

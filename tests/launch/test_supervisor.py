@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import answers
 from launch.descendants import command_line, marked_processes
 from launch.process import Service
 from launch.shared_memory import SHM
@@ -112,6 +113,24 @@ async def test_a_server_at_fault_is_killed_and_started_again(running: Running, l
     async with running(service("triton", STAYS, find_fault=find_fault)):
         await until(lambda: log.count(("triton", "up")) == 2)
     assert log.saying("triton was stopped because its heart stopped; starting it again in 0.05 s") == ["conch"]
+
+
+async def test_a_server_that_answers_nobody_any_more_is_killed_and_started_again(
+    running: Running, log: Log, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "POLL_S", 0.1)
+    port = free_port()
+    answers_for_a_while = (
+        "import http.server, time\n"
+        f"server = http.server.HTTPServer(('127.0.0.1', {port}), http.server.SimpleHTTPRequestHandler)\n"
+        "for _ in range(3): server.handle_request()\n"
+        "server.server_close(); print('deaf', flush=True); time.sleep(600)"
+    )
+    url = f"http://127.0.0.1:{port}/"
+    triton = service("triton", answers_for_a_while, ready_urls=(url,), live_url=url, stop_timeout_s=0.5)
+    async with running(triton):
+        await until(lambda: log.count(("triton", "deaf")) == 2)
+    assert "conch" in log.saying("triton was stopped because it has not answered for ")
 
 
 async def test_a_server_that_keeps_dying_is_given_up_and_the_others_are_stopped(log: Log) -> None:

@@ -59,13 +59,20 @@ def wait_for_an_answer(stack: Stack) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("victim", ["bin/tritonserver", "replay_engine/1/model.py"])
+@pytest.mark.parametrize(
+    ("victim", "number"),
+    [
+        ("bin/tritonserver", signal.SIGKILL),
+        ("bin/tritonserver", signal.SIGTERM),  # with open streams it closes its ports, and then hangs
+        ("replay_engine/1/model.py", signal.SIGKILL),
+    ],
+)
 def test_when_a_server_is_killed_every_stream_ends_with_one_error_and_the_engine_comes_back(
-    victim: str, tmp_path: Path
+    victim: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     with serving("replay", log=tmp_path / "serve.log") as stack:
         target = process(stack, victim)
-        bodies = asyncio.run(streams(stack, 1900, target.kill))
+        bodies = asyncio.run(streams(stack, 1900, lambda: target.send_signal(number)))
         for body in bodies:
             *_, last = [line for line in body.splitlines() if line]
             assert last.startswith('data: {"error":')
