@@ -18,6 +18,7 @@ class Interruptible:
     async def __aenter__(self) -> Self:
         self._task: asyncio.Task[Any] | None = asyncio.current_task()
         self._error: Exception | None = None
+        self._cancels_before = _cancels(self._task)
         return self
 
     async def __aexit__(
@@ -31,9 +32,9 @@ class Interruptible:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
                 kind = asyncio.CancelledError
-        if kind is asyncio.CancelledError:
-            if task is not None and hasattr(task, "uncancel"):  # Python 3.11
-                task.uncancel()
+        if task is not None and hasattr(task, "uncancel"):  # Python 3.11
+            task.uncancel()
+        if kind is asyncio.CancelledError and _cancels(task) <= self._cancels_before:  # else somebody else cancels too
             raise self._error from None
 
     def interrupt(self, error: Exception) -> None:
@@ -41,3 +42,8 @@ class Interruptible:
         if self._error is None and self._task is not None:
             self._error = error
             self._task.cancel()
+
+
+def _cancels(task: asyncio.Task[Any] | None) -> int:
+    """How often the task was asked to end and did not take note; Python 3.10 does not count."""
+    return task.cancelling() if task is not None and hasattr(task, "cancelling") else 0

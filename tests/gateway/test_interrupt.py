@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -64,6 +65,42 @@ def test_the_first_of_two_interruptions_counts() -> None:
 def test_a_block_that_ends_meanwhile_leaves_no_cancellation(work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     happened = run(lambda block: block.interrupt(Enough("a")), work)
     assert happened[-1] == "went on"
+
+
+def test_whoever_else_cancels_the_task_is_not_overruled() -> None:
+    async def main() -> None:
+        task = asyncio.create_task(hang())
+        await asyncio.sleep(0)
+        block = blocks[0]
+        block.interrupt(Enough("a"))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def hang() -> None:
+        async with Interruptible() as block:
+            blocks.append(block)
+            await asyncio.sleep(60)
+
+    blocks: list[Interruptible] = []
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="no cancellation is counted")
+@pytest.mark.parametrize("ends", ["by itself", "by an error of its own"])
+def test_a_block_that_does_not_pass_the_cancellation_on_leaves_none(ends: str) -> None:
+    async def main() -> int:
+        with contextlib.suppress(KeyError):
+            async with Interruptible() as block:
+                asyncio.get_running_loop().call_soon(block.interrupt, Enough("a"))
+                await shrug_off()
+                if ends != "by itself":
+                    raise KeyError
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert asyncio.run(main()) == 0
 
 
 def test_an_interruption_after_the_end_is_none() -> None:
