@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from triton_repo.errors import InvalidRequest
+from triton_repo.sampling import LOGPROBS_FIELD, Sampling
 from triton_repo.tensors import TEXT_LENGTH
 
 Json = dict[str, Any]
 
+# All tokens of one HTTP request with their alternatives: about 60 MB of JSON, which waits for who reads slowly.
+MAX_LOGPROBS_OF_A_REQUEST: Final = 1 << 20
+
+
+def refuse_too_many(sampling: Sampling, num_choices: int, max_seq_len: int) -> None:
+    """
+    Raises:
+        InvalidRequest: the answers may come to have more than `MAX_LOGPROBS_OF_A_REQUEST`.
+    """
+    if sampling.logprobs is None:
+        return
+    max_tokens = min(sampling.max_tokens or max_seq_len, max_seq_len)
+    num_logprobs = num_choices * max_tokens * (1 + sampling.logprobs)
+    if num_logprobs > MAX_LOGPROBS_OF_A_REQUEST:
+        raise InvalidRequest(
+            f"{LOGPROBS_FIELD}: {num_choices} answers of up to {max_tokens} tokens, each with {sampling.logprobs} "
+            f"alternatives, may have {num_logprobs} logprobs; at most {MAX_LOGPROBS_OF_A_REQUEST}: lower max_tokens",
+            LOGPROBS_FIELD,
+        )
+
 
 class Token(NamedTuple):
-    """One token as OpenAI's chat format lists it, and where in the text of its answer it begins, in characters."""
+    """One token as OpenAI's chat format lists it, and where in the text of its answer it begins, in characters.
 
-    entry: Json
+    `entry` is JSON: as Python's objects the tokens of a long answer would take ten times the memory.
+    """
+
+    entry: bytes
     start: int
 
 
@@ -40,7 +65,7 @@ class TokenQueue:
         """
         for entry in orjson.loads(arrived or "[]"):
             length = entry.pop(TEXT_LENGTH)
-            self._waiting.append(Token(entry, self._next_start))
+            self._waiting.append(Token(orjson.dumps(entry), self._next_start))
             self._next_start += length
         self._sent += len(sent)
         leaving = self._waiting
@@ -52,17 +77,18 @@ class TokenQueue:
 
 def chat_logprobs(tokens: Sequence[Token] | None) -> Json | None:
     """`choices[].logprobs` of a chat; None where nobody asked for them."""
-    return None if tokens is None else {"content": [token.entry for token in tokens], "refusal": None}
+    return None if tokens is None else {"content": [orjson.Fragment(token.entry) for token in tokens], "refusal": None}
 
 
 def completion_logprobs(tokens: Sequence[Token] | None) -> Json | None:
     """`choices[].logprobs` of a (legacy) completion: of each place the likeliest tokens, and the one that was taken."""
     if tokens is None:
         return None
+    entries = [orjson.loads(token.entry) for token in tokens]
     return {
-        "tokens": [token.entry["token"] for token in tokens],
-        "token_logprobs": [token.entry["logprob"] for token in tokens],
-        "top_logprobs": [_by_text(token.entry) for token in tokens],
+        "tokens": [entry["token"] for entry in entries],
+        "token_logprobs": [entry["logprob"] for entry in entries],
+        "top_logprobs": [_by_text(entry) for entry in entries],
         "text_offset": [token.start for token in tokens],
     }
 

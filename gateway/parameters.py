@@ -124,5 +124,5 @@ def _fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
-    """Python holds 0 == False and 1 == True; for a client `logprobs: 0` is a request and `false` is none."""
+    """Python holds 0 == False and 1 == True; a client that sends the one for the other has made a mistake."""
     return any(type(value) is type(candidate) and value == candidate for candidate in allowed)

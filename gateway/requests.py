@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -141,6 +141,7 @@ class CompletionRequest(GenerationRequest):
 
     prompt: Prompts
     logprobs: Annotated[int, Field(ge=0, le=MAX_COMPLETION_LOGPROBS)] | None = None
+    top_logprobs: Literal[0] | None = None  # a chat's word for it
 
     @property
     def prompts(self) -> list[str | tuple[int, ...]]:

@@ -19,7 +19,7 @@ from gateway.backend import Generation
 from gateway.body import parse, read_object
 from gateway.disconnect import UnlessDisconnected
 from gateway.event_stream import EventStream
-from gateway.logprobs import Token
+from gateway.logprobs import Token, refuse_too_many
 from gateway.metrics import RequestRecord
 from gateway.parameters import ignored_parameters, refuse_unsupported, supported_sampling
 from gateway.requests import GenerationRequest
@@ -106,6 +106,7 @@ def _generations(id: str, body: GenerationRequest, card: ModelCard, prompts: lis
     Their request ids are the answer's `id` and the index of the choice.
     """
     sampling = supported_sampling(body.sampling(), card, body.model)
+    refuse_too_many(sampling, len(prompts) * (body.n or 1), card.max_seq_len)
     samplings = [
         sampling if sampling.seed is None else sampling.model_copy(update={"seed": (sampling.seed + i) % 2**64})
         for i in range(body.n or 1)

@@ -32,8 +32,8 @@ def check_logprobs(sampling: Sampling, card: ModelCard) -> None:
     if sampling.logprobs is not None and sampling.logprobs > card.max_logprobs:
         knows = f"those of {card.max_logprobs} alternatives" if card.max_logprobs else "none of an alternative"
         raise UnsupportedParameter(
-            f"{LOGPROBS_FIELD}: the {card.runtime} runtime knows the logprob of each token that it generates, and "
-            f"{knows} (top_logprobs = {sampling.logprobs})",
+            f"{LOGPROBS_FIELD}: {sampling.logprobs} alternatives to each token; the {card.runtime} runtime knows the "
+            f"logprob of the token itself, and {knows}",
             LOGPROBS_FIELD,
         )
 

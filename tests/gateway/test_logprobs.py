@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from gateway.backend import Delta
@@ -63,7 +64,7 @@ def content(choices: Sequence[Any], index: int = 0) -> list[Any]:
 def test_a_streamed_chunk_with_logprobs_byte_for_byte() -> None:
     token = {key: value for key, value in entry(" hé").items() if key != "text_length"}
     chunks = Chunks(ChatShape(), Head("ID", 1700000000, "demo", "fp_1"), num_choices=1, include_usage=False)
-    assert chunks.piece(Piece(0, " hé", None, [Token(token, 0)])) == GOLDEN_CHUNK
+    assert chunks.piece(Piece(0, " hé", None, [Token(orjson.dumps(token), 0)])) == GOLDEN_CHUNK
 
 
 def test_a_whole_chat_lists_every_token_with_its_alternatives() -> None:
@@ -152,6 +153,9 @@ def test_every_choice_has_its_own_tokens() -> None:
         ({"logprobs": 1}, CHAT, "logprobs"),
         ({"logprobs": 6}, COMPLETIONS, "logprobs"),
         ({"logprobs": True}, COMPLETIONS, "logprobs"),
+        ({"logprobs": 2, "top_logprobs": 2}, COMPLETIONS, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 20, "n": 128, "max_tokens": 500}, CHAT, "top_logprobs"),
+        ({"logprobs": 5, "n": 128, "prompt": [[1], [2]]}, COMPLETIONS, "n"),
         ({"model": "chosen", "top_logprobs": 1, "logprobs": True}, CHAT, "top_logprobs"),
         ({"model": "chosen", "logprobs": 1}, COMPLETIONS, "logprobs"),
         ({"model": "none", "logprobs": True}, CHAT, "logprobs"),

@@ -20,6 +20,8 @@ from triton_repo.detokenize.window import WINDOW
 
 
 class Detokenizer(Protocol):
+    def __hash__(self) -> int: ...  # what it spells may be remembered
+
     def delta(self, ids: Sequence[int], window_length: int, final: bool) -> str:
         """The text that the ids after the window add.
 

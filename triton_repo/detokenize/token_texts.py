@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from triton_repo.detokenize.detokenizer import Detokenizer
 from triton_repo.detokenize.window import WINDOW
 from triton_repo.logprobs import TokenLogprob, from_json
 from triton_repo.tensors import TEXT_LENGTH
+
+_REMEMBERED: Final = 1 << 16  # spellings: alternatives come again and again
 
 
 def list_deltas(
@@ -48,5 +51,11 @@ def list_tokens(
 
 
 def _entry(detokenizer: Detokenizer, id: int, logprob: float) -> dict[str, Any]:
+    text, spelled = _spell(detokenizer, id)
+    return {"token": text, "logprob": logprob, "bytes": spelled}
+
+
+@lru_cache(_REMEMBERED)
+def _spell(detokenizer: Detokenizer, id: int) -> tuple[str, list[int]]:
     spelled = detokenizer.spell(id)
-    return {"token": spelled.decode(errors="replace"), "logprob": logprob, "bytes": [*spelled]}
+    return spelled.decode(errors="replace"), [*spelled]

@@ -203,8 +203,10 @@ def _logprobs(sequence: Any, num_alternatives: int) -> list[TokenLogprob]:
 def _logprob(id: int, place: Mapping[int, Any], num_alternatives: int) -> TokenLogprob:
     if id not in place:
         raise RequestError("there is no logprob of a token that was sampled")
-    ranked = sorted(place.items(), key=lambda token: token[1].logprob, reverse=True)
-    return TokenLogprob(place[id].logprob, [(other, token.logprob) for other, token in ranked[:num_alternatives]])
+    # As plain numbers: what cannot be one is the trouble of this request, and not of those beside it in a message.
+    logprobs = {int(other): float(token.logprob) for other, token in place.items()}
+    ranked = sorted(logprobs.items(), key=lambda token: token[1], reverse=True)
+    return TokenLogprob(logprobs[id], ranked[:num_alternatives])
 
 
 def _first_line(error: Exception) -> str:
