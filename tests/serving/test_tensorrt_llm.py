@@ -18,6 +18,7 @@ import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+from tritonclient.utils import InferenceServerException
 
 from build_scripts.build import ensure_engine
 from tests.build_scripts.adapters import write_adapter
@@ -26,6 +27,7 @@ from tests.build_scripts.gpu_host import write_programs
 from tests.conftest import ROOT, Stack, free_port, serving
 from tests.fake_tensorrt_llm import install
 from tests.serving.test_cancellation import nothing_is_left, wait_live
+from tests.serving.triton_client import row, scalars, triton_stream
 from triton_repo.errors import InvalidRequest, from_wire
 
 FAILS, DIES = 318, 319  # token ids that the stand-in fails on
@@ -183,6 +185,20 @@ def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_g
     assert error.param == "guided_decoding_guide"
     assert f"xgrammar cannot read this regex: {complaint}" in error.message
     assert complete(client, "one", max_tokens=60).choices[0].text == "one"
+
+
+def test_hostile_guides_hold_up_no_request_without_one(served: Served) -> None:
+    prompt = [row("text_input", "BYTES", [b"one"]), row("max_tokens", "INT32", [60])]
+    hostile = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "hangs"}
+    with triton_stream(served.stack.triton_grpc) as stream:
+        stream.send("tiny", prompt, **hostile)
+        stream.send("tiny", prompt, **hostile)
+        stream.send("tiny", prompt)  # comes to the engine behind them
+        answers = [stream.next() for _ in range(3)]
+    refused = [isinstance(answer, InferenceServerException) for answer in answers]
+    assert refused in ([False, True, True], [True, False, True])  # the latter on a machine that is slower than a hang
+    [answer] = [answer for answer in answers if not isinstance(answer, InferenceServerException)]
+    assert scalars(answer, "text_output")["text_output"][0] == b"one"
 
 
 def test_a_request_that_names_an_adapter_gets_it_and_an_unknown_name_is_refused(served: Served) -> None:

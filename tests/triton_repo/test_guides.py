@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.triton_repo.test_tensorrt_llm_runtime import (
     write_model,
 )
 from triton_repo.engine.config import EngineConfig, Flow, GuidedDecodingBackend, TensorRtLlmConfig
+from triton_repo.engine.guide_prover import guide_prover
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes import open_runtime
 from triton_repo.engine.tensorrt_llm_arguments import guide_arguments, llm_arguments
@@ -48,10 +50,21 @@ def parse(parameters: dict[str, Any], config: EngineConfig, **tensors: Any) -> S
     return parse_request({"input_ids": [5], **tensors}, parameters, config).sampling
 
 
+def prove(kind: str, guide: str, config: EngineConfig) -> None:
+    """What becomes of a request that says so, up to the engine's loop."""
+    parse({KIND: kind, GUIDE: guide}, config)
+    prover = guide_prover(config)
+    try:
+        prover.prove(kind, guide)
+    finally:
+        prover.close()
+
+
 @pytest.mark.parametrize("kind", sorted(GOOD))
 def test_a_guide_that_the_library_can_read_is_taken(kind: str) -> None:
     sampling = parse({KIND: kind, GUIDE: GOOD[kind]}, guided())
     assert (sampling.guided_decoding_guide_type, sampling.guided_decoding_guide) == (kind, GOOD[kind])
+    prove(kind, GOOD[kind], guided())
 
 
 def test_plain_json_needs_no_guide() -> None:
@@ -68,10 +81,6 @@ def test_plain_json_needs_no_guide() -> None:
         ({KIND: "regex", GUIDE: ""}, GUIDE, "at least 1 character"),
         ({KIND: "regex", GUIDE: "a" * (MAX_GUIDE_LENGTH + 1)}, GUIDE, f"at most {MAX_GUIDE_LENGTH} characters"),
         ({KIND: "regex", GUIDE: 7}, GUIDE, "valid string"),
-        ({KIND: "regex", GUIDE: "(a"}, GUIDE, "xgrammar cannot read this regex: Regex parsing error"),
-        ({KIND: "json_schema", GUIDE: "{"}, GUIDE, "xgrammar cannot read this json_schema: Failed to parse JSON"),
-        ({KIND: "json_schema", GUIDE: "[]"}, GUIDE, "Schema should be an object"),
-        ({KIND: "structural_tag", GUIDE: "{}"}, GUIDE, "must have a format"),
         ({KIND: "json", "ignore_eos": True}, "ignore_eos", "the guide says when an answer may end"),
     ],
 )
@@ -82,9 +91,24 @@ def test_what_is_no_guide_is_refused_by_name(parameters: dict[str, Any], param: 
     assert complaint in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("kind", "guide", "complaint"),
+    [
+        ("regex", "(a", "xgrammar cannot read this regex: Regex parsing error"),
+        ("json_schema", "{", "xgrammar cannot read this json_schema: Failed to parse JSON"),
+        ("json_schema", "[]", "Schema should be an object"),
+        ("structural_tag", "{}", "must have a format"),
+    ],
+)
+def test_what_the_library_cannot_read_is_refused_in_its_words(kind: str, guide: str, complaint: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(complaint)) as refused:
+        prove(kind, guide, guided())
+    assert refused.value.param == GUIDE
+
+
 def test_a_complaint_of_the_library_is_one_line() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        parse({KIND: "ebnf_grammar", GUIDE: "a ::= b"}, guided())
+        prove("ebnf_grammar", "a ::= b", guided())
     assert refused.value.message.endswith('The root rule with name "root" is not found')
 
 
@@ -95,14 +119,14 @@ def test_min_tokens_beside_a_guide_is_refused() -> None:
 
 def test_llguidance_proves_its_own_grammars_and_has_no_tags() -> None:
     config = guided("llguidance")
-    assert parse({KIND: "ebnf_grammar", GUIDE: 'start: "yes"'}, config).guided_decoding_guide == 'start: "yes"'
+    prove("ebnf_grammar", 'start: "yes"', config)
     for kind, guide, complaint in (
         ("ebnf_grammar", 'root ::= "yes"', "llguidance cannot read this ebnf_grammar: no start rule found"),
         ("json_schema", "{", "llguidance cannot read this json_schema"),
         ("structural_tag", GOOD["structural_tag"], "must be one of json, json_schema, regex, ebnf_grammar"),
     ):
         with pytest.raises(InvalidRequest, match=complaint):
-            parse({KIND: kind, GUIDE: guide}, config)
+            prove(kind, guide, config)
 
 
 def test_the_compiled_flow_has_no_tags() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from triton_repo.engine.live_requests import LiveRequests
 from triton_repo.engine.outlet import Live, Outlet, Sink
@@ -53,6 +54,18 @@ class Delivery:
         self._live.remove(live, "cancelled" if live.stream.finish_reason == "cancelled" else "finished")
         if not told:
             tell(live.request_id, live.sink.end)
+
+
+@contextmanager
+def failing(request_id: str, sink: Sink) -> Iterator[None]:
+    """The boundary of a request that comes, or of one of its rows: what is wrong with it must not fail the others."""
+    try:
+        yield
+    except RequestError as error:
+        refuse(request_id, sink, error)
+    except Exception:
+        logger.exception("request %r could not be taken", request_id)
+        refuse(request_id, sink, EngineFailed("the request could not be taken"))
 
 
 def refuse(request_id: str, sink: Sink, error: RequestError) -> None:

@@ -1,8 +1,7 @@
 """Reads guides by the library that is to enforce them, in a process of its own.
 
 A guide is bounded in length, its reading is not in time, and the libraries are native code: a guide that takes too long
-or brings its library down ends that process, and not the engine that serves everybody else. Requests behind it wait for
-as long as that, LIMIT_S.
+or brings its library down ends that process, and not the engine that serves everybody else.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ class GuideReader:
     """One thread calls it. The process starts with the first guide, and anew after one that ended it."""
 
     def __init__(self, backend: str, limit_s: float = LIMIT_S) -> None:
-        self._backend, self._limit_s = backend, limit_s
+        self.backend = backend
+        self._limit_s = limit_s
         self._process: subprocess.Popen[bytes] | None = None
 
     def complaint(self, kind: str, guide: str) -> str | None:
@@ -53,14 +53,14 @@ class GuideReader:
 
     def _start(self) -> subprocess.Popen[bytes]:
         program = _PROGRAM.format(path=sys.path)
-        command = [sys.executable or "python3", "-c", program, self._backend, str(self._limit_s)]
+        command = [sys.executable or "python3", "-c", program, self.backend, str(self._limit_s)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0)
 
     def _obituary(self, process: subprocess.Popen[bytes]) -> str:
         status = self._bury(process)
         if status >= 0:
-            raise EngineFailed(f"guides: {self._backend} could not be started")
+            raise EngineFailed(f"guides: {self.backend} could not be started")
         if -status == signal.SIGALRM:
             return f"its reading takes longer than {self._limit_s:g} s"
         return f"its reading ended by {signal.Signals(-status).name}"

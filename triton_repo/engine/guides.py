@@ -1,16 +1,15 @@
-"""The guide of a request: what its answer must look like. Checked, and proved by the library that is to enforce it.
+"""The guide of a request: what its answer must look like, and whether the engine can follow such guides at all.
 
-A guide that the library cannot read is found before the engine has it: in the compiled flow (TensorRT-LLM 1.2) it
-would make the iteration of the whole batch fail. Only its reading is proved here; to compile it takes the vocabulary.
+Whether the library that is to enforce a guide can read it takes longer to say: `guide_prover` does, before the engine
+has it. In the compiled flow (TensorRT-LLM 1.2) it would make the iteration of the whole batch fail. Only its reading is
+proved; to compile it takes the vocabulary.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
 from triton_repo.engine.config import EngineConfig
-from triton_repo.engine.guide_reader import GuideReader
 from triton_repo.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.sampling import GUIDE_FIELDS, Sampling
 
@@ -38,8 +37,6 @@ def check_guide(sampling: Sampling, config: EngineConfig) -> None:
     for name in _FORBIDDERS:
         if getattr(sampling, name):
             raise InvalidRequest(f"{name}: not possible beside {_TYPE}: the guide says when an answer may end", name)
-    if guide is not None and config.tensorrt_llm is not None:
-        _prove(str(config.tensorrt_llm.guided_decoding_backend), kind, guide)
 
 
 def guide_types(config: EngineConfig) -> tuple[str, ...]:
@@ -49,15 +46,3 @@ def guide_types(config: EngineConfig) -> tuple[str, ...]:
         return ()
     tags = settings.guided_decoding_backend == "xgrammar" and settings.flow == "pytorch"
     return ("json", "json_schema", "regex", "ebnf_grammar", *(("structural_tag",) if tags else ()))
-
-
-def _prove(backend: str, kind: str, guide: str) -> None:
-    complaint = _reader(backend).complaint(kind, guide)
-    if complaint is not None:
-        raise InvalidRequest(f"{_GUIDE}: {backend} cannot read this {kind}: {complaint}", _GUIDE)
-
-
-@cache
-def _reader(backend: str) -> GuideReader:
-    """Its process lives as long as this one."""
-    return GuideReader(backend)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from triton_repo.engine.config import EngineConfig, engine_directory
+from triton_repo.engine.delivery import failing
+from triton_repo.engine.guide_desk import GuideDesk
+from triton_repo.engine.guide_prover import guide_prover
 from triton_repo.engine.loop import EngineLoop
 from triton_repo.engine.outlet import Sink
 from triton_repo.engine.request import parse_request
@@ -20,7 +21,7 @@ from triton_repo.engine.rows import RowSink, SharedSink, row_ids
 from triton_repo.engine.runtimes import open_runtime
 from triton_repo.engine.stream import Emission
 from triton_repo.engine.triton_metrics import EngineMetrics
-from triton_repo.errors import EngineFailed, InvalidRequest, RequestError, to_wire
+from triton_repo.errors import InvalidRequest, RequestError, to_wire
 from triton_repo.logprobs import to_json
 from triton_repo.tensors import (
     CHANNEL,
@@ -37,7 +38,6 @@ from triton_repo.tensors import (
     split_rows,
 )
 
-logger = logging.getLogger(__name__)
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -72,18 +72,20 @@ class TritonPythonModel:
         self._config = EngineConfig.load(directory)
         metrics = EngineMetrics(self._config.name)
         self._loop = EngineLoop(open_runtime(directory, self._config), self._config.flush_interval_s, metrics.observe)
+        self._desk = GuideDesk(self._loop, guide_prover(self._config))
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
             self._take(request)
 
     def finalize(self) -> None:
+        self._desk.close()
         self._loop.close()
 
     def _take(self, request: Any) -> None:
         tensors = {tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()}
         sink = ResponseSink(request.get_response_sender(), direct=STOP_SEQUENCES.name not in tensors)
-        with _failing(sink):
+        with failing(str(request.request_id()), sink):
             rows = split_rows(tensors)
             parameters = json.loads(request.parameters() or "{}")
             if len(rows) > 1:
@@ -104,24 +106,12 @@ class TritonPythonModel:
         shared = SharedSink(sink, len(rows))
         for id, row in zip(ids, rows, strict=True):
             row_sink = RowSink(shared, id)
-            with _failing(row_sink):
+            with failing(id, row_sink):
                 self._submit(id, row, parameters, row_sink)
 
     def _submit(self, id: str, row: dict[str, Any], parameters: dict[str, Any], sink: Sink) -> None:
         parsed = parse_request(row, parameters, self._config)
-        self._loop.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
-
-
-@contextmanager
-def _failing(sink: Sink) -> Iterator[None]:
-    """The boundary of one request, or of one of its rows: what is wrong with it must not fail those beside it."""
-    try:
-        yield
-    except RequestError as error:
-        sink.fail(error)
-    except Exception:
-        logger.exception("a request could not be taken")
-        sink.fail(EngineFailed("the request could not be taken"))
+        self._desk.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
 
 
 def _named(request: Any, param: str) -> str:
