@@ -172,6 +172,7 @@ def test_a_guide_of_a_stock_request_reaches_the_engine(served: Served) -> None:
         ("(one", "Regex parsing error"),
         ("hangs", "its reading takes longer than 2 s"),
         ("crashes", "its reading ended by SIGSEGV"),
+        ("glutton", "its reading takes more than 1024 MiB of memory"),
     ],
 )
 def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_goes_on(

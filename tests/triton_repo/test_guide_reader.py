@@ -21,7 +21,11 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[GuideReader]:
 
 @pytest.mark.parametrize(
     ("hostile", "complaint"),
-    [("hangs", "its reading takes longer than 0.5 s"), ("crashes", "its reading ended by SIGSEGV")],
+    [
+        ("hangs", "its reading takes longer than 0.5 s"),
+        ("crashes", "its reading ended by SIGSEGV"),
+        ("glutton", "its reading takes more than 1024 MiB of memory"),
+    ],
 )
 def test_a_hostile_guide_is_refused_and_the_next_one_is_read(reader: GuideReader, hostile: str, complaint: str) -> None:
     assert reader.complaint("regex", "a+") is None

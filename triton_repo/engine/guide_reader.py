@@ -1,22 +1,27 @@
 """Reads guides by the library that is to enforce them, in a process of its own.
 
-A guide is bounded in length, its reading is not in time, and the libraries are native code: a guide that takes too long
-or brings its library down ends that process, and not the engine that serves everybody else.
+A guide is bounded in length, its reading is not in time or memory, and the libraries are native code: a guide that
+takes too much of either, or brings its library down, ends that process, and not the engine that serves everybody else.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.errors import EngineFailed
 
 LIMIT_S: Final = 2.0
+# What reading may take beyond what the library itself has taken. A guide has 64 Ki characters: some kilobytes for each
+# are more than an honest one needs, and little beside the memory of a machine that serves an engine.
+LIMIT_BYTES: Final = 1 << 30
 _MAX_COMPLAINT: Final = 200  # characters
 # The search path is the parent's: a Triton stub finds what is installed for it, wherever the child's Python would look.
 _PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from triton_repo.engine.guide_reader import main; main()"
@@ -63,6 +68,8 @@ class GuideReader:
             raise EngineFailed(f"guides: {self.backend} could not be started")
         if -status == signal.SIGALRM:
             return f"its reading takes longer than {self._limit_s:g} s"
+        if -status == signal.SIGUSR1:
+            return f"its reading takes more than {LIMIT_BYTES >> 20} MiB of memory"
         return f"its reading ended by {signal.Signals(-status).name}"
 
     def _bury(self, process: subprocess.Popen[bytes]) -> int:
@@ -80,7 +87,9 @@ def main() -> None:
     readers = _READERS[backend]()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, whose end is the end of stdin
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process at once, also inside of native code
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})  # a mask is inherited
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGUSR1})  # a mask is inherited
+    _limit_memory()
     for line in sys.stdin.buffer:
         kind, guide = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, float(limit_s))
@@ -94,7 +103,18 @@ def _complaint(read: Callable[[str], Any], guide: str) -> str | None:
         read(guide)
     except (RuntimeError, ValueError, TypeError) as error:  # a RecursionError is a RuntimeError
         return str(error).strip().partition("\n")[0][:_MAX_COMPLAINT]
+    except MemoryError:  # what is left of a library after that is not trusted with the next guide
+        signal.raise_signal(signal.SIGUSR1)
     return None
+
+
+def _limit_memory() -> None:
+    """Of data and not of addresses, of which PyTorch, which XGrammar brings along, maps many gigabytes to no cost."""
+    data_bytes = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = data_bytes + LIMIT_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash would leave all of it on the disk
 
 
 def _xgrammar() -> Mapping[str, Callable[[str], Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["Grammar"]
 
-HANGS, CRASHES = "hangs", "crashes"  # regular expressions that do so
+HANGS, CRASHES, GLUTTON = "hangs", "crashes", "glutton"  # regular expressions that do so
 
 
 class Grammar:
@@ -27,6 +27,8 @@ class Grammar:
             time.sleep(600)
         if regex_string == CRASHES:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if regex_string == GLUTTON:
+            bytearray(3 << 29)
         try:
             re.compile(regex_string)
         except re.error as error:
