@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.build_scripts.adapters import write_adapter
-from tests.fake_tensorrt_llm import PATH
 from tests.triton_repo.engines_under_test import engine_config as replay_config
-from tests.triton_repo.test_tensorrt_llm_runtime import (
+from tests.triton_repo.llm_api import (
     END,
     PROMPT,
     drain,
@@ -26,12 +25,9 @@ from triton_repo.engine.tensorrt_llm_arguments import adapter_arguments, lora_ar
 from triton_repo.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.sampling import Sampling
 
+pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+
 LORA = LoraConfig(adapters=("french", "pirate"), max_rank=8, target_modules=("attn_q", "attn_k", "attn_v"))
-
-
-@pytest.fixture(autouse=True)
-def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(PATH)
 
 
 def adapted(flow: Flow = "pytorch") -> EngineConfig:

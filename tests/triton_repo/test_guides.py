@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from tests.build_scripts.conftest import write_tokenizer
-from tests.fake_tensorrt_llm import PATH
 from tests.triton_repo.engines_under_test import engine_config as replay_config
-from tests.triton_repo.test_tensorrt_llm_runtime import (
+from tests.triton_repo.llm_api import (
     END,
     PROMPT,
     drain,
@@ -28,6 +27,8 @@ from triton_repo.engine.tensorrt_llm_arguments import guide_arguments, llm_argum
 from triton_repo.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.sampling import MAX_GUIDE_LENGTH, Sampling
 
+pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+
 KIND, GUIDE = "guided_decoding_guide_type", "guided_decoding_guide"
 GOOD = {
     "json_schema": '{"type": "object"}',
@@ -35,11 +36,6 @@ GOOD = {
     "ebnf_grammar": 'root ::= "yes" | "no"',
     "structural_tag": '{"type": "structural_tag", "format": {"type": "any_text"}}',
 }
-
-
-@pytest.fixture(autouse=True)
-def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(PATH)
 
 
 def guided(backend: GuidedDecodingBackend | None = "xgrammar", flow: Flow = "pytorch") -> EngineConfig:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_tensorrt_llm import PATH
-from tests.triton_repo.test_tensorrt_llm_runtime import (
+from tests.triton_repo.llm_api import (
     END,
     OTHER_END,
     PROMPT,
@@ -23,16 +22,13 @@ from triton_repo.engine.config import EngineConfig, Flow, SpeculativeConfig, Ten
 from triton_repo.engine.runtimes import open_runtime
 from triton_repo.engine.tensorrt_llm_arguments import llm_arguments, speculative_arguments
 
+pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+
 LOOKUP = SpeculativeConfig(mode="prompt_lookup", num_assistant_tokens=3, max_ngram_size=2)
 DRAFT = SpeculativeConfig(mode="draft", num_assistant_tokens=3)
 LOOKAHEAD = SpeculativeConfig(
     mode="lookahead", num_assistant_tokens=14, max_window_size=4, max_ngram_size=4, max_verification_set_size=1
 )
-
-
-@pytest.fixture(autouse=True)
-def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(PATH)
 
 
 def speculative(config: SpeculativeConfig) -> EngineConfig:
