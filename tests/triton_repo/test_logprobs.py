@@ -33,6 +33,10 @@ def request(**fields: object) -> EngineRequest:
     return EngineRequest(**(given | fields))  # type: ignore[arg-type]
 
 
+def listing(name: str, ids: list[int], window_length: int, final: bool, logprobs: list[TokenLogprob]) -> list[Entry]:
+    return [json.loads(token) for token in list_tokens(DETOKENIZERS[name], ids, window_length, final, logprobs)]
+
+
 def streamed(name: str, ids: list[int], cuts: list[int]) -> list[Entry]:
     """The tokens of `ids` as they are listed when the engine sends them in some chunking."""
     bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
@@ -41,7 +45,7 @@ def streamed(name: str, ids: list[int], cuts: list[int]) -> list[Entry]:
         window = ids[max(0, start - WINDOW) : start]
         logprobs = [TokenLogprob(-float(id)) for id in ids[start:end]]
         final = index == len(bounds) - 2
-        listed += list_tokens(DETOKENIZERS[name], [*window, *ids[start:end]], len(window), final, logprobs)
+        listed += listing(name, [*window, *ids[start:end]], len(window), final, logprobs)
     return listed
 
 
@@ -66,9 +70,9 @@ def test_every_character_of_the_text_is_counted_for_one_token(name: str, text: s
 
 
 def test_a_part_of_a_character_has_exact_bytes_and_no_text_of_its_own() -> None:
-    detokenizer, tokenizer = DETOKENIZERS["sentencepiece"], TOKENIZERS["sentencepiece"]
+    tokenizer = TOKENIZERS["sentencepiece"]
     ids = [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in "é".encode()]
-    first, second = list_tokens(detokenizer, ids, 0, True, [TokenLogprob(-1.0), TokenLogprob(-2.0)])
+    first, second = listing("sentencepiece", ids, 0, True, [TokenLogprob(-1.0), TokenLogprob(-2.0)])
     assert (first["token"], first["bytes"], first["text_length"]) == ("\ufffd", [0xC3], 0)
     assert (second["token"], second["bytes"], second["text_length"]) == ("\ufffd", [0xA9], 1)
 
@@ -85,7 +89,7 @@ def test_a_part_of_a_character_has_exact_bytes_and_no_text_of_its_own() -> None:
 )
 def test_an_alternative_is_spelled_as_it_would_go_on(name: str, token: str, text: str) -> None:
     id = TOKENIZERS[name].token_to_id(token)
-    [listed] = list_tokens(DETOKENIZERS[name], [id], 0, False, [TokenLogprob(-3.0, [(id, -0.5)])])
+    [listed] = listing(name, [id], 0, False, [TokenLogprob(-3.0, [(id, -0.5)])])
     assert listed["top_logprobs"] == [{"token": text, "logprob": -0.5, "bytes": [*text.encode()]}]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from triton_repo.detokenize.detokenizer import Detokenizer
 from triton_repo.detokenize.window import WINDOW
@@ -26,15 +26,15 @@ def list_deltas(
     listed, start = [], 0
     for window_length, length, final, encoded in zip(lengths[::2], lengths[1::2], finals, logprobs, strict=True):
         own_ids, own = ids[start : start + length], from_json(encoded)
-        listed.append(json.dumps(list_tokens(detokenizer, own_ids, window_length, final, own)) if own else "")
+        listed.append(f"[{', '.join(list_tokens(detokenizer, own_ids, window_length, final, own))}]" if own else "")
         start += length
     return listed
 
 
 def list_tokens(
     detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool, logprobs: Sequence[TokenLogprob]
-) -> list[dict[str, Any]]:
-    """The new tokens of one delta, `ids` and `window_length` as for `Detokenizer.delta`.
+) -> list[str]:
+    """The new tokens of one delta, each as a JSON object; `ids` and `window_length` as for `Detokenizer.delta`.
 
     `bytes` are exact. `token` is their text, in which U+FFFD stands for a part of a character. `text_length` is the
     number of characters that the token adds to the answer: 0 for one that leaves a character unfinished.
@@ -43,19 +43,20 @@ def list_tokens(
     for at, (id, of) in enumerate(zip(ids[window_length:], logprobs, strict=False), start=window_length):
         window = ids[max(0, at - WINDOW) : at]
         added = detokenizer.delta([*window, id], len(window), final and at == len(ids) - 1)
+        top = ", ".join([f"{{{_entry(detokenizer, other, logprob)}}}" for other, logprob in of.top])
         entry = _entry(detokenizer, id, of.logprob)
-        entry["top_logprobs"] = [_entry(detokenizer, other, logprob) for other, logprob in of.top]
-        entry[TEXT_LENGTH] = len(added)
-        listed.append(entry)
+        listed.append(f'{{{entry}, "top_logprobs": [{top}], "{TEXT_LENGTH}": {len(added)}}}')
     return listed
 
 
-def _entry(detokenizer: Detokenizer, id: int, logprob: float) -> dict[str, Any]:
+def _entry(detokenizer: Detokenizer, id: int, logprob: float) -> str:
+    """The members of a JSON object; as text, because an encoder takes thrice as long, and a token may have twenty."""
     text, spelled = _spell(detokenizer, id)
-    return {"token": text, "logprob": logprob, "bytes": spelled}
+    return f'"token": {text}, "logprob": {logprob!r}, "bytes": {spelled}'
 
 
 @lru_cache(_REMEMBERED)
-def _spell(detokenizer: Detokenizer, id: int) -> tuple[str, list[int]]:
+def _spell(detokenizer: Detokenizer, id: int) -> tuple[str, str]:
+    """A token's text and its bytes, as JSON."""
     spelled = detokenizer.spell(id)
-    return spelled.decode(errors="replace"), [*spelled]
+    return json.dumps(spelled.decode(errors="replace")), json.dumps([*spelled])
