@@ -5,7 +5,9 @@
                     lock                one writes or sweeps at a time
 
 Each copy has a note of its source, which whoever uses the copy keeps locked. A copy that its source no longer makes (it
-changed, or is gone), or that a larger one has replaced, is removed by the next build of any NeMo checkpoint.
+changed, or is gone), or that a larger one has replaced, is removed by the next conversion of any NeMo checkpoint; a
+build that finds its copy removes none. A source on a disk that is not mounted counts as gone, one that cannot be read
+does not.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -57,12 +60,12 @@ def hold_copy(path: Path, source: str, weights: bool) -> Hold:
         BuildError: the checkpoint is broken or of no known kind, or the disk is full.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conch" / "nemo"
-    whole = cache / f"{path.stem}-{_key(path)}"
-    small = whole.with_name(whole.name + _SMALL)
     try:
+        whole = cache / f"{path.stem}-{_key(path)}"
+        small = whole.with_name(whole.name + _SMALL)
         return _find(whole) or (None if weights else _find(small)) or _make(path, source, whole if weights else small)
     except OSError as error:
-        raise BuildError(f"{cache}: {error.strerror or error}") from error
+        raise BuildError(f"{error.filename or cache}: {error.strerror or error}") from error
 
 
 def _find(copy: Path) -> Hold | None:
@@ -101,8 +104,12 @@ def _sweep(cache: Path) -> None:
     for path in sorted(cache.iterdir()):
         if path.name.startswith(_PARTIAL):
             shutil.rmtree(path, ignore_errors=True)
-        elif (copy := _COPY.fullmatch(path.name)) and path.is_dir() and _is_stale(path, copy["name"], copy["key"]):
-            _remove_unless_held(path)
+        elif (copy := _COPY.fullmatch(path.name)) and path.is_dir():
+            try:
+                if _is_stale(path, copy["name"], copy["key"]):
+                    _remove_unless_held(path)
+            except (OSError, ValueError) as error:  # ValueError: a note of zeros, as a crash of the machine leaves
+                progress.say(f"{path}: left alone: {error}")
 
 
 def _is_stale(copy: Path, name: str, key: str) -> bool:
@@ -116,6 +123,8 @@ def _is_stale(copy: Path, name: str, key: str) -> bool:
 
 def _remove_unless_held(copy: Path) -> None:
     """The note goes first: a copy without one is none, and its removal, if cut off, is taken up by the next sweep."""
+    if copy.is_symlink():
+        raise OSError("a link, and what it leads to is not the cache's")
     try:
         descriptor = os.open(copy / _NOTE, os.O_RDONLY)
     except FileNotFoundError:
@@ -132,10 +141,24 @@ def _remove_unless_held(copy: Path) -> None:
 
 
 def _key(path: Path) -> str:
-    """Another one whenever a file of the checkpoint looks different. Raises: FileNotFoundError: it is not there."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    digest = hashlib.sha256(f"{_FORMAT} {path.resolve()}".encode())
-    for file in files:
+    """Another one whenever a file of the checkpoint looks different.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256(f"{_FORMAT} {os.path.realpath(path)}".encode())
+    for file in _files(path):
         stat = file.stat()
         digest.update(f"\0{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+
+    def refuse(error: OSError) -> None:
+        raise error  # Path.rglob would take a directory that cannot be read for an empty one
+
+    return sorted(Path(root, name) for root, *names in os.walk(path, onerror=refuse) for name in chain(*names))

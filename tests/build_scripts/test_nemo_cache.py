@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,47 @@ def test_what_a_killed_conversion_or_an_earlier_version_left_is_swept_and_nothin
     assert copies(cache) == {made, cache / "mine"}
 
 
+def loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def forbid(path: Path) -> None:
+    """Replace the checkpoint by a directory that only its owner's superuser could list."""
+    path.unlink()
+    path.mkdir(mode=0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+
+
+@pytest.mark.parametrize("ruin", [loop, forbid])
+def test_the_copy_of_a_source_that_cannot_be_read_is_left_alone_and_stops_no_other_conversion(
+    tmp_path: Path, cache: Path, original: Path, capsys: pytest.CaptureFixture[str], ruin: Callable[[Path], None]
+) -> None:
+    source = make_nemo1(tmp_path / "a.nemo", original)
+    stays = copy_of(source)
+    ruin(source)
+    other = copy_of(make_nemo1(tmp_path / "b.nemo", original))
+    assert copies(cache) == {stays, other}
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "left alone" in line]
+    assert line.startswith(f"{stays}: ")
+    assert f"'{source}'" in line
+
+
+def test_a_stale_copy_that_is_a_link_is_left_alone_with_all_that_it_leads_to(
+    tmp_path: Path, cache: Path, original: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_nemo1(tmp_path / "a.nemo", original)
+    link = copy_of(source)
+    link.symlink_to(link.rename(tmp_path / "elsewhere"))
+    before = contents(tmp_path / "elsewhere")
+    source.unlink()
+    other = copy_of(make_nemo1(tmp_path / "b.nemo", original))
+    assert copies(cache) == {link, other}
+    assert contents(tmp_path / "elsewhere") == before
+    assert f"{link}: left alone: a link" in capsys.readouterr().err
+
+
 def test_two_conversions_of_one_source_make_one_copy(
     tmp_path: Path, cache: Path, original: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +181,15 @@ def test_a_conversion_that_fails_leaves_no_copy(tmp_path: Path, cache: Path) -> 
     with pytest.raises(BuildError, match=r"x"):
         copy_of(tmp_path / "x.nemo")
     assert copies(cache) == set()
+
+
+def test_a_checkpoint_with_a_link_to_nowhere_is_refused_by_its_name(tmp_path: Path, cache: Path) -> None:
+    link = tmp_path / "dangling" / "weights" / "common.pt"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BuildError, match=f"^{re.escape(str(link))}: No such file or directory$"):
+        copy_of(tmp_path / "dangling")
+    assert not cache.exists()
 
 
 def test_a_copy_that_is_swept_at_the_same_moment_is_not_held(tmp_path: Path) -> None:
