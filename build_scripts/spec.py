@@ -151,6 +151,7 @@ class EngineSpec(_Section):
             has_adapters=build.lora is not None,
             chunked=serve.enable_chunked_context,
             guided_decoding_backend=serve.guided_decoding_backend,
+            gathers_logits=bool(serve.gather_generation_logits),
             sampling=self.sampling,
         )
 

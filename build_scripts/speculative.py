@@ -44,6 +44,7 @@ class Surroundings:
     has_adapters: bool
     chunked: bool
     guided_decoding_backend: str | None
+    gathers_logits: bool
     sampling: Sampling
 
 
@@ -127,11 +128,16 @@ class SpeculativeSection(BaseModel):
             return "build.pipeline_parallel", around.pipeline_parallel, "must be 1 with speculative decoding"
         if around.has_adapters:
             return "build.lora", "[…]", "is not possible with speculative decoding: remove one of the tables"
-        if self.mode != "lookahead":
-            return None
-        if around.max_beam_width > 1:
-            return "build.compile.max_beam_width", around.max_beam_width, "must be 1 for mode lookahead"
-        backend = around.guided_decoding_backend
-        if backend is not None:
-            return "serve.guided_decoding_backend", backend, "is not possible with mode lookahead: remove the key"
-        return None
+        return _lookahead_complaint(around) if self.mode == "lookahead" else None
+
+
+def _lookahead_complaint(around: Surroundings) -> Complaint | None:
+    if around.max_beam_width > 1:
+        return "build.compile.max_beam_width", around.max_beam_width, "must be 1 for mode lookahead"
+    backend = around.guided_decoding_backend
+    if backend is not None:
+        return "serve.guided_decoding_backend", backend, "is not possible with mode lookahead: remove the key"
+    if around.gathers_logits:
+        rule = "must be false for mode lookahead, which has no logprobs to compute from them"
+        return "serve.gather_generation_logits", True, rule
+    return None

@@ -110,6 +110,11 @@ def test_lookahead_is_greedy_and_says_so(workshop: Workshop) -> None:
         ),
         (
             RUNTIME,
+            "[serve]\ngather_generation_logits = true\n" + LOOKAHEAD,
+            "serve.gather_generation_logits = true; must be false for mode lookahead, which has no logprobs to compu",
+        ),
+        (
+            RUNTIME,
             '[build.lora.adapters]\nfrench = "tiny/french"\n' + LOOKAHEAD,
             'build.lora = "[…]"; is not possible with speculative decoding: remove one of the tables',
         ),
