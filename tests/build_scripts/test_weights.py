@@ -102,6 +102,10 @@ BROKEN: dict[str, tuple[bytes, str]] = {
         written(b'{"w":%b,"w":%b}' % (json.dumps(entry()).encode(), json.dumps(entry()).encode())),
         "header: not valid JSON: 'w' occurs twice",
     ),
+    "a tensor twice among many": (
+        written(b'{%b"k7":0}' % b"".join(b'"k%d":0,' % index for index in range(100_000))),
+        "header: not valid JSON: 'k7' occurs twice",
+    ),
     "a tensor that is a number": (written({"w": 3}), "w: needs dtype, shape and data_offsets"),
     "a tensor without offsets": (written({"w": {"dtype": "F32", "shape": [4]}}), "w: needs dtype, shape"),
     "a tensor with a key too many": (written({"w": entry(code="x")}), "w: needs dtype, shape and data_offsets, and no"),
