@@ -32,7 +32,10 @@ class Detokenizer(Protocol):
         """
 
     def spell(self, id: int) -> bytes:
-        """The bytes that a token stands for, in the middle of a text; a special token stands for its name."""
+        """The bytes that a token stands for, in the middle of a text; a special token stands for its name.
+
+        With a decoder like SentencePiece's they may begin with a space that the text lacks if the token is its first.
+        """
 
 
 def load_detokenizer(tokenizer_file: Path) -> Detokenizer:
