@@ -36,8 +36,8 @@ def list_tokens(
 ) -> list[str]:
     """The new tokens of one delta, each as a JSON object; `ids` and `window_length` as for `Detokenizer.delta`.
 
-    `bytes` are exact. `token` is their text, in which U+FFFD stands for a part of a character. `text_length` is the
-    number of characters that the token adds to the answer: 0 for one that leaves a character unfinished.
+    `bytes` are what the token stands for. `token` is their text, in which U+FFFD stands for a part of a character.
+    `text_length` is the number of characters that the token adds to the answer: 0 if it leaves a character unfinished.
     """
     listed = []
     for at, (id, of) in enumerate(zip(ids[window_length:], logprobs, strict=False), start=window_length):
