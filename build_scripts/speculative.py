@@ -81,7 +81,8 @@ class SpeculativeSection(BaseModel):
         """The section as the engine reads it."""
         values = {key: getattr(self, key) or default for key, default in _DEFAULTS[self.mode].items()}
         if self.mode == "lookahead":
-            window, ngram, guesses = (values[key] for key in _DEFAULTS["lookahead"])
+            window, ngram = values["max_window_size"], values["max_ngram_size"]
+            guesses = values["max_verification_set_size"]
             values["num_assistant_tokens"] = ngram - 2 + (window - 1 + guesses) * (ngram - 1)
         return SpeculativeConfig.model_validate({"mode": self.mode, **values})
 

@@ -56,11 +56,8 @@ class Sampling(BaseModel):
 GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
 ADAPTER_FIELD: Final = "lora_name"
 LOGPROBS_FIELD: Final = "logprobs"
-REQUEST_FIELDS: Final = (
-    *GUIDE_FIELDS,
-    ADAPTER_FIELD,
-    LOGPROBS_FIELD,
-)  # of one request alone: no engine has a default for them
+# Of one request alone: no engine has a default for them.
+REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD, LOGPROBS_FIELD)
 
 
 _REPR = Repr()  # bounded in length and depth: the repr of a value nested a thousand deep would itself fail
