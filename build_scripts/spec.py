@@ -25,7 +25,7 @@ KvCacheDtype = Literal["float32", "float16", "bfloat16", "u8"]
 
 # An engine on the CPU shares it with every message that leaves, and each of its threads waits for the slowest: at 8
 # streams of 90 M parameters on two cores, 50 ms delivers a sixth more tokens than 10 ms, and a text still flows.
-FLUSH_INTERVALS_MS: Final[Mapping[str, float]] = {"openvino": 80.0, "tensorrt_llm": 10.0, "replay": 10.0}
+FLUSH_INTERVALS_MS: Final[Mapping[str, float]] = {"openvino": 100.0, "tensorrt_llm": 10.0, "replay": 10.0}
 
 # What [build] assumes by runtime: a GPU wants wider iterations than a CPU. For tensorrt_llm an absent `dtype` is that
 # of the checkpoint (float16 for a float32 one).
