@@ -30,6 +30,7 @@ class UnlessDisconnected(Interruptible):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._watcher.cancel()
+        del self._watcher  # or the two hold each other, and all of the request, until the garbage collector comes
         await super().__aexit__(kind, error, traceback)
 
     async def _watch(self) -> None:

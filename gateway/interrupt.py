@@ -25,7 +25,8 @@ class Interruptible:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        if self._error is None:
+        interruption, self._error = self._error, None
+        if interruption is None:
             return
         if kind is None:  # the block ended by itself while its cancellation was on the way: it is still to be caught
             try:
@@ -35,7 +36,10 @@ class Interruptible:
         if task is not None and hasattr(task, "uncancel"):  # Python 3.11
             task.uncancel()
         if kind is asyncio.CancelledError and _cancels(task) <= self._cancels_before:  # else somebody else cancels too
-            raise self._error from None
+            try:
+                raise interruption from None
+            finally:
+                del interruption  # it knows this frame by its traceback: a cycle, with all of the request in it
 
     def interrupt(self, error: Exception) -> None:
         """From the same event loop. Only the first error counts, and none after the block's end."""

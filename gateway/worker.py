@@ -17,6 +17,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from gateway.app import create_app
+from gateway.heap import freeze_heap
 from gateway.server import Server
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
 from gateway.tally import Tally
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
     settings = load_settings(flag_values(flags))  # by the parent's flags and environment, which it has checked
     tally = Tally.shared(Path(os.environ[METRICS_DIRECTORY_VARIABLE]) / TALLY_FILE, int(slot))
     server = Worker(create_app(settings, tally=tally), settings, socket.socket(fileno=int(link)))
+    freeze_heap()
     server.run([socket.socket(fileno=int(listener)) for listener in listeners.split(",")])
     return 0 if server.started else 1
 
