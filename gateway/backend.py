@@ -34,6 +34,13 @@ class Chat:
 Prompt = Chat | str | tuple[int, ...]
 
 
+def prompt_bytes(prompt: Prompt) -> int:
+    """What it takes on its way to the engine; a token id is 4 bytes."""
+    if isinstance(prompt, tuple):
+        return 4 * len(prompt)
+    return len(prompt.json if isinstance(prompt, Chat) else prompt.encode())
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One request to one engine. `stream` False asks for the whole answer as one delta."""

@@ -53,7 +53,7 @@ def parse(model: type[Model], fields: dict[str, Any]) -> Model:
 
 
 def _check_type(headers: Headers) -> None:
-    content_type = headers.get("content-type", "application/json")
+    content_type = headers.get("content-type", "")
     if content_type.split(";", 1)[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("content-type: only application/json is accepted")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":

@@ -23,7 +23,7 @@ def _joined(content: str | list[TextPart]) -> str:
 
 
 Content = Annotated[
-    str | Annotated[list[TextPart], Field(max_length=256)],
+    str | Annotated[list[TextPart], Field(max_length=256, fail_fast=True)],
     AfterValidator(_joined),
     must_be('a string or a list of at most 256 {"type": "text", "text": ...} parts; no images, audio or files'),
 ]
@@ -53,7 +53,7 @@ class AssistantMessage(_Value):
     content: Content | None = None
     name: str | None = None
     reasoning_content: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
     audio: None = None
     function_call: None = None
 

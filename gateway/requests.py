@@ -22,16 +22,17 @@ MAX_TEMPLATE_ARGUMENTS_BYTES = 16 * 1024
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[
-    StopString | Annotated[list[StopString], Field(max_length=4)],
+    StopString | Annotated[list[StopString], Field(max_length=4, fail_fast=True)],
     must_be("a string or a list of at most 4 strings, each of 1 to 256 characters"),
 ]
 PromptText = Annotated[str, Field(min_length=1)]
-PromptIds = Annotated[list[TokenId], Field(min_length=1, max_length=2**20)]  # beyond any context; bounds the work
+# Beyond any context; bounds the work.
+PromptIds = Annotated[list[TokenId], Field(min_length=1, max_length=2**20, fail_fast=True)]
 Prompts = Annotated[
     PromptText
     | PromptIds
-    | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_GENERATIONS)]
-    | Annotated[list[PromptIds], Field(min_length=1, max_length=MAX_GENERATIONS)],
+    | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_GENERATIONS, fail_fast=True)]
+    | Annotated[list[PromptIds], Field(min_length=1, max_length=MAX_GENERATIONS, fail_fast=True)],
     must_be(
         f"a string, a list of token ids, or a list of at most {MAX_GENERATIONS} strings or lists of token ids, "
         "none of them empty"
@@ -86,7 +87,7 @@ class ChatCompletionRequest(GenerationRequest):
     `logprobs` is a switch here; `top_logprobs` is what it is to an engine.
     """
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
     max_completion_tokens: Count | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     logprobs: bool | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import aclosing, closing
 from functools import lru_cache
 from secrets import token_hex
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.answer import Answer
-from gateway.backend import Generation
+from gateway.backend import Generation, Prompt, prompt_bytes
 from gateway.body import parse, read_object
 from gateway.disconnect import UnlessDisconnected
 from gateway.event_stream import EventStream
@@ -26,7 +27,7 @@ from gateway.requests import GenerationRequest
 from gateway.shape import Body, FinalReason, Head, Shape
 from gateway.sse import Chunks, error_event
 from gateway.state import Gateway
-from triton_repo.errors import EngineFailed, RequestError
+from triton_repo.errors import EngineFailed, InvalidRequest, RequestError
 from triton_repo.tensors import ModelCard
 
 logger = logging.getLogger(__name__)
@@ -40,17 +41,14 @@ async def respond(scope: Scope, receive: Receive, send: Send, gateway: Gateway, 
         ClientDisconnect: nobody is there any more.
     """
     with gateway.metrics.record(scope["path"]) as record:
-        fields = await read_object(scope, receive, gateway.settings.max_body_bytes, gateway.body_deadline)
-        refuse_unsupported(fields)
-        body = parse(shape.body, fields)
+        body, ignored = await _read(scope, receive, gateway, shape)
         card = await gateway.backend.card(body.model)
         record.model = body.model
         prompts = shape.prompts(body, card)
         id = token_hex(16)
         with body.in_its_own_words():
-            generations = _generations(id, body, card, prompts)
+            generations = _generations(id, body, card, prompts, gateway.settings.max_body_bytes)
         head = Head(shape.id_prefix + id, int(time.time()), body.model, _fingerprint(card))
-        ignored = ignored_parameters(fields, shape.body)
         headers = {"x-ignored-parameters": ignored} if ignored else {}
         with body.in_its_own_words(), closing(gateway.in_flight.open(generations, len(prompts), body.stops)) as answer:
             record.answer = answer
@@ -62,6 +60,13 @@ async def respond(scope: Scope, receive: Receive, send: Send, gateway: Gateway, 
                 content = await _whole(shape, head, answer)
     response = Response(content, headers=headers, media_type="application/json")
     return await response(scope, receive, send)
+
+
+async def _read(scope: Scope, receive: Receive, gateway: Gateway, shape: Shape[Body]) -> tuple[Body, str]:
+    """What the client asks for, and the names of what it says in vain, which can take far more memory."""
+    fields = await read_object(scope, receive, gateway.settings.max_body_bytes, gateway.body_deadline)
+    refuse_unsupported(fields)
+    return parse(shape.body, fields), ignored_parameters(fields, shape.body)
 
 
 async def _stream(stream: EventStream, chunks: Chunks, answer: Answer, record: RequestRecord) -> None:
@@ -100,11 +105,14 @@ async def _whole(shape: Shape[Any], head: Head, answer: Answer) -> bytes:
     return orjson.dumps(shape.whole(head, choices, answer.usage))
 
 
-def _generations(id: str, body: GenerationRequest, card: ModelCard, prompts: list[Any]) -> list[Generation]:
+def _generations(
+    id: str, body: GenerationRequest, card: ModelCard, prompts: list[Prompt], max_bytes: int
+) -> list[Generation]:
     """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt.
 
     Their request ids are the answer's `id` and the index of the choice.
     """
+    _refuse_long_copies(prompts, body.n or 1, max_bytes)
     sampling = supported_sampling(body.sampling(), card, body.model)
     refuse_too_many(sampling, len(prompts) * (body.n or 1), card.max_seq_len)
     samplings = [
@@ -116,6 +124,16 @@ def _generations(id: str, body: GenerationRequest, card: ModelCard, prompts: lis
     stream = bool(body.stream or body.stops or sampling.logprobs is not None)
     choices = enumerate((prompt, sampling) for prompt in prompts for sampling in samplings)
     return [Generation(f"{id}-{index}", body.model, prompt, each, stream) for index, (prompt, each) in choices]
+
+
+def _refuse_long_copies(prompts: Sequence[Prompt], n: int, max_bytes: int) -> None:
+    """Every choice takes its prompt along to the engine: a small body could be gigabytes on the way that all share."""
+    if n == 1:
+        return
+    num_bytes = n * sum(map(prompt_bytes, prompts))
+    if num_bytes > max_bytes:
+        rule = f"the prompts of all answers together may have {max_bytes} bytes, these would have {num_bytes}"
+        raise InvalidRequest(f"n = {n}: {rule}", "n")
 
 
 @lru_cache

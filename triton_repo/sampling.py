@@ -46,7 +46,7 @@ class Sampling(BaseModel):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: Annotated[tuple[TokenId, ...], Field(max_length=64, strict=False)] | None = None
+    stop_token_ids: Annotated[tuple[TokenId, ...], Field(max_length=64, strict=False, fail_fast=True)] | None = None
     guided_decoding_guide_type: GuideType | None = None
     guided_decoding_guide: Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)] | None = None
     lora_name: Annotated[str, Field(pattern=ADAPTER_NAME)] | None = None

@@ -29,7 +29,8 @@ class Running:
     def post_unread(self, path: str, content: bytes) -> socket.socket:
         """A request whose answer nobody reads yet."""
         client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(content))
+        head = b"POST %b HTTP/1.1\r\nhost: x\r\n" % path.encode()
+        head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content)
         client.sendall(head + content)
         return client
 

@@ -161,7 +161,8 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
         serving(ScriptedBackend(), body_timeout_s=0.2) as gateway,
         socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client,
     ):
-        client.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{" % CHAT.encode())
+        head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n"
+        client.sendall(head % CHAT.encode() + b"{")
         assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
