@@ -11,6 +11,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
 from gateway.state import Gateway
 
@@ -29,7 +30,8 @@ class Server(uvicorn.Server):
             app,
             host=settings.host,
             port=settings.port,
-            http="httptools",
+            http=HttpProtocol,
+            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,

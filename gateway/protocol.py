@@ -1,0 +1,117 @@
+"""HTTP/1.1 as uvicorn speaks it, for clients that mean no good, and without the upgrades that some offer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_TIMEOUT_S: Final = 10.0
+MAX_HEAD_BYTES: Final = 64 * 1024  # of request line and headers, when they come in several reads
+SEND_TIMEOUT_S: Final = 60.0  # to take about 50 kB, when that much waits
+
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_OF_THE_UPGRADE: Final = (b"upgrade", b"connection", b"http2-settings")
+
+
+class _SendTimeout(asyncio.Protocol):
+    """Ends the connection of a client that does not read: its request would hold its place for ever."""
+
+    transport: Any
+    _send_timer: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._send_timer = asyncio.get_running_loop().call_later(SEND_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_send_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_send_timer()
+        super().connection_lost(exc)
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+
+
+class _Successor(_SendTimeout, H11Protocol):
+    pass
+
+
+class HttpProtocol(_SendTimeout, HttpToolsProtocol):
+    """One connection. A head that is too large is answered with 431; one that does not come ends the connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._head_bytes = 0  # of a head that is not whole
+        self._reads_head = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
+            return
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._reads_head:
+            self._bound_head(len(data))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._reads_head = True
+
+    def on_headers_complete(self) -> None:
+        self._reads_head = False
+        self._head_bytes = 0
+        self._stop_head_timer()
+        super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        return True  # that is: such a request does not begin before `_go_on_without_upgrade`
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """A server may ignore an upgrade (RFC 9110, 7.8), but httptools drops the body of who offers one.
+
+        Java's HttpClient offers h2c with every first request. From here on h11 reads the connection.
+        """
+        head = [self.scope["method"].encode(), b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            if name not in _OF_THE_UPGRADE:
+                head += [name, b": ", value, b"\r\n"]
+        self.connections.discard(self)
+        successor = _Successor(self.config, self.server_state, self.app_state)
+        successor.connection_made(self.transport)
+        self.transport.set_protocol(successor)
+        successor.data_received(b"".join([*head, b"\r\n", rest]))
+
+    def _bound_head(self, num_bytes: int) -> None:
+        self._head_bytes += num_bytes
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self._head_timer is None:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
