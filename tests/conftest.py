@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+# The workers share the cores: more threads of torch than one each would wait for each other, three times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
 CONCH = Path(sys.executable).with_name("conch")
