@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,6 +37,7 @@ draft_model = "draft"
 """
 
 Open = Callable[..., OpenVinoRuntime]
+Alone = Callable[[int, Sampling], list[int]]
 
 
 def prompts() -> dict[int, list[int]]:
@@ -93,11 +95,11 @@ def ids_of(deltas: Sequence[TokenDelta], key: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def alone(engine: Path) -> Callable[[Generation], list[int]]:
-    """What the model answers without speculation and company."""
+def alone(engine: Path) -> Alone:
+    """What the model answers without speculation and company; it is asked once."""
     config = EngineConfig.load(engine).model_copy(update={"speculative": None, "enable_kv_cache_reuse": False})
     runtime = OpenVinoRuntime(engine / "model", config)
-    return lambda one: ids_of(run(runtime, [[one]]), one.key)
+    return cache(lambda key, sampling: ids_of(run(runtime, [[generation(key, sampling)]]), key))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -106,20 +108,20 @@ def alone(engine: Path) -> Callable[[Generation], list[int]]:
     [GREEDY, SEEDED, Sampling(temperature=0.0, repetition_penalty=1.3), Sampling(temperature=0.0, frequency_penalty=1)],
 )
 def test_requests_that_join_one_by_one_are_answered_as_without_speculation(
-    open_runtime: Open, alone: Callable[[Generation], list[int]], mode: str, sampling: Sampling
+    open_runtime: Open, alone: Alone, mode: str, sampling: Sampling
 ) -> None:
     asked = [generation(key, sampling) for key in PROMPTS]
     deltas = run(open_runtime(mode), [[one] for one in asked])
-    assert [ids_of(deltas, one.key) for one in asked] == [alone(one) for one in asked]
+    assert [ids_of(deltas, one.key) for one in asked] == [alone(one.key, sampling) for one in asked]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_end_id_and_a_length_end_an_answer_where_they_would_without(
-    open_runtime: Open, alone: Callable[[Generation], list[int]], mode: str
+    open_runtime: Open, alone: Alone, mode: str
 ) -> None:
     runtime = open_runtime(mode)
     for key in PROMPTS:
-        answer = alone(generation(key))
+        answer = alone(key, GREEDY)
         ended = Generation(key, PROMPTS[key], LENGTH, (answer[9],), GREEDY)
         deltas = run(runtime, [[ended]])
         assert ids_of(deltas, key) == answer[: answer.index(answer[9]) + 1]
@@ -158,9 +160,7 @@ def test_guesses_that_are_right_save_steps(open_runtime: Open, mode: str) -> Non
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_requests_that_leave_in_between_do_not_touch_the_others(
-    open_runtime: Open, alone: Callable[[Generation], list[int]], mode: str
-) -> None:
+def test_requests_that_leave_in_between_do_not_touch_the_others(open_runtime: Open, alone: Alone, mode: str) -> None:
     chunk = {} if mode == "draft" else {"max_num_tokens": 100}
     runtime = open_runtime(mode, max_batch_size=4, **chunk)
     deltas: list[TokenDelta] = []
@@ -174,16 +174,15 @@ def test_requests_that_leave_in_between_do_not_touch_the_others(
         deltas += runtime.step()
     for round in range(6):
         for key in (1, 3, 6, 8):
-            assert ids_of(deltas, 10 * round + key) == alone(generation(key))
+            assert ids_of(deltas, 10 * round + key) == alone(key, GREEDY)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_cache_for_one_sequence_serves_many_in_turn(
-    open_runtime: Open, alone: Callable[[Generation], list[int]], mode: str
-) -> None:
+def test_a_cache_for_one_sequence_serves_many_in_turn(open_runtime: Open, alone: Alone, mode: str) -> None:
     runtime = open_runtime(mode, max_tokens_in_paged_kv_cache=128, max_batch_size=8)
     asked = [generation(key) for key in PROMPTS]
-    assert {ids_of(deltas, one.key) == alone(one) for deltas in [run(runtime, [asked])] for one in asked} == {True}
+    deltas = run(runtime, [asked])
+    assert [ids_of(deltas, one.key) for one in asked] == [alone(one.key, GREEDY) for one in asked]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -207,7 +206,7 @@ class PoisonedRuntime(OpenVinoRuntime):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("arrivals", [[(1, 2, 3, 4)], [(1, 2), (3,), (4,)], [(3,), (1,)]])
 def test_a_request_that_breaks_the_pipeline_fails_alone(
-    open_runtime: Open, alone: Callable[[Generation], list[int]], mode: str, arrivals: list[tuple[int, ...]]
+    open_runtime: Open, alone: Alone, mode: str, arrivals: list[tuple[int, ...]]
 ) -> None:
     runtime = open_runtime(mode, PoisonedRuntime)
     deltas = run(runtime, [[generation(key) for key in group] for group in arrivals])
@@ -216,4 +215,4 @@ def test_a_request_that_breaks_the_pipeline_fails_alone(
         assert len(ends) == 1
         assert (ends[0].error is not None) == (key == 3)
         if key != 3:
-            assert ids_of(deltas, key) == alone(generation(key))
+            assert ids_of(deltas, key) == alone(key, GREEDY)
