@@ -105,7 +105,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture(scope="session")
 def built(pristine: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Built in float32. Not to be changed."""
-    workshop = _copy(pristine, tmp_path_factory.mktemp("built"))
+    workshop = copy(pristine, tmp_path_factory.mktemp("built"))
     workshop.build()
     return workshop
 
@@ -113,14 +113,14 @@ def built(pristine: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Works
 @pytest.fixture
 def workshop(pristine: Workshop, tmp_path: Path) -> Workshop:
     """Not built; to change at will."""
-    return _copy(pristine, tmp_path)
+    return copy(pristine, tmp_path)
 
 
 @pytest.fixture
 def built_workshop(built: Workshop, tmp_path: Path) -> Workshop:
     """Built in float32, elsewhere; to change at will."""
-    return _copy(built, tmp_path)
+    return copy(built, tmp_path)
 
 
-def _copy(workshop: Workshop, root: Path) -> Workshop:
+def copy(workshop: Workshop, root: Path) -> Workshop:
     return Workshop(Path(shutil.copytree(workshop.root, root / "workshop", symlinks=True)))

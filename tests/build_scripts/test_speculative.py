@@ -13,7 +13,7 @@ from build_scripts.build import ensure_engine
 from build_scripts.manifest import Manifest
 from build_scripts.plan import BuildRequest, make_plan
 from build_scripts.spec_reading import read_spec
-from tests.build_scripts.conftest import Workshop, contents
+from tests.build_scripts.conftest import Workshop, contents, copy
 from tests.triton_repo.drafts import write_draft
 from triton_repo.engine.config import EngineConfig, SpeculativeConfig
 from triton_repo.engine.openvino_runtime import OpenVinoRuntime
@@ -113,8 +113,7 @@ def test_settings_of_the_pipeline_reach_it(built_workshop: Workshop) -> None:
 @pytest.fixture(scope="module")
 def drafted_once(built: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Built with a draft. Not to be changed."""
-    root = shutil.copytree(built.root, tmp_path_factory.mktemp("drafted") / "workshop", symlinks=True)
-    workshop = Workshop(Path(root))
+    workshop = copy(built, tmp_path_factory.mktemp("drafted"))
     write_draft(workshop.checkpoint, workshop.root / "tiny" / "draft", num_layers=1)
     workshop.build(WHOLE + DRAFT)
     return workshop
@@ -123,7 +122,7 @@ def drafted_once(built: Workshop, tmp_path_factory: pytest.TempPathFactory) -> W
 @pytest.fixture
 def drafted(drafted_once: Workshop, tmp_path: Path) -> Workshop:
     """Built with a draft, elsewhere; to change at will."""
-    return Workshop(Path(shutil.copytree(drafted_once.root, tmp_path / "workshop", symlinks=True)))
+    return copy(drafted_once, tmp_path)
 
 
 def test_a_draft_is_built_with_its_engine_and_does_not_change_its_answers(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,11 @@ from safetensors.torch import load_file
 
 from build_scripts.build import ensure_engine
 from build_scripts.manifest import Manifest
-from tests.build_scripts.conftest import Workshop, contents
+from tests.build_scripts.conftest import Workshop, contents, copy
 from tests.build_scripts.test_command import run
-from tests.build_scripts.test_interruption import DEADLINE_S, start
+from tests.build_scripts.test_interruption import DEADLINE_S, MOMENTS, start, wait_for
 from tests.build_scripts.test_sharding import assert_equal, recombined
+from tests.conftest import ROOT
 from triton_repo.errors import BuildError, ConchError
 
 SPLIT = "[build]\ntensor_parallel = 4\npipeline_parallel = 2\nmax_seq_len = 128\n"
@@ -178,38 +177,55 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("spoiled", SPOILED)
-def test_a_spoiled_checkpoint_leaves_the_old_engine_and_nothing_else(workshop: Workshop, spoiled: str) -> None:
-    workshop.build(runtime=RUNTIME)
-    before = contents(workshop.root / "built")
-    SPOILED[spoiled](workshop.checkpoint / "model.safetensors")
-    outside = contents(workshop.root)
-    with pytest.raises(ConchError) as refused:
-        workshop.build("[build]\ntensor_parallel = 2", runtime=RUNTIME)
-    assert str(workshop.checkpoint) in str(refused.value)
-    assert contents(workshop.root / "built") == before
-    assert contents(workshop.root).keys() == outside.keys()
-
-
-def test_a_build_that_is_killed_at_any_moment_leaves_a_whole_engine_or_none(workshop: Workshop) -> None:
-    chance = random.Random(7)
-    started = time.monotonic()
+@pytest.fixture(scope="module")
+def sharded_once(pristine: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Built. Not to be changed."""
+    workshop = copy(pristine, tmp_path_factory.mktemp("sharded"))
     workshop.build("[build]\nmax_batch_size = 9", runtime=RUNTIME)
-    usual_s = time.monotonic() - started
-    for number in range(20):
-        workshop.write_spec(f"[build]\ntensor_parallel = 2\nmax_batch_size = {number + 10}", runtime=RUNTIME)
-        with start(workshop) as process:
-            time.sleep(chance.uniform(0.2, 1.2) * usual_s)
-            children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-            process.send_signal(signal.SIGKILL)
-        assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []
-        assert Manifest.load(workshop.engine).damage(workshop.engine) == []
-        assert (workshop.engine / "model" / "checkpoint" / "config.json").is_file()
-    workshop.build("[build]\ntensor_parallel = 2\nmax_batch_size = 8", runtime=RUNTIME)
-    shards = workshop.engine / "model" / "checkpoint"
+    return workshop
+
+
+@pytest.fixture
+def sharded(sharded_once: Workshop, tmp_path: Path) -> Workshop:
+    """Built, elsewhere; to change at will."""
+    return copy(sharded_once, tmp_path)
+
+
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_a_spoiled_checkpoint_leaves_the_old_engine_and_nothing_else(sharded: Workshop, spoiled: str) -> None:
+    before = contents(sharded.root / "built")
+    SPOILED[spoiled](sharded.checkpoint / "model.safetensors")
+    outside = contents(sharded.root)
+    with pytest.raises(ConchError) as refused:
+        sharded.build("[build]\ntensor_parallel = 2", runtime=RUNTIME)
+    assert str(sharded.checkpoint) in str(refused.value)
+    assert contents(sharded.root / "built") == before
+    assert contents(sharded.root).keys() == outside.keys()
+
+
+def test_a_build_that_is_killed_at_any_change_of_a_file_leaves_the_old_engine_or_the_new(sharded: Workshop) -> None:
+    command = [sys.executable, "-m", "tests.build_scripts.killed_builds", str(sharded.root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    sizes = json.loads(done.stdout)
+    old = sizes.count(9)
+    assert 0 < old < len(sizes)
+    assert sizes == [9] * old + [change + 10 for change in range(old + 1, len(sizes) + 1)]
+    shards = sharded.engine / "model" / "checkpoint"
     ranks = [load_file(shards / f"rank{rank}.safetensors") for rank in range(2)]
-    assert_equal(recombined(shards, ranks), workshop.checkpoint)
-    assert workshop.store == {"engine", "tiny.lock", "tiny.log"}
+    assert_equal(recombined(shards, ranks), sharded.checkpoint)
+    assert sharded.store == {"engine", "tiny.lock", "tiny.log"}
+
+
+def test_a_killed_build_takes_its_processes_with_it(workshop: Workshop) -> None:
+    workshop.write_spec(SPLIT, runtime=RUNTIME)
+    with start(workshop) as process:
+        wait_for(lambda: any((workshop.root / "built").glob(MOMENTS["while torch is loaded"])), process)
+        wait_for(psutil.Process(process.pid).children, process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []
+    assert not workshop.engine.exists()
 
 
 def test_the_conversion_alone_is_a_command(workshop: Workshop) -> None:
