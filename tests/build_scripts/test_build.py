@@ -19,6 +19,7 @@ from triton_repo.preprocess.prompt import Prompt, PromptEncoder
 
 PROMPTS = [[5, 6, 7], list(range(40, 140)), [200] * 17]
 NEW_TOKENS = 40
+REPLAY = '[replay]\ntext = "a"'
 
 
 def greedy_from_transformers(checkpoint: Path, prompt: list[int]) -> list[int]:
@@ -86,21 +87,15 @@ def test_weights_are_stored_no_wider_than_the_checkpoint_stores_them(built: Work
     assert (built.engine / "model" / "openvino_model.bin").stat().st_size < 1.1 * stored
 
 
-@pytest.mark.parametrize("quantization", ["int8", "int4"])
+@pytest.mark.parametrize(("quantization", "dtype"), [("int8", "float32"), ("int4", "float16")])
 def test_weights_are_compressed_and_the_engine_still_writes(
-    workshop: Workshop, built: Workshop, quantization: str
+    workshop: Workshop, built: Workshop, quantization: str, dtype: str
 ) -> None:
-    engine = workshop.build(f'[build]\nquantization = "{quantization}"')
+    engine = workshop.build(f'[build]\nquantization = "{quantization}"\ndtype = "{dtype}"')
+    assert EngineConfig.load(engine.directory).dtype == dtype
     compressed, full = (path / "model" / "openvino_model.bin" for path in (engine.directory, built.engine))
     assert compressed.stat().st_size < (0.65 if quantization == "int8" else 0.5) * full.stat().st_size
     assert [len(answer) > 0 for answer in greedy_from_engine(engine.directory / "model", PROMPTS)] == [True] * 3
-
-
-def test_a_bfloat16_engine_says_so_to_the_runtime(workshop: Workshop) -> None:
-    engine = workshop.build('[build]\ndtype = "bfloat16"')
-    config = EngineConfig.load(engine.directory)
-    assert (config.dtype, config.kv_cache_dtype) == ("bfloat16", "bfloat16")
-    assert all(greedy_from_engine(engine.directory / "model", PROMPTS))
 
 
 def test_nothing_is_built_when_nothing_has_changed(
@@ -130,27 +125,32 @@ def test_a_changed_build_setting_builds_anew_and_removes_the_old_engine(
     built_workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = built_workshop.engine.resolve()
-    engine = built_workshop.build('[build]\ndtype = "float16"')
-    assert "building (dtype float32 → float16)" in capsys.readouterr().err
-    assert EngineConfig.load(engine.directory).dtype == "float16"
+    engine = built_workshop.build('[build]\ndtype = "bfloat16"')
+    assert "building (dtype float32 → bfloat16)" in capsys.readouterr().err
+    config = EngineConfig.load(engine.directory)
+    assert (config.dtype, config.kv_cache_dtype) == ("bfloat16", "bfloat16")
+    assert all(greedy_from_engine(engine.directory / "model", PROMPTS))
     assert not old.exists()
     assert built_workshop.store == {"engine", "tiny.lock", "tiny.log"}
 
 
-def test_a_changed_checkpoint_or_a_damaged_engine_is_built_anew(
-    built_workshop: Workshop, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_engine_is_built_anew(built_workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     weights = built_workshop.engine / "model" / "openvino_model.bin"
     size = weights.stat().st_size
     os.truncate(weights, 100)
     built_workshop.build()
     assert "building (model/openvino_model.bin is damaged)" in capsys.readouterr().err
     assert weights.stat().st_size == size
-    built_workshop.configure("generation_config.json", eos_token_id=[1, 2])
-    built_workshop.build()
-    assert "building (generation_config.json changed)" in capsys.readouterr().err
-    assert EngineConfig.load(built_workshop.engine).eos_token_ids == (1, 2)
     assert built_workshop.store == {"engine", "tiny.lock", "tiny.log"}
+
+
+def test_a_changed_checkpoint_is_built_anew(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    workshop.build(REPLAY, runtime="replay")
+    workshop.configure("generation_config.json", eos_token_id=[1, 2])
+    workshop.build(REPLAY, runtime="replay")
+    assert "building (generation_config.json changed)" in capsys.readouterr().err
+    assert EngineConfig.load(workshop.engine).eos_token_ids == (1, 2)
+    assert workshop.store == {"engine", "tiny.lock", "tiny.log"}
 
 
 def test_serving_settings_are_rendered_without_a_build(
@@ -168,11 +168,11 @@ def test_an_engine_that_is_held_outlives_its_successors_build(built_workshop: Wo
     engine = ensure_engine(str(built_workshop.spec))
     with engine.hold() as repository:
         before = contents(repository)
-        built_workshop.build('[build]\ndtype = "float16"')
+        built_workshop.build(REPLAY, runtime="replay")
         assert contents(repository) == before
         with engine.hold() as successor:
             assert successor != repository
-    built_workshop.build('[build]\ndtype = "float16"')
+    built_workshop.build(REPLAY, runtime="replay")
     assert not repository.exists(), "nobody holds it any more"
 
 
