@@ -187,33 +187,38 @@ class Sweep:
         return output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_sweep_that_was_stopped_leaves_nothing_and_goes_on_from_what_it_measured(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    spec, directory = write_spec(tmp_path, tokens_per_second=10), tmp_path / "sweep"
-    arguments = [str(spec), "--concurrency", "4,1", "--requests", "4", "--warmup", "0"]
-    arguments += ["--output-tokens", "8", "--prompt-tokens", "4"]
-    stopped = Sweep(arguments, directory)
-    wait_for(lambda: bool(stopped.on_file()) or stopped.process.poll() is not None)
-    assert stopped.process.poll() is None, stopped.end()
-    (prefix,) = stopped.shm_prefixes()
+def stop_after_one_more_point(arguments: Sequence[str], directory: Path, number: signal.Signals) -> dict[str, int]:
+    """What is on file once the sweep was stopped, of which nothing else is left."""
+    sweep = Sweep(arguments, directory)
+    before = sweep.on_file()
+    wait_for(lambda: len(sweep.on_file()) > len(before) or sweep.process.poll() is not None)
+    assert sweep.process.poll() is None, sweep.end()
+    (prefix,) = sweep.shm_prefixes()
     assert regions(prefix)
-    stopped.process.send_signal(number)
-    output = stopped.end()
+    sweep.process.send_signal(number)
+    output = sweep.end()
     if number == signal.SIGKILL:
-        wait_for(lambda: not stopped.servers())
+        wait_for(lambda: not sweep.servers())
     else:
-        assert stopped.process.returncode == 130, output
+        assert sweep.process.returncode == 130, output
         assert output.endswith("stopped; the same command goes on from here\n")
-    assert stopped.servers() == []
+    assert sweep.servers() == []
     assert regions(prefix) == []
-    kept = stopped.on_file()
-    assert len(kept) == 1
+    after = sweep.on_file()
+    assert len(after) == len(before) + 1
+    assert after.items() >= before.items()
+    return after
 
+
+def test_a_sweep_that_was_stopped_leaves_nothing_and_goes_on_from_what_it_measured(tmp_path: Path) -> None:
+    spec, directory = write_spec(tmp_path, tokens_per_second=10), tmp_path / "sweep"
+    arguments = [str(spec), "--concurrency", "4,2,1", "--requests", "4", "--warmup", "0"]
+    arguments += ["--output-tokens", "8", "--prompt-tokens", "4"]
+    assert len(stop_after_one_more_point(arguments, directory, signal.SIGINT)) == 1
+    kept = stop_after_one_more_point(arguments, directory, signal.SIGKILL)
     resumed = Sweep(arguments, directory)
     output = resumed.end()
     assert resumed.process.returncode == 0, output
-    assert output.count("(on file)") == 1
-    assert len(resumed.on_file()) == 2
+    assert output.count("(on file)") == 2
+    assert len(resumed.on_file()) == 3
     assert resumed.on_file().items() >= kept.items()
