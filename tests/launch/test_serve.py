@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from launch.answers import http_status
 from launch.serve import ServeOptions, gateway_service, ready_message
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import KEY, regions, serving, wait_for
+from tests.launch.server import KEY, Server, regions, serving, wait_for
 
 FreePort = Callable[[], int]
 OPTIONS = ServeOptions(("demo",), "127.0.0.1", 9000, 8000, 8001, 8002, api_key=None, verbose=False)
@@ -41,19 +41,24 @@ def test_it_says_when_it_is_ready_and_a_signal_ends_it_without_a_trace(
         assert "Traceback" not in server.output
 
 
-def test_an_engine_is_served_from_a_path_with_blanks(tmp_path: Path, free_port: FreePort) -> None:
-    directory = tmp_path / "my engines"
-    directory.mkdir()
-    with serving(write_spec(directory), four(free_port), runtime_directory=tmp_path) as server:
-        assert http_status(f"{server.url}/health/ready") == 200
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, free_port: FreePort) -> Iterator[Server]:
+    """Its spec lies in a path with blanks."""
+    directory = tmp_path_factory.mktemp("serve")
+    (directory / "my engines").mkdir()
+    with serving(write_spec(directory / "my engines"), four(free_port), runtime_directory=directory) as running:
+        yield running
 
 
-def test_only_the_gateway_knows_the_key(tmp_path: Path, free_port: FreePort) -> None:
-    with serving(write_spec(tmp_path), four(free_port)) as server:
-        for pid, command in server.descendants().items():
-            known = KEY.encode() in Path(f"/proc/{pid}/environ").read_bytes()
-            assert known == is_gateway(command)
-            assert KEY.encode() not in command
+def test_an_engine_is_served_from_a_path_with_blanks(server: Server) -> None:
+    assert http_status(f"{server.url}/health/ready") == 200
+
+
+def test_only_the_gateway_knows_the_key(server: Server) -> None:
+    for pid, command in server.descendants().items():
+        known = KEY.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        assert known == is_gateway(command)
+        assert KEY.encode() not in command
 
 
 def test_the_gateway_outlives_a_killed_triton_and_is_ready_again(tmp_path: Path, free_port: FreePort) -> None:

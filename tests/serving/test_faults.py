@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -59,6 +59,13 @@ def wait_for_an_answer(stack: Stack) -> None:
         time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A server that each test leaves answering, whatever it killed of it."""
+    with serving("replay", log=tmp_path_factory.mktemp("mortal") / "serve.log") as stack:
+        yield stack
+
+
 @pytest.mark.parametrize(
     ("victim", "number"),
     [
@@ -68,17 +75,16 @@ def wait_for_an_answer(stack: Stack) -> None:
     ],
 )
 def test_when_a_server_is_killed_every_stream_ends_with_one_error_and_the_engine_comes_back(
-    victim: str, number: signal.Signals, tmp_path: Path
+    mortal: Stack, victim: str, number: signal.Signals
 ) -> None:
-    with serving("replay", log=tmp_path / "serve.log") as stack:
-        target = process(stack, victim)
-        bodies = asyncio.run(streams(stack, 1900, lambda: target.send_signal(number)))
-        for body in bodies:
-            *_, last = [line for line in body.splitlines() if line]
-            assert last.startswith('data: {"error":')
-            assert body.count('"error"') == 1
-            assert "[DONE]" not in body
-        wait_for_an_answer(stack)
+    target = process(mortal, victim)
+    bodies = asyncio.run(streams(mortal, 1900, lambda: target.send_signal(number)))
+    for body in bodies:
+        *_, last = [line for line in body.splitlines() if line]
+        assert last.startswith('data: {"error":')
+        assert body.count('"error"') == 1
+        assert "[DONE]" not in body
+    wait_for_an_answer(mortal)
 
 
 def test_a_stop_lets_open_streams_end_by_themselves(tmp_path: Path) -> None:
