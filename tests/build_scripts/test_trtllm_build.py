@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -20,7 +18,7 @@ from build_scripts.build import ensure_engine
 from build_scripts.manifest import Manifest
 from tests.build_scripts.conftest import Workshop, contents, copy
 from tests.build_scripts.test_command import run
-from tests.build_scripts.test_interruption import DEADLINE_S, MOMENTS, start, wait_for
+from tests.build_scripts.test_interruption import DEADLINE_S
 from tests.build_scripts.test_sharding import assert_equal, recombined
 from tests.conftest import ROOT
 from triton_repo.errors import BuildError, ConchError
@@ -215,17 +213,6 @@ def test_a_build_that_is_killed_at_any_change_of_a_file_leaves_the_old_engine_or
     ranks = [load_file(shards / f"rank{rank}.safetensors") for rank in range(2)]
     assert_equal(recombined(shards, ranks), sharded.checkpoint)
     assert sharded.store == {"engine", "tiny.lock", "tiny.log"}
-
-
-def test_a_killed_build_takes_its_processes_with_it(workshop: Workshop) -> None:
-    workshop.write_spec(SPLIT, runtime=RUNTIME)
-    with start(workshop) as process:
-        wait_for(lambda: any((workshop.root / "built").glob(MOMENTS["while torch is loaded"])), process)
-        wait_for(psutil.Process(process.pid).children, process)
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGKILL)
-    assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []
-    assert not workshop.engine.exists()
 
 
 def test_the_conversion_alone_is_a_command(workshop: Workshop) -> None:
