@@ -35,11 +35,13 @@ def triton_line_matters(line: str, gpu: bool, verbose: bool = False) -> bool:
     return match is None or match["level"] != "I" or not match["file"].endswith(".cc")
 
 
-# From the most telling kind of line to the least; the last line of a kind counts.
+# From the most telling kind of line to the least; the last line of a kind counts. Of a model that fails Triton says why
+# when it happens; what it says later is only that an ensemble lacks it, and that not all models were loaded.
 _TELLING = (
     re.compile(r"error while loading shared libraries: .*"),
-    re.compile(r"creating server: .*"),
+    re.compile(r"creating server: (?!Internal - failed to load all models).*"),
     re.compile(r"failed to start .* service.*"),
+    re.compile(r"failed to load '[^']+' version \d+: .*?(?=\\n|\"?$)"),
     re.compile(r"^E\d{4} .*?\] (?P<said>.*)"),
     re.compile(r"^(\w+\.)*\w*(Error|Exception): .*"),
     re.compile(r"\S.*"),

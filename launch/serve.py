@@ -168,7 +168,6 @@ def triton_service(
     gpu = has_gpu()
     server = ServerOptions(
         repositories=tuple(repositories.values()),
-        models=tuple(repositories),
         http_port=options.triton_http_port,
         grpc_port=options.triton_grpc_port,
         metrics_port=options.triton_metrics_port,
@@ -181,7 +180,7 @@ def triton_service(
         argv=server_argv(installation.binary, backends, server),
         environment=server_environment(installation, os.environ),
         mark=mark,
-        ready_urls=(f"{api}/health/ready", *(f"{api}/models/{name}/ready" for name in server.models)),
+        ready_urls=(f"{api}/health/ready", *(f"{api}/models/{name}/ready" for name in repositories)),
         live_url=f"{api}/health/live",
         shm_prefix=server.shm_prefix,
         stop_timeout_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,

@@ -38,7 +38,7 @@ class StubWatch:
             return None
         self._stubs = self._running_stubs()
         lost = gone - set(self._stubs.values())
-        # A model that was unloaded on purpose has no process and is not loaded either.
+        # A model that Triton itself took down, as it does at its end, has no process and is not loaded either.
         dead = sorted(lost & await asyncio.to_thread(self._loaded_models)) if lost else []
         return f"the process of model {dead[0]} died" if dead else None
 

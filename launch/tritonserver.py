@@ -135,10 +135,9 @@ def _missing_library(loader_error: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How Conch runs tritonserver; `models` are the ensembles, whose steps Triton loads with them."""
+    """How Conch runs tritonserver, which loads every model that is in `repositories`."""
 
     repositories: tuple[Path, ...]
-    models: tuple[str, ...]
     http_port: int
     grpc_port: int
     metrics_port: int
@@ -148,7 +147,11 @@ class ServerOptions:
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
-    """The command line. Every listener is on loopback: whoever reaches Triton may load models, that is, run code.
+    """The command line. Every listener is on loopback, because Triton asks nobody for a key.
+
+    Loopback is still open to this machine's users and to what pages in its browsers send. So models are not controlled
+    explicitly: Triton would load a model, code included, that came with a request. By default it refuses to load or
+    unload any after its start.
 
     Client shared memory is off by default in the releases that can switch it (`--allow-client-shm`), so no flag
     that older releases refuse is needed.
@@ -157,8 +160,6 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         str(binary),
         *(f"--model-repository={path}" for path in options.repositories),
         *((f"--backend-directory={backends}",) if backends else ()),
-        "--model-control-mode=explicit",
-        *(f"--load-model={name}" for name in options.models),
         "--disable-auto-complete-config",
         f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
         f"--http-address={LOOPBACK}",

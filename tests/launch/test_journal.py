@@ -16,6 +16,10 @@ ERROR = """E1121 05:12:35.668942 8762 model_lifecycle.cc:642] "failed to load 'm
 NO_DRIVER = 'E1121 04:52:27.317390 2392 server.cc:241] "CudaDriverHelper has not been initialized."'
 NO_NVML = "Error: Failed to initialize NVML"
 TABLE = ("+-------+---------+--------+", "| Model | Version | Status |", "| e     | 1       | READY  |")
+TRACEBACK = ERROR.replace("no such file", r"ValueError: bad engine.json\n\nAt:\n  /r/m/1/model.py(1): <module>\n")
+DEPENDS = """E1121 05:12:36.1 8762 model_repository_manager.cc:703] "Invalid argument: ensemble 'e' depends on 'm'\""""
+ODD = 'E1121 05:12:36.1 8762 model_repository_manager.cc:1460] "the repository is odd"'
+NOT_ALL = "error: creating server: Internal - failed to load all models"
 NOT_CREATED = "error: creating server: Invalid argument - load failed for model 'm': no module named 'foo'"
 BIND = """E1121 05:12:38.156124 8793 main.cc:245] "failed to start GRPC service: Unavailable - already in use \""""
 LOADER = "tritonserver: error while loading shared libraries: libdcgm.so.3: cannot open shared object file"
@@ -44,7 +48,9 @@ def test_a_missing_gpu_is_news_only_where_there_is_one(line: str) -> None:
         ((), ""),
         (("", *TABLE), ""),
         (("loading", "done"), "done"),
-        ((INFO, ERROR, INFO), """"failed to load 'm' version 1: Internal: no such file\""""),
+        ((INFO, ERROR, INFO), "failed to load 'm' version 1: Internal: no such file"),
+        ((TRACEBACK, DEPENDS, NOT_ALL), "failed to load 'm' version 1: Internal: ValueError: bad engine.json"),
+        ((ODD, NOT_ALL), '"the repository is odd"'),
         ((ERROR, INFO, NOT_CREATED, "At:", "  model.py(1)"), NOT_CREATED.removeprefix("error: ")),
         ((BIND, INFO), 'failed to start GRPC service: Unavailable - already in use "'),
         ((LOADER,), LOADER.removeprefix("tritonserver: ")),

@@ -12,7 +12,7 @@ from tests.triton_repo.engines_under_test import engine_config
 from triton_repo.engine.config import EngineConfig, TensorRtLlmConfig
 from triton_repo.errors import LaunchError
 
-SERVER = ("/opt/tritonserver/bin/tritonserver", "--model-repository=/r", "--load-model=tiny")
+SERVER = ("/opt/tritonserver/bin/tritonserver", "--model-repository=/r")
 SPOKEN = " ".join(SERVER)
 
 

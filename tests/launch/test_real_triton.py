@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
+import base64
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from launch.descendants import command_line, marked_processes
@@ -66,12 +68,16 @@ def processes(triton: Service) -> dict[str, int]:
     return {"stub" if stub_model(command) == "echo" else "server": pid for pid, command in commands.items() if command}
 
 
-def unload(triton: Service) -> None:
+def ask_for(verb: str, model: str, triton: Service, **parameters: str) -> tuple[int, str]:
+    """Status and body of the answer to what a web page of any origin can send: it needs no preflight."""
     host = triton.ready_urls[0].split("/")[2]
-    connection = http.client.HTTPConnection(host, timeout=60)
-    connection.request("POST", "/v2/repository/models/echo/unload", body="{}")
-    assert connection.getresponse().status == 200
-    connection.close()
+    answer = httpx.post(
+        f"http://{host}/v2/repository/models/{model}/{verb}",
+        content=json.dumps({"parameters": parameters}),
+        headers={"content-type": "text/plain;charset=UTF-8", "origin": "https://a.example"},
+        timeout=60,
+    )
+    return answer.status_code, answer.text
 
 
 async def test_shared_memory_is_private_and_a_stop_leaves_neither_it_nor_a_process(
@@ -104,16 +110,40 @@ async def test_a_killed_server_or_model_process_comes_back_and_leaves_nothing(
     assert log.saying(reason) == ["conch"]
 
 
-async def test_a_model_that_is_unloaded_on_purpose_is_no_fault(
+@pytest.mark.parametrize("model", ["echo", "mine"])
+async def test_nobody_can_bring_code_to_triton_or_take_a_model_away(
+    running: Running, make_triton: MakeTriton, tmp_path: Path, model: str
+) -> None:
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')\n{MODEL}"
+    config = {
+        "name": model,
+        "backend": "python",
+        "input": [{"name": "x", "data_type": "TYPE_INT32", "dims": [-1]}],
+        "output": [{"name": "y", "data_type": "TYPE_INT32", "dims": [-1]}],
+        "instance_group": [{"kind": "KIND_CPU"}],
+    }
+    override = {"config": json.dumps(config), "file:1/model.py": base64.b64encode(code.encode()).decode()}
+    triton = make_triton()
+    async with running(triton):
+        before = processes(triton)
+        refused = (503, '{"error":"explicit model load / unload is not allowed if polling is enabled"}')
+        assert ask_for("load", model, triton, **override) == refused
+        assert ask_for("unload", model, triton) == refused
+        assert httpx.get(triton.ready_urls[-1]).status_code == 200
+        assert processes(triton) == before
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_triton_that_ends_by_itself_is_not_blamed_on_the_models_that_it_takes_down(
     running: Running, log: Log, make_triton: MakeTriton
 ) -> None:
     triton = make_triton()
     async with running(triton):
-        assert await triton.find_fault() is None
-        unload(triton)
-        await until(lambda: sorted(processes(triton)) == ["server"])
-        assert await triton.find_fault() is None
-    assert not log.saying("starting it again")
+        await until(lambda: sorted(processes(triton)) == ["server", "stub"])
+        assert await triton.find_fault() is None  # it has seen the stub
+        os.kill(processes(triton)["server"], signal.SIGTERM)
+        await until(lambda: log.saying("triton is ready again") == ["conch"])
+    assert log.saying("triton ended with exit status 0") == ["conch"]
 
 
 async def test_a_model_that_cannot_load_ends_the_start_with_its_reason(log: Log, make_triton: MakeTriton) -> None:

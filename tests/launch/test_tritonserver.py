@@ -26,7 +26,6 @@ BIN = str(Path(sys.executable).parent)
 NOWHERE = Path("/nonexistent/tritonserver")
 OPTIONS = ServerOptions(
     repositories=(Path("/engines/a/repository"), Path("/engines/b/repository")),
-    models=("a", "b"),
     http_port=8000,
     grpc_port=8001,
     metrics_port=8002,
@@ -156,15 +155,12 @@ def test_a_program_of_another_machine_is_an_error(tmp_path: Path) -> None:
         check_loads(program(tmp_path / "tritonserver", "\x7fELF"), {})
 
 
-def test_the_command_line_keeps_every_listener_on_loopback() -> None:
+def test_the_command_line_keeps_every_listener_on_loopback_and_lets_nobody_control_models() -> None:
     assert server_argv(Path("/bin/tritonserver"), Path("/run/backends"), OPTIONS) == (
         "/bin/tritonserver",
         "--model-repository=/engines/a/repository",
         "--model-repository=/engines/b/repository",
         "--backend-directory=/run/backends",
-        "--model-control-mode=explicit",
-        "--load-model=a",
-        "--load-model=b",
         "--disable-auto-complete-config",
         "--backend-config=python,shm-region-prefix-name=conch_0123_",
         "--http-address=127.0.0.1",
