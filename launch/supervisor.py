@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from launch.journal import LogLine
@@ -76,11 +76,11 @@ class Supervisor:
         self._stopping.set()
 
     async def _serve(self, on_ready: Callable[[], None]) -> None:
-        keepers = []
+        keepers: list[asyncio.Task[None]] = []
         try:
             for service in self._services:
                 process = await self._start(service)
-                if not await process.becomes_ready():
+                if not await _while_kept_up(process.becomes_ready(), keepers):
                     raise LaunchError(process.why_not_ready())
                 keepers.append(asyncio.create_task(self._keep_up(process)))
             on_ready()
@@ -116,3 +116,15 @@ class Supervisor:
             if process := self._processes.get(service.name):
                 await process.stop(self._hurry)
             await service.clean_up()  # also what a start that was cut short left
+
+
+async def _while_kept_up(step: Coroutine[None, None, bool], keepers: Sequence[asyncio.Task[None]]) -> bool:
+    """The outcome of `step`; the error of a keeper that gives up meanwhile, because it may never end then."""
+    task = asyncio.create_task(step)
+    try:
+        done, _ = await asyncio.wait({task, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        if task not in done:
+            await asyncio.gather(*done)
+        return await task
+    finally:
+        task.cancel()

@@ -133,9 +133,10 @@ async def test_a_server_that_answers_nobody_any_more_is_killed_and_started_again
     assert "conch" in log.saying("triton was stopped because it has not answered for ")
 
 
-async def test_a_server_that_keeps_dying_is_given_up_and_the_others_are_stopped(log: Log) -> None:
+@pytest.mark.parametrize("ready_urls", [(), ("http://[::1]:9/",)])  # of a gateway that is ready, or starts for long
+async def test_a_server_that_keeps_dying_is_given_up_and_ends_the_others(log: Log, ready_urls: tuple[str, ...]) -> None:
     triton = service("triton", "print('out of luck', flush=True); raise SystemExit(3)")
-    gateway = service("gateway", SAYS_BYE)
+    gateway = service("gateway", SAYS_BYE, ready_urls=ready_urls, start_timeout_s=60)
     supervisor = Supervisor((triton, gateway), log, RestartPolicy(first_delay_s=0.01, max_failures=3))
     with pytest.raises(LaunchError) as caught:
         await supervisor.run(lambda: None)
