@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from triton_repo.api_key import API_KEY_VARIABLE, check_api_key
 from triton_repo.errors import LaunchError
 
-API_KEY_VARIABLE: Final = "CONCH_API_KEY"
 # Set by the parent of several workers for prometheus_client, which then keeps its values in files there.
 METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -53,10 +53,11 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
     """Settings from `values` and the environment. The key comes from the environment only: argv is world-readable.
 
     Raises:
-        LaunchError: a value is not allowed; names the setting, the value and the rule.
+        LaunchError: a value is not allowed; names the setting, the value (but not that of the key) and the rule.
     """
+    api_key = check_api_key(environment.get(API_KEY_VARIABLE))
     try:
-        return Settings.model_validate({**values, "api_key": environment.get(API_KEY_VARIABLE) or None})
+        return Settings.model_validate({**values, "api_key": api_key})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from launch.journal import printable
+from triton_repo.api_key import API_KEY_VARIABLE
 from triton_repo.errors import ConchError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def connect(options: ChatOptions) -> Dialogue:
     try:
         names = [model.id for model in client.models.list()]
     except openai.AuthenticationError as error:
-        raise ConchError(f"{options.url} wants an API key: set CONCH_API_KEY or give --api-key") from error
+        raise ConchError(f"{options.url} wants an API key: set {API_KEY_VARIABLE} or give --api-key") from error
     except openai.APIStatusError as error:
         raise ConchError(f"{options.url} answered {error.status_code}: {error.message}") from error
     except openai.APIConnectionError as error:

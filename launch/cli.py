@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from triton_repo.api_key import API_KEY_VARIABLE, check_api_key
 from triton_repo.errors import ConchError, LaunchError
 
 app = typer.Typer(
@@ -49,7 +50,12 @@ _adopt("sweep", "bench.sweep.command", "sweep_command", extra="bench")
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 ApiKey = Annotated[
     str | None,
-    typer.Option(envvar="CONCH_API_KEY", show_envvar=True, help="Better in the variable: `ps` shows arguments."),
+    typer.Option(
+        envvar=API_KEY_VARIABLE,
+        show_envvar=True,
+        help="Better in the variable: `ps` shows arguments.",
+        callback=check_api_key,
+    ),
 ]
 
 

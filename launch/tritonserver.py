@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from triton_repo.api_key import API_KEY_VARIABLE
 from triton_repo.errors import LaunchError
 
 BINARY_VARIABLE = "CONCH_TRITONSERVER"
@@ -175,7 +176,7 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
 
 def server_environment(installation: TritonInstallation, environ: Mapping[str, str]) -> dict[str, str]:
     """The server's whole environment. It gets no API key, which only the gateway needs."""
-    kept = {name: value for name, value in environ.items() if name != "CONCH_API_KEY"}
+    kept = {name: value for name, value in environ.items() if name != API_KEY_VARIABLE}
     return {**kept, **installation.environment, "PYTHONUNBUFFERED": "1"}
 
 

@@ -12,9 +12,10 @@ from starlette.routing import Route
 
 from gateway.app import create_app
 from gateway.page_files import PAGE_DIRECTORY
-from gateway.settings import API_KEY_VARIABLE, Settings, load_settings
+from gateway.settings import Settings, load_settings
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import serving
+from triton_repo.api_key import API_KEY_VARIABLE
 from triton_repo.errors import LaunchError
 
 KEY = "sk-a secret"
@@ -193,6 +194,13 @@ def test_the_routes_in_front_of_fastapi_are_behind_the_same_layers(path: str, ke
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1//completions", "/V1/completions"])
 def test_a_path_that_only_looks_like_one_of_them_does_not_exist(client: httpx.Client, path: str) -> None:
     assert client.post(path, json={}).status_code == 404
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}\r\n", "\t", f"{KEY}\x00{KEY}", "schlüssel"])
+def test_a_key_that_no_client_can_send_is_refused_by_its_variable_and_not_shown(key: str) -> None:
+    with pytest.raises(LaunchError, match=r"^CONCH_API_KEY .* printable ASCII") as refused:
+        load_settings({}, {API_KEY_VARIABLE: key})
+    assert KEY not in str(refused.value)
 
 
 def test_settings_are_checked_whole_and_the_key_comes_from_the_environment() -> None:

@@ -46,6 +46,8 @@ def test_the_command_starts_without_the_heavy_packages() -> None:
     [
         (("serve", "no-such-engine"), {}, "no-such-engine: neither a spec file, nor a built engine"),
         (("serve",), {"CONCH_TRITONSERVER": "/no/such"}, "CONCH_TRITONSERVER = /no/such: this is not an executable"),
+        (("serve", "no-such-engine"), {"CONCH_API_KEY": "abc\n"}, "CONCH_API_KEY = (not shown): no header can carry"),
+        (("chat",), {"CONCH_API_KEY": "abc\n"}, "CONCH_API_KEY = (not shown): no header can carry"),
         (("serve", "--port", "8000"), {}, "--port and --triton-http-port are both 8000"),
         (("serve", "--host", "nowhere.invalid"), {}, "cannot listen on nowhere.invalid"),
         (("chat", "--url", "http://127.0.0.1:9/v1"), {}, "no server answers at http://127.0.0.1:9/v1"),
