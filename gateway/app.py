@@ -92,7 +92,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
             expose_headers=["x-request-id", "x-ignored-parameters", "retry-after"],
         )
     return app

@@ -167,6 +167,20 @@ def references(value: Any) -> Iterator[str]:
             yield from references(item)
 
 
+def test_a_page_that_is_let_in_may_send_what_openais_client_sends() -> None:
+    headers = "authorization,content-type,x-stainless-lang,x-stainless-retry-count"
+    asks = {
+        "origin": "http://a.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": headers,
+    }
+    with serving(ScriptedBackend(), cors_origins=("http://a.example",)) as gateway:
+        allowed = httpx.options(f"{gateway.url}/v1/chat/completions", headers=asks)
+        other = httpx.options(f"{gateway.url}/v1/chat/completions", headers={**asks, "origin": "http://b.example"})
+    assert (allowed.status_code, allowed.headers["access-control-allow-headers"]) == (200, headers)
+    assert (other.status_code, other.headers.get("access-control-allow-origin")) == (400, None)
+
+
 def test_pages_of_other_origins_are_let_in_only_by_name(client: httpx.Client) -> None:
     asks = {"origin": "http://a.example", "access-control-request-method": "POST"}
     assert client.options("/v1/chat/completions", headers=asks).status_code == 405
