@@ -75,7 +75,13 @@ class Metrics:
         return RequestRecord(self, endpoint)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All metrics in the format that an Accept header asks for, and its content type."""
+        """All metrics in the format that an Accept header asks for, else as plain text, and its content type."""
+        try:
+            return self._encoded(accept)
+        except TypeError:  # from prometheus_client, which takes it for granted that a version consists of numbers
+            return self._encoded("")
+
+    def _encoded(self, accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 

@@ -129,6 +129,16 @@ def test_the_first_token_and_the_time_per_token_after_it_add_up_to_the_whole() -
     assert first + 4 * token == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("media_type", ["application/openmetrics-text", "text/plain"])
+@pytest.mark.parametrize("version", ["x", "1..0", "2.x", "1.0.é", "9" * 5000])
+def test_a_version_of_the_format_that_nobody_knows_gets_plain_text(media_type: str, version: str) -> None:
+    accept = f"{media_type}; version={version}".encode()
+    with serving(ScriptedBackend()) as gateway:
+        answer = httpx.get(f"{gateway.url}/metrics", headers={b"accept": accept})
+    assert answer.status_code == 200
+    assert "# TYPE conch_requests_in_flight gauge" in answer.text
+
+
 def test_the_format_is_the_one_that_is_asked_for() -> None:
     openmetrics = "application/openmetrics-text; version=1.0.0"
     with serving(ScriptedBackend()) as gateway:
