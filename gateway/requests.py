@@ -19,6 +19,7 @@ MAX_GENERATIONS = 128  # n times prompts: what one HTTP request may start
 MAX_MESSAGES = 4096
 MAX_COMPLETION_LOGPROBS = 5  # of the legacy format
 MAX_TEMPLATE_ARGUMENTS_BYTES = 16 * 1024
+MAX_TEMPLATE_ARGUMENTS_DEPTH = 253  # orjson writes 254 levels, and a prompt has them one level down
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[
@@ -112,7 +113,10 @@ class ChatCompletionRequest(GenerationRequest):
     @classmethod
     def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None and _json_size(value) > MAX_TEMPLATE_ARGUMENTS_BYTES:
-            rule = f"must be at most {MAX_TEMPLATE_ARGUMENTS_BYTES} bytes of JSON, nested no deeper than 200"
+            rule = (
+                f"must be at most {MAX_TEMPLATE_ARGUMENTS_BYTES} bytes of JSON, "
+                f"nested no deeper than {MAX_TEMPLATE_ARGUMENTS_DEPTH}"
+            )
             raise PydanticCustomError("chat_template_kwargs", "{rule}", {"rule": rule})
         return value
 
@@ -153,6 +157,6 @@ class CompletionRequest(GenerationRequest):
 
 def _json_size(value: dict[str, Any]) -> int:
     try:
-        return len(orjson.dumps(value))
-    except TypeError:  # nested deeper than orjson writes, though not deeper than it reads
+        return len(orjson.dumps([value])) - len("[]")
+    except TypeError:  # nested too deep to be written, though not to be read
         return MAX_TEMPLATE_ARGUMENTS_BYTES + 1

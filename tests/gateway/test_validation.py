@@ -139,6 +139,22 @@ def test_a_value_nested_almost_too_deep_to_read_is_refused_by_name(client: httpx
     assert refusal(post(client, CHAT, body))["param"] == name
 
 
+@pytest.mark.parametrize(("opens", "closes"), [(b'{"a":', b"}"), (b"[", b"]")])
+def test_template_arguments_may_be_as_deep_as_the_refusal_of_deeper_ones_says(
+    client: httpx.Client, opens: bytes, closes: bytes
+) -> None:
+    def ask(depth: int) -> httpx.Response:
+        value = opens * (depth - 1) + b"1" + closes * (depth - 1)
+        body = chat()[:-1] + b', "chat_template_kwargs": {"x": %b}}' % value
+        return post(client, CHAT, body)
+
+    assert ask(253).status_code == 200
+    for depth in (254, 255, 256):
+        error = refusal(ask(depth))
+        assert error["param"] == "chat_template_kwargs"
+        assert error["message"].endswith("nested no deeper than 253")
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data", "application/x-www-form-urlencoded", ""])
 def test_only_json_is_accepted(client: httpx.Client, content_type: str) -> None:
     response = client.post(CHAT, content=chat(), headers={"content-type": content_type})
