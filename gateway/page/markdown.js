@@ -3,9 +3,9 @@
  * Everything else stays the text that it is; no text ever becomes markup.
  */
 
-const FENCE = /^\s*(`{3,}|~{3,})\s*([^`\s]*)[^`]*$/;
-const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
-// Neither span crosses a line or its own delimiter, so that hostile text costs linear time.
+// Hostile text costs linear time: runs are taken whole (the lookaheads), and no span crosses a line or its own delimiter.
+const FENCE = /^\s*(`{3,}(?!`)|~{3,}(?!~))([^`]*)$/;
+const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(?!\s)(.*)$/;
 const INLINE = /`([^`\n]+)`|\*\*(?!\s)([^*\n]+)\*\*/g;
 
 const sources = new WeakMap();
@@ -38,12 +38,12 @@ export function parseBlocks(text) {
   for (const line of text.split(/\r\n|\n|\r/)) {
     const opening = FENCE.exec(line);
     if (fence) {
-      if (line.trim().startsWith(fence) && opening && !opening[2]) fence = open = null;
+      if (line.trim().startsWith(fence) && opening && !opening[2].trim()) fence = open = null;
       else open.lines.push(line);
     } else if (opening) {
       fence = opening[1];
       start("code");
-      open.language = opening[2];
+      open.language = opening[2].trim().split(/\s/, 1)[0];
     } else if (line.trim() === "") {
       open = null;
     } else if (ITEM.test(line)) {

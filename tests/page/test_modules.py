@@ -60,11 +60,22 @@ def test_events_are_the_same_however_the_stream_is_cut_into_reads(page: ChatPage
         ("3. a\n   on\n- b\n4. c", '<ol start="3"><li>a\non</li></ol><ul><li>b</li></ul><ol start="4"><li>c</li></ol>'),
         ("```py\n<i>\n\n- x", '<pre data-language="py" dir="ltr" tabindex="0"><code>&lt;i&gt;\n\n- x</code></pre>'),
         ("~~~\n```\n~~~\nend", '<pre dir="ltr" tabindex="0"><code>```</code></pre><p>end</p>'),
+        (
+            "  ~~~~  c++  old\nx\n~~~~ y\n~~~~~ ",
+            '<pre data-language="c++" dir="ltr" tabindex="0"><code>x\n~~~~ y</code></pre>',
+        ),
+        ("~~~ a ` b", "<p>~~~ a ` b</p>"),
         ("[x](javascript:alert(1)) ![y](z)", "<p>[x](javascript:alert(1)) ![y](z)</p>"),
     ],
 )
 def test_markdown_becomes_nodes_and_never_markup(page: ChatPage, text: str, html: str) -> None:
     assert page.driver.execute_async_script(RENDER, [text]) == html
+
+
+@pytest.mark.parametrize("line", ["~" * 10**6 + "`", "- " + " " * 10**6 + "x\u2028y"])
+def test_a_line_that_is_almost_a_fence_or_an_item_does_not_hang_the_page(page: ChatPage, line: str) -> None:
+    html = page.driver.execute_async_script(RENDER, [line])
+    assert html == f"<p>{line}</p>"
 
 
 def test_an_answer_rendered_token_by_token_ends_as_if_rendered_once(page: ChatPage) -> None:
