@@ -43,9 +43,6 @@ class LiveRequests:
         """Those that are live now; they may be removed meanwhile."""
         return iter(list(self._by_key.values()))
 
-    def __contains__(self, live: Live) -> bool:
-        return live.key in self._by_key
-
     def add(self, live: Live) -> bool:
         """Whether it may run: False if it was stopped before it came."""
         self._by_key[live.key] = live
