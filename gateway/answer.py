@@ -15,7 +15,9 @@ from triton_repo.errors import EngineFailed, EngineUnavailable, RequestError
 from triton_repo.tensors import FinishReason
 
 
-class Supervisor(Protocol):
+class Owner(Protocol):
+    """Who opened an answer, and outlives it."""
+
     def cancel(self, generation: Generation) -> None:
         """Stop one generation, in the background: the caller may itself be on its way out, cancelled."""
 
@@ -30,7 +32,7 @@ class Answer:
         generations: one per choice, those of the same prompt side by side.
         num_prompts: how many prompts they answer; a prompt's tokens count once, however many choices it has.
         stops: stop strings; the text of a choice ends right before the one that starts first.
-        supervisor: does what has to outlive the answer.
+        owner: does what has to outlive the answer.
     """
 
     def __init__(
@@ -39,13 +41,13 @@ class Answer:
         generations: Sequence[Generation],
         num_prompts: int,
         stops: Sequence[str],
-        supervisor: Supervisor,
+        owner: Owner,
     ) -> None:
         self._backend = backend
         self._generations = generations
         self._choices_per_prompt = len(generations) // num_prompts
         self._stops = stops
-        self._supervisor = supervisor
+        self._owner = owner
         self._last_delta: dict[int, Delta] = {}
         self._reasons: list[FinalReason] = []
         self._running = dict(enumerate(generations))
@@ -79,11 +81,11 @@ class Answer:
     def stop_engines(self) -> None:
         """Cancel every generation that has not ended."""
         while self._running:
-            self._supervisor.cancel(self._running.popitem()[1])
+            self._owner.cancel(self._running.popitem()[1])
 
     def close(self) -> None:
         self.stop_engines()
-        self._supervisor.release(self)
+        self._owner.release(self)
 
     async def _choice(self, index: int) -> AsyncGenerator[Piece, None]:
         generation = self._generations[index]
@@ -116,7 +118,7 @@ class Answer:
                 text += rest
             return Piece(index, text, "stop" if cut else _final(delta.finish_reason))
         if cut and index in self._running:
-            self._supervisor.cancel(self._running.pop(index))
+            self._owner.cancel(self._running.pop(index))
         return Piece(index, text, "stop" if cut else None)
 
 

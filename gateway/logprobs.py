@@ -11,8 +11,6 @@ from triton_repo.errors import InvalidRequest
 from triton_repo.sampling import LOGPROBS_FIELD, Sampling
 from triton_repo.tensors import TEXT_LENGTH
 
-Json = dict[str, Any]
-
 # All tokens of one HTTP request with their alternatives: about 60 MB of JSON, which waits for who reads slowly.
 MAX_LOGPROBS_OF_A_REQUEST: Final = 1 << 20
 
@@ -75,12 +73,12 @@ class TokenQueue:
         return leaving
 
 
-def chat_logprobs(tokens: Sequence[Token] | None) -> Json | None:
+def chat_logprobs(tokens: Sequence[Token] | None) -> dict[str, Any] | None:
     """`choices[].logprobs` of a chat; None where nobody asked for them."""
     return None if tokens is None else {"content": [orjson.Fragment(token.entry) for token in tokens], "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[Token] | None) -> Json | None:
+def completion_logprobs(tokens: Sequence[Token] | None) -> dict[str, Any] | None:
     """`choices[].logprobs` of a (legacy) completion: of each place the likeliest tokens, and the one that was taken."""
     if tokens is None:
         return None
@@ -93,7 +91,7 @@ def completion_logprobs(tokens: Sequence[Token] | None) -> Json | None:
     }
 
 
-def _by_text(entry: Json) -> dict[str, float]:
+def _by_text(entry: dict[str, Any]) -> dict[str, float]:
     """Of two tokens with one text (parts of characters) the likelier is shown."""
     shown: dict[str, float] = {}
     for token in sorted([entry, *entry["top_logprobs"]], key=lambda token: token["logprob"], reverse=True):
