@@ -66,15 +66,26 @@ def _described(spans: Mapping[str, FileSpan]) -> NemoTokenizer:
 def _described_json(files: Mapping[str, bytes], where: str) -> NemoTokenizer:
     tokenizer = parse_object(files["tokenizer.json"], where)
     config = parse_object(files.get("tokenizer_config.json", b"{}"), f"{where}: tokenizer_config.json beside it")
-    model = tokenizer.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids = {text: id for text, id in vocabulary.items() if type(id) is int} if isinstance(vocabulary, dict) else {}
-    added = tokenizer.get("added_tokens")
-    for token in added if isinstance(added, list) else []:
-        if isinstance(token, dict) and type(token.get("id")) is int and isinstance(token.get("content"), str):
-            ids[token["content"]] = token["id"]
-    size = 1 + max(ids.values()) if ids else None
+    pieces = _vocabulary(tokenizer.get("model"))
+    ids = {**pieces, **_added(tokenizer.get("added_tokens"))}
+    size = 1 + max(ids.values()) if pieces else None  # added tokens alone are no vocabulary
     return NemoTokenizer(files, size, ids.get(_text(config.get("bos_token"))), ids.get(_text(config.get("eos_token"))))
+
+
+def _vocabulary(model: object) -> dict[str, int]:
+    """Text -> id. A Unigram model lists its pieces with their scores, in the order of their ids; all others map."""
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, list):
+        pairs = [(piece[0], id) for id, piece in enumerate(vocabulary) if isinstance(piece, list) and piece]
+    else:
+        pairs = list(vocabulary.items()) if isinstance(vocabulary, dict) else []
+    return {text: id for text, id in pairs if isinstance(text, str) and type(id) is int}
+
+
+def _added(tokens: object) -> dict[str, int]:
+    given = [token for token in tokens if isinstance(token, dict)] if isinstance(tokens, list) else []
+    pairs = [(token.get("content"), token.get("id")) for token in given]
+    return {text: id for text, id in pairs if isinstance(text, str) and type(id) is int}
 
 
 def _text(token: Any) -> str:

@@ -155,6 +155,34 @@ def test_the_tokenizer_of_an_archive_says_how_many_rows_are_padding(tmp_path: Pa
     assert json.loads(view.text_files["tokenizer_config.json"])["eos_token"] == "</s>"
 
 
+VOCABULARY = [f"p{number}" for number in range(SMALL["vocab_size"])]
+TOKENIZER_MODELS: dict[str, dict[str, Any]] = {
+    "BPE": {"type": "BPE", "vocab": {piece: id for id, piece in enumerate(VOCABULARY)}, "merges": []},
+    "Unigram": {"type": "Unigram", "unk_id": 0, "vocab": [[piece, -1.0] for piece in VOCABULARY]},
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZER_MODELS)
+def test_a_fast_tokenizer_of_any_kind_says_how_many_rows_are_padding(tmp_path: Path, kind: str) -> None:
+    original = make_checkpoint(tmp_path / "original", **SMALL)
+    path = make_nemo2(tmp_path / "x", original, megatron_state(original), vocab_size=None)
+    tokenizer = {"model": TOKENIZER_MODELS[kind], "added_tokens": [{"id": 1, "content": "p1"}]}
+    directory = path / "context" / "nemo_tokenizer"
+    (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (directory / "tokenizer_config.json").write_text(json.dumps({"bos_token": "p1", "eos_token": "p2"}))
+    view = open_checkpoint(path, "x")
+    assert view.weights["model.embed_tokens.weight"].shape[0] == view.config["vocab_size"] == SMALL["vocab_size"]
+    assert (view.config["bos_token_id"], view.config["eos_token_id"]) == (1, 2)
+
+
+def test_added_tokens_without_a_vocabulary_do_not_say_how_many_rows_there_are(tmp_path: Path) -> None:
+    original = make_checkpoint(tmp_path / "original", **SMALL)
+    path = make_nemo2(tmp_path / "x", original, megatron_state(original), vocab_size=None)
+    tokenizer = {"model": {"vocab": "elsewhere"}, "added_tokens": [{"id": 1, "content": "p1"}]}
+    (path / "context" / "nemo_tokenizer" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert open_checkpoint(path, "x").config["vocab_size"] == 48
+
+
 def test_a_sentencepiece_model_that_is_none_is_refused(tmp_path: Path) -> None:
     members = nemo1_members(
         make_checkpoint(tmp_path / "original", **SMALL),
