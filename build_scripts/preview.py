@@ -72,7 +72,7 @@ def show_plan(request: BuildRequest, as_json: bool) -> None:
         plan = plan_shards(spec, checkpoint, request.origin, length, find_gpus(request.gpu))
     except UnknownArchitecture as unknown:
         check_converter(spec, request.origin)
-        steps = plan_steps(model, source, resolved(spec, None, length), length, own=False)
+        steps = plan_steps(model, source, resolved(spec, checkpoint, length), length, own=False)
         if as_json:
             own = {"engine": spec.name, "converter": "tensorrt_llm", "steps": steps_json(steps)}
             _print_json(console, own | companions.to_json())
@@ -81,7 +81,7 @@ def show_plan(request: BuildRequest, as_json: bool) -> None:
         companions.print(console)
         print_steps(console, steps)
         return
-    steps = plan_steps(model, source, resolved(spec, plan.decoder, length), length, own=True)
+    steps = plan_steps(model, source, resolved(spec, checkpoint, length), length, own=True)
     if as_json:
         _print_json(console, to_json(spec.name, plan, steps) | companions.to_json())
     else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from build_scripts.architectures import Decoder, UnknownArchitecture, check_weights, decoder_of
+from build_scripts.architectures import UnknownArchitecture, check_weights, decoder_of
+from build_scripts.architectures.config_values import ConfigValues
 from build_scripts.checkpoint import Checkpoint
 from build_scripts.sharding.adapter_cache import AdapterBounds
 from build_scripts.sharding.gpus import Gpus, find_gpus
@@ -19,13 +20,19 @@ from triton_repo.engine.config import KV_CACHE_FREE_GPU_MEMORY_FRACTION
 from triton_repo.errors import BuildError, SpecError
 
 
-def resolved(spec: EngineSpec, decoder: Decoder | None, max_seq_len: int) -> EngineSpec:
-    """The spec with what it leaves to the checkpoint filled in: `max_seq_len`, and `dtype` (float16 for float32)."""
-    if "dtype" in spec.build.model_fields_set:
-        dtype = spec.build.dtype
-    else:
-        dtype = "bfloat16" if decoder is not None and decoder.dtype == "bfloat16" else "float16"
+def resolved(spec: EngineSpec, checkpoint: Checkpoint, max_seq_len: int) -> EngineSpec:
+    """The spec with what it leaves to the checkpoint filled in: `max_seq_len`, and `dtype` (float16 for float32).
+
+    Raises:
+        BuildError: the checkpoint must say its dtype, and says one that is not known.
+    """
+    dtype = spec.build.dtype if "dtype" in spec.build.model_fields_set else _served_dtype(checkpoint)
     return spec.model_copy(update={"build": spec.build.model_copy(update={"dtype": dtype, "max_seq_len": max_seq_len})})
+
+
+def _served_dtype(checkpoint: Checkpoint) -> str:
+    stored = ConfigValues(checkpoint.source, read_config(checkpoint.directory, checkpoint.source)).dtype()
+    return "bfloat16" if stored == "bfloat16" else "float16"
 
 
 def plan_shards(
@@ -41,7 +48,7 @@ def plan_shards(
     decoder = decoder_of(read_config(checkpoint.directory, checkpoint.source), checkpoint.source)
     if has_weights(checkpoint.directory):
         check_weights(decoder, open_weights(checkpoint.directory, checkpoint.source), checkpoint.source)
-    build = resolved(spec, decoder, max_seq_len).build
+    build = resolved(spec, checkpoint, max_seq_len).build
     value_bytes = ITEM_SIZES[build.dtype]
     limits = Limits(
         max_seq_len,
@@ -89,10 +96,9 @@ def prepare(spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: 
         SpecError: the spec asks for what cannot be built.
     """
     try:
-        decoder = plan_shards(spec, checkpoint, origin, max_seq_len, find_gpus(gpu) if gpu else None).decoder
-    except UnknownArchitecture:
+        plan_shards(spec, checkpoint, origin, max_seq_len, find_gpus(gpu) if gpu else None)
+    except UnknownArchitecture:  # TensorRT-LLM's own code reads it
         check_converter(spec, origin)
-        decoder = None  # TensorRT-LLM's own code reads it
     if not has_weights(checkpoint.directory):
         raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")
-    return resolved(spec, decoder, max_seq_len)
+    return resolved(spec, checkpoint, max_seq_len)

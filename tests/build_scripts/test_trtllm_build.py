@@ -21,6 +21,7 @@ from tests.build_scripts.test_command import run
 from tests.build_scripts.test_interruption import DEADLINE_S
 from tests.build_scripts.test_sharding import assert_equal, recombined
 from tests.conftest import ROOT
+from triton_repo.engine.config import EngineConfig
 from triton_repo.errors import BuildError, ConchError
 
 SPLIT = "[build]\ntensor_parallel = 4\npipeline_parallel = 2\nmax_seq_len = 128\n"
@@ -117,6 +118,21 @@ def test_another_architecture_is_left_to_tensorrt_llms_own_converter(
     engine = ensure_engine(str(workshop.spec))
     assert "not done here: convert and compile, by TensorRT-LLM; on a GPU host:" in capsys.readouterr().err
     assert {path.name for path in (engine.directory / "model").iterdir()} == {"on_gpu_host.py"}
+
+
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
+@pytest.mark.parametrize(("stored", "served"), [("bfloat16", "bfloat16"), ("float32", "float16")])
+def test_an_architecture_that_is_not_known_is_served_in_the_dtype_of_its_checkpoint_too(
+    workshop: Workshop, key: str, stored: str, served: str
+) -> None:
+    config = json.loads((workshop.checkpoint / "config.json").read_text())
+    config = {name: value for name, value in config.items() if name not in {"dtype", "torch_dtype"}}
+    config |= {"architectures": ["Gemma2ForCausalLM"], key: stored}
+    (workshop.checkpoint / "config.json").write_text(json.dumps(config))
+    workshop.write_spec(runtime=RUNTIME)
+    assert f"dtype='{served}'" in plan(workshop)["steps"][0]["argv"][-1]
+    engine = workshop.build('[build]\nflow = "pytorch"', runtime=RUNTIME)
+    assert EngineConfig.load(engine.directory).dtype == served
 
 
 BIG = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8,
