@@ -32,7 +32,8 @@ TOKENIZER_FILES: Final = (
     *VOCABULARY_FILES,
     "merges.txt",
 )
-_CONFIG_FILES: Final = ("config.json", "generation_config.json")
+MODELOPT_CONFIG: Final = "hf_quant_config.json"  # how NVIDIA's quantizer has quantized the weights
+_CONFIG_FILES: Final = ("config.json", "generation_config.json", MODELOPT_CONFIG)
 _WEIGHTS_INDEX: Final = "model.safetensors.index.json"
 _WEIGHTS: Final = "model.safetensors"
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build_scripts import openvino_export, progress
-from build_scripts.architectures import UnknownArchitecture, decoder_of
+from build_scripts.architectures import UnknownArchitecture, decoder_of, without_rope
 from build_scripts.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.child import Child
 from build_scripts.sharding.limits import broken_tp_rule
@@ -60,7 +60,8 @@ def find_draft(  # noqa: PLR0913, PLR0917 - the model that it must go with, and 
 def _check_split(draft: Draft, tp_size: int) -> None:
     """A draft is split as its model is."""
     try:
-        decoder = decoder_of(read_config(draft.checkpoint.directory, draft.checkpoint.source), draft.checkpoint.source)
+        config = read_config(draft.checkpoint.directory, draft.checkpoint.source)
+        decoder = decoder_of(without_rope(config), draft.checkpoint.source)
     except UnknownArchitecture:  # TensorRT-LLM's own code splits it
         return
     if (rule := broken_tp_rule(decoder, tp_size)) is not None:

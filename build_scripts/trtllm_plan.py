@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from build_scripts.architectures import UnknownArchitecture, check_weights, decoder_of
+from build_scripts.architectures import UnknownArchitecture, check_weights, decoder_of, without_rope
 from build_scripts.architectures.config_values import ConfigValues
 from build_scripts.checkpoint import Checkpoint
+from build_scripts.quantized_checkpoint import stored_quantization
 from build_scripts.sharding.adapter_cache import AdapterBounds
 from build_scripts.sharding.gpus import Gpus, find_gpus
 from build_scripts.sharding.mapping import Mapping
@@ -40,15 +41,24 @@ def plan_shards(
 ) -> ShardPlan:
     """Check the spec against the configuration, against the weights' headers where they are here, and against `gpus`.
 
+    The PyTorch flow is TensorRT-LLM's own code: what it computes is its own matter, how it splits a model is not.
+
     Raises:
         UnknownArchitecture: TensorRT-LLM's own converter must do this one.
         BuildError: the configuration or a header is broken, or they contradict each other.
         SpecError: the model cannot be split as the spec asks, or does not fit.
     """
-    decoder = decoder_of(read_config(checkpoint.directory, checkpoint.source), checkpoint.source)
+    config = read_config(checkpoint.directory, checkpoint.source)
+    as_it_is = spec.build.flow == "pytorch"
+    decoder = decoder_of(without_rope(config) if as_it_is else config, checkpoint.source)
     if has_weights(checkpoint.directory):
-        check_weights(decoder, open_weights(checkpoint.directory, checkpoint.source), checkpoint.source)
+        weights = open_weights(checkpoint.directory, checkpoint.source)
+        if not as_it_is:  # that reads quantized weights too, under names of their own
+            check_weights(decoder, weights, checkpoint.source)
     build = resolved(spec, checkpoint, max_seq_len).build
+    quantization = stored_quantization(checkpoint, config) if as_it_is else build.quantization
+    if quantization is None:
+        quantization, gpus = "none", None  # nobody here knows what such weights take
     value_bytes = ITEM_SIZES[build.dtype]
     limits = Limits(
         max_seq_len,
@@ -61,7 +71,7 @@ def plan_shards(
         adapters=_adapters(spec),
     )
     mapping = Mapping(build.tensor_parallel, build.pipeline_parallel)
-    return make_shard_plan(decoder, Asked(origin, mapping, build.dtype, build.quantization, limits), gpus)
+    return make_shard_plan(decoder, Asked(origin, mapping, build.dtype, quantization, limits), gpus)
 
 
 def _adapters(spec: EngineSpec) -> AdapterBounds | None:

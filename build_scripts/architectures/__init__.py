@@ -12,11 +12,21 @@ from typing import Any, Final
 
 from build_scripts.architectures import llama, mistral, qwen2, qwen3
 from build_scripts.architectures.check import check_weights
-from build_scripts.architectures.config_values import ConfigValues
+from build_scripts.architectures.config_values import ROPE_KEYS, ConfigValues
 from build_scripts.architectures.decoder import Decoder, Rope
 from triton_repo.errors import BuildError
 
-__all__ = ["FAMILIES", "Decoder", "Family", "Rope", "UnknownArchitecture", "check_weights", "decoder_of", "family_of"]
+__all__ = [
+    "FAMILIES",
+    "Decoder",
+    "Family",
+    "Rope",
+    "UnknownArchitecture",
+    "check_weights",
+    "decoder_of",
+    "family_of",
+    "without_rope",
+]
 
 
 class UnknownArchitecture(BuildError):
@@ -46,7 +56,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
 def family_of(config: Mapping[str, Any]) -> str | None:
     """HuggingFace's class name of a model of FAMILIES, None for any other."""
     names = config.get("architectures")
-    return next((name for name in names if name in FAMILIES), None) if isinstance(names, list) else None
+    known = (name for name in names if isinstance(name, str) and name in FAMILIES) if isinstance(names, list) else ()
+    return next(iter(known), None)
+
+
+def without_rope(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration for who needs a decoder's sizes alone: any kind of rotary embedding will do."""
+    return {key: value for key, value in config.items() if key not in ROPE_KEYS}
 
 
 def decoder_of(config: Mapping[str, Any], source: str) -> Decoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
@@ -18,7 +19,9 @@ _SCALINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamic": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
+ROPE_KEYS: Final = ("rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor")
 _LARGEST: Final = 1 << 31
+_LARGEST_FLOAT: Final = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +109,4 @@ class ConfigValues:
 
 
 def is_positive(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST_FLOAT

@@ -91,7 +91,11 @@ def _ranks(decoder: Decoder, asked: Asked, mapping: Mapping, gpu: Gpu | None) ->
 
 
 def _check_window(decoder: Decoder, asked: Asked) -> None:
-    """Within its window, a model with a sliding one attends like any other."""
+    """Within its window, a model with a sliding one attends like any other.
+
+    Beyond it neither flow of TensorRT-LLM 1.2 is right: its PyTorch flow, too, ignores Mistral's window until 1.3
+    (NVIDIA/TensorRT-LLM#12597).
+    """
     window, length = decoder.sliding_window, asked.limits.max_seq_len
     if window is not None and length > window:
         rule = f"must be ≤ {window}, the model's sliding_window: the engine looks back over all tokens"

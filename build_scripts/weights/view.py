@@ -28,6 +28,7 @@ ITEM_SIZES: Final[Mapping[str, int]] = {
     "float64": 8,
     "float8_e4m3fn": 1,
     "float8_e5m2": 1,
+    "float8_e8m0fnu": 1,
     "int64": 8,
     "int32": 4,
     "int16": 2,
