@@ -97,7 +97,11 @@ def _of_config(config: Mapping[str, Any], section: LoraSection) -> str | None:
     rank, modules = config.get("r"), config.get("target_modules")
     if not isinstance(rank, int) or not 1 <= rank <= section.max_rank:
         return f"its r = {json.dumps(rank)}; must be in 1 … {section.max_rank}, build.lora.max_rank"
-    if not isinstance(modules, list) or not modules or not set(modules) <= _MODULES.keys():
+    if not isinstance(modules, list) or not modules or not all(map(_is_module, modules)):
         return f"its target_modules = {json.dumps(modules)}; must be a list, of {', '.join(_MODULES)}"
     absent = sorted({_MODULES[module] for module in modules} - set(section.target_modules))
     return f"adapts {', '.join(absent)} too, which must be in build.lora.target_modules" if absent else None
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, str) and value in _MODULES

@@ -93,7 +93,7 @@ def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
             raise SpecError("--json: only with --plan or --verify")
         request = _request(spec, overrides, output_dir)
         _carry_out(replace(request, gpu=gpu, verify=VerifyStep(json) if verify else None), plan, json)
-    except ConchError as error:
+    except (ConchError, OSError) as error:  # OSError: a file of the checkpoint that cannot be read
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, SpecError) else 1) from None
 

@@ -13,8 +13,10 @@ from build_scripts.sharding.layout import rank_files
 from build_scripts.sharding.limits import check_mapping
 from build_scripts.sharding.mapping import Mapping
 from build_scripts.sharding.write import write_shards
+from build_scripts.weights.new_directory import new_directory
 from build_scripts.weights.opening import open_checkpoint
-from triton_repo.errors import ConchError
+from build_scripts.weights.view import WEIGHT_DTYPES
+from triton_repo.errors import ConchError, SpecError
 
 
 def shard(
@@ -26,15 +28,16 @@ def shard(
 ) -> None:
     """Write a TensorRT-LLM checkpoint."""
     try:
+        if dtype not in WEIGHT_DTYPES:
+            raise SpecError(f'--dtype = "{dtype}"; allowed: {", ".join(WEIGHT_DTYPES)}')
         view = open_checkpoint(checkpoint, checkpoint.name)
         decoder, mapping = decoder_of(view.config, view.source), Mapping(tp, pp)
         check_weights(decoder, view.weights, view.source)
         check_mapping(decoder, mapping, "")
-        output.mkdir(parents=True)
         total = sum(file.weight_bytes for file in rank_files(decoder, mapping, dtype))
-        with progress.transfer(f"shards (tp {tp}, pp {pp})", total) as wrote:
-            write_shards(view, decoder, mapping, dtype, output, wrote)
-    except (ConchError, FileExistsError) as error:
+        with new_directory(output) as partial, progress.transfer(f"shards (tp {tp}, pp {pp})", total) as wrote:
+            write_shards(view, decoder, mapping, dtype, partial, wrote)
+    except ConchError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from build_scripts.weights.new_directory import new_directory
 from build_scripts.weights.safetensors import header_bytes, tensor_bytes
 from build_scripts.weights.view import CheckpointView, LazyTensor
 from triton_repo.errors import BuildError
@@ -31,23 +30,9 @@ def write_huggingface(
     Raises:
         BuildError: `output` is there already, a weight cannot be read, or the disk is full. Nothing is left then.
     """
-    output = output.absolute()
-    if output.exists() or output.is_symlink():
-        raise BuildError(f"{output}: is there already; name a directory that is not")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(output.parent, sum(tensor.nbytes for tensor in view.weights.values()))
-        partial = Path(tempfile.mkdtemp(prefix=f".partial-{output.name}-", dir=output.parent))
-        try:
-            _write_all(view, partial, wrote, max_file_bytes)
-            partial.chmod(0o755)
-            _sync(partial)
-            partial.rename(output)
-            _sync(output.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise BuildError(f"{output}: {error.strerror or error}") from error
+    with new_directory(output) as partial:
+        _check_space(partial.parent, sum(tensor.nbytes for tensor in view.weights.values()))
+        _write_all(view, partial, wrote, max_file_bytes)
 
 
 def _check_space(directory: Path, needed: int) -> None:
@@ -67,10 +52,10 @@ def _write_all(view: CheckpointView, directory: Path, wrote: Callable[[int], Non
         weight_map = {weight: name for name, weights in files.items() for weight in weights}
         total = sum(tensor.nbytes for tensor in view.weights.values())
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        _write_text(directory / _INDEX, _json(index))
+        (directory / _INDEX).write_bytes(_json(index))
     for name, content in view.text_files.items():
-        _write_text(directory / name, content)
-    _write_text(directory / "config.json", _json(dict(view.config)))
+        (directory / name).write_bytes(content)
+    (directory / "config.json").write_bytes(_json(dict(view.config)))
 
 
 def _files(weights: Mapping[str, LazyTensor], max_file_bytes: int) -> dict[str, dict[str, LazyTensor]]:
@@ -102,24 +87,7 @@ def _write_weights(path: Path, weights: Mapping[str, LazyTensor]) -> Iterator[in
                 block = tensor_bytes(tensor.read_rows(start, min(start + step, rows)))
                 file.write(memoryview(block))
                 yield len(block)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_text(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -192,7 +192,7 @@ class MegatronConfig:
             return default
         try:  # YAML 1.1 reads 1e-5 as text
             number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
-        except ValueError:
+        except (ValueError, OverflowError):
             number = 0.0
         if not 0 < number < float("inf"):
             raise self.refuse(key, "must be a number > 0")

@@ -29,6 +29,7 @@ DTYPE_NAMES: Final[Mapping[str, str]] = {
     "F64": "float64",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
     "I64": "int64",
     "I32": "int32",
     "I16": "int16",
@@ -100,7 +101,7 @@ class _Place:
         values: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
         if set(values) != {"dtype", "shape", "data_offsets"}:
             raise BuildError(f"{path}: {name}: needs dtype, shape and data_offsets, and nothing else")
-        if values["dtype"] not in DTYPE_NAMES:
+        if not isinstance(values["dtype"], str) or values["dtype"] not in DTYPE_NAMES:
             raise BuildError(f"{path}: {name}: dtype {values['dtype']!r:.40}; allowed: {', '.join(DTYPE_NAMES)}")
         shape, offsets = values["shape"], values["data_offsets"]
         if not _are_counts(shape) or len(shape) > _MAX_DIMENSIONS:

@@ -1,19 +1,25 @@
-"""JSON objects from outside: a key that occurs twice is refused, for two readers may take different ones of it."""
+"""JSON objects from outside: a key that occurs twice is refused, for two readers may take different ones of it.
+
+So is half a character (a lone surrogate), which JSON can hold and no file that is written of it.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from triton_repo.errors import BuildError
+
+_MAY_BE_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escaped, or as it stands
 
 
 def parse_object(text: bytes, where: str) -> dict[str, Any]:
     """The object that `text` is; `where` begins every complaint.
 
     Raises:
-        BuildError: no JSON, no object, or a key twice.
+        BuildError: no JSON, no object, a key twice, or half a character.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique)
@@ -23,7 +29,16 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
         raise BuildError(f"{where}: not valid JSON: {str(error)[:200]}") from error
     if not isinstance(value, dict):
         raise BuildError(f"{where}: must be a JSON object")
+    if _MAY_BE_HALF.search(text):
+        _check_characters(value, where)
     return value
+
+
+def _check_characters(value: dict[str, Any], where: str) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BuildError(f"{where}: has half a character (a lone surrogate), {error.object[error.start]!a}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def test_a_changed_adapter_wants_a_new_build_and_an_equal_one_does_not(
         ({"target_modules": ".*proj"}, r"its target_modules = \".*proj\"; must be a list, of q_proj, k_proj"),
         ({"target_modules": ["lm_head"]}, r"must be a list, of q_proj"),
         ({"modules_to_save": ["embed_tokens"]}, r'its modules_to_save = \["embed_tokens"\] cannot be served'),
+        ({"target_modules": [["q_proj"]]}, r'its target_modules = \[\["q_proj"\]\]; must be a list, of q_proj'),
         ({"use_dora": True}, r"its use_dora = true cannot be served; allowed: false"),
         ({"peft_type": "IA3"}, r'its peft_type = "IA3" cannot be served; allowed: "LORA"'),
     ],

@@ -57,6 +57,11 @@ def test_rope_is_read_as_transformers_wrote_it_before_and_since_version_5() -> N
     assert decoder_of({**PLAIN, "rope_scaling": {"rope_type": "default"}}, "x").rope == Rope(10000.0)
 
 
+def test_an_architecture_is_found_among_others_of_odd_types() -> None:
+    odd: dict[str, Any] = {**PLAIN, "architectures": [["x"], {}, "LlamaForCausalLM"]}
+    assert decoder_of(odd, "x").family == "llama"
+
+
 def test_a_sliding_window_counts_where_the_family_means_it() -> None:
     mistral = {**PLAIN, "architectures": ["MistralForCausalLM"]}
     assert decoder_of({**mistral, "sliding_window": 4096}, "x").sliding_window == 4096
@@ -74,6 +79,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": 50}, "hidden_size = 50; must be divisible by num_attention_heads (8)"),
     ({"hidden_act": "gelu"}, 'hidden_act = "gelu"; allowed: silu'),
     ({"rms_norm_eps": 0}, "rms_norm_eps = 0; must be a number > 0"),
+    ({"rms_norm_eps": 10**400}, "; must be a number > 0"),
+    ({"rope_theta": 10**400}, "; must be a number > 0"),
+    ({"rope_parameters": {"rope_theta": 10**400}}, "rope_theta must be a number > 0"),
     ({"torch_dtype": "float8"}, 'torch_dtype = "float8"; allowed: float32, float16, bfloat16'),
     ({"attention_bias": "no"}, 'attention_bias = "no"; must be true or false'),
     ({"rope_scaling": "yarn"}, 'rope_scaling = "yarn"; must be an object or null'),

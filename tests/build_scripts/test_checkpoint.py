@@ -86,6 +86,10 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
         lambda w: w.configure("generation_config.json", do_sample=True, top_p=7.0),
         "generation_config.json: top_p = 7.0",
     ),
+    "half a character": (
+        lambda w: w.configure("tokenizer_config.json", pad_token="\ud800"),
+        "tokenizer_config.json: has half a character (a lone surrogate), '\\ud800'",
+    ),
     "no tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").unlink(), "no tokenizer: neither tokenizer.json"),
     "broken tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").write_text("{}"), "chat template: "),
     "template syntax": (_template("{% for %}"), "tokenizer and chat template: "),

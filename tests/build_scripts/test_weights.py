@@ -111,6 +111,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "a tensor with a key too many": (written({"w": entry(code="x")}), "w: needs dtype, shape and data_offsets, and no"),
     "an unknown dtype": (written({"w": entry("F7")}), "w: dtype 'F7'; allowed: F32, F16, BF16"),
     "a dtype of an odd type": (written({"w": entry("F32\n")}), "w: dtype"),
+    "a dtype that is a list": (written({"w": {**entry(), "dtype": []}}), "w: dtype []; allowed: F32"),
     "a negative size": (written({"w": entry(shape=[-2, -2])}), "w: shape"),
     "a size that is true": (written({"w": entry(shape=[True, 4])}), "w: shape"),
     "a size with a fraction": (written({"w": entry(shape=[1.0, 4])}), "w: shape"),
