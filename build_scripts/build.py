@@ -31,6 +31,7 @@ from build_scripts.spec_reading import read_spec
 from build_scripts.store import EngineStore, write_file
 from build_scripts.tokenizer import write_tokenizer
 from build_scripts.trtllm_compile import compiled_by
+from build_scripts.trtllm_export import link
 from triton_repo.engine.config import ADAPTERS, DRAFT
 from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT
 from triton_repo.errors import BuildError, SpecError
@@ -85,11 +86,13 @@ def build(request: BuildRequest) -> Engine:
 def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> None:
     directory, old = _current(store)
     plan = make_plan(request, old)
-    reasons = plan.reasons_to_build(directory, old)
+    reasons, shards = plan.reasons_to_build(directory, old), None
+    if directory is not None and not reasons:
+        reasons, shards = _reasons_to_finish(plan, directory / MODEL)
     if directory is None or old is None or reasons:
         progress.say(f"{store.name}: building ({', '.join(reasons[:5])})")
         started = time.monotonic()
-        _build_anew(store, plan)
+        _build_anew(store, plan, shards)
         progress.say(f"{store.name}: built in {time.monotonic() - started:.1f} s: {_shown(store.link)}")
         _say_what_remains(store, plan)
         return
@@ -101,6 +104,16 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> None:
     write_file(directory / FILE_NAME, manifest.to_json())
     progress.say(f"{store.name}: up to date: {_shown(store.link)}")
     _say_what_remains(store, plan)
+
+
+def _reasons_to_finish(plan: Plan, model: Path) -> tuple[list[str], Path | None]:
+    """Why this machine should do what another one could not, and the shards in `model` that will do as they are."""
+    exporter = EXPORTERS[plan.spec.runtime]
+    reason = exporter.reason_to_finish(model, plan.checkpoint.directory.absolute(), plan.spec)
+    if reason is None:
+        return [], None
+    has_shards = exporter.has_shards(plan.spec.build) and (model / CHECKPOINT).is_dir()
+    return [reason], model / CHECKPOINT if has_shards else None
 
 
 def _say_what_remains(store: EngineStore, plan: Plan) -> None:
@@ -120,7 +133,8 @@ def _current(store: EngineStore) -> tuple[Path | None, Manifest | None]:
         return directory, None
 
 
-def _build_anew(store: EngineStore, plan: Plan) -> None:
+def _build_anew(store: EngineStore, plan: Plan, shards: Path | None) -> None:
+    """`shards` is a directory with those that this build would write, if there is one."""
     exporter = EXPORTERS[plan.spec.runtime]
     exporter.require_packages()
     store.log.write_bytes(b"")
@@ -131,6 +145,8 @@ def _build_anew(store: EngineStore, plan: Plan) -> None:
             check_vocabulary(plan.draft, partial / "tokenizer", partial / "scratch", store.log)
         if exporter.export is not None:
             (partial / MODEL).mkdir()
+            if shards is not None:
+                link(shards, sorted(path.name for path in shards.iterdir()), partial / MODEL / CHECKPOINT)
             exporter.export(plan.checkpoint, plan.spec, partial / MODEL, store.log, plan.verify)
         if plan.draft is not None and exporter.export is not None:
             (partial / DRAFT).mkdir()

@@ -36,6 +36,8 @@ class Exporter:
         packages: distributions whose versions show in what `export` writes.
         prepare: refuses what can be refused before anything is read, and fills in what the spec leaves open.
         weight_files: names of the checkpoint's files that hold the weights.
+        reason_to_finish: why this machine should build an engine once more that lacks nothing but what another machine
+            could not do; it gets the model directory and that of the checkpoint.
         remaining: the steps that are left for another machine once the model directory is published; it gets that and
             the directory of the checkpoint.
         pair: what a model and its draft need beyond their exports; it gets the tokenizer, both directories and a log.
@@ -46,6 +48,7 @@ class Exporter:
     packages: tuple[str, ...] = ()
     prepare: Callable[[EngineSpec, Checkpoint, str, int, str | None], EngineSpec] = lambda spec, *_: spec
     weight_files: Callable[[Checkpoint], tuple[str, ...]] = Checkpoint.weight_files
+    reason_to_finish: Callable[[Path, Path, EngineSpec], str | None] = lambda *_: None
     remaining: Callable[[Path, Path, EngineSpec], tuple[Step, ...]] = lambda *_: ()
     has_shards: Callable[[BuildSection], bool] = lambda _: False
     pair: Callable[[Path, list[Path], Path], None] = lambda *_: None
@@ -98,7 +101,8 @@ def _export_tensorrt_llm(
         return
     config = read_config(checkpoint.directory, checkpoint.source)
     if build.quantization == "none" and family_of(config) is not None:
-        _write_shards(checkpoint, decoder_of(config, checkpoint.source), build, output, log)
+        if not (output / CHECKPOINT).is_dir():
+            _write_shards(checkpoint, decoder_of(config, checkpoint.source), build, output, log)
         if verify is not None:
             verify(checkpoint, output / CHECKPOINT, log)
     elif verify is not None:
@@ -148,6 +152,7 @@ EXPORTERS: Final[Mapping[Runtime, Exporter]] = {
         packages=("torch",),
         prepare=trtllm_plan.prepare,
         weight_files=lambda checkpoint: weight_files(checkpoint.directory),
+        reason_to_finish=trtllm_compile.reason_to_compile,
         remaining=trtllm_compile.remaining_steps,
         has_shards=lambda build: build.flow == "compiled" and build.quantization == "none",
     ),

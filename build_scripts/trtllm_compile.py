@@ -16,6 +16,7 @@ from build_scripts.spec import EngineSpec
 from build_scripts.trtllm_argv import HOST_SCRIPT, QUANTIZER, Argv, docker_argv, gpu_commands, host_argv
 from build_scripts.trtllm_output import BuildOutput
 from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT, ENGINE
+from triton_repo.engine.tensorrt_llm_engine import Installed, compiled_otherwise
 from triton_repo.errors import BuildError
 
 _TITLES: Final = {True: "compile", False: "convert and compile, by TensorRT-LLM"}
@@ -44,7 +45,7 @@ def remaining_steps(model: Path, source: Path, spec: EngineSpec) -> tuple[Step, 
     build = spec.build
     if build.flow == "pytorch" or build.max_seq_len is None or compiled_by(model) is not None:
         return ()
-    sharded = (model / CHECKPOINT).is_dir() and build.quantization == "none"
+    sharded = _is_sharded(model, spec)
     argv = docker_argv(model, source, spec, build.max_seq_len, sharded=sharded)
     return (Step(_TITLES[sharded], "GPU host", argv),)
 
@@ -58,6 +59,24 @@ def compiled_by(model: Path) -> Mapping[str, str | None] | None:
     return note
 
 
+def reason_to_compile(model: Path, source: Path, spec: EngineSpec) -> str | None:
+    """Why this machine should compile the engine in `model`, once more perhaps; None where it need not, or cannot."""
+    build = spec.build
+    if build.flow == "pytorch" or build.max_seq_len is None:
+        return None
+    sharded = _is_sharded(model, spec)
+    commands = gpu_commands(PurePosixPath(source), PurePosixPath(model), spec, build.max_seq_len, sharded=sharded)
+    if not _can_compile(commands):
+        return None
+    if compiled_by(model) is None:
+        return "not compiled"
+    here = trtllm_host.facts()
+    if here["tensorrt_llm"] is None:  # not installed for this Python: nothing to compare with
+        return None
+    otherwise = compiled_otherwise(model / ENGINE, Installed(here["tensorrt_llm"], here["capability"]))
+    return None if otherwise is None else f"compiled {otherwise}"
+
+
 def compile_engine(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, log: Path) -> bool:
     """Compile into `model`/engine; False where TensorRT-LLM or a GPU is missing.
 
@@ -68,7 +87,7 @@ def compile_engine(model: Path, source: Path, spec: EngineSpec, max_seq_len: int
     sharded = (model / CHECKPOINT).is_dir()
     here = PurePosixPath(model)
     commands = gpu_commands(PurePosixPath(source), here, spec, max_seq_len, sharded=sharded)
-    if not all(map(_can_run, commands)) or not _has_gpu():
+    if not _can_compile(commands):
         return False
     (model / ENGINE).mkdir()
     ranks = spec.build.tensor_parallel * spec.build.pipeline_parallel
@@ -94,10 +113,18 @@ def _run(argv: Argv, title: str, ranks: int, log: Path) -> None:
         raise BuildError(f"{title}: {output.reason} (exit code {status}; log: {log})")
 
 
+def _is_sharded(model: Path, spec: EngineSpec) -> bool:
+    """Whether Conch's shards are in `model`; quantized ones are those of TensorRT-LLM, and maybe not all of them."""
+    return (model / CHECKPOINT).is_dir() and spec.build.quantization == "none"
+
+
+def _can_compile(commands: tuple[Argv, ...]) -> bool:
+    """Every command is here, and so is TensorRT-LLM, which the programs of Python's import."""
+    return shutil.which("trtllm-build") is not None and all(map(_can_run, commands)) and _has_gpu()
+
+
 def _can_run(command: Argv) -> bool:
     program, first, *_ = command
-    if program == "trtllm-build":
-        return shutil.which(program) is not None
     return shutil.which(program) is not None and (first != str(QUANTIZER) or Path(first).is_file())
 
 

@@ -16,6 +16,7 @@ from build_scripts.manifest import Manifest
 from tests.build_scripts.conftest import Workshop, contents
 from tests.build_scripts.gpu_host import write_programs
 from tests.build_scripts.test_interruption import DEADLINE_S, start
+from tests.fake_tensorrt_llm import PATH
 from triton_repo.engine.config import EngineConfig
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.tensorrt_llm_arguments import llm_arguments
@@ -87,6 +88,54 @@ def test_without_one_of_the_two_the_command_is_said_until_it_has_run(
     engine = gpu_host.build(SPLIT, runtime=RUNTIME)
     assert "not done here" not in capsys.readouterr().err
     assert Manifest.load(engine.directory).compiled is not None
+
+
+def test_what_one_machine_could_not_compile_another_one_compiles_from_the_same_shards(
+    gpu_host: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiler = gpu_host.root / "bin" / "trtllm-build"
+    compiler.rename(gpu_host.root / "elsewhere")
+    gpu_host.build(SPLIT, runtime=RUNTIME)
+    shard = gpu_host.engine / "model" / "checkpoint" / "rank3.safetensors"
+    inode = shard.stat().st_ino
+    (gpu_host.root / "elsewhere").rename(compiler)
+    capsys.readouterr()
+    engine = gpu_host.build(SPLIT, runtime=RUNTIME)
+    said = capsys.readouterr().err
+    assert "tiny: building (not compiled)" in said
+    assert "not done here" not in said
+    assert (shard.stat().st_ino, Manifest.load(engine.directory).damage(engine.directory)) == (inode, [])
+    assert Manifest.load(engine.directory).compiled is not None
+    gpu_host.build(SPLIT, runtime=RUNTIME)
+    assert "tiny: up to date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "other", "reason"),
+    [
+        ("config.json", "version", "1.1.0", "compiled by TensorRT-LLM 1.1.0, and this is 1.2.1"),
+        ("compiled_by.json", "capability", "8.0", "compiled for GPUs of compute capability 8.0, and these are of 9.0"),
+    ],
+)
+def test_an_engine_that_this_machine_cannot_run_is_compiled_anew(  # noqa: PLR0917 - a case and its places
+    gpu_host: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    key: str,
+    other: str,
+    reason: str,
+) -> None:
+    monkeypatch.syspath_prepend(PATH)
+    gpu_host.build(SPLIT, runtime=RUNTIME)
+    gpu_host.build(SPLIT, runtime=RUNTIME)
+    assert "tiny: up to date" in capsys.readouterr().err
+    noted = gpu_host.engine / "model" / "engine" / file
+    values = json.loads(noted.read_text())
+    noted.write_text(json.dumps({**values, key: other}).ljust(noted.stat().st_size))
+    gpu_host.build(SPLIT, runtime=RUNTIME)
+    assert f"tiny: building ({reason})" in capsys.readouterr().err
+    assert json.loads(noted.read_text())[key] == values[key]
 
 
 def run_in_a_container(workshop: Workshop, command: str) -> None:

@@ -54,22 +54,20 @@ def engine_complaint(model_directory: Path, config: EngineConfig, found: Install
     engine = model_directory / ENGINE
     if not (engine / "config.json").is_file():
         return "is not compiled yet: conch build says the command that compiles it on a GPU host"
-    return _of_another_machine(engine, found) or _incomplete(engine)
+    otherwise = compiled_otherwise(engine, found)
+    if otherwise is not None:
+        return f"was compiled {otherwise}: compile it again here (conch build), or serve it where it was compiled"
+    return _incomplete(engine)
 
 
-def _of_another_machine(engine: Path, found: Installed) -> str | None:
+def compiled_otherwise(engine: Path, found: Installed) -> str | None:
+    """By which version or for which GPUs the files in `engine` were compiled, where `found` has others."""
     version = _json(engine / "config.json").get("version")
     if version != found.tensorrt_llm:
-        return (
-            f"was compiled by TensorRT-LLM {version}, and this is {found.tensorrt_llm}: compile it again here, or "
-            f"serve it where {version} is installed"
-        )
+        return f"by TensorRT-LLM {version}, and this is {found.tensorrt_llm}"
     capability = _json(engine / COMPILED_BY).get("capability")
     if None not in (capability, found.capability) and capability != found.capability:
-        return (
-            f"was compiled for GPUs of compute capability {capability}, and these are of {found.capability}: compile "
-            f"it again here"
-        )
+        return f"for GPUs of compute capability {capability}, and these are of {found.capability}"
     return None
 
 
