@@ -1,14 +1,16 @@
 """Where a checkpoint lies and what its configuration says; nothing in it is ever run.
 
-Only safetensors, JSON and tokenizer files are read. A pickled checkpoint (`pytorch_model.bin`) is a program and is
-refused, and so is one that brings its own modelling code and no architecture that transformers knows.
+Only safetensors, JSON and tokenizer files are read, and by runtimes that can, pickled weights (`pytorch_model.bin`): a
+pickle is a program, so weights.pickled reads it and runs nothing. A checkpoint that brings its own modelling code and
+no architecture that transformers knows is refused.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,26 +18,14 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from build_scripts.nemo_cache import Hold, hold_copy
+from build_scripts.weights.huggingface import SAFETENSORS, TOKENIZER_FILES, Format, promised_files, weight_files
 from build_scripts.weights.nemo import is_nemo
 from build_scripts.weights.strict_json import parse_object
 from triton_repo.errors import BuildError
 from triton_repo.sampling import Count, Sampling, TokenId, invalid_request
 
-# A tokenizer without its fast form tokenizer.json has one of these (vocab.json goes with merges.txt).
-VOCABULARY_FILES: Final = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-TOKENIZER_FILES: Final = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    *VOCABULARY_FILES,
-    "merges.txt",
-)
 MODELOPT_CONFIG: Final = "hf_quant_config.json"  # how NVIDIA's quantizer has quantized the weights
 _CONFIG_FILES: Final = ("config.json", "generation_config.json", MODELOPT_CONFIG)
-_WEIGHTS_INDEX: Final = "model.safetensors.index.json"
-_WEIGHTS: Final = "model.safetensors"
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _GENERATION_FIELDS: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
@@ -82,31 +72,24 @@ class Checkpoint:
             raise BuildError(f"{self.source}: config.json: {invalid_request(error).message}") from error
 
     def weight_files(self) -> tuple[str, ...]:
-        """Names of the safetensors files that hold the model.
+        """Names of the safetensors files that hold the model, and of their index.
 
         Raises:
-            BuildError: there are none, one is missing, or the checkpoint is quantized already.
+            BuildError: there are none, one is missing, the index is broken, or the checkpoint is quantized already.
         """
         quantization = self._json("config.json").get("quantization_config")
         if quantization:
             method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
             raise BuildError(f"{self.source}: already quantized ({method}); runtime openvino needs full precision")
-        indexed = (self.directory / _WEIGHTS_INDEX).exists()
-        names = self._shards() if indexed else [_WEIGHTS]
+        names = weight_files(self.directory, SAFETENSORS) or promised_files(self.directory, SAFETENSORS[0])
         for name in names:
-            if Path(name).name != name or not (self.directory / name).is_file():
+            if not (self.directory / name).is_file():
                 raise BuildError(self._no_weights(name))
-        return (*names, _WEIGHTS_INDEX) if indexed else tuple(names)
+        return names
 
     def text_files(self) -> tuple[str, ...]:
         """Names of the configuration and tokenizer files that are there."""
         return tuple(name for name in (*_CONFIG_FILES, *TOKENIZER_FILES) if (self.directory / name).is_file())
-
-    def _shards(self) -> list[str]:
-        weight_map = self._json(_WEIGHTS_INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise BuildError(f"{self.source}: {_WEIGHTS_INDEX}: weight_map must name the file of each weight")
-        return sorted({str(name) for name in weight_map.values()})
 
     def _no_weights(self, name: str) -> str:
         if any(self.directory.glob("*.bin")) or any(self.directory.glob("*.pt*")):
@@ -138,10 +121,11 @@ class Checkpoint:
             raise BuildError(f"{self.source}: generation_config.json: {invalid_request(error).message}") from error
 
 
-def resolve(model: str, base: Path, weights: bool = True) -> Checkpoint:
+def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> Checkpoint:
     """The checkpoint that a spec names: a directory beside the spec, an absolute one, or one of the HuggingFace hub.
 
-    A NeMo checkpoint is converted into the cache, once. Without `weights` only the small files are fetched or written.
+    A NeMo checkpoint is converted into the cache, once. Of the hub, weights are fetched in the first of `formats` that
+    it has; without formats only the small files are fetched or written.
 
     Raises:
         BuildError: there is no such directory, and the hub does not have it or cannot be reached.
@@ -149,29 +133,44 @@ def resolve(model: str, base: Path, weights: bool = True) -> Checkpoint:
     directory = base / model
     source = directory.name if Path(model).is_absolute() else model
     if directory.exists() and is_nemo(directory):
-        copy = hold_copy(directory, source, weights)
+        copy = hold_copy(directory, source, bool(formats))
         return Checkpoint(copy.directory, source, copy)
     if directory.is_dir():
         return Checkpoint(directory, source)
     if not _HUB_ID.fullmatch(model):
         raise BuildError(f"{model}: no such directory (looked in {base}), and not a hub id org/name")
-    return Checkpoint(_download(model, base, weights), model)
+    return Checkpoint(_download(model, base, formats), model)
 
 
-def _download(model: str, base: Path, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
+def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        # Files in folders are other formats of the same weights; Python files and pickles are never fetched.
-        patterns = ["*.json", *TOKENIZER_FILES, *(["*.safetensors"] if weights else [])]
-        return Path(snapshot_download(model, allow_patterns=patterns, ignore_patterns=["*/*"]))
+        return _fetch(model, formats)
     except LocalEntryNotFoundError as error:
         reason = "the HuggingFace hub cannot be reached"
         raise BuildError(f"{model}: no such directory in {base}, not in the local hub cache, and {reason}") from error
     except (HfHubHTTPError, HFValidationError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BuildError(f"{model}: no such directory in {base}, and the HuggingFace hub says: {reason}") from error
+
+
+def _fetch(model: str, formats: Sequence[Format]) -> Path:
+    directory = _snapshot(model, ["*.json", *TOKENIZER_FILES])
+    for format in formats:
+        names = promised_files(directory, format)  # and no others: consolidated.safetensors has the same once more
+        suffix = Path(format[0]).suffix  # nothing else is fetched, whatever the index says
+        _snapshot(model, [glob.escape(name) for name in names if name.endswith(suffix)], directory.name)
+        if any((directory / name).is_file() for name in names):
+            break
+    return directory
+
+
+def _snapshot(model: str, patterns: list[str], revision: str | None = None) -> Path:
+    """The directory named as its revision, with the files that match; those in folders are other formats' weights."""
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
 
 
 def _token_ids(value: Any) -> tuple[Any, ...]:

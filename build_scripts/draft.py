@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from build_scripts.sharding.limits import broken_tp_rule
 from build_scripts.spec import EngineSpec
 from build_scripts.spec_reading import spec_complaint
 from build_scripts.tokenizer import TOKENIZER, write_tokenizer
-from build_scripts.weights.huggingface import read_config
+from build_scripts.weights.huggingface import Format, read_config
 from triton_repo.errors import SpecError
 
 _KEY = "speculative.draft_model"
@@ -33,9 +34,9 @@ class Draft:
 
 
 def find_draft(  # noqa: PLR0913, PLR0917 - the model that it must go with, and where to look
-    spec: EngineSpec, facts: CheckpointFacts, sequence_length: int, base: Path, origin: str, weights: bool = True
+    spec: EngineSpec, facts: CheckpointFacts, sequence_length: int, base: Path, origin: str, formats: Sequence[Format]
 ) -> Draft | None:
-    """The draft that the spec names, if any, after every rule that needs no tokenizer. See `resolve` for `weights`.
+    """The draft that the spec names, if any, after every rule that needs no tokenizer. See `resolve` for `formats`.
 
     Raises:
         SpecError: it does not go with the model of `facts`.
@@ -43,7 +44,7 @@ def find_draft(  # noqa: PLR0913, PLR0917 - the model that it must go with, and 
     """
     if spec.speculative is None or spec.speculative.draft_model is None:
         return None
-    checkpoint = resolve(spec.speculative.draft_model, base, weights)
+    checkpoint = resolve(spec.speculative.draft_model, base, formats)
     draft = Draft(checkpoint, checkpoint.facts(), origin)
     if draft.facts.vocab_size != facts.vocab_size:
         raise draft.refusal(

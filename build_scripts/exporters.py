@@ -17,7 +17,7 @@ from build_scripts.sharding.layout import rank_files
 from build_scripts.sharding.mapping import Mapping as RankMapping
 from build_scripts.spec import BuildSection, EngineSpec, Runtime
 from build_scripts.trtllm_compile import Step
-from build_scripts.weights.huggingface import read_config, weight_files
+from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format, read_config, weight_files
 from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT
 from triton_repo.errors import BuildError
 
@@ -35,6 +35,7 @@ class Exporter:
         settings: the keys of [build] that `export` reads; a change of any other needs no new build.
         packages: distributions whose versions show in what `export` writes.
         prepare: refuses what can be refused before anything is read, and fills in what the spec leaves open.
+        formats: of weights that it reads, in order of preference.
         weight_files: names of the checkpoint's files that hold the weights.
         reason_to_finish: why this machine should build an engine once more that lacks nothing but what another machine
             could not do; it gets the model directory and that of the checkpoint.
@@ -47,6 +48,7 @@ class Exporter:
     settings: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     prepare: Callable[[EngineSpec, Checkpoint, str, int, str | None], EngineSpec] = lambda spec, *_: spec
+    formats: tuple[Format, ...] = SAFETENSORS
     weight_files: Callable[[Checkpoint], tuple[str, ...]] = Checkpoint.weight_files
     reason_to_finish: Callable[[Path, Path, EngineSpec], str | None] = lambda *_: None
     remaining: Callable[[Path, Path, EngineSpec], tuple[Step, ...]] = lambda *_: ()
@@ -151,6 +153,7 @@ EXPORTERS: Final[Mapping[Runtime, Exporter]] = {
         ),
         packages=("torch",),
         prepare=trtllm_plan.prepare,
+        formats=FORMATS,
         weight_files=lambda checkpoint: weight_files(checkpoint.directory),
         reason_to_finish=trtllm_compile.reason_to_compile,
         remaining=trtllm_compile.remaining_steps,

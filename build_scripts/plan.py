@@ -65,11 +65,11 @@ def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
     if request.verify is not None and not exporter.has_shards(spec.build):
         rule = "--verify is for runtime tensorrt_llm, compiled from unquantized shards"
         raise SpecError(spec_complaint(request.origin, "runtime", spec.runtime, rule))
-    checkpoint = resolve(spec.model, request.base)
+    checkpoint = resolve(spec.model, request.base, exporter.formats)
     facts = checkpoint.facts()
     length = sequence_length(spec, facts, request.origin)
     spec = exporter.prepare(spec, checkpoint, request.origin, length, request.gpu)
-    draft = find_draft(spec, facts, length, request.base, request.origin)
+    draft = find_draft(spec, facts, length, request.base, request.origin, exporter.formats)
     known = built.source_files if built else ()
     source = source_files(checkpoint.directory, exporter.source_names(checkpoint), known)
     if draft is not None:

@@ -60,10 +60,10 @@ def show_plan(request: BuildRequest, as_json: bool) -> None:
         raise SpecError("--verify: not with --plan, which writes no shards")
     if spec.runtime != "tensorrt_llm":
         raise SpecError(spec_complaint(request.origin, "runtime", spec.runtime, "--plan is for runtime tensorrt_llm"))
-    checkpoint = resolve(spec.model, request.base, weights=False)
+    checkpoint = resolve(spec.model, request.base, formats=())
     facts = checkpoint.facts()
     length = sequence_length(spec, facts, request.origin)
-    draft = find_draft(spec, facts, length, request.base, request.origin, weights=False)
+    draft = find_draft(spec, facts, length, request.base, request.origin, formats=())
     companions = Companions(find_adapters(spec, request.base, request.origin), draft)
     source: Path = checkpoint.directory.absolute()
     model = (request.built / spec.name / "model").absolute()

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
-from build_scripts.checkpoint import VOCABULARY_FILES, Checkpoint
+from build_scripts.checkpoint import Checkpoint
 from build_scripts.child import Child
+from build_scripts.weights.huggingface import VOCABULARY_FILES
 from build_scripts.weights.strict_json import parse_object
 from triton_repo.errors import BuildError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,24 +12,26 @@ from build_scripts.weights.strict_json import parse_object
 from build_scripts.weights.view import CheckpointView, LazyTensor
 from triton_repo.errors import BuildError
 
+Format = tuple[str, str, Callable[[Path], dict[str, LazyTensor]]]
+
 # In order of preference: the single file, its index, and what reads one file.
-FORMATS: Final[tuple[tuple[str, str, Callable[[Path], dict[str, LazyTensor]]], ...]] = (
+FORMATS: Final[tuple[Format, ...]] = (
     ("model.safetensors", "model.safetensors.index.json", read_header),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", read_pickled),
 )
-TEXT_FILES: Final = (
-    "generation_config.json",
+SAFETENSORS: Final = FORMATS[:1]
+# A tokenizer without its fast form tokenizer.json has one of these (vocab.json goes with merges.txt).
+VOCABULARY_FILES: Final = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+TOKENIZER_FILES: Final = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
+    *VOCABULARY_FILES,
     "merges.txt",
 )
+TEXT_FILES: Final = ("generation_config.json", *TOKENIZER_FILES)
 
 
 def open_huggingface(directory: Path, source: str) -> CheckpointView:
@@ -51,18 +53,28 @@ def read_config(directory: Path, source: str) -> dict[str, Any]:
     return parse_object(path.read_bytes(), str(path))
 
 
-def weight_files(directory: Path) -> tuple[str, ...]:
-    """Names of the files that hold the weights and of their index, in the preferred format; empty if there are none.
+def weight_files(directory: Path, formats: Sequence[Format] = FORMATS) -> tuple[str, ...]:
+    """Names of the files that hold the weights and of their index, in the first of `formats`; empty if there are none.
 
     Raises:
         BuildError: the index is broken or names a file outside the directory.
     """
-    for single, index, _ in FORMATS:
+    for single, index, _ in formats:
         if (directory / index).is_file():
-            return (*sorted(set(_weight_map(directory / index).values())), index)
+            return (*_indexed(directory / index), index)
         if (directory / single).is_file():
             return (single,)
     return ()
+
+
+def promised_files(directory: Path, format: Format) -> tuple[str, ...]:
+    """Names of the files of weights in `format`, here or not: those that its index names, or else its single one.
+
+    Raises:
+        BuildError: the index is broken or names a file outside the directory.
+    """
+    single, index, _ = format
+    return _indexed(directory / index) if (directory / index).is_file() else (single,)
 
 
 def open_weights(directory: Path, source: str) -> Mapping[str, LazyTensor]:
@@ -88,6 +100,10 @@ def _sharded(directory: Path, index: Path, read: Callable[[Path], dict[str, Lazy
             raise BuildError(f"{directory / file}: {name}: {fault}")
         tensors |= held
     return tensors
+
+
+def _indexed(index: Path) -> tuple[str, ...]:
+    return tuple(sorted(set(_weight_map(index).values())))
 
 
 def _weight_map(index: Path) -> dict[str, str]:
