@@ -93,6 +93,7 @@ BAD_MEMBERS: dict[str, tuple[Callable[[Members], None], str]] = {
     "a key twice": (_with(CONFIG, b"num_layers: 1\nnum_layers: 2"), "'num_layers' occurs twice"),
     "a configuration that is not text": (_with(CONFIG, b"a: \x80\xff"), "not valid YAML"),
     "layers of text": (_with_config(num_layers="three"), "num_layers = 'three'; must be a whole number ≥ 1"),
+    "a number beyond all floats": (_with_config(layernorm_epsilon=10**400), "; must be a number > 0"),
     "groups that do not divide": (_with_config(num_query_groups=3), "num_query_groups = 3; must divide"),
     "another activation": (_with_config(activation="squared-relu"), "activation = 'squared-relu'; allowed: swiglu"),
     "another norm": (_with_config(normalization="layernorm1p"), "normalization = 'layernorm1p'; allowed: rmsnorm"),
