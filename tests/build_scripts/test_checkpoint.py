@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
-from huggingface_hub.utils import filter_repo_objects
 
 from build_scripts.checkpoint import CheckpointFacts, resolve
-from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format
 from tests.build_scripts.conftest import Workshop, contents
 from triton_repo.engine.config import EngineConfig
 from triton_repo.errors import BuildError, SpecError
@@ -208,71 +204,3 @@ def test_a_vocabulary_and_merges_become_a_fast_tokenizer(workshop: Workshop) -> 
 def test_a_model_that_is_nowhere_is_said_to_be_nowhere(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="not/a/hub/id: no such directory"):
         resolve("not/a/hub/id", tmp_path)
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The files of the only model of a hub: what is fetched of them comes into `snapshot` beside it."""
-    files, snapshot = tmp_path / "hub", tmp_path / "snapshot"
-    files.mkdir()
-    snapshot.mkdir()
-    (files / "config.json").write_text("{}")
-
-    def fetch(model: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
-        assert (model, revision) in {("org/model", None), ("org/model", "snapshot")}
-        names = [path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()]
-        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
-            shutil.copy(files / name, snapshot / name)
-        return str(snapshot)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    return files
-
-
-def _offer(hub: Path, index: str | None, *names: str) -> None:
-    """Put the files on the hub; `index` names those that end like it."""
-    for name in names:
-        (hub / name).write_bytes(b"")
-    if index is not None:
-        suffix = index.removesuffix(".index.json").rpartition(".")[2]
-        shards = [name for name in names if name.startswith(("model-", "pytorch_model-")) and name.endswith(suffix)]
-        (hub / index).write_text(json.dumps({"weight_map": {f"w{number}": name for number, name in enumerate(shards)}}))
-
-
-@pytest.mark.parametrize(
-    ("index", "offered", "formats", "fetched"),
-    [
-        (None, ["model.safetensors", "pytorch_model.bin", "evil.py"], FORMATS, {"model.safetensors"}),
-        (None, ["model.safetensors", "consolidated.safetensors"], SAFETENSORS, {"model.safetensors"}),
-        (
-            "model.safetensors.index.json",
-            ["model-1-of-2.safetensors", "model-2-of-2.safetensors", "consolidated.safetensors"],
-            SAFETENSORS,
-            {"model-1-of-2.safetensors", "model-2-of-2.safetensors"},
-        ),
-        (None, ["pytorch_model.bin", "training_args.bin"], FORMATS, {"pytorch_model.bin"}),
-        (
-            "pytorch_model.bin.index.json",
-            ["pytorch_model-1-of-2.bin", "pytorch_model-2-of-2.bin", "scheduler.bin"],
-            FORMATS,
-            {"pytorch_model-1-of-2.bin", "pytorch_model-2-of-2.bin"},
-        ),
-        (None, ["pytorch_model.bin"], SAFETENSORS, set()),
-        (None, ["model.safetensors"], (), set()),
-    ],
-)
-def test_of_the_hub_the_weights_are_fetched_once_and_in_a_format_that_the_runtime_reads(
-    hub: Path, index: str | None, offered: list[str], formats: tuple[Format, ...], fetched: set[str]
-) -> None:
-    _offer(hub, index, *offered)
-    directory = resolve("org/model", hub, formats).directory
-    assert {path.name for path in directory.iterdir()} - {"config.json", index} == fetched
-
-
-def test_an_index_on_the_hub_brings_nothing_but_weights(hub: Path) -> None:
-    (hub / "model.safetensors.index.json").write_text(
-        json.dumps({"weight_map": {"a": "run.py", "b": "x*.safetensors"}})
-    )
-    _offer(hub, None, "run.py", "xyz.safetensors")
-    directory = resolve("org/model", hub).directory
-    assert {path.name for path in directory.iterdir()} == {"config.json", "model.safetensors.index.json"}
