@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import huggingface_hub
 import pytest
-from huggingface_hub.utils import filter_repo_objects
 
 from build_scripts.checkpoint import resolve
 from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format
@@ -24,9 +24,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def fetch(model: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
         assert (model, revision) in {("org/model", None), ("org/model", "snapshot")}
-        names = [path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()]
-        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
-            shutil.copy(files / name, snapshot / name)
+        for file in filter(Path.is_file, files.rglob("*")):
+            name = file.relative_to(files).as_posix()
+            allowed, ignored = (
+                any(fnmatch(name, at) for at in patterns) for patterns in (allow_patterns, ignore_patterns)
+            )
+            if allowed and not ignored:
+                shutil.copy(file, snapshot / name)
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
