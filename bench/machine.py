@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,11 @@ def describe() -> dict[str, Any]:
         "packages": versions,
         "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def decisive(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a description decides a figure: another machine if any of it differs."""
+    return {name: machine[name] for name in ("processor", "cores", "packages")}
 
 
 def one_line(machine: dict[str, Any]) -> str:

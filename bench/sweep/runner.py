@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.connection import Target
@@ -43,9 +43,19 @@ class Runner:
         measured = dict(zip(missing, self._measure(candidate, missing), strict=True)) if missing else {}
         return [outcome or measured[level] for level, outcome in found.items()]
 
+    def fingerprint(self, candidate: Candidate, level: ClosedLoop) -> str:
+        """What the point is known by on file."""
+        # `engine` says what the checkpoints hold; where they lie does not matter.
+        spec = candidate.spec.model_dump(mode="json", exclude={"model": True, "speculative": {"draft_model"}})
+        spec["workers"] = candidate.workers
+        return fingerprint(spec, candidate.engine, self.load, level.concurrency, self.machine)
+
     def _on_file(self, candidate: Candidate, level: ClosedLoop) -> Outcome | None:
-        outcome = self.results.get(self._fingerprint(candidate, level))
-        return None if outcome is None or (outcome.failure and self.retry_failed) else outcome
+        """Told with the candidate's settings: those on file are of a sweep that may have named other keys."""
+        outcome = self.results.get(self.fingerprint(candidate, level))
+        if outcome is None or (outcome.failure and self.retry_failed):
+            return None
+        return replace(outcome, settings=candidate.settings)
 
     def _measure(self, candidate: Candidate, levels: Sequence[ClosedLoop]) -> list[Outcome]:
         done: list[Outcome] = []
@@ -69,14 +79,14 @@ class Runner:
         good = [record for record in run.records if record.error is None]
         latencies = [(record.ttft_s, record.itl_s, record.end_to_end_s) for record in good]
         return Outcome(
-            fingerprint=self._fingerprint(candidate, level),
+            fingerprint=self.fingerprint(candidate, level),
             settings=candidate.settings,
             concurrency=level.concurrency,
             measured=Measured(summary, latencies),
         )
 
     def _failed(self, candidate: Candidate, level: ClosedLoop, reason: str) -> Outcome:
-        return Outcome(self._fingerprint(candidate, level), candidate.settings, level.concurrency, failure=reason)
+        return Outcome(self.fingerprint(candidate, level), candidate.settings, level.concurrency, failure=reason)
 
     def _keep(self, outcome: Outcome) -> Outcome:
         self.results.put(outcome)
@@ -93,12 +103,6 @@ class Runner:
             timeout_s=load.timeout_s,
             cpu_of=[pid],
         )
-
-    def _fingerprint(self, candidate: Candidate, level: ClosedLoop) -> str:
-        # `engine` says what the checkpoints hold; where they lie does not matter.
-        spec = candidate.spec.model_dump(mode="json", exclude={"model": True, "speculative": {"draft_model"}})
-        spec["workers"] = candidate.workers
-        return fingerprint(spec, candidate.engine, self.load, level.concurrency, self.machine)
 
 
 def workload(load: Load, model: str) -> Workload:

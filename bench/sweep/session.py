@@ -33,7 +33,6 @@ from bench.sweep.winner import winner
 from build_scripts.store import write_file
 
 QUIET_CORES: Final = 0.1  # what other programs may use without a word
-_IDENTITY: Final = ("processor", "cores", "packages")  # of the machine: what decides a figure
 
 
 def run_sweep(options: SweepOptions) -> bool:
@@ -51,12 +50,12 @@ def run_sweep(options: SweepOptions) -> bool:
     neighbours = machine.Neighbours()
     with results.lock():
         with Display(console, sweep.goal, _total(sweep)) as display:
-            identity = {name: described[name] for name in _IDENTITY}
-            runner = Runner(engines, results, sweep.load, sweep.levels, identity, sweep.retry_failed, display)
+            decisive = machine.decisive(described)
+            runner = Runner(engines, results, sweep.load, sweep.levels, decisive, sweep.retry_failed, display)
             outcomes = _search(sweep, runner)
         remarks = _remarks(outcomes, neighbours.cores() if display.measured else 0.0)
         best = winner(outcomes, sweep.goal)
-        won = sweep.candidates[tuple(best.settings.values())] if best else None
+        won = sweep.candidate(best.settings) if best else None
         findings = report.Findings(sweep.name, sweep.goal, sweep.load, outcomes, remarks, won.flags if won else ())
         files = report.write(findings, sweep.directory)
         files += _write_winner(sweep, won, report.verdict(findings), engines)
@@ -75,7 +74,7 @@ def _search(sweep: Sweep, runner: Runner) -> list[Outcome]:
     def best(settings: Settings) -> tuple[float, ...]:
         key = tuple(settings.values())
         if key not in found:
-            found[key] = runner.outcomes(sweep.candidates[key])
+            found[key] = runner.outcomes(sweep.candidate(settings))
         return max(map(sweep.goal.rank, found[key]))
 
     if sweep.start is None:
