@@ -85,14 +85,14 @@ def candidates(file: Path, axes: Sequence[Axis]) -> list[Candidate]:
     found = []
     for settings in combinations(axes):
         try:
-            spec = read_spec(file, _overrides(base, settings))
+            spec = _movable(read_spec(file, _overrides(base, settings)), file.parent)
             known = known or _built(file.parent / "built", spec.name)
             plan = make_plan(BuildRequest(spec, str(file), file.parent, file.parent / "built"), known)
         except SpecError as error:
             raise SpecError(f"{label(settings)}: {error}") from error
         known = known or _as_built(plan)  # so that the checkpoint is hashed once
         workers = _workers(settings.get(WORKERS, 1))
-        found.append(Candidate(settings, _movable(spec, file.parent), plan.inputs.fingerprint, workers))
+        found.append(Candidate(settings, spec, plan.inputs.fingerprint, workers))
     return found
 
 
@@ -109,11 +109,27 @@ def _workers(value: Value) -> int:
 
 
 def _movable(spec: EngineSpec, base: Path) -> EngineSpec:
-    moved = spec.model_copy(update={"model": _absolute(spec.model, base)})
-    if spec.speculative is None or spec.speculative.draft_model is None:
-        return moved
-    draft = _absolute(spec.speculative.draft_model, base)
-    return moved.model_copy(update={"speculative": spec.speculative.model_copy(update={"draft_model": draft})})
+    """Directories that the spec names from where it lies, named from anywhere."""
+    return spec.model_copy(
+        update={
+            "model": _absolute(spec.model, base),
+            "build": _movable_build(spec.build, base),
+            "speculative": _movable_speculative(spec.speculative, base),
+        }
+    )
+
+
+def _movable_build(build: BuildSection, base: Path) -> BuildSection:
+    if build.lora is None:
+        return build
+    adapters = {name: _absolute(directory, base) for name, directory in build.lora.adapters.items()}
+    return build.model_copy(update={"lora": build.lora.model_copy(update={"adapters": adapters})})
+
+
+def _movable_speculative(section: SpeculativeSection | None, base: Path) -> SpeculativeSection | None:
+    if section is None or section.draft_model is None:
+        return section
+    return section.model_copy(update={"draft_model": _absolute(section.draft_model, base)})
 
 
 def _absolute(model: str, base: Path) -> str:

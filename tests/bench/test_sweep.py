@@ -17,10 +17,13 @@ from typer.testing import CliRunner
 from bench.server import serving
 from bench.sweep.options import SweepOptions
 from bench.sweep.plan import plan_sweep
+from bench.sweep.spec_text import spec_text
 from build_scripts.build import ENGINES, ensure_engine
+from build_scripts.plan import BuildRequest, make_plan
 from build_scripts.spec_reading import read_spec
 from launch.cli import app
 from launch.descendants import PROC
+from tests.build_scripts.adapters import write_adapter
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import CONCH, WAIT_S, regions, wait_for
 from triton_repo.errors import BenchError, ConchError, SpecError
@@ -100,6 +103,33 @@ def test_a_candidate_names_its_checkpoints_so_that_its_spec_can_lie_anywhere(tmp
         assert candidate.spec.model == checkpoint
         assert candidate.spec.speculative is not None
         assert candidate.spec.speculative.draft_model == checkpoint
+
+
+ADAPTED = f"""
+name = "guess"
+model = "{ENGINES / "demo" / "checkpoint"}"
+runtime = "tensorrt_llm"
+[build]
+flow = "pytorch"
+[build.lora.adapters]
+french = "adapters/french"
+"fr.v2" = "adapters/french"
+"""
+
+
+def test_a_candidate_names_its_adapters_so_that_its_spec_can_lie_anywhere(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapters" / "french")
+    file = tmp_path / "guess.toml"
+    file.write_text(ADAPTED)
+    planned = plan_sweep(SweepOptions(str(file), vary=("build.max_batch_size=8,16",)))
+    for number, candidate in enumerate(planned.candidates.values()):
+        elsewhere = tmp_path / str(number)
+        elsewhere.mkdir()
+        moved = elsewhere / "moved.toml"
+        moved.write_text(spec_text(candidate.spec))
+        plan = make_plan(BuildRequest(read_spec(moved), str(moved), elsewhere, elsewhere / "built"), None)
+        assert [(one.name, one.directory) for one in plan.adapters] == [("french", adapter), ("fr.v2", adapter)]
+        assert plan.inputs.fingerprint == candidate.engine
 
 
 def test_speculative_decoding_can_be_swept_on_and_off(tmp_path: Path) -> None:
