@@ -8,8 +8,7 @@ from typing import Final
 from bench.bars.engines import FAST
 from bench.bars.finding import Finding, milliseconds
 from bench.bars.replay import closed_loop, workload
-from bench.load import Bounds, OpenLoop
-from bench.run import Plan, execute, run
+from bench.bars.steady import Steady, steady
 from bench.server import Server, build, serving
 from bench.statistics import Summary
 
@@ -32,10 +31,10 @@ def measure() -> Iterator[Finding]:
         for streams in WAVES:
             yield full_speed(server, streams)
     with serving("replay") as server:
-        base = steady(server, BASE)
+        base = steady(server, BASE, PACED_TOKENS, RAMP_S)
         yield from paced(base)
         what = f"most streams at {PACE} tokens/s that are on time"
-        yield Finding(2, what, saturation(server, base), "streams", details={"ladder": (BASE, *LADDER)})
+        yield Finding(2, what, saturation(server, base.summary), "streams", details={"ladder": (BASE, *LADDER)})
 
 
 def full_speed(server: Server, streams: int) -> Finding:
@@ -55,15 +54,15 @@ def full_speed(server: Server, streams: int) -> Finding:
     return Finding(2, what, per_token, "us", "≤", TARGET_US, details)
 
 
-def paced(base: Summary) -> Iterator[Finding]:
+def paced(base: Steady) -> Iterator[Finding]:
     load = f"{BASE} streams at {PACE} tokens/s"
-    slowest = base.end_to_end_s.percentiles[99]
+    slowest = base.summary.end_to_end_s.percentiles[99]
     late = None if slowest is None else slowest / NOMINAL_S
-    yield Finding(2, f"{load}: time over nominal time, p99", late, "", "≤", LATE, {"errors": base.errors})
-    gap = milliseconds(base.gap_s.percentiles[99])
+    yield Finding(2, f"{load}: time over nominal time, p99", late, "", "≤", LATE, {"errors": base.summary.errors})
+    gap = milliseconds(base.summary.gap_s.percentiles[99])
     yield Finding(2, f"{load}: gap between chunks, p99", gap, "ms", "≤", 100.0)
-    cores = (base.server_cpu_s or 0.0) / base.wall_s
-    yield Finding(2, f"{load}: CPU, mean", cores, "cores", details={"client_cores": base.client_cpu_share})
+    server, client = (base.cores.server, base.cores.client) if base.cores else (None, None)
+    yield Finding(2, f"{load}: CPU while all are open", server, "cores", details={"client_cores": client})
 
 
 def saturation(server: Server, base: Summary) -> float:
@@ -72,16 +71,10 @@ def saturation(server: Server, base: Summary) -> float:
         return 0
     good = BASE
     for streams in LADDER:
-        if not on_time(steady(server, streams)):
+        if not on_time(steady(server, streams, PACED_TOKENS, RAMP_S).summary):
             break
         good = streams
     return good
-
-
-def steady(server: Server, streams: int) -> Summary:
-    """`streams` that arrive over RAMP_S and are then all open at once."""
-    plan = Plan(server.target, workload("replay", PACED_TOKENS), Bounds(streams), warmup=8, cpu_of=[server.pid])
-    return execute(run(plan, OpenLoop(streams / RAMP_S)))
 
 
 def on_time(summary: Summary) -> bool:

@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from bench.answer import Record
+from bench.bars import cpu
+from bench.bars.steady import Reading, Steady, cores_while_all_open
 from bench.child_server import ROOT
+from bench.statistics import summarize
 
 STALL_S = 0.4
 
@@ -66,3 +72,20 @@ def test_a_probe_tells_an_answer_that_is_none_as_one_that_never_came() -> None:
     with stalling([503, 200]) as port:
         latencies = probed(port, 0.6)
     assert [math.isinf(latency) for latency in latencies] == [True, *[False] * 29]
+
+
+def test_the_cpu_of_paced_streams_is_that_of_the_time_in_which_all_of_them_are_open() -> None:
+    records = [Record(float(start_s), start_s + 10.0) for start_s in range(5)]  # all open from 4 to 10
+    used, readings = 0.0, []
+    for second in range(16):
+        readings.append(Reading(float(second), used, used / 10))
+        used += sum(record.start_s <= second < record.end_s for record in records) * 0.2  # a fifth of a core for each
+    base = Steady(summarize("paced", records), cores_while_all_open(readings, records))
+    cores = next(finding for finding in cpu.paced(base) if finding.unit == "cores")
+    assert cores.measured == pytest.approx(1.0)
+    assert cores.details == {"client_cores": pytest.approx(0.1)}
+
+
+def test_streams_that_were_never_all_open_have_no_such_cpu() -> None:
+    records = [Record(0.0, 1.0), Record(5.0, 6.0)]
+    assert cores_while_all_open([Reading(float(second), 0.0, 0.0) for second in range(7)], records) is None
