@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -13,15 +15,26 @@ from typing import Any, Final
 
 import psutil
 
-_PACKAGES: Final = ("conch", "nvidia-pytriton", "openvino-genai", "tritonclient", "uvicorn", "uvloop")
+_PACKAGES: Final = (
+    "conch",
+    "nvidia-pytriton",
+    "openvino-genai",
+    "tensorrt_llm",
+    "tritonclient",
+    "uvicorn",
+    "uvloop",
+)
+_NVIDIA_SMI: Final = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+_NVIDIA_SMI_TIMEOUT_S: Final = 30.0  # without its persistence daemon the driver starts only when it is asked
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory, system, and the versions that matter."""
+    """Processor, cores that this process may use, GPUs, memory, system, and the versions that matter."""
     versions = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "gpus": _gpus(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -32,13 +45,14 @@ def describe() -> dict[str, Any]:
 
 def decisive(machine: Mapping[str, Any]) -> dict[str, Any]:
     """What of a description decides a figure: another machine if any of it differs."""
-    return {name: machine[name] for name in ("processor", "cores", "packages")}
+    return {name: machine[name] for name in ("processor", "cores", "gpus", "packages")}
 
 
 def one_line(machine: dict[str, Any]) -> str:
-    return "{processor}, {cores} cores, {memory_gib} GiB; {system}; load average at the start {load_average}".format(
-        **machine
-    )
+    parts = [f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"]
+    parts += [f"{count} × {name}" for name, count in Counter(machine["gpus"]).items()]
+    parts += [machine["system"], f"load average at the start {machine['load_average']}"]
+    return "; ".join(parts)
 
 
 class Neighbours:
@@ -65,6 +79,15 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    """Names of NVIDIA's, by the program that comes with their driver: a machine without it has none."""
+    try:
+        done = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, check=True, timeout=_NVIDIA_SMI_TIMEOUT_S)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.splitlines()
 
 
 def _version(package: str) -> str | None:
