@@ -24,6 +24,7 @@ _PACKAGES: Final = (
     "uvicorn",
     "uvloop",
 )
+_QUIET_CORES: Final = 0.1  # what other programs may use without a word
 _NVIDIA_SMI: Final = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 _NVIDIA_SMI_TIMEOUT_S: Final = 30.0  # without its persistence daemon the driver starts only when it is asked
 
@@ -65,6 +66,11 @@ class Neighbours:
     def cores(self) -> float:
         """Cores that others kept busy since the start, mean; to be asked when the own children have ended."""
         return (_foreign_cpu_s() - self._foreign_cpu_s) / (time.perf_counter() - self._since_s)
+
+
+def disturbance(foreign_cores: float) -> str | None:
+    """In words what other programs took; None if it is too little for a word."""
+    return f"other programs kept {foreign_cores:.1f} cores busy" if foreign_cores > _QUIET_CORES else None
 
 
 def _foreign_cpu_s() -> float:

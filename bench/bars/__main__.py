@@ -27,7 +27,6 @@ from bench.bars import cpu, delivered, disconnect, overhead, startup, streams
 from bench.bars.finding import Finding, table
 from triton_repo.errors import ConchError
 
-QUIET_CORES: Final = 0.1  # what others may use without a word
 RESULTS: Final = Path(__file__).resolve().parents[1] / "results"
 BARS: Final[Mapping[int, Callable[[], Iterator[Finding]]]] = {
     1: delivered.measure,
@@ -56,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
                 findings += BARS[bar]()
             except ConchError as error:  # the other bars can still be measured
                 remarks.append(f"bar {bar} was not measured: {error}")
-        if (cores := neighbours.cores()) > QUIET_CORES:
-            remarks.append(f"bar {bar} was disturbed: other programs kept {cores:.1f} cores busy")
+        if disturbance := machine.disturbance(neighbours.cores()):
+            remarks.append(f"bar {bar} was disturbed: {disturbance}")
     console.print(table(findings))
     for remark in remarks:
         console.print(remark, style="yellow", markup=False, soft_wrap=True, highlight=False)

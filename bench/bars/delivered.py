@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,10 +19,9 @@ from typing import Final
 import orjson
 
 from bench.bars.checkpoint import SHAPE
-from bench.bars.engines import ENGINES, LLAMA
+from bench.bars.engines import ENGINES, LLAMA, llama_checkpoint
 from bench.bars.finding import Finding
 from bench.bars.raw import Prompts, RawPipeline, Wave
-from bench.child_server import ROOT
 from bench.connection import Client, Target
 from bench.run import execute
 from bench.server import build, serving
@@ -37,8 +34,6 @@ STARTS: Final = 5
 WAVES: Final[Mapping[int, int]] = {1: 6, 8: 2, 32: 1, 64: 1}  # after each start, by streams
 RATIOS: Final[Mapping[int, float]] = {1: 0.95, 8: 0.95, 32: 0.93, 64: 0.93}
 TTFT_OVERHEAD_MS: Final = 5.0
-
-_CHECKPOINT: Final = ENGINES / "checkpoint-90m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +50,7 @@ class Start:
 
 
 def measure() -> Iterator[Finding]:
-    if not _CHECKPOINT.exists():
-        subprocess.run([sys.executable, "-m", "bench.bars.checkpoint", str(_CHECKPOINT)], cwd=ROOT, check=True)
+    llama_checkpoint()
     build(LLAMA)
     random = Random(1)  # noqa: S311 - repeatable is what it must be
     starts: dict[int, list[Start]] = {streams: [] for streams in WAVES}

@@ -7,7 +7,6 @@ sides of a choice take turns wave by wave; a ratio is other / usual of one round
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -17,17 +16,15 @@ from typing import Final
 from rich.console import Console
 
 from bench import machine, report
-from bench.bars.engines import ENGINES
+from bench.bars.engines import ENGINES, llama_checkpoint, make
 from bench.child_server import ROOT
 from bench.choices.choice import DRAFTED, Choice, choices
 from bench.choices.pair import Result, compare
 from bench.choices.view import table
 from bench.server import build
-from triton_repo.errors import BenchError, ConchError
+from triton_repo.errors import ConchError
 
-QUIET_CORES: Final = 0.1  # what others may use without a word
 RESULTS: Final = ROOT / "bench" / "results"
-_CHECKPOINT: Final = ENGINES / "checkpoint-90m"
 _PAIR: Final = (ENGINES / "checkpoint-90m-calm", ENGINES / "checkpoint-90m-draft")
 
 
@@ -52,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
             results += compare(choice, ENGINES / "built", options.rounds)
     console.print(table(results))
     cores = neighbours.cores()
-    if cores > QUIET_CORES:
-        console.print(f"disturbed: other programs kept {cores:.1f} cores busy", style="yellow")
+    if disturbance := machine.disturbance(cores):
+        console.print(f"disturbed: {disturbance}", style="yellow")
     file = options.json or RESULTS / f"choices-{time.strftime('%Y%m%d-%H%M%S')}.json"
     content = {"rounds": options.rounds, "foreign_cores": cores, "results": [result.to_json() for result in results]}
     report.write_json(file, heading | content)
@@ -64,18 +61,11 @@ def main(argv: Sequence[str]) -> int:
 def prepare(wanted: Sequence[Choice]) -> None:
     """Make the checkpoints and bring the engines up to date."""
     engines = dict.fromkeys(side.engine for choice in wanted for side in (choice.usual, choice.other))
-    if not _CHECKPOINT.exists():
-        _make("bench.bars.checkpoint", _CHECKPOINT)
+    checkpoint = llama_checkpoint()
     if DRAFTED in engines and not all(path.exists() for path in _PAIR):
-        _make("bench.choices.checkpoints", _CHECKPOINT, *_PAIR)
+        make("bench.choices.checkpoints", checkpoint, *_PAIR)
     for engine in engines:
         build(str(ENGINES / f"{engine}.toml"))
-
-
-def _make(module: str, *paths: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", module, *map(str, paths)], cwd=ROOT, check=False)
-    if done.returncode:
-        raise BenchError(f"{module} failed")
 
 
 if __name__ == "__main__":

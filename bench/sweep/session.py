@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
@@ -31,8 +30,6 @@ from bench.sweep.search import descend
 from bench.sweep.spec_text import spec_text
 from bench.sweep.winner import winner
 from build_scripts.store import write_file
-
-QUIET_CORES: Final = 0.1  # what other programs may use without a word
 
 
 def run_sweep(options: SweepOptions) -> bool:
@@ -103,8 +100,8 @@ def _remarks(outcomes: Sequence[Outcome], foreign_cores: float) -> list[str]:
     shares = [one.measured.summary.client_cpu_share or 0.0 for one in outcomes if one.measured is not None]
     if busy := sum(share > CLIENT_IS_BUSY for share in shares):
         remarks.append(f"At {busy} points the client was busy for most of a core: its own queue is in the latencies.")
-    if foreign_cores > QUIET_CORES:
-        remarks.append(f"Other programs kept {foreign_cores:.1f} cores busy meanwhile.")
+    if disturbance := machine.disturbance(foreign_cores):
+        remarks.append(f"{disturbance.capitalize()} meanwhile.")
     return remarks
 
 

@@ -7,7 +7,6 @@ Conch serves a generated Llama of 90 million parameters in float32 and in int8, 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import machine, report
-from bench.bars.engines import ENGINES, LLAMA
+from bench.bars.engines import ENGINES, LLAMA, llama_checkpoint
 from bench.child_server import ROOT
 from bench.connection import Target
 from bench.run import first_model
@@ -28,11 +27,9 @@ from bench.versus.contestant import Contestant, Score, compete
 from bench.versus.transformers_serve import transformers_serve
 from triton_repo.errors import BenchError
 
-QUIET_CORES: Final = 0.1  # what others may use without a word
 STREAMS: Final = (1, 8, 32)
 RESULTS: Final = ROOT / "bench" / "results"
 _FLOAT: Final = str(ENGINES / "llama-90m-float.toml")
-_CHECKPOINT: Final = ENGINES / "checkpoint-90m"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,8 +51,8 @@ def main(argv: Sequence[str]) -> int:
             status.update(f"{streams} streams …")
             scores += compete(contestants, streams, options.rounds)
     console.print(table(scores))
-    if (cores := neighbours.cores()) > QUIET_CORES:
-        remarks.append(f"disturbed: other programs kept {cores:.1f} cores busy")
+    if disturbance := machine.disturbance(neighbours.cores()):
+        remarks.append(f"disturbed: {disturbance}")
     for remark in remarks:
         console.print(remark, style="yellow", markup=False, soft_wrap=True, highlight=False)
     file = options.json or RESULTS / f"versus-{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -66,8 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 def enter(stack: ExitStack, remarks: list[str]) -> list[Contestant]:
     """Start the servers of this machine; one that cannot be started is a remark."""
-    if not _CHECKPOINT.exists():
-        subprocess.run([sys.executable, "-m", "bench.bars.checkpoint", str(_CHECKPOINT)], cwd=ROOT, check=True)
+    checkpoint = llama_checkpoint()
     build(_FLOAT)
     build(LLAMA)
     conch = stack.enter_context(serving(_FLOAT, LLAMA))
@@ -76,7 +72,7 @@ def enter(stack: ExitStack, remarks: list[str]) -> list[Contestant]:
         Contestant("conch, int8", conch.target, "llama-90m", conch.pid),
     ]
     try:
-        contestants.append(stack.enter_context(transformers_serve(_CHECKPOINT)))
+        contestants.append(stack.enter_context(transformers_serve(checkpoint)))
     except BenchError as error:
         remarks.append(str(error))
     return contestants

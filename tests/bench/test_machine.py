@@ -56,3 +56,8 @@ def test_gpus_are_told_with_the_machine(path: Path) -> None:
 def test_a_driver_that_does_not_answer_is_no_gpu(path: Path) -> None:
     write_nvidia_smi(path, "NVIDIA-SMI has failed because it could not communicate with the driver", status=9)
     assert machine.describe()["gpus"] == []
+
+
+def test_what_other_programs_take_is_told_above_a_tenth_of_a_core() -> None:
+    assert machine.disturbance(0.1) is None
+    assert machine.disturbance(0.42) == "other programs kept 0.4 cores busy"
