@@ -18,9 +18,10 @@ COPY engines engines
 # Editable, so that engines/ lies where the specs are written and mounted.
 RUN pip install --editable '.[gateway]' 'jinja2>=3.1' 'nvidia-ml-py>=12'
 
-# Built engines and the hub's cache are volumes: neither belongs into an image.
+# Neither the hub's cache nor built engines belong into an image: mount something at /cache and at /opt/conch/engines.
+# Only the first is a volume by itself: one at engines/built would hide the engines of a mounted engines/.
 ENV HF_HOME=/cache/huggingface
-VOLUME ["/opt/conch/engines/built", "/cache"]
+VOLUME ["/cache"]
 EXPOSE 9000
 # Loading the weights of a large engine takes minutes.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 \

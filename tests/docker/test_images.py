@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 IMAGES = sorted(DOCKER.glob("*.Dockerfile"))
 COMPOSES = sorted(DOCKER.glob("compose.*.yaml"))
+REPLACED = ("command", "entrypoint", "test")  # the lists that Compose does not append to: commands of a shell
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -28,11 +31,38 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
     return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
+@dataclass(frozen=True)
+class Override:
+    """A value with Compose's tag `!override`."""
+
+    value: Any
+
+
+class ComposeLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    pass
+
+
+ComposeLoader.add_constructor("!override", lambda loader, node: Override(loader.construct_sequence(node, deep=True)))
+
+
 def compose(file: Path) -> dict[str, Any]:
     """The service of a compose file, with what it extends."""
-    service: dict[str, Any] = yaml.safe_load(file.read_text())["services"]["conch"]
+    service = yaml.load(file.read_text(), ComposeLoader)["services"]["conch"]  # noqa: S506 - a SafeLoader
     base = service.pop("extends", None)
-    return {**(compose(DOCKER / base["file"]) if base else {}), **service}
+    result: dict[str, Any] = merged(compose(DOCKER / base["file"]) if base else {}, service)
+    return result
+
+
+def merged(base: Any, own: Any, key: str = "") -> Any:
+    """What a service says over what it extends, as Compose merges them: a list is appended to the one of its key."""
+    if isinstance(own, Override):
+        return own.value
+    if isinstance(own, dict):
+        known = base or {}
+        return {**known, **{name: merged(known.get(name), value, name) for name, value in own.items()}}
+    if isinstance(own, list) and key not in REPLACED:
+        return [*(base or []), *own]
+    return own
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.stem)
@@ -81,6 +111,15 @@ def test_a_compose_file_builds_an_image_of_ours_with_room_in_shared_memory(file:
     assert (DOCKER / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
     assert re.fullmatch(r"\d+gb", service["shm_size"])
     assert service["ports"] == ["9000:9000"]
+
+
+@pytest.mark.parametrize("file", COMPOSES, ids=lambda path: path.stem)
+def test_a_compose_file_mounts_every_volume_of_its_image(file: Path) -> None:
+    """Else Docker mounts a new one after each `down`: what it held is lost, what a mount above it holds is hidden."""
+    service = compose(file)
+    image = DOCKER / service["build"]["context"] / service["build"]["dockerfile"]
+    volumes = {path for name, text in instructions(image) if name == "VOLUME" for path in json.loads(text)}
+    assert volumes <= {mount.split(":")[1] for mount in service.get("volumes", [])}
 
 
 @pytest.mark.parametrize("name", ["gpu", "gpus"])
