@@ -90,7 +90,7 @@ class HttpProtocol(_SendTimeout, HttpToolsProtocol):
 
         Java's HttpClient offers h2c with every first request. From here on h11 reads the connection.
         """
-        head = [self.scope["method"].encode(), b" ", self.url, b" HTTP/1.1\r\n"]
+        head = [self.scope["method"].encode(), b" ", self.url, f" HTTP/{self.scope['http_version']}\r\n".encode()]
         for name, value in self.headers:
             if name not in _OF_THE_UPGRADE:
                 head += [name, b": ", value, b"\r\n"]

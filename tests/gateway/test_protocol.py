@@ -64,8 +64,9 @@ def test_its_body_may_be_chunked_and_its_connection_goes_on(client: socket.socke
     assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_websocket_is_none(client: socket.socket) -> None:
-    client.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+@pytest.mark.parametrize("version", [b"1.1\r\nhost: x", b"1.0"])
+def test_a_websocket_is_none(client: socket.socket, version: bytes) -> None:
+    client.sendall(b"GET /v1/models HTTP/%b\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n" % version)
     assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
