@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
+import h11
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,47 +19,67 @@ _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-le
 _OF_THE_UPGRADE: Final = (b"upgrade", b"connection", b"http2-settings")
 
 
-class _SendTimeout(asyncio.Protocol):
-    """Ends the connection of a client that does not read: its request would hold its place for ever."""
+class _Timer:
+    """Calls `then` after `delay_s`, unless it is stopped before."""
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self, delay_s: float, then: Callable[[], None]) -> None:
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(delay_s, then)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class _Impatient(asyncio.Protocol):
+    """Ends the connection of a client that does not read, or whose head does not come: each would hold on for ever."""
 
     transport: Any
-    _send_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._send_timer, self._head_timer = _Timer(), _Timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._send_timer.stop()
+        self._head_timer.stop()
+        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._send_timer = asyncio.get_running_loop().call_later(SEND_TIMEOUT_S, self.transport.abort)
+        self._send_timer.start(SEND_TIMEOUT_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_send_timer()
+        self._send_timer.stop()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_send_timer()
-        super().connection_lost(exc)
-
-    def _stop_send_timer(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None
+    def _await_head(self) -> None:
+        self._head_timer.start(HEAD_TIMEOUT_S, self.transport.close)
 
 
-class _Successor(_SendTimeout, H11Protocol):
-    pass
+class _Successor(_Impatient, H11Protocol):
+    """h11 bounds the size of a head by itself."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:  # between two requests, and yet something has come
+            self._await_head()
+        else:
+            self._head_timer.stop()
 
 
-class HttpProtocol(_SendTimeout, HttpToolsProtocol):
+class HttpProtocol(_Impatient, HttpToolsProtocol):
     """One connection. A head that is too large is answered with 431; one that does not come ends the connection."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._head_bytes = 0  # of a head that is not whole
         self._reads_head = False
-        self._head_timer: asyncio.TimerHandle | None = None
         self._await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_head_timer()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -79,7 +101,7 @@ class HttpProtocol(_SendTimeout, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._reads_head = False
         self._head_bytes = 0
-        self._stop_head_timer()
+        self._head_timer.stop()
         super().on_headers_complete()
 
     def _should_upgrade(self) -> bool:
@@ -105,13 +127,5 @@ class HttpProtocol(_SendTimeout, HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             self.transport.write(_TOO_LARGE)
             self.transport.close()
-        elif self._head_timer is None:
+        else:
             self._await_head()
-
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None

@@ -100,11 +100,12 @@ def test_a_head_that_does_not_come_ends_the_connection(said: bytes, monkeypatch:
         assert client.recv(1) == b""
 
 
-def test_the_second_head_of_a_connection_has_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("offer", [b"", JAVA])
+def test_the_second_head_of_a_connection_has_no_more_time(offer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
     request = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
     with serving(ScriptedBackend()) as gateway, connect(gateway) as client:
-        client.sendall(request)
+        client.sendall(request[:-2] + offer + b"\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         client.sendall(request[:-2])
         assert client.recv(1) == b""
