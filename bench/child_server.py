@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 

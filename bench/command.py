@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.distribution import GRAMMAR
+from bench.load.distribution import GRAMMAR
 from bench.options import Api, Options
 
 

@@ -7,8 +7,8 @@ from importlib import util
 from pathlib import Path
 from typing import Any, Final
 
-from bench.statistics import Summary
-from triton_repo.errors import BenchError
+from bench.load.summary import Summary
+from triton_repo.contract.errors import BenchError
 
 SUFFIXES: Final = (".png", ".svg", ".pdf")
 

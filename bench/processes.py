@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import psutil
 
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 
 class ProcessTrees:

@@ -12,7 +12,7 @@ import orjson
 from rich.table import Table
 
 from bench import machine
-from bench.statistics import PERCENTS, Distribution, Summary
+from bench.load.summary import PERCENTS, Distribution, Summary
 
 FORMAT: Final = 1
 ABSENT: Final = "-"

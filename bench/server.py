@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.child_server import ROOT, ChildServer, free_ports, tethered
-from bench.connection import Target
+from bench.load.connection import Target
 from bench.processes import ProcessTrees
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 _CONCH: Final = (sys.executable, "-m", "launch.cli")
 _API_KEY_VARIABLE: Final = "CONCH_API_KEY"  # a person's own: the load sends none

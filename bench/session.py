@@ -5,14 +5,14 @@ from __future__ import annotations
 from rich.console import Console
 
 from bench import machine, plot, report
-from bench.connection import Target
-from bench.distribution import parse_lengths
-from bench.load import Bounds, ClosedLoop, Loop, OpenLoop
+from bench.load.connection import Target
+from bench.load.distribution import parse_lengths
+from bench.load.generator import Bounds, ClosedLoop, Loop, OpenLoop
+from bench.load.run import Plan, first_model, run_all
+from bench.load.summary import Slo
+from bench.load.workload import Workload
 from bench.options import Options
-from bench.run import Plan, first_model, run_all
-from bench.statistics import Slo
-from bench.workload import Workload
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 DEFAULT_REQUESTS = 100
 

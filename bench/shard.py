@@ -71,7 +71,7 @@ def shard_bench(  # noqa: PLR0913, PLR0917 - the options of a command
                     source, Path(scratch, "copy"), ["sh", "-c", 'mkdir "$1" && cat "$0"/*.safetensors > "$1/copy"']
                 )
             )
-            command = [sys.executable, "-m", "build_scripts.sharding"]
+            command = [sys.executable, "-m", "build_scripts.tensorrt_llm.sharding"]
             conversions.append(_seconds(source, Path(scratch, "shards"), command, arguments))
         _report(size, float(np.median(copies)), float(np.median(conversions)))
 

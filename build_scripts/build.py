@@ -20,21 +20,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from build_scripts import progress
-from build_scripts.draft import check_vocabulary
+from build_scripts.engine.manifest import FILE_NAME, Manifest, file_sizes
+from build_scripts.engine.render import REPOSITORY, render
+from build_scripts.engine.store import EngineStore, write_file
 from build_scripts.exporters import EXPORTERS
-from build_scripts.manifest import FILE_NAME, Manifest, file_sizes
 from build_scripts.plan import BuildRequest, Plan, make_plan
-from build_scripts.render import REPOSITORY, render
-from build_scripts.spec import EngineSpec
-from build_scripts.spec_reading import read_spec
-from build_scripts.store import EngineStore, write_file
-from build_scripts.tokenizer import write_tokenizer
-from build_scripts.trtllm_compile import compiled_by
-from build_scripts.trtllm_export import link
-from triton_repo.engine.config import ADAPTERS, DRAFT
-from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT
-from triton_repo.errors import BuildError, SpecError
+from build_scripts.source.draft import check_vocabulary
+from build_scripts.source.tokenizer import write_tokenizer
+from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.spec.reading import read_spec
+from build_scripts.tensorrt_llm.compile import compiled_by
+from build_scripts.tensorrt_llm.export import link
+from build_scripts.work import progress
+from triton_repo.contract.engine_config import ADAPTERS, DRAFT
+from triton_repo.contract.errors import BuildError, SpecError
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT
 
 MODEL: Final = "model"
 ENGINES: Final = Path(__file__).resolve().parents[1] / "engines"

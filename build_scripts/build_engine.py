@@ -1,109 +1,16 @@
-"""`conch build`: what the command line asks for, done by build.py, preview.py or convert.py."""
+"""`conch build` as a file to run: python build_scripts/build_engine.py SPEC."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+# Python puts this file's own folder first, where packages have the names of the libraries that they call.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from build_scripts.build import ENGINES, build, spec_file
-from build_scripts.convert import convert
-from build_scripts.plan import BuildRequest
-from build_scripts.preview import show_plan
-from build_scripts.spec_reading import read_spec
-from build_scripts.verify.step import VerifyStep
-from triton_repo.errors import ConchError, SpecError
+import typer  # noqa: E402
 
-Spec = Annotated[str | None, typer.Argument(help="A spec file, or the name of one in engines/.")]
-Model = Annotated[str | None, typer.Option(help="Checkpoint: HuggingFace or NeMo, or a hub id org/name.")]
-Name = Annotated[str | None, typer.Option(help="Name of the engine.")]
-Runtime = Annotated[str | None, typer.Option(help="openvino, tensorrt_llm or replay.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")]
-Quantization = Annotated[str | None, typer.Option(help="Of the weights: none, int8, int4, fp8, int4_awq or nvfp4.")]
-MaxSeqLen = Annotated[int | None, typer.Option(help="Tokens of prompt and answer together.")]
-MaxBatchSize = Annotated[int | None, typer.Option(help="Sequences that run at once.")]
-MaxNumTokens = Annotated[int | None, typer.Option(help="Tokens in one engine iteration.")]
-Tp = Annotated[int | None, typer.Option(help="Tensor-parallel ranks.")]
-Pp = Annotated[int | None, typer.Option(help="Pipeline-parallel ranks.")]
-Flow = Annotated[str | None, typer.Option(help="Of tensorrt_llm: compiled, or pytorch (compiles nothing).")]
-OutputDir = Annotated[Path | None, typer.Option(help="Where built engines live (default: built/ beside the spec).")]
-ShowPlan = Annotated[bool, typer.Option("--plan", help="Say what would be built, and build nothing.")]
-Gpu = Annotated[
-    str | None, typer.Option(help="To fit: h100-80gb, 4xh100-80gb, or GB each; --plan: by default this machine's.")
-]
-Verify = Annotated[
-    bool, typer.Option("--verify", help="Run the shards on this CPU and compare them with transformers.")
-]
-Json = Annotated[bool, typer.Option("--json", help="With --plan or --verify: for machines.")]
-To = Annotated[
-    str | None, typer.Option(help="hf: only write --model out as HuggingFace has it, into the new --output-dir.")
-]
-
-
-def _request(spec: str | None, overrides: Mapping[str, object], output_dir: Path | None) -> BuildRequest:
-    """What the command line asks for. Flags alone build into `engines/built`, a relative --model starts here."""
-    given = {key: value for key, value in overrides.items() if value is not None}
-    if isinstance(given.get("model"), str) and Path(str(given["model"])).exists():
-        given["model"] = str(Path(str(given["model"])).resolve())
-    if spec is None:
-        if "model" not in given:
-            raise SpecError("name a spec (engines/demo.toml) or give --model and --name")
-        return BuildRequest(read_spec(None, given), "flags", Path.cwd(), output_dir or ENGINES / "built")
-    file = spec_file(spec)
-    if file is None:
-        raise SpecError(f"{spec}: not a spec file, and engines/ has no {spec}.toml")
-    return BuildRequest(read_spec(file, given), str(file), file.parent, output_dir or file.parent / "built")
-
-
-def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
-    spec: Spec = None,
-    model: Model = None,
-    name: Name = None,
-    runtime: Runtime = None,
-    dtype: Dtype = None,
-    quantization: Quantization = None,
-    max_seq_len: MaxSeqLen = None,
-    max_batch_size: MaxBatchSize = None,
-    max_num_tokens: MaxNumTokens = None,
-    tp: Tp = None,
-    pp: Pp = None,
-    flow: Flow = None,
-    output_dir: OutputDir = None,
-    plan: ShowPlan = False,
-    gpu: Gpu = None,
-    verify: Verify = False,
-    json: Json = False,
-    to: To = None,
-) -> None:
-    """Build an engine from a checkpoint; flags override the spec."""
-    overrides = {
-        "model": model, "name": name, "runtime": runtime, "build.dtype": dtype, "build.quantization": quantization,
-        "build.max_seq_len": max_seq_len, "build.max_batch_size": max_batch_size,
-        "build.max_num_tokens": max_num_tokens, "build.tensor_parallel": tp, "build.pipeline_parallel": pp,
-        "build.flow": flow,
-    }  # fmt: skip
-    try:
-        if to is not None:
-            convert(to, model, output_dir)
-            return
-        if json and not (plan or verify):
-            raise SpecError("--json: only with --plan or --verify")
-        request = _request(spec, overrides, output_dir)
-        _carry_out(replace(request, gpu=gpu, verify=VerifyStep(json) if verify else None), plan, json)
-    except (ConchError, OSError) as error:  # OSError: a file of the checkpoint that cannot be read
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, SpecError) else 1) from None
-
-
-def _carry_out(request: BuildRequest, plan: bool, json: bool) -> None:
-    if plan:
-        show_plan(request, json)
-    else:
-        build(request)
-
+from build_scripts.command import build_command  # noqa: E402
 
 if __name__ == "__main__":
     typer.run(build_command)

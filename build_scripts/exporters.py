@@ -8,18 +8,22 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from build_scripts import openvino_export, progress, trtllm_compile, trtllm_export, trtllm_plan
 from build_scripts.architectures import Decoder, decoder_of, family_of
-from build_scripts.checkpoint import Checkpoint
-from build_scripts.child import Child
-from build_scripts.draft import write_tokenizers
-from build_scripts.sharding.layout import rank_files
-from build_scripts.sharding.mapping import Mapping as RankMapping
-from build_scripts.spec import BuildSection, EngineSpec, Runtime
-from build_scripts.trtllm_compile import Step
+from build_scripts.openvino import export as openvino_export
+from build_scripts.source.checkpoint import Checkpoint
+from build_scripts.source.draft import write_tokenizers
+from build_scripts.spec.engine_spec import BuildSection, EngineSpec, Runtime
+from build_scripts.tensorrt_llm import compile as trtllm_compile
+from build_scripts.tensorrt_llm import export as trtllm_export
+from build_scripts.tensorrt_llm import plan as trtllm_plan
+from build_scripts.tensorrt_llm.compile import Step
+from build_scripts.tensorrt_llm.sharding.layout import rank_files
+from build_scripts.tensorrt_llm.sharding.mapping import Mapping as RankMapping
 from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format, read_config, weight_files
-from triton_repo.engine.tensorrt_llm_arguments import CHECKPOINT
-from triton_repo.errors import BuildError
+from build_scripts.work import progress
+from build_scripts.work.child import Child
+from triton_repo.contract.errors import BuildError
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT
 
 Verify = Callable[[Checkpoint, Path, Path], None]  # of the shards in a directory, with a log; raises BuildError
 

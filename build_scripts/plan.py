@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from build_scripts.adapters import FILES, Adapter, find_adapters
-from build_scripts.checkpoint import Checkpoint, CheckpointFacts, resolve
-from build_scripts.draft import Draft, find_draft
+from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
+from build_scripts.engine.render import sequence_length
 from build_scripts.exporters import EXPORTERS, Verify
-from build_scripts.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
-from build_scripts.render import sequence_length
-from build_scripts.spec import EngineSpec
-from build_scripts.spec_reading import spec_complaint
-from triton_repo.engine.config import ADAPTERS
-from triton_repo.errors import SpecError
+from build_scripts.source.adapters import FILES, Adapter, find_adapters
+from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
+from build_scripts.source.draft import Draft, find_draft
+from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.spec.reading import spec_complaint
+from triton_repo.contract.engine_config import ADAPTERS
+from triton_repo.contract.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)

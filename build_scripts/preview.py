@@ -10,18 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
-from build_scripts.adapters import Adapter, find_adapters
 from build_scripts.architectures import UnknownArchitecture
-from build_scripts.checkpoint import resolve
-from build_scripts.draft import Draft, find_draft
+from build_scripts.engine.render import sequence_length
 from build_scripts.plan import BuildRequest
-from build_scripts.render import sequence_length
-from build_scripts.sharding.gpus import find_gpus
-from build_scripts.sharding.report import print_plan, print_steps, steps_json, to_json
-from build_scripts.spec_reading import spec_complaint
-from build_scripts.trtllm_compile import plan_steps
-from build_scripts.trtllm_plan import check_converter, plan_shards, resolved
-from triton_repo.errors import SpecError
+from build_scripts.source.adapters import Adapter, find_adapters
+from build_scripts.source.checkpoint import resolve
+from build_scripts.source.draft import Draft, find_draft
+from build_scripts.spec.reading import spec_complaint
+from build_scripts.tensorrt_llm.compile import plan_steps
+from build_scripts.tensorrt_llm.plan import check_converter, plan_shards, resolved
+from build_scripts.tensorrt_llm.report import print_plan, print_steps, steps_json, to_json
+from build_scripts.tensorrt_llm.sharding.gpus import find_gpus
+from triton_repo.contract.errors import SpecError
 
 _WIDTH = 160  # of tables that go into a file or a pipe
 

@@ -8,7 +8,7 @@ import os
 import sys
 
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 
 def main(argv: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     try:
         settings = load_settings(flag_values(argv))
         if settings.workers > 1:
-            from gateway.workers import serve_in_workers
+            from gateway.processes.supervisor import serve_in_workers
 
             asyncio.run(serve_in_workers(settings, argv))
             return 0

@@ -14,22 +14,22 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.auth import RequireApiKey
-from gateway.backend import Backend
-from gateway.deadline import BodyDeadline
-from gateway.edge import Edge
-from gateway.event_stream import Heartbeat
-from gateway.failures import RESPONSES, install_handlers
-from gateway.generation import SHAPES, GenerationRoutes, is_generation
-from gateway.health import add_health
-from gateway.in_flight import InFlight
+from gateway.answers.backend import Backend
+from gateway.answers.in_flight import InFlight
+from gateway.answers.tally import Tally
+from gateway.endpoints.generation import SHAPES, GenerationRoutes, is_generation
+from gateway.endpoints.health import add_health
+from gateway.endpoints.models import add_models
+from gateway.http.auth import RequireApiKey
+from gateway.http.deadline import BodyDeadline
+from gateway.http.edge import Edge
+from gateway.http.errors import RESPONSES, install_handlers
+from gateway.http.event_stream import Heartbeat
+from gateway.http.page_files import add_page
 from gateway.metrics import Metrics
-from gateway.models import add_models
-from gateway.page_files import add_page
 from gateway.settings import Settings
 from gateway.state import Gateway
-from gateway.tally import Tally
-from gateway.triton import TritonBackend
+from gateway.triton.backend import TritonBackend
 
 _REF = "#/components/schemas/{model}"
 _RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -18,10 +18,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect
 
-from gateway.answer import Answer
+from gateway.answers.answer import Answer
+from gateway.answers.tally import Tally
 from gateway.settings import METRICS_DIRECTORY_VARIABLE
-from gateway.tally import Tally
-from triton_repo.errors import RequestError
+from triton_repo.contract.errors import RequestError
 
 _FIRST_TOKEN_S: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60)
 _TOKEN_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)

@@ -11,7 +11,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from gateway.protocol import HttpProtocol
+from gateway.http.protocol import HttpProtocol
 from gateway.settings import Settings
 from gateway.state import Gateway
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from triton_repo.api_key import API_KEY_VARIABLE, check_api_key
-from triton_repo.errors import LaunchError
+from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
+from triton_repo.contract.errors import LaunchError
 
 # Set by the parent of several workers for prometheus_client, which then keeps its values in files there.
 METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"

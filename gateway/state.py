@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from gateway.backend import Backend
-from gateway.deadline import BodyDeadline
-from gateway.event_stream import Heartbeat
-from gateway.in_flight import InFlight
+from gateway.answers.backend import Backend
+from gateway.answers.in_flight import InFlight
+from gateway.http.deadline import BodyDeadline
+from gateway.http.event_stream import Heartbeat
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from launch.journal import printable
-from triton_repo.api_key import API_KEY_VARIABLE
-from triton_repo.errors import ConchError
+from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.errors import ConchError
 
 if TYPE_CHECKING:
     from openai import OpenAI

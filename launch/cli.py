@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from triton_repo.api_key import API_KEY_VARIABLE, check_api_key
-from triton_repo.errors import ConchError, LaunchError
+from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
+from triton_repo.contract.errors import ConchError, LaunchError
 
 app = typer.Typer(
     name="conch",
@@ -42,7 +42,7 @@ def _refusal(cure: str) -> Callable[[], None]:
     return refuse
 
 
-_adopt("build", "build_scripts.build_engine", "build_command", extra="build")
+_adopt("build", "build_scripts.command", "build_command", extra="build")
 _adopt("verify", "build_scripts.verify.command", "verify_command", extra="build")
 _adopt("bench", "bench.command", "bench_command", extra="bench")
 _adopt("sweep", "bench.sweep.command", "sweep_command", extra="bench")

@@ -21,8 +21,8 @@ from rich.text import Text
 from launch.ports import Listener, check_ports
 from launch.shared_memory import SHM, check_shared_memory
 from launch.tritonserver import LOOPBACK, check_loads, find_tritonserver, has_gpu
-from triton_repo.errors import LaunchError
-from triton_repo.tensors import STEPS
+from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.tensors import STEPS
 
 OLDEST_PYTHON = (3, 10)
 CONTAINER_VERSION_FILE = Path("/opt/tritonserver/TRITON_VERSION")

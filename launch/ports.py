@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from triton_repo.engine.config import EngineConfig
-from triton_repo.errors import LaunchError
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import LaunchError
 
 Launcher = Literal["single", "mpirun", "srun"]
 

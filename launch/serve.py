@@ -35,11 +35,11 @@ from launch.tritonserver import (
     server_argv,
     server_environment,
 )
-from triton_repo.api_key import API_KEY_VARIABLE
-from triton_repo.engine.config import EngineConfig
-from triton_repo.engine.tensorrt_llm_engine import check_engine, installed
-from triton_repo.errors import LaunchError
-from triton_repo.tensors import STEPS
+from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.tensors import STEPS
+from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 GATEWAY_STOP_TIMEOUT_S = 30.0  # beyond the gateway's own grace for open requests
 TRITON_STOP_MARGIN_S = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 SHM = Path("/dev/shm")  # noqa: S108 - where Triton puts its regions
 MIB = 2**20

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from launch.journal import LogLine
 from launch.process import Process, Service
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

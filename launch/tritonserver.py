@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from triton_repo.api_key import API_KEY_VARIABLE
-from triton_repo.errors import LaunchError
+from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.errors import LaunchError
 
 BINARY_VARIABLE = "CONCH_TRITONSERVER"
 CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")

@@ -64,7 +64,7 @@ def imported_modules(file: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("module", ["gateway.app", "launch.cli", "triton_repo.tensors"])
+@pytest.mark.parametrize("module", ["gateway.app", "launch.cli", "triton_repo.contract.tensors"])
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     code = f"import {module}, sys; print(*({HEAVY!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout

@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from triton_repo.tensors import Datatype, Tensor
+from triton_repo.contract.tensors import Datatype, Tensor
 
 # KServe v2 names a string BYTES, config.pbtxt names it TYPE_STRING.
 _TYPES: Final[Mapping[Datatype, int]] = {

@@ -25,7 +25,7 @@ from rich.console import Console
 from bench import machine, report
 from bench.bars import cpu, delivered, disconnect, overhead, startup, streams
 from bench.bars.finding import Finding, table
-from triton_repo.errors import ConchError
+from triton_repo.contract.errors import ConchError
 
 RESULTS: Final = Path(__file__).resolve().parents[1] / "results"
 BARS: Final[Mapping[int, Callable[[], Iterator[Finding]]]] = {

@@ -9,8 +9,8 @@ from bench.bars.engines import FAST
 from bench.bars.finding import Finding, milliseconds
 from bench.bars.replay import closed_loop, workload
 from bench.bars.steady import Steady, steady
+from bench.load.summary import Summary
 from bench.server import Server, build, serving
-from bench.statistics import Summary
 
 TOKENS: Final = 128
 WAVES: Final = {64: 24, 256: 8}  # by streams: enough for seconds of CPU, which is counted in ticks of 10 ms

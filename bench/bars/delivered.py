@@ -22,11 +22,11 @@ from bench.bars.checkpoint import SHAPE
 from bench.bars.engines import ENGINES, LLAMA, llama_checkpoint
 from bench.bars.finding import Finding
 from bench.bars.raw import Prompts, RawPipeline, Wave
-from bench.connection import Client, Target
-from bench.run import execute
+from bench.load.connection import Client, Target
+from bench.load.run import execute
+from bench.load.workload import random_ids
 from bench.server import build, serving
-from bench.workload import random_ids
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 PROMPT_TOKENS: Final = 128
 NEW_TOKENS: Final = 64

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.bars.finding import Finding, milliseconds
+from bench.load.summary import percentile
 from bench.server import Server, build, serving
-from bench.statistics import percentile
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 CLIENTS: Final = 100
 TARGET_MS: Final = 200.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.child_server import ROOT
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 ENGINES: Final = ROOT / "bench" / "engines"
 FAST: Final = str(ENGINES / "fast.toml")

@@ -8,10 +8,10 @@ from typing import Final
 from bench.bars.engines import FAST
 from bench.bars.finding import Finding, milliseconds
 from bench.bars.replay import closed_loop, workload
-from bench.load import Bounds, OpenLoop
-from bench.run import Plan, execute, run
+from bench.load.generator import Bounds, OpenLoop
+from bench.load.run import Plan, execute, run
+from bench.load.summary import Summary
 from bench.server import Server, build, serving
-from bench.statistics import Summary
 
 REQUESTS: Final = {1: 500, 32: 3000}  # by how many at a time
 ARRIVALS: Final = {20: 200, 200: 2000}  # by requests a second, all well below what the closed loops reach

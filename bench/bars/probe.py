@@ -1,8 +1,8 @@
 """`python -m bench.bars.probe HOST PORT SECONDS`: how long GET /health/live takes, in seconds, one line each.
 
 A process of its own: in the load generator's, its answers would wait behind a thousand streams' chunks. It asks at
-fixed times, and an answer counts from when it was due, as in `bench.load.OpenLoop`: who waits for an answer and only
-then asks again meets a stall once, however many requests it would have held up.
+fixed times, and an answer counts from when it was due, as in `bench.load.generator.OpenLoop`: who waits for an
+answer and only then asks again meets a stall once, however many requests it would have held up.
 """
 
 from __future__ import annotations

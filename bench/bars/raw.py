@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any
 
 from bench.child_server import ROOT
-from triton_repo.engine.config import EngineConfig
-from triton_repo.errors import BenchError
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import BenchError
 
 Prompts = Sequence[Sequence[int]]
 
@@ -82,7 +82,7 @@ def run_wave(pipeline: Any, prompts: Prompts, max_tokens: int) -> Wave:
 
 
 def main(engine: Path) -> None:
-    from triton_repo.engine.openvino_pipeline import open_pipeline
+    from triton_repo.engine.runtimes.openvino.pipeline import open_pipeline
 
     pipeline = open_pipeline(engine / "model", EngineConfig.load(engine))
     for line in sys.stdin:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bench.distribution import Fixed
-from bench.load import Bounds, ClosedLoop
-from bench.run import Plan, execute, run
+from bench.load.distribution import Fixed
+from bench.load.generator import Bounds, ClosedLoop
+from bench.load.run import Plan, execute, run
+from bench.load.summary import Summary
+from bench.load.workload import Workload
 from bench.server import Server
-from bench.statistics import Summary
-from bench.workload import Workload
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 
 def workload(model: str, tokens: int) -> Workload:

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from bench.answer import Record
 from bench.bars.replay import workload
-from bench.load import Bounds, OpenLoop
+from bench.load.answer import Record
+from bench.load.generator import Bounds, OpenLoop
+from bench.load.run import Plan, execute, measure
+from bench.load.summary import Summary, summarize
 from bench.processes import ProcessTrees
-from bench.run import Plan, execute, measure
 from bench.server import Server
-from bench.statistics import Summary, summarize
 
 _INTERVAL_S: Final = 0.25
 

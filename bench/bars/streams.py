@@ -12,11 +12,11 @@ from typing import Final
 from bench.bars.finding import Finding, milliseconds
 from bench.bars.replay import workload
 from bench.child_server import ROOT
-from bench.load import Bounds, ClosedLoop, OpenLoop
+from bench.load.generator import Bounds, ClosedLoop, OpenLoop
+from bench.load.run import Plan, execute, run
+from bench.load.summary import Distribution, Summary
 from bench.processes import private_bytes
-from bench.run import Plan, execute, run
 from bench.server import Server, serving
-from bench.statistics import Distribution, Summary
 
 STREAMS: Final = 1000
 TOKENS: Final = 600  # 12 s at the replay engine's pace: all are open at once from the end of the ramp on

@@ -22,7 +22,7 @@ from bench.choices.choice import DRAFTED, Choice, choices
 from bench.choices.pair import Result, compare
 from bench.choices.view import table
 from bench.server import build
-from triton_repo.errors import ConchError
+from triton_repo.contract.errors import ConchError
 
 RESULTS: Final = ROOT / "bench" / "results"
 _PAIR: Final = (ENGINES / "checkpoint-90m-calm", ENGINES / "checkpoint-90m-draft")

@@ -8,8 +8,8 @@ from typing import Final
 
 from bench.bars.checkpoint import SHAPE
 from bench.choices.wave import Ask, Ids, Work
-from bench.workload import random_ids
-from triton_repo.sampling import Sampling
+from bench.load.workload import random_ids
+from triton_repo.contract.sampling import Sampling
 
 # Greedy answers to prompts: of the side of a choice that stands for the default.
 Answers = Callable[[Sequence[Ids], int], Sequence[Ids]]

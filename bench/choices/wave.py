@@ -11,11 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from bench.statistics import percentile
-from triton_repo.engine.config import EngineConfig
-from triton_repo.engine.runtime import Generation, Runtime
-from triton_repo.errors import BenchError
-from triton_repo.sampling import Sampling
+from bench.load.summary import percentile
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import BenchError
+from triton_repo.contract.sampling import Sampling
+from triton_repo.engine.runtimes.runtime import Generation, Runtime
 
 GREEDY: Final = Sampling(temperature=0.0)
 Ids = Sequence[int]
@@ -80,7 +80,7 @@ class Driver:
     """A runtime, its engine's settings changed as a choice asks."""
 
     def __init__(self, engine: Path, settings: dict[str, Any]) -> None:
-        from triton_repo.engine.openvino_runtime import OpenVinoRuntime
+        from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
 
         config = EngineConfig.model_validate(EngineConfig.load(engine).model_dump() | settings)
         self._runtime: Runtime = OpenVinoRuntime(engine / "model", config)

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 
 from bench.sweep.grid import Axis, Settings, Value, combinations, label
 from build_scripts.build import ENGINES
-from build_scripts.manifest import Manifest
+from build_scripts.engine.manifest import Manifest
+from build_scripts.engine.store import EngineStore
 from build_scripts.plan import BuildRequest, Plan, make_plan
-from build_scripts.spec import BuildSection, EngineSpec, ServeSection
-from build_scripts.spec_reading import read_spec
-from build_scripts.speculative import SpeculativeSection
-from build_scripts.store import EngineStore
-from triton_repo.errors import BenchError, BuildError, SpecError
+from build_scripts.spec.engine_spec import BuildSection, EngineSpec, ServeSection
+from build_scripts.spec.reading import read_spec
+from build_scripts.spec.speculative import SpeculativeSection
+from triton_repo.contract.errors import BenchError, BuildError, SpecError
 
 _SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
     "build": BuildSection,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bench.distribution import GRAMMAR
+from bench.load.distribution import GRAMMAR
 from bench.options import Api
 from bench.sweep.options import Objective, Search, SweepOptions
 

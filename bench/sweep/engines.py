@@ -11,9 +11,9 @@ from pathlib import Path
 from bench.server import build
 from bench.sweep.candidate import Candidate
 from bench.sweep.spec_text import spec_text
-from build_scripts.manifest import Manifest
-from build_scripts.store import EngineStore, write_file
-from triton_repo.errors import BuildError
+from build_scripts.engine.manifest import Manifest
+from build_scripts.engine.store import EngineStore, write_file
+from triton_repo.contract.errors import BuildError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench.statistics import Distribution, Slo
+from bench.load.summary import Distribution, Slo
 from bench.sweep.options import Objective
 from bench.sweep.outcome import Outcome
 

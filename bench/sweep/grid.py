@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 Value = bool | int | float | str | None
 Settings = Mapping[str, Value]  # key of the spec ("serve.num_threads") -> value; None is what an absent key means

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from bench.load.summary import Summary
 from bench.options import Api
-from bench.statistics import Summary
 from bench.sweep.grid import Settings
 
 FORMAT: Final = 1

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.load import ClosedLoop
+from bench.load.generator import ClosedLoop
+from bench.load.summary import Slo
 from bench.session import parse_concurrency
-from bench.statistics import Slo
 from bench.sweep.candidate import KEYS, Candidate, candidates, own_value, spec_file
 from bench.sweep.goal import Goal
 from bench.sweep.grid import Axis, Settings, Value, check_size, parse_axes
 from bench.sweep.options import SweepOptions
 from bench.sweep.outcome import Load
 from bench.sweep.runner import workload
-from build_scripts.spec_reading import read_spec
-from triton_repo.errors import BenchError
+from build_scripts.spec.reading import read_spec
+from triton_repo.contract.errors import BenchError
 
 SAMPLES_OF_A_P99: Final = 100
 

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.connection import Target
-from bench.distribution import parse_lengths
-from bench.load import Bounds, ClosedLoop
-from bench.run import Plan, execute, measure
+from bench.load.connection import Target
+from bench.load.distribution import parse_lengths
+from bench.load.generator import Bounds, ClosedLoop
+from bench.load.run import Plan, execute, measure
+from bench.load.summary import summarize
+from bench.load.workload import Workload
 from bench.server import Server, serving
-from bench.statistics import summarize
 from bench.sweep.candidate import Candidate
 from bench.sweep.display import Display
 from bench.sweep.engines import Engines
 from bench.sweep.outcome import Load, Measured, Outcome, fingerprint
 from bench.sweep.results import Results
-from bench.workload import Workload
-from triton_repo.errors import ConchError
+from triton_repo.contract.errors import ConchError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""An engine spec as TOML text, the inverse of `build_scripts.spec.read_spec`."""
+"""An engine spec as TOML text, the inverse of `build_scripts.spec.engine_spec.read_spec`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from build_scripts.spec import EngineSpec
+from build_scripts.spec.engine_spec import EngineSpec
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -20,12 +20,12 @@ from rich.table import Table
 from bench import machine, report
 from bench.bars.engines import ENGINES, LLAMA, llama_checkpoint
 from bench.child_server import ROOT
-from bench.connection import Target
-from bench.run import first_model
+from bench.load.connection import Target
+from bench.load.run import first_model
 from bench.server import build, serving
 from bench.versus.contestant import Contestant, Score, compete
 from bench.versus.transformers_serve import transformers_serve
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 STREAMS: Final = (1, 8, 32)
 RESULTS: Final = ROOT / "bench" / "results"

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.connection import Target
-from bench.distribution import Fixed
-from bench.load import Bounds, ClosedLoop
-from bench.run import Plan, execute, run
-from bench.statistics import Summary
-from bench.workload import Workload
-from triton_repo.errors import BenchError
+from bench.load.connection import Target
+from bench.load.distribution import Fixed
+from bench.load.generator import Bounds, ClosedLoop
+from bench.load.run import Plan, execute, run
+from bench.load.summary import Summary
+from bench.load.workload import Workload
+from triton_repo.contract.errors import BenchError
 
 WORDS: Final = 96  # with the bench model's tokenizer and chat template, 128 tokens give or take a few
 NEW_TOKENS: Final = 64

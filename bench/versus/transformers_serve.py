@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.child_server import ChildServer, free_ports
-from bench.connection import Target
+from bench.load.connection import Target
 from bench.versus.contestant import Contestant
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 _START_TIMEOUT_S: Final = 120.0
 _ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}

@@ -14,7 +14,7 @@ from build_scripts.architectures import llama, mistral, qwen2, qwen3
 from build_scripts.architectures.check import check_weights
 from build_scripts.architectures.config_values import ROPE_KEYS, ConfigValues
 from build_scripts.architectures.decoder import Decoder, Rope
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 __all__ = [
     "FAMILIES",

@@ -8,7 +8,7 @@ from typing import Final
 
 from build_scripts.architectures.decoder import Decoder
 from build_scripts.weights.view import WEIGHT_DTYPES, LazyTensor
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 # Tables that can be computed and that old checkpoints carry along.
 _COMPUTED: Final = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.(inv_freq|cos_cached|sin_cached)")

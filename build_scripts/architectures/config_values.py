@@ -10,7 +10,7 @@ from typing import Any, Final, TypeGuard
 
 from build_scripts.architectures.decoder import Rope
 from build_scripts.weights.view import WEIGHT_DTYPES
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 # Kinds of rope scaling that TensorRT-LLM's compiled rope_gpt_neox attention computes, by the keys that they need (yarn
 # passes its configuration and is then not computed).

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from build_scripts import progress
 from build_scripts.verify.report import show
 from build_scripts.weights.opening import open_checkpoint
-from triton_repo.errors import ConchError
+from build_scripts.work import progress
+from triton_repo.contract.errors import ConchError
 
 
 def verify_command(

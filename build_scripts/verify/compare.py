@@ -20,7 +20,7 @@ from build_scripts.verify.shards import FINAL_NORM, ShardConfig, Shards, open_sh
 from build_scripts.verify.shards import HEAD as HEAD_TENSOR
 from build_scripts.verify.simulation import Simulation
 from build_scripts.weights.view import CheckpointView
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 TOLERANCE: Final = 1e-4  # of logits; both sides compute in float32 from the same rounded weights
 _BLOCK_ROWS: Final = 4096

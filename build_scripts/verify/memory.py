@@ -9,7 +9,7 @@ from typing import Final
 
 from build_scripts.architectures import Decoder
 from build_scripts.weights.view import CheckpointView
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 _TORCH_BYTES: Final = 1 << 29  # of torch, transformers and their workspaces
 _VALUE_BYTES: Final = 4  # float32

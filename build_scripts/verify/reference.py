@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from build_scripts.architectures import family_of
 from build_scripts.weights.view import CheckpointView, LazyTensor
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from triton_repo.sampling import Count
+from triton_repo.contract.sampling import Count
 
 
 class _Value(BaseModel):

@@ -16,8 +16,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from build_scripts.weights.strict_json import parse_object
-from triton_repo.errors import BuildError
-from triton_repo.sampling import Count, invalid_request
+from triton_repo.contract.errors import BuildError
+from triton_repo.contract.sampling import Count, invalid_request
 
 if TYPE_CHECKING:
     import torch

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from build_scripts import progress
-from build_scripts.checkpoint import Checkpoint
-from build_scripts.child import Child
+from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.verify.report import show
 from build_scripts.verify.result import Verification
 from build_scripts.weights.opening import open_checkpoint
-from triton_repo.errors import BuildError
+from build_scripts.work import progress
+from build_scripts.work.child import Child
+from triton_repo.contract.errors import BuildError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 from build_scripts.weights.new_directory import new_directory
 from build_scripts.weights.safetensors import header_bytes, tensor_bytes
 from build_scripts.weights.view import CheckpointView, LazyTensor
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 MAX_FILE_BYTES: Final = 5_000_000_000  # of weights in one file, as transformers has it
 BLOCK_BYTES: Final = 16 << 20

@@ -10,7 +10,7 @@ from build_scripts.weights.pickled import read_pickled
 from build_scripts.weights.safetensors import read_header
 from build_scripts.weights.strict_json import parse_object
 from build_scripts.weights.view import CheckpointView, LazyTensor
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 Format = tuple[str, str, Callable[[Path], dict[str, LazyTensor]]]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from build_scripts.weights.huggingface import open_huggingface
-from build_scripts.weights.nemo import is_nemo, open_nemo
+from build_scripts.weights.nemo.checkpoint import is_nemo, open_nemo
 from build_scripts.weights.view import CheckpointView
 
 

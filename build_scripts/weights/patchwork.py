@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from build_scripts.weights.view import LazyTensor
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from build_scripts.weights.strict_json import parse_object
 from build_scripts.weights.view import ITEM_SIZES, LazyTensor
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import Any, Final
 
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 _MAY_BE_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escaped, or as it stands
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 MAX_BYTES: Final = 1 << 20  # NeMo's have some ten thousand
 _MAX_DEPTH: Final = 64

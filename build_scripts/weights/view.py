@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 if TYPE_CHECKING:
     import torch

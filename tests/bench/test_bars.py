@@ -14,11 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bench.answer import Record
 from bench.bars import cpu
 from bench.bars.steady import Reading, Steady, cores_while_all_open
 from bench.child_server import ROOT
-from bench.statistics import summarize
+from bench.load.answer import Record
+from bench.load.summary import summarize
 
 STALL_S = 0.4
 

@@ -19,10 +19,10 @@ from bench.choices.pair import compare
 from bench.choices.view import table
 from bench.choices.wave import Ask, Driver, Work
 from build_scripts.build import ensure_engine
-from build_scripts.spec import BuildSection, ServeSection
-from build_scripts.spec_reading import read_spec
-from build_scripts.speculative import SpeculativeSection
-from triton_repo.engine.config import EngineConfig
+from build_scripts.spec.engine_spec import BuildSection, ServeSection
+from build_scripts.spec.reading import read_spec
+from build_scripts.spec.speculative import SpeculativeSection
+from triton_repo.contract.engine_config import EngineConfig
 
 PROMPT = [300 + number for number in range(24)]
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import report
-from bench.answer import Record
 from bench.bars.finding import Finding
 from bench.bars.finding import table as bars_table
+from bench.load.answer import Record
+from bench.load.summary import Summary, summarize
 from bench.plot import check
-from bench.statistics import Summary, summarize
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 
 def run(count: int, failed: int = 0, tokens: int | None = 11) -> Summary:

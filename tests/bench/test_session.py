@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.load import ClosedLoop, OpenLoop
+from bench.load.generator import ClosedLoop, OpenLoop
 from bench.options import Options
 from bench.processes import ProcessTrees, private_bytes
 from bench.session import make_plan, parse_loops
 from launch.cli import app
 from tests.conftest import Stack
-from triton_repo.errors import BenchError
+from triton_repo.contract.errors import BenchError
 
 NOBODY = "http://127.0.0.1:1"
 

@@ -12,12 +12,12 @@ from queue import SimpleQueue
 import pytest
 from rich.console import Console
 
-from bench.connection import Target
+from bench.load.connection import Target
 from bench.versus.__main__ import elsewhere, table
 from bench.versus.contestant import Contestant, compete
-from tests.bench.events import DONE, HELLO, OPENING, STOP, USAGE
-from tests.bench.wire_server import WireServer, chunked
-from triton_repo.errors import BenchError
+from tests.bench.load.events import DONE, HELLO, OPENING, STOP, USAGE
+from tests.bench.load.wire_server import WireServer, chunked
+from triton_repo.contract.errors import BenchError
 
 WHOLE = [chunked([OPENING, HELLO, STOP, USAGE, DONE])]
 WITHOUT_DONE = [chunked([OPENING, HELLO, STOP, USAGE])]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from build_scripts.architectures import Rope, UnknownArchitecture, check_weights, decoder_of
 from build_scripts.weights.huggingface import open_huggingface
 from tests.build_scripts.checkpoints import LLAMA3_SCALING, make_checkpoint, write_plain
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 PLAIN: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

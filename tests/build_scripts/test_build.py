@@ -13,8 +13,8 @@ import pytest
 
 from build_scripts.build import ensure_engine
 from tests.build_scripts.conftest import Workshop, contents
-from triton_repo.engine.config import EngineConfig
-from triton_repo.errors import BuildError
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import BuildError
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
 
 PROMPTS = [[5, 6, 7], list(range(40, 140)), [200] * 17]

@@ -11,7 +11,7 @@ import pytest
 
 from build_scripts.build import ensure_engine
 from tests.build_scripts.conftest import Workshop
-from triton_repo.errors import SpecError
+from triton_repo.contract.errors import SpecError
 
 SCRIPT = Path(__file__).parents[2] / "build_scripts" / "build_engine.py"
 REPLAY = '[replay]\ntext = "a"'

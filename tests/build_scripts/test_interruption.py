@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.build_scripts.conftest import Workshop, contents
-from triton_repo.errors import BuildError
+from triton_repo.contract.errors import BuildError
 
 SCRIPT = Path(__file__).parents[2] / "build_scripts" / "build_engine.py"
 DEADLINE_S = 120

@@ -14,7 +14,7 @@ import pytest
 import typer
 import yaml
 
-from build_scripts.trtllm_argv import IMAGE
+from build_scripts.tensorrt_llm.argv import IMAGE
 from launch.cli import app
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.backend import Delta, Generation
-from triton_repo.errors import EngineUnavailable, ModelNotFound
-from triton_repo.tensors import FinishReason, ModelCard
+from gateway.answers.backend import Delta, Generation
+from triton_repo.contract.errors import EngineUnavailable, ModelNotFound
+from triton_repo.contract.tensors import FinishReason, ModelCard
 
 CARD = ModelCard(max_seq_len=512, runtime="scripted", created=1700000000, chat=True, source="a test")
 HANG = object()  # say nothing until cancelled or closed

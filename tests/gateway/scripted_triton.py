@@ -12,10 +12,10 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from gateway.backend import Delta, Generation, Prompt
-from gateway.triton import TritonBackend
-from triton_repo.sampling import Sampling
-from triton_repo.tensors import CARD_PARAMETER, RENEW, SUBSCRIBE
+from gateway.answers.backend import Delta, Generation, Prompt
+from gateway.triton.backend import TritonBackend
+from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.tensors import CARD_PARAMETER, RENEW, SUBSCRIBE
 
 
 class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]

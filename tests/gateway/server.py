@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gateway.answers.backend import Backend
 from gateway.app import create_app
-from gateway.backend import Backend
 from gateway.server import Server
 from gateway.settings import Settings
 

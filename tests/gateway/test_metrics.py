@@ -11,7 +11,7 @@ from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat
 from tests.gateway.scrape import requests, scrape, scrape_until, value
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, Step, delta
 from tests.gateway.server import serving
-from triton_repo.errors import EngineFailed, EngineUnavailable
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 
 TIMES = ("conch_time_to_first_token_seconds", "conch_time_per_output_token_seconds", "conch_request_duration_seconds")
 

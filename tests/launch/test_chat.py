@@ -16,7 +16,7 @@ from launch.chat import ChatOptions, Dialogue, Pace, choose_model, connect
 from launch.journal import printable
 from tests.launch.replay_engine import ANSWER, write_spec
 from tests.launch.server import CONCH, KEY, Server, serving, wait_for
-from triton_repo.errors import ConchError
+from triton_repo.contract.errors import ConchError
 
 PACE = re.compile(r"first token \d+ ms · (\d+) tokens · [\d.]+ tokens/s")
 

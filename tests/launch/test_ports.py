@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from launch.ports import Listener, check_ports
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from launch.ranks import RankOptions, rank_options, ranked_argv
 from tests.triton_repo.engines_under_test import engine_config
-from triton_repo.engine.config import EngineConfig, TensorRtLlmConfig
-from triton_repo.errors import LaunchError
+from triton_repo.contract.engine_config import EngineConfig, TensorRtLlmConfig
+from triton_repo.contract.errors import LaunchError
 
 SERVER = ("/opt/tritonserver/bin/tritonserver", "--model-repository=/r")
 SPOKEN = " ".join(SERVER)

@@ -22,7 +22,7 @@ from launch.stubs import stub_model
 from launch.supervisor import Supervisor
 from launch.tritonserver import find_tritonserver, lay_out_backends
 from tests.launch.conftest import Log, Running, assert_nothing_left, until
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 pytestmark = pytest.mark.asyncio
 

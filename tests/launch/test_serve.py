@@ -19,7 +19,7 @@ OPTIONS = ServeOptions(("demo",), "127.0.0.1", 9000, 8000, 8001, 8002, api_key=N
 
 
 def is_gateway(command: bytes) -> bool:
-    return command.split(b"\0")[1:3] in ([b"-m", b"gateway"], [b"-m", b"gateway.worker"])
+    return command.split(b"\0")[1:3] in ([b"-m", b"gateway"], [b"-m", b"gateway.processes.worker"])
 
 
 def four(free_port: FreePort) -> list[int]:

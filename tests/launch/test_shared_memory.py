@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch.shared_memory import SHM, check_shared_memory, hide_shared_memory, remove_shared_memory
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 
 @pytest.fixture
@@ -54,7 +54,8 @@ def test_missing_shared_memory_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting takes root and unshare")
 def test_a_tiny_shared_memory_is_refused_before_anything_starts() -> None:
     check = (
-        "from launch.shared_memory import SHM, check_shared_memory\nfrom triton_repo.errors import LaunchError\n"
+        "from launch.shared_memory import SHM, check_shared_memory\n"
+        "from triton_repo.contract.errors import LaunchError\n"
         "try: check_shared_memory(3)\nexcept LaunchError as error: print(error)"
     )
     mount = 'mount -t tmpfs -o size=8m tmpfs /dev/shm && exec "$@"'

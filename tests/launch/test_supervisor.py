@@ -25,7 +25,7 @@ from tests.launch.conftest import (
     service,
     until,
 )
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 pytestmark = pytest.mark.asyncio
 

@@ -19,7 +19,7 @@ from launch.tritonserver import (
     server_argv,
     server_environment,
 )
-from triton_repo.errors import LaunchError
+from triton_repo.contract.errors import LaunchError
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 BIN = str(Path(sys.executable).parent)

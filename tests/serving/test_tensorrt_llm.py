@@ -23,12 +23,12 @@ from tritonclient.utils import InferenceServerException
 from build_scripts.build import ensure_engine
 from tests.build_scripts.adapters import write_adapter
 from tests.build_scripts.conftest import Workshop, write_checkpoint
-from tests.build_scripts.gpu_host import write_programs
+from tests.build_scripts.tensorrt_llm.gpu_host import write_programs
 from tests.conftest import ROOT, Stack, free_port, serving
 from tests.fake_tensorrt_llm import install
 from tests.serving.test_cancellation import nothing_is_left, wait_live
 from tests.serving.triton_client import row, scalars, triton_stream
-from triton_repo.errors import InvalidRequest, from_wire
+from triton_repo.contract.errors import InvalidRequest, from_wire
 
 FAILS, DIES = 318, 319  # token ids that the stand-in fails on
 WAIT_S = 60

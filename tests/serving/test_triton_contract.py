@@ -12,8 +12,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests.conftest import Stack
 from tests.serving.triton_client import row, rows, scalars, triton_stream
-from triton_repo.errors import ContextLengthExceeded, InvalidRequest, from_wire
-from triton_repo.tensors import CHANNEL_LEASE_S
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, from_wire
+from triton_repo.contract.tensors import CHANNEL_LEASE_S
 
 STOCK = {"text_input": "What is Triton?", "max_tokens": 12, "bad_words": "", "stop_words": "", "pad_id": 2}
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_repo.engine.config import EngineConfig
-from triton_repo.engine.runtime import Generation, Load, TokenDelta
-from triton_repo.engine.stream import Emission
-from triton_repo.errors import RequestError
-from triton_repo.tensors import ModelCard
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import RequestError
+from triton_repo.contract.tensors import ModelCard
+from triton_repo.engine.loop.stream import Emission
+from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 
 
 def engine_config(*, unsupported: tuple[str, ...] = (), **fields: Any) -> EngineConfig:

@@ -9,20 +9,20 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.triton_repo.detokenize.test_detokenizer import DETOKENIZERS, TOKENIZERS, cuts, texts
+from tests.triton_repo.engine.loop.running_loop import TEXT, engine_loop, eventually
 from tests.triton_repo.engines_under_test import RecordingSink, engine_config
-from tests.triton_repo.running_loop import TEXT, engine_loop, eventually
-from tests.triton_repo.test_detokenizer import DETOKENIZERS, TOKENIZERS, cuts, texts
+from triton_repo.contract.engine_config import ReplayConfig
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.logprobs import LOWEST, TokenLogprob, from_json, to_json
+from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.tensors import ModelCard
 from triton_repo.detokenize.token_texts import list_deltas, list_tokens
 from triton_repo.detokenize.window import WINDOW
-from triton_repo.engine.config import ReplayConfig
-from triton_repo.engine.replay_runtime import ReplayRuntime
+from triton_repo.engine.loop.stream import Stream
 from triton_repo.engine.request import EngineRequest, parse_request
-from triton_repo.engine.runtime import Generation
-from triton_repo.engine.stream import Stream
-from triton_repo.errors import InvalidRequest, UnsupportedParameter
-from triton_repo.logprobs import LOWEST, TokenLogprob, from_json, to_json
-from triton_repo.sampling import Sampling
-from triton_repo.tensors import ModelCard
+from triton_repo.engine.runtimes.replay import ReplayRuntime
+from triton_repo.engine.runtimes.runtime import Generation
 
 END = 2
 Entry = dict[str, object]

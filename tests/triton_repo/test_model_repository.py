@@ -9,9 +9,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from tests.triton_repo.engines_under_test import engine_config
-from triton_repo import tensors
+from triton_repo.contract import tensors
+from triton_repo.contract.tensors import CARD_PARAMETER, ModelCard, Tensor
 from triton_repo.model_repository import render
-from triton_repo.tensors import CARD_PARAMETER, ModelCard, Tensor
 
 GOLDEN = Path(__file__).with_name("golden")
 CONFIG = engine_config(name="tiny")
@@ -82,6 +82,6 @@ def test_nothing_in_the_repository_names_an_absolute_path() -> None:
 def test_sampling_fields_are_tensors_or_parameters_and_never_both() -> None:
     as_tensors = {tensor.name for tensor in tensors.SAMPLING_TENSORS}
     assert as_tensors.isdisjoint(tensors.SAMPLING_PARAMETERS)
-    from triton_repo.sampling import Sampling
+    from triton_repo.contract.sampling import Sampling
 
     assert as_tensors | set(tensors.SAMPLING_PARAMETERS) == set(Sampling.model_fields)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from triton_repo.contract.logprobs import TokenLogprob, from_json
+from triton_repo.contract.tensors import TEXT_LENGTH
 from triton_repo.detokenize.detokenizer import Detokenizer
 from triton_repo.detokenize.window import WINDOW
-from triton_repo.logprobs import TokenLogprob, from_json
-from triton_repo.tensors import TEXT_LENGTH
 
 _REMEMBERED: Final = 1 << 16  # spellings: alternatives come again and again
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from triton_repo.engine.config import EngineConfig
-from triton_repo.errors import InvalidRequest, UnsupportedParameter
-from triton_repo.sampling import ADAPTER_FIELD, Sampling
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.sampling import ADAPTER_FIELD, Sampling
 
 
 def check_adapter(sampling: Sampling, config: EngineConfig) -> None:

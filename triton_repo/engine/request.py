@@ -9,13 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from triton_repo.engine.adapters import check_adapter
-from triton_repo.engine.config import EngineConfig
-from triton_repo.engine.guides import check_guide
-from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
-from triton_repo.logprobs import check_logprobs
-from triton_repo.sampling import Sampling, invalid_request
-from triton_repo.tensors import (
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
+from triton_repo.contract.logprobs import check_logprobs
+from triton_repo.contract.sampling import Sampling, invalid_request
+from triton_repo.contract.tensors import (
     END_ID,
     INPUT_IDS,
     REFUSAL,
@@ -25,6 +23,8 @@ from triton_repo.tensors import (
     STREAM,
     strip_padding,
 )
+from triton_repo.engine.adapters import check_adapter
+from triton_repo.engine.guides.guide import check_guide
 
 
 @dataclass(frozen=True, slots=True)

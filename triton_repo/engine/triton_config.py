@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from triton_repo.contract.tensors import ENGINE_INPUTS, ENGINE_OUTPUTS, step_model
 from triton_repo.model_config import python_model
-from triton_repo.tensors import ENGINE_INPUTS, ENGINE_OUTPUTS, step_model
 
 # Requests that Triton may hand over in one call; the batch that the engine runs is its own affair.
 MAX_BATCH_SIZE = 64

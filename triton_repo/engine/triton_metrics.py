@@ -6,7 +6,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.engine.live_requests import Counters
+from triton_repo.engine.loop.live_requests import Counters
 
 
 class EngineMetrics:

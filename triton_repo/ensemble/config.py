@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from triton_repo.model_config import model_input, model_output
-from triton_repo.tensors import (
+from triton_repo.contract.tensors import (
     CARD_PARAMETER,
     DETOKENIZE_INPUTS,
     DETOKENIZE_OUTPUTS,
@@ -23,6 +22,7 @@ from triton_repo.tensors import (
     Tensor,
     step_model,
 )
+from triton_repo.model_config import model_input, model_output
 
 # A tensor has one name along its whole way, so each step is wired by name alone. `stop` is the one input that the
 # ensemble does not offer: a cancellation goes to NAME_engine itself.

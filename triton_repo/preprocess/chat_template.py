@@ -13,7 +13,7 @@ from typing import Any, Final
 import jinja2
 from transformers.utils import chat_template_utils
 
-from triton_repo.errors import ContextLengthExceeded, InvalidRequest
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
 
 # What a running template may raise on a client's messages, beside its own `raise_exception`.
 _TEMPLATE_ERRORS: Final = (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError)

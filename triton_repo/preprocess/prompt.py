@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from triton_repo.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.preprocess.chat_template import ChatTemplate
 
 

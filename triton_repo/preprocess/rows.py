@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from triton_repo.errors import EngineFailed, RequestError
+from triton_repo.contract.errors import EngineFailed, RequestError
+from triton_repo.contract.tensors import (
+    BAD_WORDS,
+    CHAT,
+    PADDING,
+    PROMPT_TOKEN_IDS,
+    STOP_WORDS,
+    TEXT_INPUT,
+    strip_padding,
+)
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
-from triton_repo.tensors import BAD_WORDS, CHAT, PADDING, PROMPT_TOKEN_IDS, STOP_WORDS, TEXT_INPUT, strip_padding
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from triton_repo.contract.engine_config import engine_directory
+from triton_repo.contract.errors import EngineFailed, to_wire
+from triton_repo.contract.tensors import DELTA_LENGTHS, FINISH_REASON, LOGPROBS, OUTPUT_IDS, TEXT_OUTPUT, Tensor
 from triton_repo.detokenize.detokenizer import decode_deltas, load_detokenizer
 from triton_repo.detokenize.token_texts import list_deltas
-from triton_repo.engine.config import engine_directory
-from triton_repo.errors import EngineFailed, to_wire
-from triton_repo.tensors import DELTA_LENGTHS, FINISH_REASON, LOGPROBS, OUTPUT_IDS, TEXT_OUTPUT, Tensor
 
 logger = logging.getLogger(__name__)
 

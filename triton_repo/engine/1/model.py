@@ -10,20 +10,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.engine.config import EngineConfig, engine_directory
-from triton_repo.engine.delivery import failing
-from triton_repo.engine.guide_desk import GuideDesk
-from triton_repo.engine.guide_prover import guide_prover
-from triton_repo.engine.loop import EngineLoop
-from triton_repo.engine.outlet import Sink
-from triton_repo.engine.request import parse_request
-from triton_repo.engine.rows import RowSink, SharedSink, row_ids
-from triton_repo.engine.runtimes import open_runtime
-from triton_repo.engine.stream import Emission
-from triton_repo.engine.triton_metrics import EngineMetrics
-from triton_repo.errors import InvalidRequest, RequestError, to_wire
-from triton_repo.logprobs import to_json
-from triton_repo.tensors import (
+from triton_repo.contract.engine_config import EngineConfig, engine_directory
+from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
+from triton_repo.contract.logprobs import to_json
+from triton_repo.contract.tensors import (
     CHANNEL,
     DELTA_LENGTHS,
     FINISH_REASON,
@@ -37,6 +27,16 @@ from triton_repo.tensors import (
     TOKEN_COUNTS,
     split_rows,
 )
+from triton_repo.engine.guides.desk import GuideDesk
+from triton_repo.engine.guides.prover import guide_prover
+from triton_repo.engine.loop.delivery import failing
+from triton_repo.engine.loop.loop import EngineLoop
+from triton_repo.engine.loop.outlet import Sink
+from triton_repo.engine.loop.rows import RowSink, SharedSink, row_ids
+from triton_repo.engine.loop.stream import Emission
+from triton_repo.engine.request import parse_request
+from triton_repo.engine.runtimes.opening import open_runtime
+from triton_repo.engine.triton_metrics import EngineMetrics
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -123,7 +123,7 @@ def _named(request: Any, param: str) -> str:
 
 
 def _message(emissions: Sequence[Emission]) -> list[Any]:
-    """The tensors of one message; see `triton_repo.tensors`."""
+    """The tensors of one message; see `triton_repo.contract.tensors`."""
     ids = [id for emission in emissions for id in emission.output_ids]
     lengths = [length for emission in emissions for length in (emission.window_length, len(emission.output_ids))]
     reasons = [emission.finish_reason.encode() for emission in emissions]

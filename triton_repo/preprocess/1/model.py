@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.engine.config import EngineConfig, engine_directory
-from triton_repo.errors import EngineFailed, RequestError, to_wire
+from triton_repo.contract.engine_config import EngineConfig, engine_directory
+from triton_repo.contract.errors import EngineFailed, RequestError, to_wire
+from triton_repo.contract.tensors import INPUT_IDS, REFUSAL, STOP_SEQUENCES, Tensor, split_rows
 from triton_repo.preprocess.prompt import PromptEncoder
 from triton_repo.preprocess.rows import prepare
-from triton_repo.tensors import INPUT_IDS, REFUSAL, STOP_SEQUENCES, Tensor, split_rows
 
 logger = logging.getLogger(__name__)
 

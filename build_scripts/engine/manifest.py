@@ -1,0 +1,127 @@
+"""`manifest.json` of a built engine: what was built, from what, by which versions, and so whether it is up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from build_scripts.source.checkpoint import CheckpointFacts
+from build_scripts.spec.engine_spec import EngineSpec
+from triton_repo.contract.errors import BuildError
+
+FILE_NAME: Final = "manifest.json"
+FORMAT: Final = 1  # of the directory; a higher one rebuilds every engine
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceFile(_Value):
+    """One file of the checkpoint. Its hash is taken over, as `make` would, while size, time and inode are the same."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+
+
+class Inputs(_Value):
+    """All that decides what a build writes; equal inputs, equal engine."""
+
+    format: int
+    runtime: str
+    settings: Mapping[str, str]  # the keys of [build] that the exporter reads
+    checkpoint: Mapping[str, str]  # file name -> sha256
+    versions: Mapping[str, str]  # of the packages that export
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal, 64 characters."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def changes_to(self, new: Inputs) -> list[str]:
+        """In words, what differs in `new`."""
+        changes = [f"format {self.format} → {new.format}"] if self.format != new.format else []
+        changes += [f"runtime {self.runtime} → {new.runtime}"] if self.runtime != new.runtime else []
+        changes += _changes(self.settings, new.settings)
+        changes += [f"{name} changed" for name in _differing(self.checkpoint, new.checkpoint)]
+        return changes + _changes(self.versions, new.versions)
+
+
+class Manifest(_Value):
+    """`spec` is the one that the engine was last rendered with, `source_files` are those of the checkpoint."""
+
+    inputs: Inputs
+    created: int  # unix seconds of the build
+    conch: str  # version that built it
+    spec: EngineSpec
+    facts: CheckpointFacts
+    draft_facts: CheckpointFacts | None = None
+    chat: bool  # there is a chat template
+    source_files: tuple[SourceFile, ...]
+    compiled: Mapping[str, str | None] | None = None  # of a compiled engine: TensorRT-LLM, TensorRT, CUDA, GPU
+    files: Mapping[str, int]  # relative path -> bytes, of what the build wrote
+
+    @classmethod
+    def load(cls, directory: Path) -> Manifest:
+        """Raises: BuildError: there is none, or it is of another version of Conch."""
+        try:
+            return cls.model_validate_json((directory / FILE_NAME).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise BuildError(f"{directory}: not an engine of this version: {FILE_NAME} is unreadable") from error
+
+    def to_json(self) -> bytes:
+        return (self.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
+
+    def damage(self, directory: Path) -> list[str]:
+        """Names of files that are gone or have another size."""
+        return [name for name, size in self.files.items() if _size(directory / name) != size]
+
+
+def source_files(
+    directory: Path, names: Iterable[str], known: Iterable[SourceFile] = (), prefix: str = ""
+) -> tuple[SourceFile, ...]:
+    """Hash the files, whose names get a `prefix`; those that look like a `known` one are not read again."""
+    hashes = {(file.name, file.size, file.mtime_ns, file.inode): file.sha256 for file in known}
+    result = []
+    for name in sorted(names):
+        path = directory / name
+        stat = path.stat()
+        identity = (prefix + name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        sha256 = hashes.get(identity) or _sha256(path)
+        named, size, mtime_ns, inode = identity
+        result.append(SourceFile(name=named, size=size, mtime_ns=mtime_ns, inode=inode, sha256=sha256))
+    return tuple(result)
+
+
+def file_sizes(directory: Path) -> dict[str, int]:
+    """Relative path -> bytes of every file under `directory`."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.stat().st_size for path in sorted(files)}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return [f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}" for name in _differing(old, new)]

@@ -1,0 +1,194 @@
+"""A built engine as Triton reads it: `engine.json` and the model repository `triton/`. Cheap: done at every start."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from build_scripts.engine.manifest import Manifest
+from build_scripts.engine.store import write_file
+from build_scripts.source.checkpoint import CheckpointFacts
+from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.spec.reading import spec_complaint
+from triton_repo import model_repository
+from triton_repo.contract.engine_config import (
+    FILE_NAME,
+    EngineConfig,
+    ReplayConfig,
+    TensorRtLlmConfig,
+    unsupported_with_candidates,
+)
+from triton_repo.contract.errors import SpecError
+from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, LOGPROBS_FIELD, MAX_LOGPROBS, Sampling
+from triton_repo.contract.tensors import ModelCard
+
+REPOSITORY: Final = "triton"
+
+# OpenAI's defaults, for what neither the spec nor the checkpoint says.
+_OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
+_GREEDY: Final = Sampling(temperature=0.0)
+_KV_CACHE_BYTES: Final = 4 << 30  # cap of the default size of the paged KV cache
+_BYTES_PER_VALUE: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "u8": 1}
+
+
+def render(directory: Path, manifest: Manifest) -> None:
+    """Bring `engine.json` and `triton/` of the built engine in `directory` up to date; equal files are not touched.
+
+    Raises:
+        SpecError: the spec asks for what the checkpoint cannot give.
+    """
+    config = engine_config(manifest, directory / "tokenizer")
+    repository = directory / REPOSITORY
+    files = model_repository.render(config)
+    for path, content in files.items():
+        write_file(repository / path, content)
+    write_file(directory / FILE_NAME, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
+    _remove_strays(repository, {PurePosixPath(path) for path in files})
+
+
+def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig:
+    """Everything that the Triton models know of the engine."""
+    spec, facts = manifest.spec, manifest.facts
+    max_seq_len = sequence_length(spec, facts)
+    unsupported = _unsupported(spec)
+    greedy = _GREEDY if "temperature" in unsupported else Sampling()
+    checkpoints = facts.sampling.model_copy(update=dict.fromkeys(unsupported))
+    return EngineConfig(
+        name=spec.name,
+        runtime=spec.runtime,
+        max_seq_len=max_seq_len,
+        max_batch_size=spec.build.max_batch_size,
+        max_num_tokens=spec.build.max_num_tokens,
+        vocab_size=facts.vocab_size,
+        eos_token_ids=facts.eos_token_ids,
+        dtype=spec.build.dtype,
+        kv_cache_dtype=spec.kv_cache_dtype,
+        max_tokens_in_paged_kv_cache=_kv_cache_tokens(spec, manifest, max_seq_len),
+        enable_kv_cache_reuse=spec.serve.enable_kv_cache_reuse,
+        enable_chunked_context=spec.serve.enable_chunked_context,
+        num_threads=spec.serve.num_threads,
+        dynamic_quantization_group_size=spec.serve.dynamic_quantization_group_size,
+        speculative=spec.speculative.config() if spec.speculative else None,
+        flush_interval_s=spec.flush_interval_ms / 1000,
+        sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
+        replay=_replay(spec, tokenizer_directory),
+        tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
+        card=ModelCard(
+            max_seq_len=max_seq_len,
+            runtime=spec.runtime,
+            created=manifest.created,
+            chat=manifest.chat,
+            source=spec.model,
+            unsupported=unsupported,
+            max_logprobs=_max_logprobs(spec),
+        ),
+    )
+
+
+def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") -> int:
+    """Tokens of prompt and answer together, after every rule that ties the spec (of `origin`) to its checkpoint.
+
+    Raises:
+        SpecError: one of the rules is broken.
+    """
+    limit, asked = facts.max_position_embeddings, spec.build.max_seq_len
+    length = asked or limit
+    origin = origin or spec.name
+    if length is None:
+        raise SpecError(f"{origin}: build.max_seq_len is required: the checkpoint has no max_position_embeddings")
+    if limit is not None and length > limit:
+        rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
+        raise SpecError(spec_complaint(origin, "build.max_seq_len", asked, rule))
+    cache = spec.serve.max_tokens_in_paged_kv_cache
+    if cache is not None and cache < length:
+        rule = f"must be ≥ build.max_seq_len ({length}), or the longest request never fits"
+        raise SpecError(spec_complaint(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule))
+    if not spec.serve.enable_chunked_context and spec.build.max_num_tokens < length:
+        rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
+        raise SpecError(spec_complaint(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule))
+    return length
+
+
+def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
+    """Sampling fields that requests must leave alone."""
+    candidates = unsupported_with_candidates(spec.runtime, spec.speculative.mode) if spec.speculative else ()
+    guides = () if spec.serve.guided_decoding_backend else GUIDE_FIELDS
+    adapters = () if spec.build.lora else (ADAPTER_FIELD,)
+    return (*candidates, *guides, *adapters, *(() if _has_logprobs(spec) else (LOGPROBS_FIELD,)))
+
+
+def _has_logprobs(spec: EngineSpec) -> bool:
+    """On TensorRT-LLM (1.2) not beside candidates: what verifies them may leave out the token that it took."""
+    if spec.runtime != "tensorrt_llm":
+        return True
+    return spec.speculative is None and (spec.build.flow == "pytorch" or bool(spec.serve.gather_generation_logits))
+
+
+def _max_logprobs(spec: EngineSpec) -> int:
+    """Of alternatives. OpenVINO GenAI (2026.4) and the sampler of TensorRT-LLM's PyTorch flow (1.2) name none."""
+    return 0 if spec.runtime == "openvino" or spec.build.flow == "pytorch" else MAX_LOGPROBS
+
+
+def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
+    if spec.serve.max_tokens_in_paged_kv_cache is not None:
+        return spec.serve.max_tokens_in_paged_kv_cache
+    full_batch = spec.build.max_batch_size * max_seq_len
+    values = manifest.facts.kv_values_per_token
+    if values is None or spec.runtime == "tensorrt_llm":  # there, free GPU memory is the bound
+        return full_batch
+    if manifest.draft_facts is not None:  # a draft has a cache of as many tokens
+        values += manifest.draft_facts.kv_values_per_token or 0
+    affordable = _KV_CACHE_BYTES // (values * _BYTES_PER_VALUE[spec.kv_cache_dtype])
+    return max(max_seq_len, min(full_batch, affordable))
+
+
+def _layered(*layers: Sampling) -> Sampling:
+    """Later layers win wherever they say something."""
+    said: dict[str, object] = {}
+    for layer in layers:
+        said |= layer.model_dump(exclude_none=True)
+    return Sampling.model_validate(said)
+
+
+def _replay(spec: EngineSpec, tokenizer_directory: Path) -> ReplayConfig | None:
+    if spec.replay is None:
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json"))
+    ids = tokenizer.encode(spec.replay.text, add_special_tokens=False).ids
+    return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second)
+
+
+def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
+    build, serve = spec.build, spec.serve
+    said = {
+        "capacity_scheduler_policy": serve.capacity_scheduler_policy,
+        "kv_cache_free_gpu_memory_fraction": serve.kv_cache_free_gpu_memory_fraction,
+        "kv_cache_host_memory_bytes": serve.kv_cache_host_memory_bytes,
+        "guided_decoding_backend": serve.guided_decoding_backend,
+        "gather_generation_logits": serve.gather_generation_logits,
+        "max_tokens_in_paged_kv_cache": serve.max_tokens_in_paged_kv_cache,
+    }
+    shape = {
+        "flow": build.flow,
+        "tensor_parallel": build.tensor_parallel,
+        "pipeline_parallel": build.pipeline_parallel,
+        "max_beam_width": build.compile.max_beam_width,
+        "lora": {**build.lora.model_dump(), "adapters": tuple(build.lora.adapters)} if build.lora else None,
+    }
+    return TensorRtLlmConfig.model_validate({key: value for key, value in (shape | said).items() if value is not None})
+
+
+def _remove_strays(repository: Path, wanted: set[PurePosixPath]) -> None:
+    """A model that is no longer rendered must not be loaded."""
+    models = {path.parts[0] for path in wanted}
+    for path in repository.iterdir():
+        if path.name not in models:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in sorted(repository.rglob("*"), reverse=True):
+        if path.is_file() and PurePosixPath(path.relative_to(repository)) not in wanted:
+            path.unlink(missing_ok=True)
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

@@ -1,0 +1,188 @@
+"""Where a checkpoint lies and what its configuration says; nothing in it is ever run.
+
+Only safetensors, JSON and tokenizer files are read, and by runtimes that can, pickled weights (`pytorch_model.bin`): a
+pickle is a program, so weights.pickled reads it and runs nothing. A checkpoint that brings its own modelling code and
+no architecture that transformers knows is refused.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from build_scripts.source.nemo_cache import Hold, hold_copy
+from build_scripts.weights.huggingface import SAFETENSORS, TOKENIZER_FILES, Format, promised_files, weight_files
+from build_scripts.weights.nemo.checkpoint import is_nemo
+from build_scripts.weights.strict_json import parse_object
+from triton_repo.contract.errors import BuildError
+from triton_repo.contract.sampling import Count, Sampling, TokenId, invalid_request
+
+MODELOPT_CONFIG: Final = "hf_quant_config.json"  # how NVIDIA's quantizer has quantized the weights
+_CONFIG_FILES: Final = ("config.json", "generation_config.json", MODELOPT_CONFIG)
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_GENERATION_FIELDS: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+class CheckpointFacts(BaseModel):
+    """What an engine takes over from the checkpoint; None is what it does not say. Lengths are in tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    vocab_size: Count
+    eos_token_ids: tuple[TokenId, ...]
+    sampling: Sampling
+    max_position_embeddings: Count | None = None
+    kv_values_per_token: Count | None = None  # numbers that the KV cache holds for one token
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this machine; `source` is how people call it (a hub id, a directory's name).
+
+    `hold` keeps a directory of the cache for as long as the checkpoint is in use.
+    """
+
+    directory: Path
+    source: str
+    hold: Hold | None = field(default=None, compare=False, repr=False)
+
+    def facts(self) -> CheckpointFacts:
+        config = self._json("config.json")
+        has_generation = (self.directory / "generation_config.json").exists()
+        generation = self._json("generation_config.json") if has_generation else {}
+        values = {
+            "architecture": self._architecture(config),
+            "vocab_size": config.get("vocab_size"),
+            "max_position_embeddings": config.get("max_position_embeddings") or config.get("n_positions"),
+            "eos_token_ids": _token_ids(generation.get("eos_token_id", config.get("eos_token_id"))),
+            "kv_values_per_token": _kv_values_per_token(config),
+            "sampling": self._sampling(generation),
+        }
+        try:
+            return CheckpointFacts.model_validate(values)
+        except ValidationError as error:
+            raise BuildError(f"{self.source}: config.json: {invalid_request(error).message}") from error
+
+    def weight_files(self) -> tuple[str, ...]:
+        """Names of the safetensors files that hold the model, and of their index.
+
+        Raises:
+            BuildError: there are none, one is missing, the index is broken, or the checkpoint is quantized already.
+        """
+        quantization = self._json("config.json").get("quantization_config")
+        if quantization:
+            method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+            raise BuildError(f"{self.source}: already quantized ({method}); runtime openvino needs full precision")
+        names = weight_files(self.directory, SAFETENSORS) or promised_files(self.directory, SAFETENSORS[0])
+        for name in names:
+            if not (self.directory / name).is_file():
+                raise BuildError(self._no_weights(name))
+        return names
+
+    def text_files(self) -> tuple[str, ...]:
+        """Names of the configuration and tokenizer files that are there."""
+        return tuple(name for name in (*_CONFIG_FILES, *TOKENIZER_FILES) if (self.directory / name).is_file())
+
+    def _no_weights(self, name: str) -> str:
+        if any(self.directory.glob("*.bin")) or any(self.directory.glob("*.pt*")):
+            return f"{self.source}: only pickled weights, which can run code when they are read; {name} is needed"
+        return f"{self.source}: no {name} in {self.directory}"
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            text = (self.directory / name).read_bytes()
+        except FileNotFoundError as error:
+            raise BuildError(f"{self.source}: no {name} in {self.directory}") from error
+        return parse_object(text, f"{self.source}: {name}")
+
+    def _architecture(self, config: Mapping[str, Any]) -> str:
+        names = config.get("architectures")
+        for name in names if isinstance(names, list) else []:
+            if str(name).endswith(("ForCausalLM", "LMHeadModel")):
+                return str(name)
+        shown = json.dumps(names)
+        raise BuildError(f"{self.source}: config.json: architectures = {shown}; needs a …ForCausalLM that writes text")
+
+    def _sampling(self, generation: Mapping[str, Any]) -> Sampling:
+        """The checkpoint's own defaults, which it means only where it says `do_sample`."""
+        if generation.get("do_sample") is not True:
+            return Sampling()
+        try:
+            return Sampling.model_validate({key: generation[key] for key in _GENERATION_FIELDS if key in generation})
+        except ValidationError as error:
+            raise BuildError(f"{self.source}: generation_config.json: {invalid_request(error).message}") from error
+
+
+def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> Checkpoint:
+    """The checkpoint that a spec names: a directory beside the spec, an absolute one, or one of the HuggingFace hub.
+
+    A NeMo checkpoint is converted into the cache, once. Of the hub, weights are fetched in the first of `formats` that
+    it has; without formats only the small files are fetched or written.
+
+    Raises:
+        BuildError: there is no such directory, and the hub does not have it or cannot be reached.
+    """
+    directory = base / model
+    source = directory.name if Path(model).is_absolute() else model
+    if directory.exists() and is_nemo(directory):
+        copy = hold_copy(directory, source, bool(formats))
+        return Checkpoint(copy.directory, source, copy)
+    if directory.is_dir():
+        return Checkpoint(directory, source)
+    if not _HUB_ID.fullmatch(model):
+        raise BuildError(f"{model}: no such directory (looked in {base}), and not a hub id org/name")
+    return Checkpoint(_download(model, base, formats), model)
+
+
+def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return _fetch(model, formats)
+    except LocalEntryNotFoundError as error:
+        reason = "the HuggingFace hub cannot be reached"
+        raise BuildError(f"{model}: no such directory in {base}, not in the local hub cache, and {reason}") from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BuildError(f"{model}: no such directory in {base}, and the HuggingFace hub says: {reason}") from error
+
+
+def _fetch(model: str, formats: Sequence[Format]) -> Path:
+    directory = _snapshot(model, ["*.json", *TOKENIZER_FILES])
+    for format in formats:
+        names = promised_files(directory, format)  # and no others: consolidated.safetensors has the same once more
+        suffix = Path(format[0]).suffix  # nothing else is fetched, whatever the index says
+        _snapshot(model, [glob.escape(name) for name in names if name.endswith(suffix)], directory.name)
+        if any((directory / name).is_file() for name in names):
+            break
+    return directory
+
+
+def _snapshot(model: str, patterns: list[str], revision: str | None = None) -> Path:
+    """The directory named as its revision, with the files that match; those in folders are other formats' weights."""
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
+
+
+def _token_ids(value: Any) -> tuple[Any, ...]:
+    """`eos_token_id` is a number, a list of numbers, or absent."""
+    return tuple(value) if isinstance(value, list) else () if value is None else (value,)
+
+
+def _kv_values_per_token(config: Mapping[str, Any]) -> int | None:
+    def number(key: str) -> int:
+        value = config.get(key)
+        return value if isinstance(value, int) and value > 0 else 0
+
+    heads = number("num_attention_heads")
+    head_dim = number("head_dim") or number("hidden_size") // max(1, heads)
+    return 2 * number("num_hidden_layers") * (number("num_key_value_heads") or heads) * head_dim or None

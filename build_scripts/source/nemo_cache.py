@@ -1,0 +1,164 @@
+"""HuggingFace copies of NeMo checkpoints in the user's cache: made once, and removed when they are of no more use.
+
+~/.cache/conch/nemo/NAME-<key>          a copy; the key changes with every file of its source
+                    NAME-<key>-small    … without weights, for a plan
+                    lock                one writes or sweeps at a time
+
+Each copy has a note of its source, which whoever uses the copy keeps locked. A copy that its source no longer makes (it
+changed, or is gone), or that a larger one has replaced, is removed by the next conversion of any NeMo checkpoint; a
+build that finds its copy removes none. A source on a disk that is not mounted counts as gone, one that cannot be read
+does not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from build_scripts.source.convert import write_view
+from build_scripts.weights.hf_writer import write_huggingface
+from build_scripts.weights.nemo.checkpoint import open_nemo
+from build_scripts.work import progress
+from triton_repo.contract.errors import BuildError
+
+_FORMAT: Final = 2  # of what is written; a higher one writes it anew
+_NOTE: Final = "nemo_source.txt"
+_SMALL: Final = "-small"
+_COPY: Final = re.compile(r"(?P<name>.+-(?P<key>[0-9a-f]{16}))(-small)?")
+_PARTIAL: Final = ".partial-"  # of hf_writer; under the lock, what bears it was left by one that was killed
+
+
+class Hold:
+    """A copy that no sweep removes for as long as this object lives."""
+
+    def __init__(self, copy: Path) -> None:
+        """Raises: FileNotFoundError: there is no such copy, or a sweep was quicker."""
+        self.directory = copy
+        self._descriptor = os.open(copy / _NOTE, os.O_RDONLY)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        if not os.fstat(self._descriptor).st_nlink:
+            raise FileNotFoundError(copy)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def hold_copy(path: Path, source: str, weights: bool) -> Hold:
+    """The NeMo checkpoint at `path` as a HuggingFace directory; without `weights` maybe only what is beside them.
+
+    Raises:
+        BuildError: the checkpoint is broken or of no known kind, or the disk is full.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conch" / "nemo"
+    try:
+        whole = cache / f"{path.stem}-{_key(path)}"
+        small = whole.with_name(whole.name + _SMALL)
+        return _find(whole) or (None if weights else _find(small)) or _make(path, source, whole if weights else small)
+    except OSError as error:
+        raise BuildError(f"{error.filename or cache}: {error.strerror or error}") from error
+
+
+def _find(copy: Path) -> Hold | None:
+    try:
+        return Hold(copy)
+    except FileNotFoundError:
+        return None
+
+
+def _make(path: Path, source: str, copy: Path) -> Hold:
+    with _locked(copy.parent):
+        _sweep(copy.parent)  # before the copy, which may need the room
+        if not copy.is_dir():
+            view = open_nemo(path, source)
+            view = replace(view, text_files={**view.text_files, _NOTE: os.fsencode(path.resolve())})
+            if copy.name.endswith(_SMALL):
+                write_huggingface(replace(view, weights={}), copy)
+            else:
+                write_view(view, copy)
+        return Hold(copy)
+
+
+@contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say(f"{cache}: waiting for the conversion of another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sweep(cache: Path) -> None:
+    for path in sorted(cache.iterdir()):
+        if path.name.startswith(_PARTIAL):
+            shutil.rmtree(path, ignore_errors=True)
+        elif (copy := _COPY.fullmatch(path.name)) and path.is_dir():
+            try:
+                if _is_stale(path, copy["name"], copy["key"]):
+                    _remove_unless_held(path)
+            except (OSError, ValueError) as error:  # ValueError: a note of zeros, as a crash of the machine leaves
+                progress.say(f"{path}: left alone: {error}")
+
+
+def _is_stale(copy: Path, name: str, key: str) -> bool:
+    if copy.name != name and copy.with_name(name).is_dir():
+        return True
+    try:
+        return _key(Path(os.fsdecode((copy / _NOTE).read_bytes()))) != key
+    except (FileNotFoundError, NotADirectoryError):  # the source; or the note, which copies of earlier formats lack
+        return True
+
+
+def _remove_unless_held(copy: Path) -> None:
+    """The note goes first: a copy without one is none, and its removal, if cut off, is taken up by the next sweep."""
+    if copy.is_symlink():
+        raise OSError("a link, and what it leads to is not the cache's")
+    try:
+        descriptor = os.open(copy / _NOTE, os.O_RDONLY)
+    except FileNotFoundError:
+        shutil.rmtree(copy)
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (copy / _NOTE).unlink()
+        shutil.rmtree(copy)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _key(path: Path) -> str:
+    """Another one whenever a file of the checkpoint looks different.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256(f"{_FORMAT} {os.path.realpath(path)}".encode())
+    for file in _files(path):
+        stat = file.stat()
+        digest.update(f"\0{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+
+    def refuse(error: OSError) -> None:
+        raise error  # Path.rglob would take a directory that cannot be read for an empty one
+
+    return sorted(Path(root, name) for root, *names in os.walk(path, onerror=refuse) for name in chain(*names))

@@ -1,0 +1,136 @@
+"""Reads a spec, and says in words what is wrong with it: where, which key, its value, what is allowed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from build_scripts.spec.compile import CompileSection
+from build_scripts.spec.lora import LoraSection
+from build_scripts.spec.speculative import SpeculativeSection
+from triton_repo.contract.errors import SpecError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from build_scripts.spec.engine_spec import BuildSection, EngineSpec, ReplaySection, SamplingSection, ServeSection
+
+# Flags of `conch build` by the key that they override.
+FLAGS: Final[Mapping[str, str]] = {
+    "name": "--name",
+    "model": "--model",
+    "runtime": "--runtime",
+    "build.dtype": "--dtype",
+    "build.quantization": "--quantization",
+    "build.max_seq_len": "--max-seq-len",
+    "build.max_batch_size": "--max-batch-size",
+    "build.max_num_tokens": "--max-num-tokens",
+    "build.tensor_parallel": "--tp",
+    "build.pipeline_parallel": "--pp",
+    "build.flow": "--flow",
+}
+
+
+def read_spec(file: Path | None, overrides: Mapping[str, object] | None = None) -> EngineSpec:
+    """The spec in `file` (None: flags alone) with `overrides` ({"build.dtype": "float16"}) on top.
+
+    Raises:
+        SpecError: names the file or the flag, the key, the value and what is allowed.
+    """
+    overrides = overrides or {}
+    values = _read_toml(file) if file else {}
+    for key, value in overrides.items():
+        *section, last = key.split(".")
+        table = values.setdefault(section[0], {}) if section else values
+        if isinstance(table, dict):  # else the validation below says what is wrong with it
+            table[last] = value
+    try:
+        return EngineSpec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SpecError(_complaint(first, file, overrides)) from error
+
+
+def spec_complaint(origin: str, key: str, value: object, rule: str) -> str:
+    """The one form of every complaint: where, which key, its value, what is allowed."""
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return f"{origin}: {key} = {shown}; {rule}" if origin else f"{key} = {shown}; {rule}"
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpecError(f"{file}: no such file") from error
+    except OSError as error:
+        raise SpecError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{file}: not valid TOML: {error}") from error
+
+
+def _complaint(error: ErrorDetails, file: Path | None, overrides: Mapping[str, object]) -> str:
+    context = error.get("ctx", {})
+    key = context["key"] if error["type"] == "rule" else ".".join(str(part) for part in error["loc"])
+    value = context["value"] if error["type"] == "rule" else error["input"]
+    flag = FLAGS.get(key, key)
+    if error["type"] == "missing" or (error["type"] == "rule" and value is None):
+        where = f"{file}: {key}" if file else flag
+        return f"{where}: {_rule(error)}"
+    if key in overrides or file is None:
+        return spec_complaint("", flag, value, _rule(error))
+    return spec_complaint(str(file), key, value, _rule(error))
+
+
+def _rule(error: ErrorDetails) -> str:
+    """What is allowed, in words; pydantic's own words for the kinds that no spec has shown yet."""
+    context = error.get("ctx", {})
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key; allowed: {', '.join(_fields_of(error['loc']))}"
+    if kind == "literal_error":
+        return f"allowed: {str(context['expected']).replace(' or ', ', ').replace(chr(39), '')}"
+    if kind == "value_error":
+        return str(context["error"])
+    return _RULES.get(kind, error["msg"]).format(**context)
+
+
+def _fields_of(loc: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = EngineSpec if len(loc) == 1 else _SECTIONS[".".join(map(str, loc[:-1]))]
+    return list(section.model_fields)
+
+
+_SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
+    "build": BuildSection,
+    "build.compile": CompileSection,
+    "build.lora": LoraSection,
+    "serve": ServeSection,
+    "sampling": SamplingSection,
+    "speculative": SpeculativeSection,
+    "replay": ReplaySection,
+}
+
+_RULES: Final[Mapping[str, str]] = {
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be ≥ {ge}",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be ≤ {le}",
+    "missing": "is required",
+    "model_type": "must be a table",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "rule": "{rule}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a string",
+}

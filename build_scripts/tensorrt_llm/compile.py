@@ -1,0 +1,137 @@
+"""From shards to engines: here where TensorRT-LLM and a GPU are, else as one command for a GPU host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.tensorrt_llm import on_gpu_host as trtllm_host
+from build_scripts.tensorrt_llm.argv import HOST_SCRIPT, QUANTIZER, Argv, docker_argv, gpu_commands, host_argv
+from build_scripts.tensorrt_llm.output import BuildOutput
+from build_scripts.work import progress
+from triton_repo.contract.errors import BuildError
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT, ENGINE
+from triton_repo.engine.runtimes.tensorrt_llm.engine import Installed, compiled_otherwise
+
+_TITLES: Final = {True: "compile", False: "convert and compile, by TensorRT-LLM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a build as `--plan` shows it; `argv` is empty for what Conch itself does."""
+
+    title: str
+    where: Literal["here", "GPU host"]
+    argv: Argv = ()
+
+
+def plan_steps(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *, own: bool) -> tuple[Step, ...]:
+    """The steps of a build; `own` says that Conch itself splits this architecture."""
+    if spec.build.flow == "pytorch":
+        return (Step("checkpoint", "here"),)
+    sharded = own and spec.build.quantization == "none"
+    step = Step(_TITLES[sharded], "GPU host", docker_argv(model, source, spec, max_seq_len, sharded=sharded))
+    return (Step("shards", "here"), step) if sharded else (step,)
+
+
+def remaining_steps(model: Path, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
+    """What is left to do for a built engine whose model directory is `model`: nothing once it is compiled."""
+    build = spec.build
+    if build.flow == "pytorch" or build.max_seq_len is None or compiled_by(model) is not None:
+        return ()
+    sharded = _is_sharded(model, spec)
+    argv = docker_argv(model, source, spec, build.max_seq_len, sharded=sharded)
+    return (Step(_TITLES[sharded], "GPU host", argv),)
+
+
+def compiled_by(model: Path) -> Mapping[str, str | None] | None:
+    """Versions and GPU that compiled the engine in `model`; None where it is not compiled, or not to its end."""
+    try:
+        note: Mapping[str, str | None] = json.loads((model / ENGINE / trtllm_host.NOTE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return note
+
+
+def reason_to_compile(model: Path, source: Path, spec: EngineSpec) -> str | None:
+    """Why this machine should compile the engine in `model`, once more perhaps; None where it need not, or cannot."""
+    build = spec.build
+    if build.flow == "pytorch" or build.max_seq_len is None:
+        return None
+    sharded = _is_sharded(model, spec)
+    commands = gpu_commands(PurePosixPath(source), PurePosixPath(model), spec, build.max_seq_len, sharded=sharded)
+    if not _can_compile(commands):
+        return None
+    if compiled_by(model) is None:
+        return "not compiled"
+    here = trtllm_host.facts()
+    if here["tensorrt_llm"] is None:  # not installed for this Python: nothing to compare with
+        return None
+    otherwise = compiled_otherwise(model / ENGINE, Installed(here["tensorrt_llm"], here["capability"]))
+    return None if otherwise is None else f"compiled {otherwise}"
+
+
+def compile_engine(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, log: Path) -> bool:
+    """Compile into `model`/engine; False where TensorRT-LLM or a GPU is missing.
+
+    Raises:
+        BuildError: TensorRT-LLM's own programs failed; with the reason that they gave, and the log's place.
+    """
+    shutil.copyfile(trtllm_host.__file__, model / HOST_SCRIPT)
+    sharded = (model / CHECKPOINT).is_dir()
+    here = PurePosixPath(model)
+    commands = gpu_commands(PurePosixPath(source), here, spec, max_seq_len, sharded=sharded)
+    if not _can_compile(commands):
+        return False
+    (model / ENGINE).mkdir()
+    ranks = spec.build.tensor_parallel * spec.build.pipeline_parallel
+    _run(host_argv(sys.executable, here, commands, trtllm_host.TETHERED), _TITLES[sharded], ranks, log)
+    return True
+
+
+def _run(argv: Argv, title: str, ranks: int, log: Path) -> None:
+    output = BuildOutput()
+    with progress.counted(title, ranks, "ranks") as show, log.open("ab", buffering=0) as file:
+        # Nothing is ever written to stdin: it is open for as long as this process lives, which the child watches.
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+            try:
+                for line in process.stdout or ():
+                    file.write(line)
+                    output.take(line.decode(errors="replace"))
+                    show(output.engines, output.doing)
+                status = process.wait()
+            finally:
+                process.kill()
+    if status:
+        raise BuildError(f"{title}: {output.reason} (exit code {status}; log: {log})")
+
+
+def _is_sharded(model: Path, spec: EngineSpec) -> bool:
+    """Whether Conch's shards are in `model`; quantized ones are those of TensorRT-LLM, and maybe not all of them."""
+    return (model / CHECKPOINT).is_dir() and spec.build.quantization == "none"
+
+
+def _can_compile(commands: tuple[Argv, ...]) -> bool:
+    """Every command is here, and so is TensorRT-LLM, which the programs of Python's import."""
+    return shutil.which("trtllm-build") is not None and all(map(_can_run, commands)) and _has_gpu()
+
+
+def _can_run(command: Argv) -> bool:
+    program, first, *_ = command
+    return shutil.which(program) is not None and (first != str(QUANTIZER) or Path(first).is_file())
+
+
+def _has_gpu() -> bool:
+    """Whether the driver's own tool lists a GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, check=False)
+    return listed.returncode == 0 and bool(listed.stdout.strip())

@@ -1,0 +1,52 @@
+"""HuggingFace weights -> what an engine of TensorRT-LLM is made of: shards, or for the PyTorch flow the files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from build_scripts.architectures import check_weights, decoder_of
+from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.write import write_shards
+from build_scripts.weights.opening import open_checkpoint
+from build_scripts.work import progress
+
+
+def link(directory: Path, names: Sequence[str], output: Path) -> None:
+    """Bring the files `names` of `directory` into the new directory `output`, as hard links where that is possible."""
+    output.mkdir()
+    sizes = [(directory / name).stat().st_size for name in names]
+    with progress.transfer("checkpoint", sum(sizes)) as show:
+        done = 0
+        for name, size in zip(names, sizes, strict=True):
+            file = (directory / name).resolve()  # a file of the hub's cache is a link
+            try:
+                (output / name).hardlink_to(file)
+            except OSError:  # of another file system, or of one without hard links
+                shutil.copyfile(file, output / name)
+            done += size
+            show(done)
+
+
+def export(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to a child
+    checkpoint: str, source: str, output: str, tp: int, pp: int, dtype: str, meter: str
+) -> None:
+    """Write the shards into the new directory `output`; the file `meter` says how many bytes are written.
+
+    Meant for a child process.
+
+    Raises:
+        BuildError: the checkpoint is broken, or the disk is full.
+    """
+    view = open_checkpoint(Path(checkpoint), source)
+    decoder = decoder_of(view.config, source)
+    check_weights(decoder, view.weights, source)
+    Path(output).mkdir()
+    with Path(meter).open("wb", buffering=0) as file:
+
+        def wrote(done: int) -> None:
+            file.seek(0)
+            file.write(b"%d" % done)
+
+        write_shards(view, decoder, Mapping(tp, pp), dtype, Path(output), wrote)

@@ -1,0 +1,114 @@
+"""A spec of runtime tensorrt_llm beside its checkpoint: what can be said, and refused, before anything is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from build_scripts.architectures import UnknownArchitecture, check_weights, decoder_of, without_rope
+from build_scripts.architectures.config_values import ConfigValues
+from build_scripts.source.checkpoint import Checkpoint
+from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.spec.reading import spec_complaint
+from build_scripts.tensorrt_llm.quantized_checkpoint import stored_quantization
+from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds
+from build_scripts.tensorrt_llm.sharding.gpus import Gpus, find_gpus
+from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.memory import Limits
+from build_scripts.tensorrt_llm.sharding.plan import Asked, ShardPlan, make_shard_plan
+from build_scripts.weights.huggingface import open_weights, read_config, weight_files
+from build_scripts.weights.view import ITEM_SIZES
+from triton_repo.contract.engine_config import KV_CACHE_FREE_GPU_MEMORY_FRACTION
+from triton_repo.contract.errors import BuildError, SpecError
+
+
+def resolved(spec: EngineSpec, checkpoint: Checkpoint, max_seq_len: int) -> EngineSpec:
+    """The spec with what it leaves to the checkpoint filled in: `max_seq_len`, and `dtype` (float16 for float32).
+
+    Raises:
+        BuildError: the checkpoint must say its dtype, and says one that is not known.
+    """
+    dtype = spec.build.dtype if "dtype" in spec.build.model_fields_set else _served_dtype(checkpoint)
+    return spec.model_copy(update={"build": spec.build.model_copy(update={"dtype": dtype, "max_seq_len": max_seq_len})})
+
+
+def _served_dtype(checkpoint: Checkpoint) -> str:
+    stored = ConfigValues(checkpoint.source, read_config(checkpoint.directory, checkpoint.source)).dtype()
+    return "bfloat16" if stored == "bfloat16" else "float16"
+
+
+def plan_shards(
+    spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: int, gpus: Gpus | None
+) -> ShardPlan:
+    """Check the spec against the configuration, against the weights' headers where they are here, and against `gpus`.
+
+    The PyTorch flow is TensorRT-LLM's own code: what it computes is its own matter, how it splits a model is not.
+
+    Raises:
+        UnknownArchitecture: TensorRT-LLM's own converter must do this one.
+        BuildError: the configuration or a header is broken, or they contradict each other.
+        SpecError: the model cannot be split as the spec asks, or does not fit.
+    """
+    config = read_config(checkpoint.directory, checkpoint.source)
+    as_it_is = spec.build.flow == "pytorch"
+    decoder = decoder_of(without_rope(config) if as_it_is else config, checkpoint.source)
+    if has_weights(checkpoint.directory):
+        weights = open_weights(checkpoint.directory, checkpoint.source)
+        if not as_it_is:  # that reads quantized weights too, under names of their own
+            check_weights(decoder, weights, checkpoint.source)
+    build = resolved(spec, checkpoint, max_seq_len).build
+    quantization = stored_quantization(checkpoint, config) if as_it_is else build.quantization
+    if quantization is None:
+        quantization, gpus = "none", None  # nobody here knows what such weights take
+    value_bytes = ITEM_SIZES[build.dtype]
+    limits = Limits(
+        max_seq_len,
+        build.max_batch_size,
+        build.max_num_tokens,
+        value_bytes,
+        value_bytes,
+        tokens_per_block=build.compile.tokens_per_block,
+        kv_fraction=spec.serve.kv_cache_free_gpu_memory_fraction or KV_CACHE_FREE_GPU_MEMORY_FRACTION,
+        adapters=_adapters(spec),
+    )
+    mapping = Mapping(build.tensor_parallel, build.pipeline_parallel)
+    return make_shard_plan(decoder, Asked(origin, mapping, build.dtype, quantization, limits), gpus)
+
+
+def _adapters(spec: EngineSpec) -> AdapterBounds | None:
+    lora = spec.build.lora
+    if lora is None:
+        return None
+    return AdapterBounds(len(lora.adapters), lora.max_rank, lora.target_modules, spec.build.flow == "pytorch")
+
+
+def check_converter(spec: EngineSpec, origin: str) -> None:
+    """Raises: SpecError: the spec asks for what TensorRT-LLM's own converter is not told here."""
+    if spec.build.flow == "pytorch":
+        return
+    for key, section in (("build.lora", spec.build.lora), ("speculative", spec.speculative)):
+        if section is not None:
+            rule = "needs build.flow = pytorch for this architecture: remove the table"
+            raise SpecError(spec_complaint(origin, key, "[…]", rule))
+
+
+def has_weights(directory: Path) -> bool:
+    """A plan can be made of a config.json alone."""
+    return bool(weight_files(directory))
+
+
+def prepare(spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: int, gpu: str | None) -> EngineSpec:
+    """The spec as it will be built, after every refusal that needs no weights.
+
+    The GPUs of this machine do not count here: one can compile the engines of all ranks for others.
+
+    Raises:
+        BuildError: the checkpoint cannot be used.
+        SpecError: the spec asks for what cannot be built.
+    """
+    try:
+        plan_shards(spec, checkpoint, origin, max_seq_len, find_gpus(gpu) if gpu else None)
+    except UnknownArchitecture:  # TensorRT-LLM's own code reads it
+        check_converter(spec, origin)
+    if not has_weights(checkpoint.directory):
+        raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")
+    return resolved(spec, checkpoint, max_seq_len)

@@ -1,0 +1,49 @@
+"""Where every byte of a rank's file goes: the plan adds them up, the writer puts them there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping as Table
+from dataclasses import dataclass
+
+from build_scripts.architectures import Decoder
+from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.rules import ShardTensor, rank_tensors
+from build_scripts.weights.safetensors import header_bytes
+from build_scripts.weights.view import ITEM_SIZES
+
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RankFile:
+    """`rank{r}.safetensors` of a TensorRT-LLM checkpoint. `offsets` are those of the tensors in the file."""
+
+    rank: int
+    dtype: str
+    tensors: tuple[ShardTensor, ...]
+    header: bytes
+    offsets: Table[str, int]
+
+    @property
+    def name(self) -> str:
+        return f"rank{self.rank}.safetensors"
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(math.prod(tensor.shape) for tensor in self.tensors) * ITEM_SIZES[self.dtype]
+
+    @property
+    def file_bytes(self) -> int:
+        return len(self.header) + self.weight_bytes
+
+
+def rank_files(decoder: Decoder, mapping: Mapping, dtype: str) -> tuple[RankFile, ...]:
+    """The files of all ranks, weights in `dtype`."""
+    return tuple(_rank_file(decoder, mapping, dtype, rank) for rank in range(mapping.world_size))
+
+
+def _rank_file(decoder: Decoder, mapping: Mapping, dtype: str, rank: int) -> RankFile:
+    tensors = rank_tensors(decoder, mapping, rank)
+    header, offsets = header_bytes({tensor.name: (dtype, tensor.shape) for tensor in tensors})
+    return RankFile(rank, dtype, tensors, header, offsets)

@@ -1,0 +1,48 @@
+"""Which tensor- and pipeline-parallel sizes a model can be split into: TensorRT-LLM's own rules, asked beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from build_scripts.architectures import Decoder
+from build_scripts.spec.reading import spec_complaint
+from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from triton_repo.contract.errors import SpecError
+
+_LARGEST_TP = 64
+
+
+def check_mapping(decoder: Decoder, mapping: Mapping, origin: str) -> None:
+    """Whether `decoder` can be split by `mapping`, which the spec or flags `origin` ask for.
+
+    Raises:
+        SpecError: names the rule that is broken and the sizes that are allowed.
+    """
+    rule = broken_tp_rule(decoder, mapping.tp_size)
+    if rule is not None:
+        allowed = _listed(allowed_tp_sizes(decoder))
+        raise SpecError(spec_complaint(origin, "build.tensor_parallel", mapping.tp_size, f"{rule}; allowed: {allowed}"))
+    if mapping.pp_size > decoder.num_layers:
+        rule = f"must be ≤ {decoder.num_layers}, the model's layers: each pipeline rank needs one"
+        raise SpecError(spec_complaint(origin, "build.pipeline_parallel", mapping.pp_size, rule))
+
+
+def allowed_tp_sizes(decoder: Decoder, largest: int = _LARGEST_TP) -> list[int]:
+    """The tensor-parallel sizes up to `largest` that `decoder` can be split into."""
+    return [size for size in range(1, largest + 1) if broken_tp_rule(decoder, size) is None]
+
+
+def broken_tp_rule(decoder: Decoder, tp_size: int) -> str | None:
+    """Why `decoder` cannot be split into `tp_size`, as a rule for that number."""
+    if decoder.num_heads % tp_size:
+        return f"must divide the {decoder.num_heads} attention heads"
+    kv_heads = decoder.num_kv_heads
+    if kv_heads % tp_size and tp_size % kv_heads:
+        return f"must divide the {kv_heads} kv heads, or be a multiple of them (each is then copied to several ranks)"
+    if decoder.intermediate_size % tp_size:
+        return f"must divide intermediate_size ({decoder.intermediate_size})"
+    return None
+
+
+def _listed(sizes: Iterable[int]) -> str:
+    return ", ".join(map(str, sizes))

@@ -1,0 +1,152 @@
+"""`--plan`: what a build would write, and whether a GPU can hold it, from the configuration and headers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from build_scripts.architectures import Decoder
+from build_scripts.spec.reading import spec_complaint
+from build_scripts.tensorrt_llm.sharding.gpus import Gpu, Gpus
+from build_scripts.tensorrt_llm.sharding.layout import RankFile, rank_files
+from build_scripts.tensorrt_llm.sharding.limits import allowed_tp_sizes, check_mapping
+from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.memory import Limits, RankMemory, kv_bytes_per_token, rank_memory
+from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS, engine_bytes
+from triton_repo.contract.errors import SpecError
+
+_LARGEST_WORLD: Final = 64
+_GPUS_PER_NODE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the spec (or the flags) `origin` asks for."""
+
+    origin: str
+    mapping: Mapping
+    dtype: str
+    quantization: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlan:
+    """One rank: its file, the bytes of its weights on the GPU, and its memory where a GPU is given."""
+
+    file: RankFile
+    layers: range
+    engine_bytes: int
+    kv_bytes_per_token: int
+    memory: RankMemory | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """A build for `gpus`, None where none are given; the capacity is that of the fullest rank."""
+
+    decoder: Decoder
+    asked: Asked
+    gpus: Gpus | None
+    ranks: tuple[RankPlan, ...]
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Over all ranks."""
+        return sum(rank.kv_bytes_per_token for rank in self.ranks)
+
+    @property
+    def kv_tokens(self) -> int | None:
+        return min((rank.memory.kv_tokens for rank in self.ranks if rank.memory), default=None)
+
+    @property
+    def sequences(self) -> int | None:
+        """Sequences of `max_seq_len` tokens that run at once; never more than `max_batch_size`."""
+        fitting = min((rank.memory.sequences for rank in self.ranks if rank.memory), default=None)
+        return None if fitting is None else min(fitting, self.asked.limits.max_batch_size)
+
+
+def make_shard_plan(decoder: Decoder, asked: Asked, gpus: Gpus | None) -> ShardPlan:
+    """Raises: SpecError: the model cannot be split so, or does not fit; names the rule and what would do."""
+    check_mapping(decoder, asked.mapping, asked.origin)
+    _check_window(decoder, asked)
+    if gpus is not None:
+        _check_gpus(asked, gpus)
+    plan = ShardPlan(decoder, asked, gpus, _ranks(decoder, asked, asked.mapping, gpus.gpu if gpus else None))
+    full = next((rank for rank in plan.ranks if rank.memory and not rank.memory.fits), None)
+    if gpus is not None and full is not None:
+        raise SpecError(_does_not_fit(decoder, asked, gpus, full))
+    return plan
+
+
+def _ranks(decoder: Decoder, asked: Asked, mapping: Mapping, gpu: Gpu | None) -> tuple[RankPlan, ...]:
+    result = []
+    for file in rank_files(decoder, mapping, asked.dtype):
+        weight_bytes = engine_bytes(file, asked.quantization)
+        pp_rank = mapping.pp_rank(file.rank)
+        kv = kv_bytes_per_token(decoder, mapping, pp_rank, asked.limits.kv_value_bytes)
+        memory = rank_memory(decoder, mapping, file.rank, weight_bytes, asked.limits, gpu.memory_bytes) if gpu else None
+        result.append(RankPlan(file, mapping.layers(pp_rank, decoder.num_layers), weight_bytes, kv, memory))
+    return tuple(result)
+
+
+def _check_window(decoder: Decoder, asked: Asked) -> None:
+    """Within its window, a model with a sliding one attends like any other.
+
+    Beyond it neither flow of TensorRT-LLM 1.2 is right: its PyTorch flow, too, ignores Mistral's window until 1.3
+    (NVIDIA/TensorRT-LLM#12597).
+    """
+    window, length = decoder.sliding_window, asked.limits.max_seq_len
+    if window is not None and length > window:
+        rule = f"must be ≤ {window}, the model's sliding_window: the engine looks back over all tokens"
+        raise SpecError(spec_complaint(asked.origin, "build.max_seq_len", length, rule))
+
+
+def _check_gpus(asked: Asked, gpus: Gpus) -> None:
+    world, count, capability = asked.mapping.world_size, gpus.count, gpus.gpu.capability
+    if count is not None and world > count:
+        product = f"build.tensor_parallel × build.pipeline_parallel ({asked.mapping.tp_size} × {asked.mapping.pp_size})"
+        raise SpecError(spec_complaint(asked.origin, product, world, f"must be ≤ {count}, the GPUs ({gpus.gpu.name})"))
+    how = QUANTIZATIONS[asked.quantization]
+    if capability is not None and capability < how.capability:
+        has = f"{gpus.gpu.name} has {_dotted(capability)}"
+        rule = f"needs compute capability {_dotted(how.capability)} ({how.cards}); {has}"
+        raise SpecError(spec_complaint(asked.origin, "build.quantization", asked.quantization, rule))
+
+
+def _does_not_fit(decoder: Decoder, asked: Asked, gpus: Gpus, full: RankPlan) -> str:
+    memory, gpu = full.memory, gpus.gpu
+    assert memory is not None  # noqa: S101 - a rank without memory is never full
+    needed = memory.kv_bytes_per_token * asked.limits.max_seq_len
+    shown = f"{asked.mapping.tp_size} × {asked.mapping.pp_size}"
+    parts = f"{_gb(memory.weight_bytes)} of weights, {_gb(memory.activation_bytes)} of working memory and {_gb(needed)}"
+    smallest = _smallest_mapping(decoder, asked, gpus)
+    remedy = "no split of up to 64 ranks does" if smallest is None else (
+        f"--tp {smallest.tp_size} --pp {smallest.pp_size} is the smallest that does"
+    )  # fmt: skip
+    return (
+        f"{asked.origin}: tp × pp = {shown}: rank {full.file.rank} does not fit {gpu.name} ({_gb(gpu.memory_bytes)}): "
+        f"{parts} for one sequence of {asked.limits.max_seq_len} tokens; {remedy}"
+    )
+
+
+def _smallest_mapping(decoder: Decoder, asked: Asked, gpus: Gpus) -> Mapping | None:
+    """The fewest ranks that hold the model; of equals the one with the most tensor parallelism inside a node."""
+    candidates = [
+        Mapping(tp_size, pp_size)
+        for tp_size in allowed_tp_sizes(decoder, _GPUS_PER_NODE)
+        for pp_size in range(1, min(decoder.num_layers, _LARGEST_WORLD // tp_size) + 1)
+    ]
+    for mapping in sorted(candidates, key=lambda mapping: (mapping.world_size, mapping.pp_size)):
+        within = gpus.count is None or mapping.world_size <= gpus.count
+        if within and all(rank.memory and rank.memory.fits for rank in _ranks(decoder, asked, mapping, gpus.gpu)):
+            return mapping
+    return None
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))

@@ -1,0 +1,36 @@
+"""GET /v1/models and /v1/models/{id}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from gateway.http.errors import RESPONSES
+from gateway.state import GatewayDep
+from triton_repo.contract.tensors import ModelCard
+
+
+def add_models(app: FastAPI) -> None:
+    app.get("/v1/models", tags=["models"], responses=RESPONSES)(list_models)
+    app.get("/v1/models/{model:path}", tags=["models"], responses=RESPONSES)(get_model)
+
+
+async def list_models(gateway: GatewayDep) -> dict[str, Any]:
+    models = await gateway.backend.models()
+    return {"object": "list", "data": [_entry(name, card) for name, card in sorted(models.items())]}
+
+
+async def get_model(model: str, gateway: GatewayDep) -> dict[str, Any]:
+    return _entry(model, await gateway.backend.card(model))
+
+
+def _entry(name: str, card: ModelCard) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": card.created,
+        "owned_by": "conch",
+        "max_model_len": card.max_seq_len,
+        "runtime": card.runtime,
+    }

@@ -1,0 +1,77 @@
+"""From the bytes of a request body to a JSON object, within bounds of size, time and type."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from gateway.http.deadline import BodyDeadline
+from gateway.http.errors import BodyTooLarge, UnsupportedMediaType
+from gateway.http.interrupt import Interruptible
+from triton_repo.contract.errors import InvalidRequest
+from triton_repo.contract.sampling import invalid_request
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_object(scope: Scope, receive: Receive, max_bytes: int, deadline: BodyDeadline) -> dict[str, Any]:
+    """The JSON object that a client sent. Of a key that occurs twice the last value counts.
+
+    orjson is strict where Python's own parser is not: NaN, 1e999, half a surrogate pair, invalid UTF-8, a byte
+    order mark and nesting beyond 1024 are all refused; an integer beyond 64 bits becomes a float.
+
+    Raises:
+        UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidRequest, ClientDisconnect
+    """
+    headers = Headers(scope=scope)
+    _check_type(headers)
+    async with Interruptible() as reading:
+        deadline.start(reading)
+        try:
+            body = await _read(headers, receive, max_bytes)
+        finally:
+            deadline.stop(reading)
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the request body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("the request body must be a JSON object")
+    return value
+
+
+def parse(model: type[Model], fields: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def _check_type(headers: Headers) -> None:
+    content_type = headers.get("content-type", "")
+    if content_type.split(";", 1)[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("content-type: only application/json is accepted")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("content-encoding: send the body uncompressed")
+
+
+async def _read(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
+    too_large = BodyTooLarge(f"the request body is larger than {max_bytes} bytes")
+    if int(headers.get("content-length", 0)) > max_bytes:  # the HTTP parser has checked that it is a number
+        raise too_large
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            raise too_large
+        more = message.get("more_body", False)
+    return bytes(body)

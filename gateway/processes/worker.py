@@ -1,0 +1,57 @@
+"""`python -m gateway.processes.worker SLOT LINK LISTENERS FLAG…`: one of the processes of a gateway.
+
+`gateway.processes.supervisor` starts it.
+SLOT is its number; LINK the file descriptor of a socket to its parent, which gets one byte when the worker serves and
+whose end of file means that the parent is gone; LISTENERS those of the sockets to serve, with commas between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from gateway.answers.tally import Tally
+from gateway.app import create_app
+from gateway.heap import freeze_heap
+from gateway.processes.supervisor import TALLY_FILE
+from gateway.server import Server
+from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
+
+
+class Worker(Server):
+    def __init__(self, app: FastAPI, settings: Settings, link: socket.socket) -> None:
+        super().__init__(app, settings)
+        self._link = link
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_reader(self._link, self._leave)
+        with suppress(BrokenPipeError):  # the parent is gone already, as the reader will find
+            self._link.send(b"\1")
+
+    def _leave(self) -> None:
+        """Without a parent there is nobody to stop a worker, so it stops as if told to."""
+        asyncio.get_running_loop().remove_reader(self._link)
+        self.should_exit = True
+
+
+def main(argv: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    slot, link, listeners, *flags = argv
+    settings = load_settings(flag_values(flags))  # by the parent's flags and environment, which it has checked
+    tally = Tally.shared(Path(os.environ[METRICS_DIRECTORY_VARIABLE]) / TALLY_FILE, int(slot))
+    server = Worker(create_app(settings, tally=tally), settings, socket.socket(fileno=int(link)))
+    freeze_heap()
+    server.run([socket.socket(fileno=int(listener)) for listener in listeners.split(",")])
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

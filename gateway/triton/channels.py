@@ -1,0 +1,61 @@
+"""The channels on which a gateway gets the deltas of its requests: one for each engine, as long as it is in use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.triton.wire import renew_request, stop_request, subscribe_request
+
+# An ensemble of Triton 2.51 keeps about 1 kB of each message until the request that it answers has ended.
+MAX_MESSAGES: Final = 10_000
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """A channel of the ensemble `model`, and how many messages have come on it."""
+
+    name: str
+    model: str
+    num_messages: int = 0
+
+
+class Channels:
+    """Opens, renews and ends them by messages to Triton, which go to `send`."""
+
+    def __init__(self, send: Callable[[Any], None]) -> None:
+        self._send = send
+        self._open: dict[str, Channel] = {}  # by name
+        self._latest: dict[str, Channel] = {}  # by model: what its next request rides on
+
+    def to(self, model: str) -> Channel:
+        """The channel for a new request; it replaces one that has carried `MAX_MESSAGES`."""
+        channel = self._latest.get(model)
+        if channel is None or channel.num_messages >= MAX_MESSAGES:
+            channel = self._latest[model] = Channel(f"channel-{uuid.uuid4().hex}", model)
+            self._open[channel.name] = channel
+            self._send(subscribe_request(model, channel.name))
+        return channel
+
+    def count(self, name: str) -> None:
+        """Note that a message has come; it may be another request's than a channel's."""
+        if name in self._open:
+            self._open[name].num_messages += 1
+
+    def tend(self, in_use: Collection[Channel]) -> None:
+        """Begin the leases of those that are in use anew, and end the others."""
+        for channel in list(self._open.values()):
+            if channel in in_use:
+                self._send(renew_request(channel.model, channel.name))
+            else:
+                self.forget(channel.name)
+                self._send(stop_request(channel.model, channel.name))
+
+    def forget(self, name: str) -> Channel | None:
+        """Take note that a channel has ended; None if it was none. The next request opens another."""
+        channel = self._open.pop(name, None)
+        if channel is not None and self._latest.get(channel.model) is channel:
+            del self._latest[channel.model]
+        return channel

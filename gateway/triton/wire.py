@@ -1,0 +1,183 @@
+"""Triton's wire: requests to the models of an engine, and the deltas in a response, as protobuf messages.
+
+They are built and read directly. tritonclient's own InferInput and InferResult go through numpy object arrays, which
+on a stream of small text tensors costs more than everything else here.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, Final
+
+from tritonclient.grpc import service_pb2 as pb
+
+from gateway.answers.backend import Chat, Delta, Generation, Prompt
+from triton_repo.contract.errors import EngineFailed, RequestError, from_wire
+from triton_repo.contract.tensors import (
+    CHANNEL,
+    CHAT,
+    ENSEMBLE_OUTPUTS,
+    FINISH_REASON,
+    FINISH_REASONS,
+    PROMPT_TOKEN_IDS,
+    RENEW,
+    REQUEST_IDS,
+    ROW_IDS,
+    SAMPLING_PARAMETERS,
+    SAMPLING_TENSORS,
+    STOP,
+    STREAM,
+    SUBSCRIBE,
+    TEXT_INPUT,
+    TEXT_OUTPUT,
+    TOKEN_COUNTS,
+    Tensor,
+    step_model,
+)
+
+_OUTPUTS: Final = tuple(
+    pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name) for output in ENSEMBLE_OUTPUTS
+)
+_PACKING: Final = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
+_SIZES: Final = {datatype: struct.calcsize(packing) for datatype, packing in _PACKING.items()}
+_SHORT_TEXT_BITS: Final = 12  # 4 kB
+_LENGTH: Final = struct.Struct("<I")  # before each element of a BYTES tensor
+_COUNTS: Final = struct.Struct("<3i")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A generation packed for the wire: its value of each tensor and of each request parameter that it sets."""
+
+    request_id: str
+    model: str
+    tensors: tuple[tuple[Tensor, bytes], ...]
+    parameters: tuple[tuple[str, bool | float | str], ...]
+
+    @property
+    def kind(self) -> Hashable:
+        """What rows of one request have in common."""
+        return self.model, self.parameters, tuple((one.name, _size_class(one, value)) for one, value in self.tensors)
+
+
+def pack_row(generation: Generation, channel: str) -> Row:
+    """The generation as a row whose deltas are to come on `channel`."""
+    sampling = generation.sampling
+    tensors = [_prompt(generation.prompt), (STREAM, struct.pack("<?", generation.stream))]
+    for tensor in SAMPLING_TENSORS:
+        value = getattr(sampling, tensor.name)
+        if value is not None:
+            value = value % 2**64 if tensor.datatype == "UINT64" else value
+            tensors.append((tensor, struct.pack(_PACKING[tensor.datatype], value)))
+    given = [(name, getattr(sampling, name)) for name in SAMPLING_PARAMETERS]
+    parameters = [(name, _parameter(value)) for name, value in given if value is not None]
+    return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)))
+
+
+def infer_request(rows: Sequence[Row], id: str) -> Any:
+    """The request to the ensemble, as a protobuf ModelInferRequest, with rows of one kind."""
+    first = rows[0]
+    request = pb.ModelInferRequest(model_name=first.model, id=id, outputs=_OUTPUTS)
+    if len(rows) > 1:
+        _add_input(request, ROW_IDS, [_text(row.request_id.encode()) for row in rows])
+    for column in zip(*(row.tensors for row in rows), strict=True):
+        _add_input(request, column[0][0], [content for _, content in column])
+    for name, value in first.parameters:
+        _set_parameter(request.parameters, name, value)
+    return request
+
+
+def subscribe_request(model: str, channel: str) -> Any:
+    """The request that opens a channel of the ensemble `model`; a response without outputs is the channel's end."""
+    request = pb.ModelInferRequest(model_name=model, id=channel, outputs=_OUTPUTS)
+    tensor, content = _prompt((0,))  # to the steps of an ensemble every request is one with a prompt
+    _add_input(request, tensor, [content])
+    request.parameters[SUBSCRIBE].bool_param = True
+    request.parameters["triton_enable_empty_final_response"].bool_param = True
+    return request
+
+
+def renew_request(model: str, channel: str) -> Any:
+    """The request that begins a channel's lease anew.
+
+    Past the ensemble, where it would wait behind prompts, and without an id: its failure is not the channel's.
+    """
+    request = pb.ModelInferRequest(model_name=step_model(model, "engine"))
+    _add_input(request, STOP, [struct.pack("<?", False)])
+    request.parameters[RENEW].string_param = channel
+    return request
+
+
+def stop_request(model: str, request_id: str) -> Any:
+    """The request that ends a request, or a channel, of the ensemble `model`."""
+    request = pb.ModelInferRequest(model_name=step_model(model, "engine"), id=request_id)
+    _add_input(request, STOP, [struct.pack("<?", True)])
+    return request
+
+
+def read_deltas(response: Any) -> Iterator[tuple[str, Delta | RequestError]]:
+    """The deltas in a protobuf ModelInferResponse, or what ends a request instead, each with the id of its request."""
+    raw = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
+    texts = [*_strings(raw[TEXT_OUTPUT.name])]
+    ids, reasons = (_strings(raw[tensor.name]) for tensor in (REQUEST_IDS, FINISH_REASON))
+    counts = _COUNTS.iter_unpack(raw[TOKEN_COUNTS.name])
+    num_deltas = len(raw[TOKEN_COUNTS.name]) // _COUNTS.size
+    tokens = texts[num_deltas:] or repeat("", num_deltas)
+    deltas = zip(ids, texts[:num_deltas], reasons, counts, tokens, strict=True)
+    for id, text, reason, (prompt, cached, completion), own_tokens in deltas:
+        if reason in FINISH_REASONS:
+            yield id, Delta(text, reason, prompt, cached, completion, own_tokens)  # type: ignore[arg-type]
+        else:
+            yield id, from_wire(reason) or EngineFailed("the engine failed")
+
+
+def _strings(raw: bytes) -> Iterator[str]:
+    """The elements of a BYTES tensor."""
+    start, end = 0, len(raw)
+    while start < end:
+        (length,) = _LENGTH.unpack_from(raw, start)
+        start += 4 + length
+        yield raw[start - length : start].decode(errors="replace")
+
+
+def _prompt(prompt: Prompt) -> tuple[Tensor, bytes]:
+    if isinstance(prompt, tuple):
+        return PROMPT_TOKEN_IDS, struct.pack(f"<{len(prompt)}i", *prompt)
+    if isinstance(prompt, Chat):
+        return CHAT, _text(prompt.json)
+    return TEXT_INPUT, _text(prompt.encode())
+
+
+def _text(content: bytes) -> bytes:
+    return _LENGTH.pack(len(content)) + content
+
+
+def _size_class(tensor: Tensor, content: bytes) -> int:
+    """Rows wait for the longest prompt among them: so only short ones, or those of about its length, are beside it."""
+    return max(len(content).bit_length(), _SHORT_TEXT_BITS) if tensor.datatype == "BYTES" else len(content)
+
+
+def _add_input(request: Any, tensor: Tensor, rows: Sequence[bytes]) -> None:
+    length = 1 if tensor.datatype == "BYTES" else len(rows[0]) // _SIZES[tensor.datatype]
+    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(len(rows), length))
+    request.raw_input_contents.append(b"".join(rows))
+
+
+def _parameter(value: Any) -> bool | float | str:
+    """A Triton parameter is a scalar, so a list travels as JSON text."""
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _set_parameter(parameters: Any, name: str, value: bool | float | str) -> None:
+    if isinstance(value, bool):  # before the numbers: Python counts it among them
+        parameters[name].bool_param = value
+    elif isinstance(value, str):
+        parameters[name].string_param = value
+    elif isinstance(value, int):
+        parameters[name].int64_param = value
+    else:
+        parameters[name].double_param = value

@@ -1,0 +1,206 @@
+"""What a checkpoint may be: every refusal is one sentence and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from build_scripts.source.checkpoint import CheckpointFacts, resolve
+from tests.build_scripts.conftest import Workshop, contents
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import BuildError, SpecError
+
+
+def _edit_weights(workshop: Workshop, edit: Callable[[dict[str, Any]], None]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = workshop.checkpoint / "model.safetensors"
+    tensors = load_file(file)
+    edit(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def _pickle_only(workshop: Workshop) -> None:
+    (workshop.checkpoint / "model.safetensors").rename(workshop.checkpoint / "pytorch_model.bin")
+
+
+def _index(workshop: Workshop, shard: str) -> None:
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": shard}}
+    (workshop.checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _drop_norm(tensors: dict[str, Any]) -> None:
+    del tensors["model.norm.weight"]
+
+
+def _spoil_head(tensors: dict[str, Any]) -> None:
+    tensors["lm_head.weight"][3, 4] = float("nan")
+
+
+def _config(text: str) -> Callable[[Workshop], object]:
+    return lambda workshop: (workshop.checkpoint / "config.json").write_text(text)
+
+
+def _template(source: str) -> Callable[[Workshop], None]:
+    return lambda workshop: workshop.configure("tokenizer_config.json", chat_template=source)
+
+
+BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
+    "no weights": (lambda w: (w.checkpoint / "model.safetensors").unlink(), "no model.safetensors in "),
+    "pickles": (_pickle_only, "only pickled weights, which can run code"),
+    "missing shard": (lambda w: _index(w, "model-00001-of-00002.safetensors"), "no model-00001-of-00002.safetensors"),
+    "shard elsewhere": (
+        lambda w: _index(w, "../model.safetensors"),
+        "'../model.safetensors' must be the name of a file beside it",
+    ),
+    "truncated": (lambda w: os.truncate(w.checkpoint / "model.safetensors", 5000), "export: "),
+    "missing tensor": (lambda w: _edit_weights(w, _drop_norm), "1 weights are missing, the first is model.norm.weight"),
+    "not finite": (lambda w: _edit_weights(w, _spoil_head), "lm_head.weight has values that are not finite in float16"),
+    "no config": (lambda w: (w.checkpoint / "config.json").unlink(), "no config.json in "),
+    "config not JSON": (_config("{"), "checkpoint: config.json: not valid JSON: "),
+    "config that is a list": (_config("[]"), "checkpoint: config.json: must be a JSON object"),
+    "a key twice": (
+        _config('{"vocab_size": 1, "vocab_size": 2}'),
+        "checkpoint: config.json: not valid JSON: 'vocab_size' occurs twice",
+    ),
+    "nested without end": (_config('{"a": ' * 99_999), "checkpoint: config.json: nested too deeply"),
+    "config of odd types": (
+        lambda w: w.configure("config.json", head_dim="9", architectures=3),
+        "config.json: architectures = 3; needs a …ForCausalLM",
+    ),
+    "eos of an odd type": (lambda w: w.configure("generation_config.json", eos_token_id=["x"]), "eos_token_ids"),
+    "index of an odd type": (
+        lambda w: (w.checkpoint / "model.safetensors.index.json").write_text('{"weight_map": []}'),
+        "weight_map must name the file of each weight",
+    ),
+    "template not text": (lambda w: (w.checkpoint / "chat_template.jinja").write_bytes(b"\xff"), "chat template: "),
+    "encoder": (lambda w: w.configure("config.json", architectures=["BertModel"]), "needs a …ForCausalLM"),
+    "no vocabulary": (lambda w: w.configure("config.json", vocab_size=0), "config.json: vocab_size = 0"),
+    "quantized": (
+        lambda w: w.configure("config.json", quantization_config={"quant_method": "gptq"}),
+        "already quantized (gptq)",
+    ),
+    "odd defaults": (
+        lambda w: w.configure("generation_config.json", do_sample=True, top_p=7.0),
+        "generation_config.json: top_p = 7.0",
+    ),
+    "half a character": (
+        lambda w: w.configure("tokenizer_config.json", pad_token="\ud800"),
+        "tokenizer_config.json: has half a character (a lone surrogate), '\\ud800'",
+    ),
+    "no tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").unlink(), "no tokenizer: neither tokenizer.json"),
+    "broken tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").write_text("{}"), "chat template: "),
+    "template syntax": (_template("{% for %}"), "tokenizer and chat template: "),
+    "template memory": (_template("{{ 'a' * 10**11 }}"), "tokenizer and chat template: MemoryError"),
+    "template output": (
+        _template("{% for i in range(9999) %}{{ 'a' * 9999 }}{% endfor %}"),
+        "tokenizer and chat template: messages: the prompt is longer",
+    ),
+    "template that reaches out": (
+        _template("{{ ''.__class__.__mro__[1].__subclasses__() }}"),
+        "tokenizer and chat template: messages: the chat template refuses them",
+    ),
+    "template without end": (
+        _template("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
+        "tokenizer and chat template: its process was ended by SIGXCPU; it took too long",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
+def test_a_bad_checkpoint_is_refused_and_the_old_engine_stays(built_workshop: Workshop, kind: str) -> None:
+    spoil, complaint = BAD_CHECKPOINTS[kind]
+    before = contents(built_workshop.engine)
+    spoil(built_workshop)
+    with pytest.raises(BuildError) as refused:
+        built_workshop.build()
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert contents(built_workshop.engine) == before
+    assert built_workshop.store <= {"engine", "tiny.lock", "tiny.log"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "[build]\nmax_seq_len = 512",
+            "build.max_seq_len = 512; must be ≤ 256, the checkpoint's max_position_embeddings",
+        ),
+        (
+            "[serve]\nmax_tokens_in_paged_kv_cache = 100",
+            "serve.max_tokens_in_paged_kv_cache = 100; must be ≥ build.max_seq_len (256)",
+        ),
+        (
+            "[build]\nmax_num_tokens = 128\n[serve]\nenable_chunked_context = false",
+            "build.max_num_tokens = 128; must be ≥ build.max_seq_len (256) where serve.enable_chunked_context = false",
+        ),
+    ],
+)
+def test_a_spec_that_asks_for_more_than_the_checkpoint_has_is_refused(
+    workshop: Workshop, text: str, complaint: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        workshop.build(text)
+    assert str(refused.value).startswith(f"{workshop.spec}: {complaint}")
+    assert not workshop.engine.exists()
+
+
+def _facts(workshop: Workshop) -> CheckpointFacts:
+    return resolve("tiny/checkpoint", workshop.root).facts()
+
+
+def test_end_tokens_come_from_the_generation_config_or_else_from_the_config(workshop: Workshop) -> None:
+    workshop.configure("generation_config.json", eos_token_id=[5, 6])
+    assert _facts(workshop).eos_token_ids == (5, 6)
+    (workshop.checkpoint / "generation_config.json").unlink()
+    assert _facts(workshop).eos_token_ids == (1,)
+
+
+def test_sampling_of_the_checkpoint_counts_only_where_it_samples(workshop: Workshop) -> None:
+    workshop.configure("generation_config.json", temperature=0.6, top_k=20)
+    assert _facts(workshop).sampling.temperature is None
+    workshop.configure("generation_config.json", do_sample=True)
+    assert (_facts(workshop).sampling.temperature, _facts(workshop).sampling.top_k) == (0.6, 20)
+
+
+def test_the_spec_wins_over_the_checkpoint_and_the_checkpoint_over_openai(workshop: Workshop) -> None:
+    workshop.configure("generation_config.json", do_sample=True, temperature=0.6, top_p=0.9)
+    engine = workshop.build('[sampling]\ntemperature = 0\n[replay]\ntext = "a"', runtime="replay")
+    sampling = EngineConfig.load(engine.directory).sampling
+    assert (sampling.temperature, sampling.top_p, sampling.presence_penalty) == (0, 0.9, 0)
+
+
+def test_a_template_of_several_is_the_default_one(workshop: Workshop) -> None:
+    templates = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
+    workshop.configure("tokenizer_config.json", chat_template=templates)
+    engine = workshop.build('[replay]\ntext = "a"', runtime="replay")
+    assert (engine.directory / "tokenizer" / "chat_template.jinja").read_text() == "plain"
+
+
+def test_a_base_model_has_no_chat(workshop: Workshop) -> None:
+    (workshop.checkpoint / "tokenizer_config.json").write_text("{}")
+    engine = workshop.build('[replay]\ntext = "a"', runtime="replay")
+    assert not EngineConfig.load(engine.directory).card.chat
+
+
+def test_a_vocabulary_and_merges_become_a_fast_tokenizer(workshop: Workshop) -> None:
+    tokenizer = json.loads((workshop.checkpoint / "tokenizer.json").read_text())
+    (workshop.checkpoint / "tokenizer.json").unlink()
+    (workshop.checkpoint / "vocab.json").write_text(json.dumps(tokenizer["model"]["vocab"]))
+    (workshop.checkpoint / "merges.txt").write_text("#version: 0.2\n")
+    workshop.configure("tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    config = EngineConfig.load(workshop.build('[replay]\ntext = "abc"', runtime="replay").directory)
+    vocabulary = tokenizer["model"]["vocab"]
+    assert config.replay is not None
+    assert config.replay.token_ids == tuple(vocabulary[letter] for letter in "abc")
+
+
+def test_a_model_that_is_nowhere_is_said_to_be_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="not/a/hub/id: no such directory"):
+        resolve("not/a/hub/id", tmp_path)

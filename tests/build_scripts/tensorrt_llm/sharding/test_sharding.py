@@ -1,0 +1,251 @@
+"""What the ranks hold is what the checkpoint holds: recombined by rules written down a second time, bit by bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from build_scripts.architectures import check_weights, decoder_of
+from build_scripts.tensorrt_llm.sharding.layout import rank_files
+from build_scripts.tensorrt_llm.sharding.limits import check_mapping
+from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.write import BLOCK_BYTES, write_shards
+from build_scripts.weights.huggingface import open_huggingface
+from tests.build_scripts.checkpoints import ARCHITECTURES, LLAMA3_SCALING, make_checkpoint, odd_config, write_plain
+from triton_repo.contract.errors import BuildError, SpecError
+
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama 2": ("llama", {"num_key_value_heads": 8}),
+    "llama 3.1": ("llama", {"rope_parameters": {**LLAMA3_SCALING, "rope_theta": 500000.0}}),
+    "llama 3.2, tied": ("llama", {"tie_word_embeddings": True, "num_key_value_heads": 1}),
+    "llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "mistral, wide heads": ("mistral", {"head_dim": 16, "num_key_value_heads": 4}),
+    "qwen2, tied": ("qwen2", {"tie_word_embeddings": True}),
+    "qwen2.5": ("qwen2", {}),
+    "qwen3": ("qwen3", {"num_key_value_heads": 4}),
+    "qwen3, tied": ("qwen3", {"tie_word_embeddings": True}),
+}
+COPIED = {
+    "attention.dense.bias": "self_attn.o_proj.bias",
+    "mlp.proj.bias": "mlp.down_proj.bias",
+    "input_layernorm.weight": "input_layernorm.weight",
+    "post_layernorm.weight": "post_attention_layernorm.weight",
+    "attention.q_layernorm.weight": "self_attn.q_norm.weight",
+    "attention.k_layernorm.weight": "self_attn.k_norm.weight",
+}
+GRID = [(tp, pp) for tp in (1, 2, 4) for pp in (1, 2, 3)]
+
+
+def shard(  # noqa: PLR0917
+    checkpoint: Path, output: Path, tp: int, pp: int, dtype: str = "float32", block_bytes: int = BLOCK_BYTES
+) -> list[dict[str, torch.Tensor]]:
+    view = open_huggingface(checkpoint, "tiny")
+    decoder, mapping = decoder_of(view.config, view.source), Mapping(tp, pp)
+    check_weights(decoder, view.weights, view.source)
+    check_mapping(decoder, mapping, "")
+    output.mkdir()
+    write_shards(view, decoder, mapping, dtype, output, block_bytes=block_bytes)
+    return [load_file(output / f"rank{rank}.safetensors") for rank in range(tp * pp)]
+
+
+class Recombined:
+    """The second opinion: HuggingFace's tensors from the ranks', by the published layout, with none of our own code.
+
+    Knows `config.json` of the shards alone.
+    """
+
+    def __init__(self, config: dict[str, Any], ranks: list[dict[str, torch.Tensor]]) -> None:
+        self.config = config
+        tp = config["mapping"]["tp_size"]
+        self.stages = [ranks[start : start + tp] for start in range(0, len(ranks), tp)]
+        self.tp = tp
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        first, last = self.stages[0], self.stages[-1]
+        vocabulary = self.config["vocab_size"]
+        result = {"model.embed_tokens.weight": self.same(first, "transformer.vocab_embedding.weight")}
+        layer = 0
+        for stage in self.stages:
+            names = {name.split(".")[2] for name in stage[0] if name.startswith("transformer.layers.")}
+            for local in range(len(names)):
+                result |= self.layer(stage, f"transformer.layers.{local}", f"model.layers.{layer}")
+                layer += 1
+        assert layer == self.config["num_hidden_layers"]
+        result["model.norm.weight"] = self.same(last, "transformer.ln_f.weight")
+        head = torch.cat([rank["lm_head.weight"] for rank in last])
+        assert not head[vocabulary:].any()
+        return {**result, "lm_head.weight": head[:vocabulary]}
+
+    def layer(self, stage: list[dict[str, torch.Tensor]], ours: str, theirs: str) -> dict[str, torch.Tensor]:
+        result = {}
+        for kind in ("weight", "bias"):
+            if f"{ours}.attention.qkv.{kind}" in stage[0]:
+                for which, tensor in self.qkv([rank[f"{ours}.attention.qkv.{kind}"] for rank in stage]).items():
+                    result[f"{theirs}.self_attn.{which}_proj.{kind}"] = tensor
+        rows = {"mlp.fc.weight": "mlp.gate_proj.weight", "mlp.gate.weight": "mlp.up_proj.weight"}
+        rows |= {"mlp.fc.bias": "mlp.gate_proj.bias", "mlp.gate.bias": "mlp.up_proj.bias"}
+        columns = {"attention.dense.weight": "self_attn.o_proj.weight", "mlp.proj.weight": "mlp.down_proj.weight"}
+        for dim, names in ((0, rows), (1, columns)):
+            for name, original in names.items():
+                if f"{ours}.{name}" in stage[0]:
+                    result[f"{theirs}.{original}"] = torch.cat([rank[f"{ours}.{name}"] for rank in stage], dim)
+        for name, original in COPIED.items():
+            if f"{ours}.{name}" in stage[0]:
+                result[f"{theirs}.{original}"] = self.same(stage, f"{ours}.{name}")
+        return result
+
+    def qkv(self, ranks: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        size = self.config["head_size"]
+        heads, kv_heads = self.config["num_attention_heads"] // self.tp, self.config["num_key_value_heads"]
+        copies = max(1, self.tp // kv_heads)
+        kv = max(1, kv_heads // self.tp)
+        assert all(rank.shape[0] == (heads + 2 * kv) * size for rank in ranks)
+        split = [rank.split([heads * size, kv * size, kv * size]) for rank in ranks]
+        for rank in range(self.tp):  # copies are copies
+            assert torch.equal(split[rank][1], split[rank - rank % copies][1])
+            assert torch.equal(split[rank][2], split[rank - rank % copies][2])
+        return {
+            "q": torch.cat([part[0] for part in split]),
+            "k": torch.cat([part[1] for part in split[::copies]]),
+            "v": torch.cat([part[2] for part in split[::copies]]),
+        }
+
+    @staticmethod
+    def same(stage: list[dict[str, torch.Tensor]], name: str) -> torch.Tensor:
+        assert all(torch.equal(rank[name], stage[0][name]) for rank in stage)
+        return stage[0][name]
+
+
+def recombined(output: Path, ranks: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return Recombined(json.loads((output / "config.json").read_text()), ranks).tensors()
+
+
+def assert_equal(found: dict[str, torch.Tensor], checkpoint: Path) -> None:
+    expected = load_file(checkpoint / "model.safetensors")
+    expected.setdefault("lm_head.weight", expected["model.embed_tokens.weight"])
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    family, config = FAMILIES[request.param]
+    return make_checkpoint(tmp_path_factory.mktemp("families") / "checkpoint", family, **config)
+
+
+@pytest.mark.parametrize(("tp", "pp"), GRID)
+def test_shards_of_every_family_recombine_to_the_checkpoint_bit_by_bit(
+    checkpoint: Path, tmp_path: Path, tp: int, pp: int
+) -> None:
+    ranks = shard(checkpoint, tmp_path / "shards", tp, pp)
+    assert_equal(recombined(tmp_path / "shards", ranks), checkpoint)
+
+
+@pytest.mark.parametrize(("tp", "pp"), [(1, 1), (2, 3), (4, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_plan_knows_the_size_of_every_file_to_the_byte(
+    checkpoint: Path, tmp_path: Path, tp: int, pp: int, dtype: str
+) -> None:
+    shard(checkpoint, tmp_path / "shards", tp, pp, dtype)
+    decoder = decoder_of(json.loads((checkpoint / "config.json").read_text()), "tiny")
+    planned = {file.name: file.file_bytes for file in rank_files(decoder, Mapping(tp, pp), dtype)}
+    written = {path.name: path.stat().st_size for path in (tmp_path / "shards").glob("*.safetensors")}
+    assert planned == written
+
+
+ODD_SHAPES = st.fixed_dictionaries(
+    {
+        "tp": st.sampled_from([1, 2, 4]),
+        "pp": st.sampled_from([1, 2, 3]),
+        "family": st.sampled_from(sorted(ARCHITECTURES)),
+        "heads": st.sampled_from([4, 8, 12]),
+        "kv": st.sampled_from([1, 2, 4]),
+        "head_size": st.sampled_from([2, 6, 8]),
+        "hidden": st.integers(1, 9),
+        "inner": st.integers(1, 4).map(lambda value: 4 * value),
+        "layers": st.integers(3, 7),
+        "vocabulary": st.integers(1, 23),
+        "tied": st.booleans(),
+        "bias": st.booleans(),
+        "block_bytes": st.integers(1, 200),
+        "dtype": st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ODD_SHAPES)
+def test_any_shape_that_the_rules_allow_recombines(tmp_path_factory: pytest.TempPathFactory, shape: Any) -> None:
+    config = odd_config(shape, shape["hidden"])
+    directory = tmp_path_factory.mktemp("odd")
+    weights = {
+        name: torch.randn(size).to(shape["dtype"]) for name, size in decoder_of(config, "odd").weight_shapes().items()
+    }
+    checkpoint = write_plain(directory / "checkpoint", config, weights)
+    dtype = str(shape["dtype"]).removeprefix("torch.")
+    ranks = shard(checkpoint, directory / "shards", shape["tp"], shape["pp"], dtype, shape["block_bytes"])
+    assert_equal(recombined(directory / "shards", ranks), checkpoint)
+
+
+def test_weights_are_converted_as_torch_converts_them(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    ranks = shard(checkpoint, tmp_path / "shards", 2, 2, "bfloat16")
+    found = recombined(tmp_path / "shards", ranks)
+    for name, tensor in load_file(checkpoint / "model.safetensors").items():
+        assert torch.equal(found[name], tensor.to(torch.bfloat16))
+
+
+def test_a_value_that_is_too_large_for_the_dtype_is_refused_with_its_tensor(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = 1e6
+    write_plain(checkpoint, json.loads((checkpoint / "config.json").read_text()), weights)
+    with pytest.raises(BuildError, match=r"model\.layers\.1\.mlp\.up_proj\.weight: .* not finite in float16"):
+        shard(checkpoint, tmp_path / "shards", 1, 1, "float16")
+
+
+def test_the_left_over_layers_go_to_the_first_pipeline_ranks_as_numpy_splits() -> None:
+    import numpy as np
+
+    for num_layers in range(1, 40):
+        for pp in range(1, num_layers + 1):
+            split = [list(part) for part in np.array_split(np.arange(num_layers), pp)]
+            assert [list(Mapping(1, pp).layers(rank, num_layers)) for rank in range(pp)] == split
+
+
+def test_ranks_are_numbered_with_the_tensor_parallel_ranks_of_a_stage_together() -> None:
+    mapping = Mapping(tp_size=2, pp_size=3)
+    places = [(mapping.pp_rank(rank), mapping.tp_rank(rank)) for rank in range(mapping.world_size)]
+    assert places == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("config", "tp", "pp", "complaint"),
+    [
+        ({}, 3, 1, "--tp = 3; must divide the 8 attention heads; allowed: 1, 2, 4, 8"),
+        ({"num_attention_heads": 12, "num_key_value_heads": 3}, 2, 1, "--tp = 2; must divide the 3 kv heads, or be a"),
+        ({"intermediate_size": 62}, 4, 1, "--tp = 4; must divide intermediate_size (62); allowed: 1, 2"),
+        ({}, 1, 6, "--pp = 6; must be ≤ 5, the model's layers"),
+    ],
+)
+def test_a_split_that_tensorrt_llm_cannot_make_is_refused_with_the_rule_and_what_is_allowed(
+    config: dict[str, Any], tp: int, pp: int, complaint: str
+) -> None:
+    values = {"architectures": ["LlamaForCausalLM"], "hidden_size": 48, "vocab_size": 101, "num_hidden_layers": 5,
+              "num_attention_heads": 8, "num_key_value_heads": 2, "intermediate_size": 64, **config}  # fmt: skip
+    with pytest.raises(SpecError) as refused:
+        check_mapping(decoder_of(values, "tiny"), Mapping(tp, pp), "")
+    assert (
+        str(refused.value)
+        .replace("build.tensor_parallel", "--tp")
+        .replace("build.pipeline_parallel", "--pp")
+        .startswith(complaint)
+    )

@@ -1,0 +1,136 @@
+"""Parameters that are refused by name, ignored aloud, or carried to the engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
+from tests.gateway.scripted_backend import CARD, ScriptedBackend
+from tests.gateway.server import serving
+from triton_repo.contract.tensors import ModelCard
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+_UNSUPPORTED = ("temperature", "top_k", "repetition_penalty", "stop_token_ids")
+GREEDY_ONLY = ModelCard(512, "greedy", 0, True, "a test", unsupported=_UNSUPPORTED)
+BASE = ModelCard(512, "base", 0, False, "a test")
+BACKEND = ScriptedBackend(cards={"demo": CARD, "greedy": GREEDY_ONLY, "base": BASE})
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with serving(BACKEND) as gateway, httpx.Client(base_url=gateway.url) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", "required"),
+        ("response_format", {"type": "json_object"}),
+        ("logit_bias", {"5": 1}),
+        ("functions", [{"name": "f"}]),
+        ("function_call", {"name": "f"}),
+        ("modalities", ["text", "audio"]),
+        ("audio", {}),
+        ("prediction", {"type": "content", "content": "x"}),
+        ("web_search_options", {}),
+        ("structured_outputs", {"regex": "a"}),
+        ("guided_json", {}),
+        ("echo", True),
+        ("suffix", "x"),
+        ("best_of", 2),
+        ("prompt_logprobs", -1),
+    ],
+)
+def test_a_known_parameter_that_does_not_work_here_is_refused_by_name(
+    client: httpx.Client, name: str, value: Any
+) -> None:
+    for path, body in ((CHAT, chat), (COMPLETIONS, completion)):
+        error = refusal(post(client, path, body(**{name: value})))
+        assert (error["param"], error["code"]) == (name, "unsupported_parameter")
+
+
+def test_values_that_ask_for_nothing_pass_and_are_not_named(client: httpx.Client) -> None:
+    neutral = {
+        "tools": [],
+        "tool_choice": "auto",
+        "response_format": {"type": "text"},
+        "logprobs": False,
+        "echo": False,
+    }
+    response = post(client, CHAT, chat(**neutral, best_of=1, logit_bias={}, suffix=None))
+    assert response.status_code == 200
+    assert "x-ignored-parameters" not in response.headers
+
+
+def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
+    body = chat(user="me", store=True, metadata={}, reasoning_effort="low", colour=1, stream=True, nothing=None)
+    response = post(client, CHAT, body)
+    assert response.headers["x-ignored-parameters"] == "colour, metadata, reasoning_effort, store"
+
+
+def test_the_header_is_bounded_and_holds_no_strange_characters(client: httpx.Client) -> None:
+    fields = {f"field_{number:03}": 1 for number in range(500)} | {"a\r\nset-cookie: x": 1, "é": 1, "x" * 65: 1}
+    names = post(client, CHAT, chat(**fields)).headers["x-ignored-parameters"].split(", ")
+    assert names == sorted(fields)[1:33]
+
+
+def test_what_an_engine_cannot_do_is_refused_by_name_and_left_out_when_it_asks_for_nothing(
+    client: httpx.Client,
+) -> None:
+    error = refusal(post(client, CHAT, chat(model="greedy", top_k=5)))
+    assert (error["param"], error["code"]) == ("top_k", "unsupported_parameter")
+    warm = refusal(post(client, CHAT, chat(model="greedy", temperature=0.5)))
+    assert (warm["param"], warm["code"]) == ("temperature", "unsupported_parameter")
+    neutral = chat(model="greedy", temperature=0, top_k=-1, repetition_penalty=1.0, stop_token_ids=[])
+    assert post(client, CHAT, neutral).status_code == 200
+    sampling = BACKEND.generations[-1].sampling
+    assert (sampling.top_k, sampling.repetition_penalty, sampling.stop_token_ids) == (None, None, None)
+
+
+def test_a_base_model_cannot_chat(client: httpx.Client) -> None:
+    assert refusal(post(client, CHAT, chat(model="base")))["param"] == "messages"
+    assert post(client, COMPLETIONS, completion(model="base")).status_code == 200
+
+
+def test_an_unknown_model_is_not_found(client: httpx.Client) -> None:
+    error = refusal(post(client, CHAT, chat(model="../demo")), 404)
+    assert (error["param"], error["code"]) == ("model", "model_not_found")
+
+
+def test_prompts_times_n_is_one_budget(client: httpx.Client) -> None:
+    assert refusal(post(client, COMPLETIONS, completion(prompt=["a"] * 65, n=2)))["param"] == "n"
+
+
+def test_the_engine_gets_what_was_asked(client: httpx.Client) -> None:
+    history = [
+        {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
+        {**HELLO, "name": "Ada"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None, "audio": None},
+        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+    ]
+    body = chat(messages=history, max_tokens=5, max_completion_tokens=6, chat_template_kwargs={"thinking": False})
+    assert post(client, CHAT, body).status_code == 200
+    generation = BACKEND.generations[-1]
+    assert json.loads(generation.prompt.json) == {  # type: ignore[union-attr]
+        "messages": [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": "Hello", "name": "Ada"},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "content": "42", "tool_call_id": "call_1"},
+        ],
+        "tools": None,
+        "template_arguments": {"thinking": False},
+    }
+    assert (generation.sampling.max_tokens, generation.stream) == (6, False)
+
+
+def test_token_id_prompts_reach_the_engine_as_they_are(client: httpx.Client) -> None:
+    assert post(client, COMPLETIONS, completion(prompt=[[1, 2], [3]])).status_code == 200
+    assert {generation.prompt for generation in BACKEND.generations[-2:]} == {(1, 2), (3,)}

@@ -1,0 +1,73 @@
+"""What a body may cost whoever reads it, beside what it may hold."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from gateway.dialects.openai.requests import ChatCompletionRequest, CompletionRequest
+from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
+from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
+from tests.gateway.server import serving
+
+MANY = 100
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (ChatCompletionRequest, {"messages": [{"role": "assistant", "tool_calls": [{}] * MANY}]}),
+        (ChatCompletionRequest, {"messages": [{"role": "user", "content": [{}] * MANY}]}),
+        (ChatCompletionRequest, {"messages": [{}] * MANY}),
+        (ChatCompletionRequest, {"messages": [HELLO], "stop_token_ids": ["x"] * 64}),
+        (CompletionRequest, {"prompt": "x", "stop_token_ids": ["x"] * 64}),
+    ],
+)
+def test_a_list_with_a_fault_in_every_item_is_left_at_the_first(model: type[BaseModel], fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({"model": "demo", **fields})
+    assert caught.value.error_count() <= 3  # fields of one item
+
+
+def test_an_answer_calls_at_most_128_tools() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [{"role": "assistant", "tool_calls": [call] * 129}]
+    with pytest.raises(ValidationError, match="at most 128"):
+        ChatCompletionRequest.model_validate({"model": "demo", "messages": messages})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, chat(messages=[{"role": "user", "content": "x" * 2000}], n=3)),
+        (COMPLETIONS, completion(prompt="x" * 2000, n=3)),
+        (COMPLETIONS, completion(prompt="\u20ac" * 700, n=3)),
+        (COMPLETIONS, completion(prompt=[1] * 500, n=3)),
+        (COMPLETIONS, completion(prompt=["x" * 1000, "y" * 1000], n=3)),
+    ],
+)
+def test_no_n_makes_more_of_a_prompt_than_a_body_may_have(path: str, body: bytes) -> None:
+    backend = ScriptedBackend()
+    with serving(backend, max_body_bytes=5000) as gateway, httpx.Client(base_url=gateway.url) as client:
+        error = refusal(post(client, path, body))
+    assert error["param"] == "n"
+    assert "5000 bytes" in error["message"]
+    assert backend.generations == []
+
+
+def test_a_prompt_and_its_copies_may_fill_what_a_body_may_have() -> None:
+    backend = ScriptedBackend(cards={"demo": CARD})
+    with serving(backend, max_body_bytes=6000) as gateway, httpx.Client(base_url=gateway.url) as client:
+        assert post(client, COMPLETIONS, completion(prompt="x" * 2000, n=3)).status_code == 200
+    assert len(backend.generations) == 3
+
+
+def test_what_a_body_says_in_vain_is_gone_while_its_answer_streams() -> None:
+    body = chat(stream=True, junk=[["said in vain"]])
+    with serving(ScriptedBackend([delta("Hello"), HANG])) as gateway, gateway.post_unread(CHAT, body) as client:
+        assert b"x-ignored-parameters: junk" in client.recv(65536)
+        assert [one for one in gc.get_objects() if type(one) is list and one == ["said in vain"]] == []

@@ -1,0 +1,230 @@
+"""The edges of the API: keys, unknown paths, ids, health, the page and the description."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from gateway.app import create_app
+from gateway.http.page_files import PAGE_DIRECTORY
+from gateway.settings import Settings, load_settings
+from tests.gateway.scripted_backend import ScriptedBackend
+from tests.gateway.server import serving
+from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.errors import LaunchError
+
+KEY = "sk-a secret"
+PAGE = {f"/{file.name}" for file in PAGE_DIRECTORY.iterdir()} - {"/index.html"}
+OPEN = {"/", "/health/live", "/health/ready", "/metrics", *PAGE}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with serving(ScriptedBackend()) as gateway, httpx.Client(base_url=gateway.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[httpx.Client]:
+    with serving(ScriptedBackend(), api_key=KEY) as gateway, httpx.Client(base_url=gateway.url) as client:
+        yield client
+
+
+def every_endpoint() -> list[tuple[str, str]]:
+    """Method and path of every route. A route without them would be one that this walk cannot vouch for."""
+    routes = create_app(Settings(), ScriptedBackend()).routes
+    assert all(isinstance(route, Route) for route in routes)
+    found = [(method, route) for route in routes if isinstance(route, Route) for method in route.methods or ()]
+    return sorted((method, route.path.replace("{model:path}", "demo")) for method, route in found)
+
+
+def test_the_walk_sees_the_routes_that_matter() -> None:
+    expected = {
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/demo"),
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/health/ready"),
+        ("GET", "/"),
+    }
+    assert expected <= set(every_endpoint())
+
+
+@pytest.mark.parametrize(("method", "path"), every_endpoint())
+def test_every_route_needs_the_key_unless_it_is_known_to_be_open(locked: httpx.Client, method: str, path: str) -> None:
+    status = locked.request(method, path).status_code
+    assert status == 200 if path in OPEN else status == 401
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/models/", "//v1/models", "/health/live/", "/%76%31/models"])
+def test_a_path_that_only_looks_open_or_does_not_exist_needs_the_key(locked: httpx.Client, path: str) -> None:
+    assert locked.get(path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer  x", "Bearer wrong", f"Basic {KEY}", KEY, "Bearer ' OR 1=1 --", "Bearer " + "x" * 100_000],
+)
+def test_a_wrong_key_is_refused_with_one_and_the_same_answer(locked: httpx.Client, header: str) -> None:
+    response = locked.get("/v1/models", headers={"authorization": header})
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json() == locked.get("/v1/models").json()
+    assert response.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_two_keys_are_no_key(locked: httpx.Client) -> None:
+    headers = [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer wrong")]
+    assert locked.get("/v1/models", headers=headers).status_code == 401
+
+
+def test_the_right_key_opens(locked: httpx.Client) -> None:
+    assert locked.get("/v1/models", headers={"authorization": f"bearer {KEY}"}).status_code == 200
+
+
+def test_an_unknown_path_and_a_wrong_method_have_the_envelope(client: httpx.Client) -> None:
+    unknown, wrong = client.get("/v1/nothing"), client.get("/v1/chat/completions")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"
+    for response in (unknown, wrong):
+        assert list(response.json()["error"]) == ["message", "type", "param", "code"]
+
+
+def test_a_harmless_client_id_is_echoed_and_any_other_replaced(client: httpx.Client) -> None:
+    for given in ("abc-1_2", "x" * 128):
+        assert client.get("/health/live", headers={"x-request-id": given}).headers["x-request-id"] == given
+    for given in ("", "a b", "a;b", "x" * 129, "{}"):
+        made = client.get("/health/live", headers={"x-request-id": given}).headers["x-request-id"]
+        assert made != given
+        assert len(made) == 32
+
+
+def test_a_failure_nobody_foresaw_says_nothing_of_the_inside(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(ScriptedBackend):
+        async def models(self) -> Any:
+            raise KeyError("/secret/path")
+
+    with caplog.at_level(logging.ERROR), serving(Broken()) as gateway:
+        response = httpx.get(f"{gateway.url}/v1/models", headers={"x-request-id": "abc"})
+    assert (response.status_code, response.json()["error"]["message"]) == (500, "internal error")
+    assert response.headers["x-request-id"] == "abc"
+    assert "request abc failed" in caplog.text
+
+
+def test_health_tells_life_from_use() -> None:
+    backend = ScriptedBackend()
+    with serving(backend) as gateway:
+        assert httpx.get(f"{gateway.url}/health/ready").json() == {"status": "ready"}
+        backend.unavailable = "no model is ready"
+        ready, models = httpx.get(f"{gateway.url}/health/ready"), httpx.get(f"{gateway.url}/v1/models")
+        assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "reason": "no model is ready"})
+        assert (models.status_code, models.headers["retry-after"]) == (503, "2")
+        assert httpx.get(f"{gateway.url}/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"), [("/", "text/html"), ("/chat.js", "text/javascript"), ("/chat.css", "text/css")]
+)
+def test_the_page_and_its_files_are_served(client: httpx.Client, path: str, media_type: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/../app.py", "/%2e%2e/app.py", "/..%2fapp.py", "/app.py", "/index.html"])
+def test_no_other_file_is_served(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_the_description_holds_both_bodies_and_resolves(client: httpx.Client) -> None:
+    schema = client.get("/openapi.json").json()
+    for path, name in (("chat/completions", "ChatCompletionRequest"), ("completions", "CompletionRequest")):
+        body = schema["paths"][f"/v1/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert body == {"$ref": f"#/components/schemas/{name}"}
+        assert {"model", "temperature", "stop"} <= schema["components"]["schemas"][name]["properties"].keys()
+    for reference in references(schema):
+        assert reference.rpartition("/")[2] in schema["components"]["schemas"]
+    assert "swagger" in client.get("/docs").text
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def test_a_page_that_is_let_in_may_send_what_openais_client_sends() -> None:
+    headers = "authorization,content-type,x-stainless-lang,x-stainless-retry-count"
+    asks = {
+        "origin": "http://a.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": headers,
+    }
+    with serving(ScriptedBackend(), cors_origins=("http://a.example",)) as gateway:
+        allowed = httpx.options(f"{gateway.url}/v1/chat/completions", headers=asks)
+        other = httpx.options(f"{gateway.url}/v1/chat/completions", headers={**asks, "origin": "http://b.example"})
+    assert (allowed.status_code, allowed.headers["access-control-allow-headers"]) == (200, headers)
+    assert (other.status_code, other.headers.get("access-control-allow-origin")) == (400, None)
+
+
+def test_pages_of_other_origins_are_let_in_only_by_name(client: httpx.Client) -> None:
+    asks = {"origin": "http://a.example", "access-control-request-method": "POST"}
+    assert client.options("/v1/chat/completions", headers=asks).status_code == 405
+    with serving(ScriptedBackend(), api_key=KEY, cors_origins=("http://a.example",)) as gateway:
+        allowed = httpx.options(f"{gateway.url}/v1/chat/completions", headers=asks)
+        other = httpx.options(f"{gateway.url}/v1/chat/completions", headers={**asks, "origin": "http://b.example"})
+        denied = httpx.get(f"{gateway.url}/v1/models", headers={"origin": "http://a.example"})
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, "http://a.example")
+    assert "access-control-allow-origin" not in other.headers
+    assert (denied.status_code, denied.headers["access-control-allow-origin"]) == (401, "http://a.example")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(("key", "status"), [("wrong", 401), (KEY, 400)])
+def test_the_routes_in_front_of_fastapi_are_behind_the_same_layers(path: str, key: str, status: int) -> None:
+    headers = {"origin": "http://a.example", "authorization": f"Bearer {key}", "x-request-id": "abc"}
+    with serving(ScriptedBackend(), api_key=KEY, cors_origins=("http://a.example",)) as gateway:
+        response = httpx.post(gateway.url + path, json={}, headers=headers)
+    assert response.status_code == status
+    assert response.headers["access-control-allow-origin"] == "http://a.example"
+    assert response.headers["x-request-id"] == "abc"
+    assert list(response.json()["error"]) == ["message", "type", "param", "code"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1//completions", "/V1/completions"])
+def test_a_path_that_only_looks_like_one_of_them_does_not_exist(client: httpx.Client, path: str) -> None:
+    assert client.post(path, json={}).status_code == 404
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}\r\n", "\t", f"{KEY}\x00{KEY}", "schlüssel"])
+def test_a_key_that_no_client_can_send_is_refused_by_its_variable_and_not_shown(key: str) -> None:
+    with pytest.raises(LaunchError, match=r"^CONCH_API_KEY .* printable ASCII") as refused:
+        load_settings({}, {API_KEY_VARIABLE: key})
+    assert KEY not in str(refused.value)
+
+
+def test_settings_are_checked_whole_and_the_key_comes_from_the_environment() -> None:
+    settings = load_settings({"port": "8080"}, {API_KEY_VARIABLE: KEY})
+    assert settings.port == 8080
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == KEY
+    assert KEY not in repr(settings)
+    assert load_settings({}, {API_KEY_VARIABLE: ""}).api_key is None
+    with pytest.raises(LaunchError, match=r"gateway setting port = '99999': .* 65535"):
+        load_settings({"port": "99999"}, {})
+    with pytest.raises(LaunchError, match="prot"):
+        load_settings({"prot": 1}, {})

@@ -1,0 +1,238 @@
+"""Engines in Triton as the gateway sees them, against a gRPC server that answers as a test wrote down."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tritonclient.grpc import service_pb2 as pb
+
+from gateway.answers.backend import Delta
+from gateway.triton.backend import TritonBackend
+from tests.gateway.scripted_backend import CARD
+from tests.gateway.scripted_triton import ScriptedTriton, connected, failure, generation, read, response
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, ModelNotFound, to_wire
+from triton_repo.contract.tensors import RENEW, SUBSCRIBE
+
+
+@pytest.mark.asyncio
+async def test_deltas_are_read_whatever_the_order_of_the_outputs() -> None:
+    triton = ScriptedTriton((response("Hé"), response("", "length", order=(2, 0, 1))))
+    async with connected(triton) as backend:
+        assert await read(backend) == [Delta("Hé", "", 3, -1, 2), Delta("", "length", 3, -1, 2)]
+
+
+@pytest.mark.asyncio
+async def test_requests_that_wait_together_are_rows_of_one_message_and_fail_together() -> None:
+    triton = ScriptedTriton((failure("Stub process is not healthy"),))
+    async with connected(triton) as backend:
+        asked = [backend.generate(generation(request_id=name)) for name in ("a", "b", "c")]
+        answers = await asyncio.gather(*map(anext, asked), return_exceptions=True)
+        subscription, request = triton.asked
+    assert SUBSCRIBE in subscription.parameters
+    assert [list(tensor.shape) for tensor in request.inputs] == [[3, 1], [3, 1], [3, 1]]
+    assert [type(answer) for answer in answers] == [EngineUnavailable] * 3
+
+
+@pytest.mark.asyncio
+async def test_a_stop_that_is_refused_is_no_failure_of_the_rows_beside_it() -> None:
+    triton = ScriptedTriton()
+    async with connected(triton) as backend:
+        asked = [backend.generate(generation(request_id=name)) for name in ("a", "b")]
+        waiting = [asyncio.ensure_future(anext(deltas)) for deltas in asked]
+        while len(triton.asked) < 2:
+            await asyncio.sleep(0.01)
+        triton.responses = (response("c", "stop"),)
+        triton.say_first = failure("the server is stopping")
+        triton.say_first.infer_response.id = "a"  # as a stop of the first row has it
+        assert [delta.text for delta in await read(backend)] == ["c"]
+        assert not any(one.done() for one in waiting)
+        for one in waiting:
+            one.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_prompt_that_cannot_be_packed_is_its_own_trouble() -> None:
+    async with connected(ScriptedTriton((response("a", "stop"),))) as backend:
+        good, bad = backend.generate(generation()), backend.generate(generation("\ud800", "bad"))
+        answers = await asyncio.gather(anext(good), anext(bad), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Delta, UnicodeEncodeError]
+
+
+@pytest.mark.asyncio
+async def test_requests_ride_on_one_channel_that_is_opened_first_and_ended_last() -> None:
+    triton = ScriptedTriton((response("a", "stop"),))
+    async with connected(triton) as backend:
+        for _ in range(2):
+            await read(backend)
+    subscription, first, second, end = triton.asked
+    assert subscription.parameters["subscribe"].bool_param
+    assert {request.parameters["channel"].string_param for request in (first, second)} == {subscription.id}
+    assert (end.model_name, end.id, [tensor.name for tensor in end.inputs]) == (
+        "demo_engine",
+        subscription.id,
+        ["stop"],
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_channel_that_fails_fails_who_waits_on_it_and_the_next_request_opens_another() -> None:
+    triton = ScriptedTriton((response("a"),))
+    async with connected(triton) as backend:
+        deltas = backend.generate(generation(request_id="rider"))
+        await anext(deltas)
+        channel = triton.asked[0].id
+        triton.responses = ()
+        triton.say_first = failure("in ensemble 'demo', boom")
+        triton.say_first.infer_response.id = channel
+        other = asyncio.ensure_future(read(backend))
+        with pytest.raises(EngineUnavailable, match="channel broke off"):
+            await anext(deltas)
+        with pytest.raises(EngineUnavailable, match="channel broke off"):
+            await other
+        triton.responses = (response("b", "stop"),)
+        assert [delta.text for delta in await read(backend)] == ["b"]
+    assert len([request for request in triton.asked if SUBSCRIBE in request.parameters]) == 2
+
+
+@pytest.mark.asyncio
+async def test_after_the_end_of_its_channel_the_next_request_opens_another() -> None:
+    triton = ScriptedTriton((response("a", "stop"),))
+    async with connected(triton) as backend:
+        await read(backend)
+        triton.say_first = pb.ModelStreamInferResponse()
+        triton.say_first.infer_response.id = triton.asked[0].id
+        await read(backend)
+        await read(backend)
+    names = [request.id for request in triton.asked if SUBSCRIBE in request.parameters]
+    assert len(set(names)) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_channel_in_use_is_renewed_past_the_ensemble_and_a_failed_renewal_is_no_end() -> None:
+    triton = ScriptedTriton((response("a"),))
+    async with connected(triton) as backend:
+        deltas = backend.generate(generation())
+        await anext(deltas)
+        triton.responses = (failure("the model is being unloaded"),)
+        triton.answers_renewals = True
+        while RENEW not in triton.asked[-1].parameters:
+            await asyncio.sleep(0.05)
+        waiting = asyncio.ensure_future(anext(deltas))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        renewal = triton.asked[-1]
+        await backend.close()
+        with pytest.raises(EngineUnavailable):
+            await waiting
+    assert (renewal.model_name, renewal.id) == ("demo_engine", "")
+    assert renewal.parameters["renew"].string_param == triton.asked[0].id
+
+
+@pytest.mark.asyncio
+async def test_an_error_of_ours_comes_out_as_it_went_in() -> None:
+    text = f"in ensemble 'demo', {to_wire(InvalidRequest('too hot', 'temperature'))}"
+    async with connected(ScriptedTriton((failure(text),))) as backend:
+        with pytest.raises(InvalidRequest, match=r"^too hot$") as caught:
+            await read(backend)
+    assert caught.value.param == "temperature"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("in ensemble 'demo', Failed to open shm region triton_python_backend_shm_region_1", EngineFailed),
+        ("Request for unknown model: 'demo' is not found", EngineUnavailable),
+        ("in ensemble 'demo', Exceeds maximum queue size", EngineUnavailable),
+    ],
+)
+async def test_tritons_own_words_stay_inside(text: str, kind: type[Exception]) -> None:
+    async with connected(ScriptedTriton((response("a"), failure(text)))) as backend:
+        with pytest.raises(kind, match=r"^the engine (failed|is not ready)$"):
+            await read(backend)
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_breaks_off_is_an_error() -> None:
+    triton = ScriptedTriton((response("a"),))
+    triton.breaks_off = True
+    async with connected(triton) as backend:
+        for _ in range(2):  # the next request opens a new stream
+            with pytest.raises(EngineUnavailable, match="broke off"):
+                await read(backend)
+
+
+@pytest.mark.asyncio
+async def test_a_reader_who_takes_his_time_holds_nobody_up_and_each_gets_his_own() -> None:
+    async with connected(ScriptedTriton((response("a"), response("b", "stop")))) as backend:
+        slow = backend.generate(generation(request_id="slow"))
+        assert (await anext(slow)).text == "a"
+        fast = [delta.text async for delta in backend.generate(generation(request_id="fast"))]
+        assert fast == ["a", "b"]
+        assert [delta.text async for delta in slow] == ["b"]
+
+
+@pytest.mark.asyncio
+async def test_closing_the_backend_ends_a_stream_that_waits() -> None:
+    triton = ScriptedTriton((response("a"),))
+    triton.hangs = True
+    async with connected(triton) as backend:
+        deltas = backend.generate(generation())
+        assert (await anext(deltas)).text == "a"
+        waiting = asyncio.ensure_future(anext(deltas))
+        await asyncio.sleep(0)
+        await backend.close()
+        with pytest.raises(EngineUnavailable, match="shutting down"):
+            await waiting
+
+
+@pytest.mark.asyncio
+async def test_a_cancel_goes_to_the_engine_step_with_the_id_of_the_request() -> None:
+    triton = ScriptedTriton()
+    async with connected(triton) as backend:
+        await backend.cancel(generation())
+        while not triton.asked:
+            await asyncio.sleep(0.01)
+    (request,) = triton.asked
+    assert (request.model_name, request.id) == ("demo_engine", "id-1")
+    assert ([tensor.name for tensor in request.inputs], list(request.raw_input_contents)) == (["stop"], [b"\1"])
+    assert not request.parameters, "no empty final response: nobody waits for one"
+
+
+@pytest.mark.asyncio
+async def test_only_ensembles_with_a_card_are_models() -> None:
+    triton = ScriptedTriton(configs={"demo": CARD.to_json(), "demo_engine": None, "older": "{}", "broken": "{"})
+    async with connected(triton) as backend:
+        assert await backend.models() == {"demo": CARD}
+        await backend.ready()
+
+
+@pytest.mark.asyncio
+async def test_unknown_names_do_not_flood_triton_with_questions() -> None:
+    triton = ScriptedTriton(configs={"demo": CARD.to_json()})
+    async with connected(triton) as backend:
+        for number in range(20):
+            with pytest.raises(ModelNotFound):
+                await backend.card(f"other{number}")
+        assert await backend.card("demo") == CARD
+    assert triton.num_indexed == 1
+
+
+@pytest.mark.asyncio
+async def test_a_triton_without_models_is_not_ready() -> None:
+    async with connected(ScriptedTriton()) as backend:
+        with pytest.raises(EngineUnavailable, match="no model is ready"):
+            await backend.ready()
+
+
+@pytest.mark.asyncio
+async def test_a_triton_that_is_not_there_is_unavailable() -> None:
+    backend = TritonBackend("127.0.0.1:1")
+    try:
+        await backend.cancel(generation())
+        for attempt in (backend.ready(), read(backend)):
+            with pytest.raises(EngineUnavailable, match="cannot be reached"):
+                await attempt
+    finally:
+        await backend.close()

@@ -1,0 +1,181 @@
+"""Guides of requests: what is refused before the engine has it, and what TensorRT-LLM is then told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.build_scripts.conftest import write_tokenizer
+from tests.triton_repo.engine.runtimes.llm_api import (
+    END,
+    PROMPT,
+    drain,
+    engine_config,
+    generation,
+    ids_of,
+    write_model,
+)
+from tests.triton_repo.engines_under_test import engine_config as replay_config
+from triton_repo.contract.engine_config import EngineConfig, Flow, GuidedDecodingBackend, TensorRtLlmConfig
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Sampling
+from triton_repo.engine.guides.prover import guide_prover
+from triton_repo.engine.request import parse_request
+from triton_repo.engine.runtimes.opening import open_runtime
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import guide_arguments, llm_arguments
+
+pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+
+KIND, GUIDE = "guided_decoding_guide_type", "guided_decoding_guide"
+GOOD = {
+    "json_schema": '{"type": "object"}',
+    "regex": "(yes|no)",
+    "ebnf_grammar": 'root ::= "yes" | "no"',
+    "structural_tag": '{"type": "structural_tag", "format": {"type": "any_text"}}',
+}
+
+
+def guided(backend: GuidedDecodingBackend | None = "xgrammar", flow: Flow = "pytorch") -> EngineConfig:
+    return engine_config(tensorrt_llm=TensorRtLlmConfig(flow=flow, guided_decoding_backend=backend))
+
+
+def parse(parameters: dict[str, Any], config: EngineConfig, **tensors: Any) -> Sampling:
+    return parse_request({"input_ids": [5], **tensors}, parameters, config).sampling
+
+
+def prove(kind: str, guide: str, config: EngineConfig) -> None:
+    """What becomes of a request that says so, up to the engine's loop."""
+    parse({KIND: kind, GUIDE: guide}, config)
+    prover = guide_prover(config)
+    try:
+        prover.prove(kind, guide)
+    finally:
+        prover.close()
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_a_guide_that_the_library_can_read_is_taken(kind: str) -> None:
+    sampling = parse({KIND: kind, GUIDE: GOOD[kind]}, guided())
+    assert (sampling.guided_decoding_guide_type, sampling.guided_decoding_guide) == (kind, GOOD[kind])
+    prove(kind, GOOD[kind], guided())
+
+
+def test_plain_json_needs_no_guide() -> None:
+    assert parse({KIND: "json"}, guided()).guided_decoding_guide_type == "json"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param", "complaint"),
+    [
+        ({KIND: "xml", GUIDE: "a"}, KIND, "Input should be 'json'"),
+        ({KIND: "regex"}, GUIDE, f"{KIND} = regex needs a {GUIDE}"),
+        ({KIND: "json", GUIDE: "{}"}, GUIDE, f"{KIND} = json takes no {GUIDE}"),
+        ({GUIDE: "{}"}, KIND, f"{KIND} = None: must be one of json, json_schema, regex, ebnf_grammar, structural_tag"),
+        ({KIND: "regex", GUIDE: ""}, GUIDE, "at least 1 character"),
+        ({KIND: "regex", GUIDE: "a" * (MAX_GUIDE_LENGTH + 1)}, GUIDE, f"at most {MAX_GUIDE_LENGTH} characters"),
+        ({KIND: "regex", GUIDE: 7}, GUIDE, "valid string"),
+        ({KIND: "json", "ignore_eos": True}, "ignore_eos", "the guide says when an answer may end"),
+    ],
+)
+def test_what_is_no_guide_is_refused_by_name(parameters: dict[str, Any], param: str, complaint: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse(parameters, guided())
+    assert refused.value.param == param
+    assert complaint in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "guide", "complaint"),
+    [
+        ("regex", "(a", "xgrammar cannot read this regex: Regex parsing error"),
+        ("json_schema", "{", "xgrammar cannot read this json_schema: Failed to parse JSON"),
+        ("json_schema", "[]", "Schema should be an object"),
+        ("structural_tag", "{}", "must have a format"),
+    ],
+)
+def test_what_the_library_cannot_read_is_refused_in_its_words(kind: str, guide: str, complaint: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(complaint)) as refused:
+        prove(kind, guide, guided())
+    assert refused.value.param == GUIDE
+
+
+def test_a_complaint_of_the_library_is_one_line() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        prove("ebnf_grammar", "a ::= b", guided())
+    assert refused.value.message.endswith('The root rule with name "root" is not found')
+
+
+def test_min_tokens_beside_a_guide_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="min_tokens: not possible beside"):
+        parse({KIND: "json"}, guided(), min_tokens=[3])
+
+
+def test_llguidance_proves_its_own_grammars_and_has_no_tags() -> None:
+    config = guided("llguidance")
+    prove("ebnf_grammar", 'start: "yes"', config)
+    for kind, guide, complaint in (
+        ("ebnf_grammar", 'root ::= "yes"', "llguidance cannot read this ebnf_grammar: no start rule found"),
+        ("json_schema", "{", "llguidance cannot read this json_schema"),
+        ("structural_tag", GOOD["structural_tag"], "must be one of json, json_schema, regex, ebnf_grammar"),
+    ):
+        with pytest.raises(InvalidRequest, match=complaint):
+            prove(kind, guide, config)
+
+
+def test_the_compiled_flow_has_no_tags() -> None:
+    with pytest.raises(InvalidRequest, match="= structural_tag: must be one of json, json_schema, regex, ebnf"):
+        parse({KIND: "structural_tag", GUIDE: GOOD["structural_tag"]}, guided(flow="compiled"))
+
+
+@pytest.mark.parametrize("config", [guided(None), replay_config()])
+def test_an_engine_without_guided_decoding_never_ignores_a_guide(config: EngineConfig) -> None:
+    with pytest.raises(UnsupportedParameter, match=f"{KIND}: this engine has no guided decoding"):
+        parse({KIND: "json"}, config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("json_schema", "json"),
+        ("regex", "regex"),
+        ("ebnf_grammar", "grammar"),
+        ("structural_tag", "structural_tag"),
+    ],
+)
+def test_guides_are_called_what_tensorrt_llm_calls_them(kind: Any, name: str) -> None:
+    sampling = Sampling(guided_decoding_guide_type=kind, guided_decoding_guide=GOOD[kind])
+    assert guide_arguments(sampling) == {name: GOOD[kind]}
+    assert guide_arguments(Sampling(guided_decoding_guide_type="json")) == {"json_object": True}
+    assert guide_arguments(Sampling()) == {}
+
+
+def test_a_backend_brings_the_tokenizer_and_no_backend_leaves_it_out() -> None:
+    with_backend = llm_arguments(Path("/e/model"), guided("llguidance"))
+    assert with_backend["guided_decoding_backend"] == "llguidance"
+    assert (with_backend["skip_tokenizer_init"], with_backend["tokenizer"]) == (False, "/e/tokenizer")
+    without = llm_arguments(Path("/e/model"), guided(None))
+    assert without["skip_tokenizer_init"] is True
+    assert not {"tokenizer", "guided_decoding_backend"} & set(without)
+
+
+@pytest.mark.parametrize("flow", ["compiled", "pytorch"])
+def test_the_guide_reaches_tensorrt_llm_in_both_flows_and_only_its_own_request(flow: Flow, tmp_path: Path) -> None:
+    write_model(tmp_path / "model")
+    (tmp_path / "tokenizer").mkdir()
+    write_tokenizer(tmp_path / "tokenizer")
+    runtime = open_runtime(tmp_path, guided(flow=flow))
+    sampling = Sampling(temperature=0.0, guided_decoding_guide_type="regex", guided_decoding_guide="ab")
+    try:
+        runtime.submit(generation(1, sampling=sampling))
+        runtime.submit(generation(2))
+        deltas = drain(runtime, 1, 2)
+    finally:
+        runtime.close()
+    from tokenizers import Tokenizer
+
+    guide = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json")).encode("ab").ids
+    assert ids_of(deltas, 1) == [*guide, END]
+    assert ids_of(deltas, 2) == [*PROMPT, END]

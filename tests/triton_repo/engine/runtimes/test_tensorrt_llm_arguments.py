@@ -1,0 +1,87 @@
+"""What settings and sampling are to TensorRT-LLM's LLM API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.triton_repo.engine.runtimes.llm_api import (
+    END,
+    FOUND,
+    engine_config,
+    generation,
+    write_model,
+)
+from triton_repo.contract.engine_config import TensorRtLlmConfig
+from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.sampling import Sampling
+from triton_repo.engine.runtimes.opening import open_runtime
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import kv_cache_arguments, llm_arguments, sampling_arguments
+from triton_repo.engine.runtimes.tensorrt_llm.engine import Installed, engine_complaint
+
+pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (Sampling(temperature=0.0, top_p=0.5, top_k=7, seed=3), {"top_k": 1}),
+        (Sampling(temperature=0.5, top_k=-1, seed=-1), {"temperature": 0.5, "top_k": 0, "seed": 2**64 - 1}),
+        (Sampling(top_k=5, seed=2**64 - 1), {"temperature": 1.0, "top_p": 1.0, "top_k": 5, "seed": 2**64 - 1}),
+        (Sampling(temperature=0.1, min_p=0.2), {"min_p": 0.2, "top_k": 0, "top_p": 1.0}),
+    ],
+)
+def test_sampling_is_said_as_tensorrt_llm_means_it(sampling: Sampling, expected: dict[str, Any]) -> None:
+    arguments = sampling_arguments(generation(sampling=sampling), pad_id=END)
+    assert {name: arguments[name] for name in expected} == expected
+    if sampling.temperature == 0:
+        assert not {"temperature", "top_p", "seed", "min_p"} & set(arguments)
+
+
+def test_without_a_seed_each_request_has_its_own() -> None:
+    seeds = {sampling_arguments(generation(sampling=Sampling()), 0)["seed"] for _ in range(8)}
+    assert len(seeds) == 8
+
+
+def test_settings_become_arguments_of_the_flow_that_has_them() -> None:
+    settings = TensorRtLlmConfig(
+        tensor_parallel=2, kv_cache_free_gpu_memory_fraction=0.5, max_tokens_in_paged_kv_cache=512
+    )
+    config = engine_config(tensorrt_llm=settings, enable_kv_cache_reuse=False)
+    compiled = llm_arguments(Path("/m"), config)
+    pytorch = llm_arguments(
+        Path("/m"), config.model_copy(update={"tensorrt_llm": settings.model_copy(update={"flow": "pytorch"})})
+    )
+    assert (compiled["model"], pytorch["model"]) == ("/m/engine", "/m/checkpoint")
+    assert set(pytorch) - set(compiled) == {"dtype", "enable_iter_perf_stats", "sampler_type"}
+    assert compiled["tensor_parallel_size"] == 2
+    assert kv_cache_arguments(config) == {
+        "enable_block_reuse": False,
+        "free_gpu_memory_fraction": 0.5,
+        "max_tokens": 512,
+        "host_cache_size": None,
+    }
+
+
+def test_an_engine_that_this_machine_cannot_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", version="1.2.0", tp=2)
+    config = engine_config()
+
+    def said(found: Installed = FOUND) -> str | None:
+        return engine_complaint(model, config, found)
+
+    assert "needs TensorRT-LLM, which is not installed here" in str(said(Installed(None, "9.0")))
+    assert "was compiled by TensorRT-LLM 1.2.0, and this is 1.2.1: compile it again here" in str(said())
+    assert said(Installed("1.2.0", None)) is None
+    (model / "engine" / "compiled_by.json").write_text(json.dumps({"capability": "8.9"}))
+    assert "compute capability 8.9, and these are of 9.0" in str(said(Installed("1.2.0", "9.0")))
+    assert said(Installed("1.2.0", "8.9")) is None
+    (model / "engine" / "rank1.engine").unlink()
+    assert "lacks rank1.engine" in str(said(Installed("1.2.0", "8.9")))
+    (model / "engine" / "config.json").unlink()
+    assert "is not compiled yet" in str(said())
+    with pytest.raises(LaunchError, match="engine tiny is not compiled yet"):
+        open_runtime(tmp_path, config)

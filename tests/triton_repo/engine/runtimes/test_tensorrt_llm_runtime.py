@@ -1,0 +1,160 @@
+"""The adapter over TensorRT-LLM's LLM API, on a stand-in that refuses what the real one refuses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.triton_repo.engine.runtimes.llm_api import (
+    DIES,
+    END,
+    FAILS,
+    GREEDY,
+    OTHER_END,
+    PROMPT,
+    WAIT_S,
+    collect,
+    drain,
+    engine_config,
+    generation,
+    ids_of,
+    write_model,
+)
+from tests.triton_repo.engines_under_test import RecordingSink
+from triton_repo.contract.engine_config import TensorRtLlmConfig
+from triton_repo.contract.sampling import Sampling
+from triton_repo.engine.loop.loop import EngineLoop
+from triton_repo.engine.request import EngineRequest
+from triton_repo.engine.runtimes.opening import open_runtime
+from triton_repo.engine.runtimes.runtime import Generation, Runtime
+
+pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+
+
+@pytest.fixture(params=["compiled", "pytorch"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Runtime:
+    """Whoever has it closes it."""
+    write_model(tmp_path / "model")
+    settings = TensorRtLlmConfig(flow=request.param)
+    return open_runtime(tmp_path, engine_config(tensorrt_llm=settings, enable_chunked_context=False))
+
+
+@pytest.fixture
+def runtime(opened: Runtime) -> Iterator[Runtime]:
+    yield opened
+    opened.close()
+
+
+def test_ids_come_one_by_one_and_the_end_id_is_among_them_in_both_flows(runtime: Runtime) -> None:
+    runtime.submit(generation())
+    deltas = drain(runtime, 1)
+    assert ids_of(deltas, 1) == [*PROMPT, END]
+    assert deltas[-1].finish_reason == "stop"
+    assert len(deltas) == len(PROMPT) + 1
+
+
+def test_max_tokens_ends_with_length(runtime: Runtime) -> None:
+    runtime.submit(generation(max_tokens=3))
+    deltas = drain(runtime, 1)
+    assert (ids_of(deltas, 1), deltas[-1].finish_reason) == (PROMPT[:3], "length")
+
+
+def test_a_second_end_id_ends_too_and_is_not_taken_back(runtime: Runtime) -> None:
+    runtime.submit(generation(prompt=[10, 11, OTHER_END, 12]))
+    deltas = drain(runtime, 1)
+    assert (ids_of(deltas, 1), deltas[-1].finish_reason) == ([10, 11, OTHER_END], "stop")
+
+
+def test_without_end_ids_only_max_tokens_ends(runtime: Runtime) -> None:
+    runtime.submit(Generation(1, PROMPT, 12, (), GREEDY))
+    assert len(ids_of(drain(runtime, 1), 1)) == 12
+
+
+def test_under_min_tokens_a_second_end_id_does_not_end(runtime: Runtime) -> None:
+    sampling = Sampling(temperature=0.0, min_tokens=8)
+    runtime.submit(generation(prompt=[10, OTHER_END, 12], sampling=sampling))
+    ids = ids_of(drain(runtime, 1), 1)
+    assert len(ids) == 9
+    assert ids[-1] == END
+
+
+def test_sixteen_at_a_time_do_not_mix(runtime: Runtime) -> None:
+    prompts = {key: [key * 10, key * 10 + 1, key * 10 + 2] for key in range(1, 17)}
+    for key, prompt in prompts.items():
+        runtime.submit(generation(key, prompt))
+    deltas = drain(runtime, *prompts)
+    assert {key: ids_of(deltas, key) for key in prompts} == {key: [*prompt, END] for key, prompt in prompts.items()}
+
+
+def test_a_failing_request_fails_alone(runtime: Runtime) -> None:
+    runtime.submit(generation(1))
+    runtime.submit(generation(2, [10, FAILS]))
+    runtime.submit(generation(3))
+    deltas = drain(runtime, 1, 2, 3)
+    assert [str(delta.error) for delta in deltas if delta.error] == ["the engine failed on this request"]
+    assert ids_of(deltas, 1) == ids_of(deltas, 3) == [*PROMPT, END]
+
+
+def test_a_refused_request_fails_alone(runtime: Runtime) -> None:
+    runtime.submit(generation(1, [10] * 70))
+    runtime.submit(generation(2))
+    deltas = drain(runtime, 1, 2)
+    assert [delta.key for delta in deltas if delta.error] == [1]
+
+
+def test_nothing_comes_after_a_cancel_and_the_executor_is_free_again(runtime: Runtime) -> None:
+    endless = Sampling(temperature=0.0, min_tokens=40)
+    for key in range(1, 17):
+        runtime.submit(generation(key, max_tokens=50, sampling=endless))
+    collect(runtime, lambda deltas: len({delta.key for delta in deltas}) == 16)
+    assert runtime.load().running == 16
+    for key in range(1, 17):
+        runtime.cancel(key)
+    runtime.submit(generation(17))
+    deltas = drain(runtime, 17)
+    assert {delta.key for delta in deltas} == {17}
+    assert runtime.load().running == runtime.load().waiting == 0
+
+
+def test_a_cancel_right_behind_the_submit_is_not_lost(runtime: Runtime) -> None:
+    runtime.submit(generation(1))
+    runtime.cancel(1)
+    runtime.cancel(2)
+    runtime.submit(generation(3))
+    assert {delta.key for delta in drain(runtime, 3)} == {3}
+
+
+def test_an_executor_that_dies_makes_every_step_fail(runtime: Runtime) -> None:
+    runtime.submit(generation(1, [10, DIES]))
+    with pytest.raises(ConnectionError):
+        drain(runtime, 1)
+    assert runtime.idle_s() == 0
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            runtime.step()
+
+
+def test_the_engine_loop_gives_up_an_executor_that_died(runtime: Runtime) -> None:
+    given_up = threading.Event()
+    sink = RecordingSink()
+    loop = EngineLoop(runtime, 0.0, give_up=given_up.set)
+    loop.submit("a", EngineRequest([10, DIES], 9, (END,), GREEDY, stream=True), sink)
+    assert given_up.wait(WAIT_S)
+    assert str(sink.errors[0]) == "the engine failed while this request was running"
+
+
+def test_the_engine_loop_wakes_for_what_arrives(opened: Runtime) -> None:
+    sink = RecordingSink()
+    loop = EngineLoop(opened, 0.0)
+    loop.submit("a", EngineRequest(PROMPT, 9, (END,), GREEDY, stream=True), sink)
+    deadline = time.monotonic() + WAIT_S
+    while not sink.ends:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    loop.close()
+    assert sink.ids == PROMPT
+    assert sink.emissions[-1].generated == len(PROMPT) + 1

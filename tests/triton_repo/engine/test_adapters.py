@@ -1,0 +1,93 @@
+"""LoRA adapters of requests: only the engine's own, each for its own request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.build_scripts.adapters import write_adapter
+from tests.triton_repo.engine.runtimes.llm_api import (
+    END,
+    PROMPT,
+    drain,
+    engine_config,
+    generation,
+    ids_of,
+    write_model,
+)
+from tests.triton_repo.engines_under_test import engine_config as replay_config
+from triton_repo.contract.engine_config import EngineConfig, Flow, LoraConfig, TensorRtLlmConfig
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.sampling import Sampling
+from triton_repo.engine.request import parse_request
+from triton_repo.engine.runtimes.opening import open_runtime
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import adapter_arguments, lora_arguments
+
+pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+
+LORA = LoraConfig(adapters=("french", "pirate"), max_rank=8, target_modules=("attn_q", "attn_k", "attn_v"))
+
+
+def adapted(flow: Flow = "pytorch") -> EngineConfig:
+    return engine_config(tensorrt_llm=TensorRtLlmConfig(flow=flow, lora=LORA))
+
+
+def test_a_request_may_name_an_adapter_of_the_engine() -> None:
+    request = parse_request({"input_ids": [5]}, {"lora_name": "pirate"}, adapted())
+    assert request.sampling.lora_name == "pirate"
+
+
+def test_another_name_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_request({"input_ids": [5]}, {"lora_name": "german"}, adapted())
+    assert str(refused.value) == "lora_name = german: must be one of french, pirate"
+    assert refused.value.param == "lora_name"
+
+
+@pytest.mark.parametrize("name", ["", "../french", "a" * 65, 7])
+def test_what_is_no_name_is_refused(name: object) -> None:
+    with pytest.raises(InvalidRequest, match="lora_name"):
+        parse_request({"input_ids": [5]}, {"lora_name": name}, adapted())
+
+
+@pytest.mark.parametrize("config", [engine_config(), replay_config()])
+def test_an_engine_without_adapters_never_ignores_a_name(config: EngineConfig) -> None:
+    with pytest.raises(UnsupportedParameter, match="lora_name: this engine has no adapters"):
+        parse_request({"input_ids": [5]}, {"lora_name": "french"}, config)
+
+
+def test_tensorrt_llm_is_told_the_bounds_of_all_and_the_place_of_each() -> None:
+    assert lora_arguments(LORA) == {
+        "max_lora_rank": 8,
+        "lora_target_modules": ["attn_q", "attn_k", "attn_v"],
+        "max_loras": 2,
+        "max_cpu_loras": 2,
+    }
+    assert adapter_arguments(Path("/e/model"), adapted()) == [
+        {"lora_name": "french", "lora_int_id": 1, "lora_path": "/e/adapters/french"},
+        {"lora_name": "pirate", "lora_int_id": 2, "lora_path": "/e/adapters/pirate"},
+    ]
+    assert adapter_arguments(Path("/e/model"), engine_config()) == []
+
+
+@pytest.mark.parametrize("flow", ["compiled", "pytorch"])
+def test_each_request_gets_its_own_adapter_in_both_flows(flow: Flow, tmp_path: Path) -> None:
+    config = write_model(tmp_path / "model") / "engine" / "config.json"
+    told = json.loads(config.read_text())
+    told["build_config"] |= {"lora_plugin": "auto", "max_lora_rank": 8}
+    config.write_text(json.dumps(told))
+    for name in LORA.adapters:
+        write_adapter(tmp_path / "adapters" / name)
+    runtime = open_runtime(tmp_path, adapted(flow))
+    try:
+        runtime.submit(generation(0))
+        for key, adapter in enumerate(LORA.adapters, start=1):
+            runtime.submit(generation(key, sampling=Sampling(temperature=0.0, lora_name=adapter)))
+        deltas = drain(runtime, 0, 1, 2)
+    finally:
+        runtime.close()
+    # The stand-in turns an answer by the adapter's number.
+    for turn in range(3):
+        assert ids_of(deltas, turn) == [*PROMPT[turn:], *PROMPT[:turn], END]

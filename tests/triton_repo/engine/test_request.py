@@ -1,0 +1,123 @@
+"""What reaches the engine model is checked there, whatever front end it came through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.triton_repo.engines_under_test import engine_config
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, to_wire
+from triton_repo.contract.sampling import Sampling
+from triton_repo.engine.request import parse_request
+
+CONFIG = engine_config(max_seq_len=100, vocab_size=50, eos_token_ids=(2, 3), sampling=Sampling(temperature=0.5))
+
+
+def test_an_empty_request_takes_the_engines_defaults_and_the_room_that_is_left() -> None:
+    request = parse_request({"input_ids": [5, 6, 7]}, {}, CONFIG)
+    assert request.max_tokens == 97
+    assert request.sampling.temperature == 0.5
+    assert request.end_ids == (2, 3)
+    assert request.stream is False
+
+
+def test_padding_behind_a_prompt_is_no_part_of_it() -> None:
+    assert parse_request({"input_ids": [5, 6, -1, -1]}, {}, CONFIG).input_ids == [5, 6]
+    with pytest.raises(InvalidRequest, match="token id -1"):
+        parse_request({"input_ids": [5, -1, 6]}, {}, CONFIG)
+    with pytest.raises(InvalidRequest, match="at least one token"):
+        parse_request({"input_ids": [-1]}, {}, CONFIG)
+
+
+def test_what_the_step_before_refused_is_refused_in_its_words() -> None:
+    refusal = to_wire(ContextLengthExceeded("too long", "messages"))
+    with pytest.raises(ContextLengthExceeded, match=r"^too long$") as refused:
+        parse_request({"input_ids": [-1], "refusal": [refusal.encode()]}, {}, CONFIG)
+    assert refused.value.param == "messages"
+    assert parse_request({"input_ids": [5], "refusal": [b""]}, {}, CONFIG).input_ids == [5]
+
+
+def test_what_is_given_wins_over_the_engines_defaults() -> None:
+    tensors: dict[str, Any] = {
+        "input_ids": [5],
+        "temperature": [0.25],
+        "max_tokens": [9],
+        "stream": [True],
+        "end_id": [7],
+    }
+    request = parse_request(tensors, {"min_p": 0.5, "stop_token_ids": "[8, 9]"}, CONFIG)
+    assert (request.sampling.temperature, request.max_tokens, request.stream) == (0.25, 9, True)
+    assert request.sampling.min_p == 0.5
+    assert request.end_ids == (7, 8, 9)
+
+
+def test_an_end_id_of_minus_one_is_none_at_all() -> None:
+    assert parse_request({"input_ids": [5], "end_id": [-1]}, {}, CONFIG).end_ids == ()
+
+
+def test_ignore_eos_leaves_only_the_stop_token_ids() -> None:
+    request = parse_request({"input_ids": [5]}, {"ignore_eos": True, "stop_token_ids": "[8]"}, CONFIG)
+    assert request.end_ids == (8,)
+
+
+def test_parameters_that_conch_does_not_know_are_left_alone() -> None:
+    assert parse_request({"input_ids": [5]}, {"sequence_id": 0, "foo": "bar"}, CONFIG).max_tokens == 99
+
+
+@pytest.mark.parametrize(
+    ("tensors", "parameters", "param"),
+    [
+        ({"temperature": [-0.1]}, {}, "temperature"),
+        ({"temperature": [float("nan")]}, {}, "temperature"),
+        ({"temperature": [float("inf")]}, {}, "temperature"),
+        ({"top_p": [0.0]}, {}, "top_p"),
+        ({"top_p": [1.5]}, {}, "top_p"),
+        ({"top_k": [-2]}, {}, "top_k"),
+        ({"max_tokens": [0]}, {}, "max_tokens"),
+        ({"max_tokens": [-1]}, {}, "max_tokens"),
+        ({"min_tokens": [11], "max_tokens": [10]}, {}, "min_tokens"),
+        ({"repetition_penalty": [0.0]}, {}, "repetition_penalty"),
+        ({"frequency_penalty": [2.5]}, {}, "frequency_penalty"),
+        ({}, {"min_p": 2}, "min_p"),
+        ({}, {"min_p": "0.5"}, "min_p"),
+        ({}, {"ignore_eos": 1}, "ignore_eos"),
+        ({}, {"stop_token_ids": "[1,"}, "stop_token_ids"),
+        ({}, {"stop_token_ids": '["a"]'}, "stop_token_ids"),
+        ({}, {"stop_token_ids": "7"}, "stop_token_ids"),
+        ({}, {"stop_token_ids": "[50]"}, "stop_token_ids"),
+        ({}, {"stop_token_ids": "[2000000000]"}, "stop_token_ids"),
+        ({"end_id": [50]}, {}, "end_id"),
+        ({"end_id": [-2]}, {}, "end_id"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_by_name(
+    tensors: dict[str, Any], parameters: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=param) as caught:
+        parse_request({"input_ids": [5], **tensors}, parameters, CONFIG)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("ids", [[], [-1], [50], [5, 2**31 - 1]])
+def test_a_prompt_that_is_empty_or_not_of_the_vocabulary_is_refused(ids: list[int]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request({"input_ids": ids}, {}, CONFIG)
+    assert caught.value.param == "prompt"
+
+
+@pytest.mark.parametrize(("prompt_tokens", "max_tokens", "param"), [(100, 1, "prompt"), (60, 41, "max_tokens")])
+def test_what_does_not_fit_into_the_context_is_refused(prompt_tokens: int, max_tokens: int, param: str) -> None:
+    with pytest.raises(ContextLengthExceeded, match="100") as caught:
+        parse_request({"input_ids": [5] * prompt_tokens, "max_tokens": [max_tokens]}, {}, CONFIG)
+    assert caught.value.param == param
+
+
+def test_a_prompt_and_max_tokens_that_fill_the_context_are_taken() -> None:
+    assert parse_request({"input_ids": [5] * 60, "max_tokens": [40]}, {}, CONFIG).max_tokens == 40
+
+
+def test_what_the_runtime_cannot_do_is_refused_by_name() -> None:
+    config = engine_config(unsupported=("min_p",))
+    with pytest.raises(UnsupportedParameter, match="min_p"):
+        parse_request({"input_ids": [5]}, {"min_p": 0.1}, config)

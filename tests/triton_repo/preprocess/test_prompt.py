@@ -1,0 +1,138 @@
+"""Prompts become token ids, or one clear refusal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.triton_repo.detokenize.tokenizers_under_test import byte_level
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.preprocess.chat_template import ChatTemplate
+from triton_repo.preprocess.prompt import Prompt, PromptEncoder
+
+TOKENIZER = byte_level()
+TEMPLATE = ChatTemplate(
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+    "{% if mood %}[{{ mood }}]{% endif %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    {"eos_token": "<|im_end|>"},
+)
+ENCODER = PromptEncoder(TOKENIZER, TEMPLATE, max_seq_len=64)
+
+
+def chat(messages: Any, **fields: Any) -> Prompt:
+    return Prompt(chat=json.dumps({"messages": messages, **fields}).encode())
+
+
+def text_of(ids: list[int]) -> str:
+    return str(TOKENIZER.decode(ids, skip_special_tokens=False))
+
+
+def test_text_is_tokenized_as_it_is() -> None:
+    assert text_of(ENCODER.encode(Prompt(text="héllo 👋".encode()))) == "héllo 👋"
+
+
+def test_messages_go_through_the_chat_template() -> None:
+    ids = ENCODER.encode(chat([{"role": "user", "content": "hi"}]))
+    assert text_of(ids) == "<|im_start|>user\nhi<|im_end|><|im_start|>assistant\n"
+
+
+def test_template_arguments_reach_the_template() -> None:
+    ids = ENCODER.encode(chat([{"role": "user", "content": "hi"}], template_arguments={"mood": "calm"}))
+    assert "[calm]" in text_of(ids)
+
+
+def test_token_ids_are_taken_as_they_are() -> None:
+    assert ENCODER.encode(Prompt(token_ids=[5, 6, 7])) == [5, 6, 7]
+
+
+def test_past_tool_calls_reach_the_template_with_their_arguments_as_an_object() -> None:
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments.city }}", {})
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bonn"}'}}
+    assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 100) == "Bonn"
+
+
+def test_arguments_too_deep_to_parse_reach_the_template_as_they_came() -> None:
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | length }}", {})
+    call = {"function": {"name": "f", "arguments": "[" * 5000}}
+    assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 100) == "5000"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "param"),
+    [
+        (Prompt(), "text_input"),
+        (Prompt(text=b"a", token_ids=[1]), "text_input"),
+        (Prompt(text=b""), "prompt"),
+        (Prompt(text=b"\xff\xfe"), "prompt"),
+        (Prompt(token_ids=[]), "prompt"),
+        (Prompt(chat=b"{"), "messages"),
+        (Prompt(chat=b"[]"), "messages"),
+        (Prompt(chat=b"{}"), "messages"),
+        (chat([]), "messages"),
+        (chat("hi"), "messages"),
+        (Prompt(chat=rb'{"messages": [{"role": "user", "content": "\ud800"}]}'), "messages"),
+        (chat([{"role": "user", "content": "hi"}], template_arguments={"messages": []}), "chat_template_kwargs"),
+        (chat([{"role": "user", "content": "hi"}], template_arguments={"tokenize": True}), "chat_template_kwargs"),
+        (chat([{"role": "user", "content": "hi"}], template_arguments=5), "chat_template_kwargs"),
+        (chat([{"role": "assistant", "tool_calls": 5}]), "messages"),
+        (Prompt(chat=b"[" * 100_000), "messages"),
+    ],
+)
+def test_what_is_no_prompt_is_refused_with_its_parameter(prompt: Prompt, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        ENCODER.encode(prompt)
+    assert caught.value.param == param
+
+
+def test_a_prompt_that_fills_the_context_is_refused_before_the_engine() -> None:
+    fits = Prompt(token_ids=[5] * 63)
+    assert len(ENCODER.encode(fits)) == 63
+    with pytest.raises(ContextLengthExceeded, match="64 tokens"):
+        ENCODER.encode(Prompt(token_ids=[5] * 64))
+
+
+def test_a_text_that_cannot_fit_is_refused_without_tokenizing_it() -> None:
+    with pytest.raises(ContextLengthExceeded, match="bytes of text"):
+        ENCODER.encode(Prompt(text=b"a" * 10_000_000))
+
+
+def test_bad_words_are_refused_unless_they_are_empty() -> None:
+    assert ENCODER.encode(Prompt(text=b"a", bad_words=[b""]))
+    with pytest.raises(UnsupportedParameter):
+        ENCODER.encode(Prompt(text=b"a", bad_words=[b"no"]))
+
+
+def test_stop_words_are_tokenized_alone_and_empty_ones_are_none() -> None:
+    assert [text_of(ids) for ids in ENCODER.stop_sequences([b"", b"two  spaces", b"\n"])] == ["two  spaces", "\n"]
+
+
+def test_a_model_without_a_template_refuses_messages() -> None:
+    with pytest.raises(InvalidRequest, match="no chat template"):
+        PromptEncoder(TOKENIZER, None, 64).encode(chat([{"role": "user", "content": "hi"}]))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ raise_exception('only user and assistant') }}",
+        "{{ messages[7].content.nothing.here }}",
+        "{{ 1 + 'a' }}",
+        "{{ 1 / 0 }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.append(1) }}",
+        "{% for i in range(10**9) %}{% endfor %}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    ],
+)
+def test_a_template_that_fails_or_breaks_out_is_one_refused_request(source: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        ChatTemplate(source, {}).render({"messages": [{"role": "user", "content": "hi"}]}, 1000)
+    assert caught.value.param == "messages"
+
+
+def test_a_template_that_writes_without_end_is_stopped() -> None:
+    source = "{% for i in range(99999) %}{% for j in range(99999) %}aaaaaaaaaa{% endfor %}{% endfor %}"
+    with pytest.raises(ContextLengthExceeded, match="1000 characters"):
+        ChatTemplate(source, {}).render({"messages": [{"role": "user", "content": "hi"}]}, 1000)

@@ -1,0 +1,157 @@
+"""`engine.json`: what the Triton models know of a built engine. The build writes it, the models read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.tensors import ModelCard
+
+FILE_NAME: Final = "engine.json"
+DRAFT: Final = "draft"  # the directory of the draft model, beside that of the model
+ADAPTERS: Final = "adapters"  # … and of the LoRA adapters, each in a directory of its name
+
+
+Flow = Literal["compiled", "pytorch"]
+GuidedDecodingBackend = Literal["xgrammar", "llguidance"]
+KV_CACHE_FREE_GPU_MEMORY_FRACTION: Final = 0.9  # TensorRT-LLM's own
+CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "static_batch"]
+
+
+class ReplayConfig(BaseModel):
+    """What the `replay` runtime plays: the ids of a text, at a pace per stream (0 = as fast as it can)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token_ids: Annotated[tuple[int, ...], Field(min_length=1)]
+    tokens_per_second: Annotated[float, Field(ge=0)] = 0.0
+
+
+SpeculativeMode = Literal["prompt_lookup", "draft", "lookahead"]
+
+
+class SpeculativeConfig(BaseModel):
+    """Speculative decoding: in one iteration the model verifies so many candidates, guessed at little cost.
+
+    `prompt_lookup` looks for the last `max_ngram_size` tokens (or fewer) in the prompt and the answer so far, and
+    guesses what followed them there; `draft` lets the small model in `draft/`, beside `model/`, go ahead; `lookahead`
+    lets the model guess n-grams of that size itself, so many in a window, and verify so many. What is answered is what
+    the model alone would answer, by `lookahead` at temperature 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: SpeculativeMode
+    num_assistant_tokens: Annotated[int, Field(ge=1)]
+    max_ngram_size: Annotated[int, Field(ge=1)] | None = None
+    max_window_size: Annotated[int, Field(ge=1)] | None = None
+    max_verification_set_size: Annotated[int, Field(ge=1)] | None = None
+
+
+class LoraConfig(BaseModel):
+    """The adapters that requests may name, and bounds of all: the rank, and what they adapt (TensorRT-LLM's names)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    adapters: Annotated[tuple[str, ...], Field(min_length=1)]
+    max_rank: Annotated[int, Field(ge=1)]
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class TensorRtLlmConfig(BaseModel):
+    """What only the `tensorrt_llm` runtime reads.
+
+    `compiled` runs the engine in `model/engine`, `pytorch` the HuggingFace checkpoint in `model/checkpoint`. The KV
+    cache takes a fraction of the GPU memory that is free once the weights are loaded, or fewer tokens if
+    `max_tokens_in_paged_kv_cache` says so; blocks that find no room there may move to `kv_cache_host_memory_bytes`.
+    `guided_decoding_backend` is the library that keeps answers to their guides; without it there are no guides.
+    `gather_generation_logits` keeps the logits that logprobs are computed from: only the compiled flow needs it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flow: Flow = "compiled"
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    pipeline_parallel: Annotated[int, Field(ge=1)] = 1
+    max_beam_width: Annotated[int, Field(ge=1)] = 1
+    capacity_scheduler_policy: CapacitySchedulerPolicy = "guaranteed_no_evict"
+    kv_cache_free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = KV_CACHE_FREE_GPU_MEMORY_FRACTION
+    kv_cache_host_memory_bytes: Annotated[int, Field(ge=0)] = 0
+    max_tokens_in_paged_kv_cache: Annotated[int, Field(ge=1)] | None = None
+    guided_decoding_backend: GuidedDecodingBackend | None = None
+    gather_generation_logits: bool = False
+    lora: LoraConfig | None = None
+
+
+# Sampling fields that a runtime cannot do beside candidates. OpenVINO GenAI (2026.4) counts the tokens of an answer
+# only once per iteration: it lets an end token pass that `min_tokens` forbids. Of the two samplers of TensorRT-LLM
+# (1.2) the one that verifies candidates knows no penalties, no `min_p` and no seed of a request.
+_UNSUPPORTED_WITH_CANDIDATES: Final[Mapping[str, tuple[str, ...]]] = {
+    "openvino": ("min_tokens",),
+    "tensorrt_llm": (
+        "min_tokens",
+        "min_p",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+    ),
+}
+# TensorRT-LLM's lookahead takes the likeliest token of the bare logits, whatever a request says (1.2,
+# cpp/tensorrt_llm/layers/lookaheadDecodingLayer.cpp: maxTopK = 1).
+_UNSUPPORTED_WITH_LOOKAHEAD: Final = (
+    "temperature",
+    "min_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+)
+
+
+def unsupported_with_candidates(runtime: str, mode: SpeculativeMode) -> tuple[str, ...]:
+    """Sampling fields that requests to such an engine must leave alone."""
+    return _UNSUPPORTED_WITH_LOOKAHEAD if mode == "lookahead" else _UNSUPPORTED_WITH_CANDIDATES[runtime]
+
+
+class EngineConfig(BaseModel):
+    """One engine as it runs: its limits, its batch, its cache, its defaults. Lengths are in tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    runtime: str
+    max_seq_len: Annotated[int, Field(ge=2)]
+    max_batch_size: Annotated[int, Field(ge=1)]
+    max_num_tokens: Annotated[int, Field(ge=1)]
+    vocab_size: Annotated[int, Field(ge=1)]
+    eos_token_ids: tuple[int, ...]
+    dtype: str
+    kv_cache_dtype: str
+    max_tokens_in_paged_kv_cache: Annotated[int, Field(ge=1)]
+    enable_kv_cache_reuse: bool = True
+    enable_chunked_context: bool = True
+    num_threads: Annotated[int, Field(ge=1)] | None = None
+    dynamic_quantization_group_size: Annotated[int, Field(ge=0)] | None = None
+    speculative: SpeculativeConfig | None = None
+    flush_interval_s: Annotated[float, Field(ge=0)] = 0.01
+    sampling: Sampling = Sampling()
+    replay: ReplayConfig | None = None
+    tensorrt_llm: TensorRtLlmConfig | None = None
+    card: ModelCard
+
+    @classmethod
+    def load(cls, engine_directory: Path) -> EngineConfig:
+        return cls.model_validate_json((engine_directory / FILE_NAME).read_bytes())
+
+
+def engine_directory(model_repository: str) -> Path:
+    """The built engine that a Triton model belongs to.
+
+    Triton tells a Python model the directory that holds its `config.pbtxt`: `<engine>/triton/<model>`. The engine is
+    found from there, not from an absolute path, so that a built engine can be copied and mounted anywhere.
+    """
+    return Path(model_repository).resolve().parents[1]

@@ -1,0 +1,56 @@
+"""Logprobs of tokens: what a runtime reports, and its form between the engine and the detokenizer.
+
+A logprob is the natural logarithm of the probability that the model gave to a token. Who asks for `logprobs` = n gets
+that of every token of the answer, and with it the n most likely tokens of its place (the token may be one of them).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from triton_repo.contract.errors import UnsupportedParameter
+from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
+from triton_repo.contract.tensors import ModelCard
+
+LOWEST: Final = -9999.0  # stands for the logarithm of 0, which JSON cannot spell
+
+
+class TokenLogprob(NamedTuple):
+    """The logprob of one token, and ids and logprobs of the most likely tokens of its place, likeliest first."""
+
+    logprob: float
+    top: Sequence[tuple[int, float]] = ()
+
+
+def check_logprobs(sampling: Sampling, card: ModelCard) -> None:
+    """
+    Raises:
+        UnsupportedParameter: the engine does not know so many alternatives.
+    """
+    if sampling.logprobs is not None and sampling.logprobs > card.max_logprobs:
+        knows = f"those of {card.max_logprobs} alternatives" if card.max_logprobs else "none of an alternative"
+        raise UnsupportedParameter(
+            f"{LOGPROBS_FIELD}: {sampling.logprobs} alternatives to each token; the {card.runtime} runtime knows the "
+            f"logprob of the token itself, and {knows}",
+            LOGPROBS_FIELD,
+        )
+
+
+def to_json(logprobs: Sequence[TokenLogprob]) -> bytes:
+    """The logprobs of one delta; nothing at all for a delta without."""
+    if not logprobs:
+        return b""
+    return json.dumps(
+        [(_bounded(of.logprob), [(id, _bounded(other)) for id, other in of.top]) for of in logprobs]
+    ).encode()
+
+
+def from_json(text: bytes) -> list[TokenLogprob]:
+    return [TokenLogprob(logprob, top) for logprob, top in json.loads(text or "[]")]
+
+
+def _bounded(logprob: float) -> float:
+    """Rounding may lift the sum of all probabilities above 1."""
+    return min(0.0, max(LOWEST, logprob))

@@ -1,0 +1,77 @@
+"""What one request may ask of the engine: names, types and ranges, declared once for every front end.
+
+The gateway validates OpenAI bodies with these fields and the engine model validates again whatever reaches it
+through Triton, so that no front end can let a value through that another refuses.
+"""
+
+from __future__ import annotations
+
+from reprlib import Repr
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from triton_repo.contract.errors import InvalidRequest
+
+INT32_MAX = 2**31 - 1
+
+Count = Annotated[int, Field(ge=1, le=INT32_MAX)]
+TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
+GuideType = Literal["json", "json_schema", "regex", "ebnf_grammar", "structural_tag"]
+MAX_GUIDE_LENGTH: Final = 1 << 16  # characters
+MAX_LOGPROBS: Final = 20  # OpenAI's
+ADAPTER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+class Sampling(BaseModel):
+    """Sampling parameters of one request; None means the engine's default.
+
+    `temperature` 0 is greedy decoding. `max_tokens` None is the room that the prompt leaves in `max_seq_len`.
+    `top_k` 0 or -1 switches it off, as in vLLM. Ranges of the penalties are OpenAI's, the others are those of
+    vLLM and TensorRT-LLM. A guide says what an answer must look like; its two fields are those of NVIDIA's ensemble.
+    `lora_name` is one of the engine's adapters. `logprobs` None asks for none, 0 for those of the tokens alone, n for
+    those of the n most likely tokens of each place too.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+    max_tokens: Count | None = None
+    min_tokens: TokenId | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**64 - 1)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[tuple[TokenId, ...], Field(max_length=64, strict=False, fail_fast=True)] | None = None
+    guided_decoding_guide_type: GuideType | None = None
+    guided_decoding_guide: Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)] | None = None
+    lora_name: Annotated[str, Field(pattern=ADAPTER_NAME)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+
+
+GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
+ADAPTER_FIELD: Final = "lora_name"
+LOGPROBS_FIELD: Final = "logprobs"
+# Of one request alone: no engine has a default for them.
+REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD, LOGPROBS_FIELD)
+
+
+_REPR = Repr()  # bounded in length and depth: the repr of a value nested a thousand deep would itself fail
+_REPR.maxstring = _REPR.maxother = 80
+_REPR.maxlevel = 2
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest:
+    """The first complaint of a pydantic validation as the error that a client sees: parameter, value, rule."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tagged-"))]
+    param = path[0] if path else None
+    shown = _REPR.repr(first["input"])
+    where = ".".join(path) or "request"
+    if first["type"] == "missing":
+        return InvalidRequest(f"{where}: a value is required", param)
+    return InvalidRequest(f"{where} = {shown}: {first['msg']}", param)

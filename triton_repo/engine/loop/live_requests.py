@@ -1,0 +1,76 @@
+"""The requests that the engine works on, and how those that it worked on ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from triton_repo.engine.loop.outlet import Live, Outlet
+from triton_repo.engine.loop.tombstones import Tombstones
+from triton_repo.engine.runtimes.runtime import Load
+
+Outcome = Literal["finished", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the engine did since it started, and how busy it is."""
+
+    load: Load
+    live: int
+    finished: int
+    cancelled: int
+    failed: int
+    generated_tokens: int
+
+
+class LiveRequests:
+    """By key and by request id; an empty id is that of a request that nobody can stop."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[int, Live] = {}
+        self._by_id: dict[str, Live] = {}
+        self._tombstones = Tombstones()
+        self._ended: Counter[Outcome] = Counter()
+        self.generated_tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Live]:
+        """Those that are live now; they may be removed meanwhile."""
+        return iter(list(self._by_key.values()))
+
+    def add(self, live: Live) -> bool:
+        """Whether it may run: False if it was stopped before it came."""
+        self._by_key[live.key] = live
+        if live.request_id:
+            self._by_id[live.request_id] = live
+        return not self._tombstones.take(live.request_id)
+
+    def get(self, key: int) -> Live | None:
+        return self._by_key.get(key)
+
+    def named(self, request_id: str) -> Live | None:
+        return self._by_id.get(request_id)
+
+    def riding_on(self, outlet: Outlet) -> list[Live]:
+        return [live for live in self._by_key.values() if live.outlet is outlet]
+
+    def remove(self, live: Live, outcome: Outcome) -> None:
+        del self._by_key[live.key]
+        live.outlet.forget(live)
+        self._ended[outcome] += 1
+        if live.request_id:
+            del self._by_id[live.request_id]
+            self._tombstones.ended(live.request_id)
+
+    def stop_on_arrival(self, request_id: str) -> None:
+        """A stop for a request that is not here: still on its way, if it has not just ended."""
+        self._tombstones.bury(request_id)
+
+    def count(self, load: Load) -> Counters:
+        ended = self._ended
+        return Counters(load, len(self), ended["finished"], ended["cancelled"], ended["failed"], self.generated_tokens)

@@ -1,0 +1,76 @@
+"""Several rows of one Triton request: each is answered by itself, and the request ends with the last of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
+from triton_repo.contract.tensors import MAX_ROW_ID_BYTES, ROW_IDS
+from triton_repo.engine.loop.outlet import Sink
+from triton_repo.engine.loop.stream import NOT_REPORTED, Emission
+
+
+def row_ids(rows: Sequence[Mapping[str, Sequence[Any]]]) -> list[str]:
+    """The request id of each row.
+
+    Raises:
+        InvalidRequest: they do not tell the rows' deltas from each other's.
+    """
+    ids = [bytes(row.get(ROW_IDS.name, [b""])[0]) for row in rows]
+    if len(set(ids)) < len(ids) or not all(0 < len(id) <= MAX_ROW_ID_BYTES for id in ids):
+        rule = f"each of {len(ids)} rows needs an id of its own, of at most {MAX_ROW_ID_BYTES} bytes"
+        raise InvalidRequest(f"{ROW_IDS.name}: {rule}", ROW_IDS.name)
+    try:
+        return [id.decode() for id in ids]
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{ROW_IDS.name}: not valid UTF-8", ROW_IDS.name) from error
+
+
+class SharedSink:
+    """The answering end that rows share. They may be answered from several threads."""
+
+    def __init__(self, sink: Sink, num_rows: int) -> None:
+        self._sink = sink
+        self._open_rows = num_rows
+        self._lock = threading.Lock()
+
+    def send(self, emissions: Sequence[Emission], *, row_ends: bool) -> None:
+        """What it raises, the sink raises: the message is lost, and the row that it would have ended is still open."""
+        with self._lock:
+            self._sink.send(emissions, final=self._open_rows == row_ends)
+            self._open_rows -= row_ends
+
+    def end_row(self) -> None:
+        with self._lock:
+            self._open_rows -= 1
+            if not self._open_rows:
+                self._sink.end()
+
+    def abandoned(self) -> bool:
+        return self._sink.abandoned()
+
+
+class RowSink:
+    """The answering end of one row: its failure is a delta, because the failure of a request is that of all rows."""
+
+    def __init__(self, shared: SharedSink, request_id: str) -> None:
+        self._shared = shared
+        self._request_id = request_id
+
+    def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
+        self._shared.send(emissions, row_ends=final)
+
+    def end(self) -> None:
+        self._shared.end_row()
+
+    def fail(self, error: RequestError) -> None:
+        try:
+            self._shared.send([Emission(self._request_id, (), 0, to_wire(error), 0, NOT_REPORTED, 0)], row_ends=True)
+        except Exception:
+            self._shared.end_row()  # nobody can tell this row that it failed: the others still count on its end
+            raise
+
+    def abandoned(self) -> bool:
+        return self._shared.abandoned()

@@ -1,0 +1,111 @@
+"""One live request between the runtime and its client: what was generated, what was sent, what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from triton_repo.contract.logprobs import TokenLogprob
+from triton_repo.contract.tensors import FinishReason
+from triton_repo.detokenize.window import WINDOW
+from triton_repo.engine.request import EngineRequest
+
+NOT_REPORTED: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """One delta on its way to the client.
+
+    `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
+    sampled so far, an end token included. `finish_reason` is a FinishReason, or the error of one of several rows.
+    `logprobs` are those of the new ids.
+    """
+
+    request_id: str
+    output_ids: Sequence[int]
+    window_length: int
+    finish_reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    generated: int
+    logprobs: Sequence[TokenLogprob] = ()
+
+
+class Stream:
+    """Collects ids until they are taken as an emission, and sees the end: end ids, stop sequences, length."""
+
+    def __init__(self, request_id: str, request: EngineRequest) -> None:
+        self._request_id = request_id
+        self._request = request
+        self._end_ids = frozenset(request.end_ids)
+        self._tail_length = max((len(sequence) for sequence in request.stop_sequences), default=0)
+        self._ids: list[int] = []  # all that were ever to be seen; the unsent ones are behind `_sent`
+        self._logprobs: list[TokenLogprob] = []  # of `_ids`
+        self._sent = 0
+        self._generated = 0
+        self.finish_reason: FinishReason = ""
+        self._emitted = False
+
+    @property
+    def waits(self) -> bool:
+        """There is something to send: ids that a streaming client has not seen, or the end."""
+        return bool(self.finish_reason) or (self._request.stream and len(self._ids) > self._sent)
+
+    @property
+    def urgent(self) -> bool:
+        """What waits is to leave at once: the first token, or the end."""
+        return self.waits and (not self._emitted or bool(self.finish_reason))
+
+    @property
+    def whole(self) -> bool:
+        """What waits is all of the answer."""
+        return not self._emitted and bool(self.finish_reason)
+
+    def accept(self, token_ids: Sequence[int], finish_reason: FinishReason) -> None:
+        """Take in new ids; sets `finish_reason` by what they hold or by what the runtime says."""
+        if not self._tail_length and self._end_ids.isdisjoint(token_ids):
+            self._generated += len(token_ids)
+            self._ids += token_ids
+            self.finish_reason = finish_reason
+            return
+        for token_id in token_ids:
+            self._generated += 1
+            if token_id in self._end_ids and self._generated > (self._request.sampling.min_tokens or 0):
+                self.finish_reason = "stop"
+                return
+            self._ids.append(token_id)
+            if self._tail_length and self._ends_in_stop_sequence():
+                self.finish_reason = "stop"
+                return
+        self.finish_reason = finish_reason
+
+    def accept_logprobs(self, logprobs: Sequence[TokenLogprob]) -> None:
+        """Take in the logprobs of the ids that `accept` has just taken; those of ids that are never seen go."""
+        self._logprobs += logprobs[: len(self._ids) - len(self._logprobs)]
+
+    def end(self, finish_reason: FinishReason) -> None:
+        self.finish_reason = finish_reason
+
+    def take(self) -> Emission:
+        """Everything that waits, as one emission."""
+        window = min(self._sent, WINDOW)
+        output_ids = self._ids[self._sent - window :]
+        logprobs = self._logprobs[self._sent :] if self._logprobs else ()
+        self._sent = len(self._ids)
+        self._emitted = True
+        return Emission(
+            request_id=self._request_id,
+            output_ids=output_ids,
+            window_length=window,
+            finish_reason=self.finish_reason,
+            prompt_tokens=len(self._request.input_ids),
+            cached_tokens=NOT_REPORTED,
+            generated=self._generated,
+            logprobs=logprobs,
+        )
+
+    def _ends_in_stop_sequence(self) -> bool:
+        tail = tuple(self._ids[-self._tail_length :])
+        return any(tail[-len(sequence) :] == sequence for sequence in self._request.stop_sequences)

@@ -1,0 +1,113 @@
+"""OpenVINO GenAI's continuous batching, opened for an engine: its scheduler, its properties, its sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import openvino_genai
+
+from triton_repo.contract.engine_config import DRAFT, EngineConfig, SpeculativeConfig
+from triton_repo.engine.runtimes.runtime import Generation
+
+# Tokens in one block of the CPU plugin's paged attention.
+KV_BLOCK_SIZE: Final = 32
+_PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
+_LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline refuses 1, which asks for the most likely token alone
+_LOWEST_TEMPERATURE: Final = 1e-6  # below, logits divided by it overflow; greedy decoding is what is meant
+
+
+def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
+    """A pipeline on `openvino_model.xml` in the directory, with the engine's limits, cache and precisions."""
+    properties = _properties(config)
+    speculative = config.speculative
+    if speculative is not None and speculative.mode == "prompt_lookup":
+        return _open(model_directory, config, {**properties, "prompt_lookup": True})
+    if speculative is not None:
+        draft = openvino_genai.draft_model(
+            model_directory.with_name(DRAFT), "CPU", scheduler_config=_scheduler(config), **properties
+        )
+        return _open(model_directory, config, {**properties, "draft_model": draft})
+    return _open(model_directory, config, properties)
+
+
+def num_blocks(tokens: int) -> int:
+    """Blocks of the paged KV cache that so many tokens of one sequence fill."""
+    return -(-tokens // KV_BLOCK_SIZE)
+
+
+def cache_blocks(config: EngineConfig) -> int:
+    """Blocks of the engine's cache; candidates of speculative decoding have theirs beside those that were asked for."""
+    blocks = num_blocks(config.max_tokens_in_paged_kv_cache)
+    if config.speculative is not None:
+        blocks += config.max_batch_size * num_blocks(config.speculative.num_assistant_tokens)
+    return blocks
+
+
+def generation_config(
+    generation: Generation, seed: int, num_generated: int, speculative: SpeculativeConfig | None
+) -> Any:
+    """What the pipeline is to do for a generation that has `num_generated` tokens behind it already."""
+    sampling = generation.sampling
+    config = openvino_genai.GenerationConfig()
+    config.max_new_tokens = generation.max_tokens - num_generated
+    config.min_new_tokens = max(0, (sampling.min_tokens or 0) - num_generated)
+    config.ignore_eos = not generation.end_ids
+    if generation.end_ids:
+        config.set_eos_token_id(generation.end_ids[0])
+        config.stop_token_ids = set(generation.end_ids)
+    config.repetition_penalty = _given(sampling.repetition_penalty, 1.0)
+    config.frequency_penalty = _given(sampling.frequency_penalty, 0.0)
+    config.presence_penalty = _given(sampling.presence_penalty, 0.0)
+    config.logprobs = int(sampling.logprobs is not None)
+    temperature = _given(sampling.temperature, 1.0)
+    if temperature >= _LOWEST_TEMPERATURE:
+        config.do_sample = True
+        config.temperature = temperature
+        config.rng_seed = seed
+        config.top_p = _given(sampling.top_p, 1.0)
+        config.min_p = min(_given(sampling.min_p, 0.0), _LARGEST_MIN_P)
+        if (sampling.top_k or 0) > 0:
+            config.top_k = sampling.top_k
+    if speculative is not None:
+        _speculate(config, speculative)
+    return config
+
+
+def _speculate(config: Any, speculative: SpeculativeConfig) -> None:
+    config.num_assistant_tokens = speculative.num_assistant_tokens
+    # Both numbers together mean "prompt lookup" to the sampler, which then keeps a candidate only if it is the very
+    # token that the model samples there. A draft needs that too: its own rule (2026.4) weighs the draft's probability
+    # against that of another token, and a sampled request soon makes a step fail.
+    config.max_ngram_size = speculative.max_ngram_size or 1
+
+
+def _open(model_directory: Path, config: EngineConfig, properties: Mapping[str, Any]) -> Any:
+    return openvino_genai.ContinuousBatchingPipeline(model_directory, _scheduler(config), "CPU", properties)
+
+
+def _scheduler(config: EngineConfig) -> Any:
+    scheduler = openvino_genai.SchedulerConfig()
+    scheduler.max_num_batched_tokens = config.max_num_tokens
+    scheduler.max_num_seqs = config.max_batch_size  # which a chunked context ignores
+    scheduler.num_kv_blocks = cache_blocks(config)
+    scheduler.enable_prefix_caching = config.enable_kv_cache_reuse
+    scheduler.dynamic_split_fuse = config.enable_chunked_context
+    return scheduler
+
+
+def _properties(config: EngineConfig) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
+        "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
+    }
+    if config.num_threads is not None:
+        properties["INFERENCE_NUM_THREADS"] = config.num_threads
+    if config.dynamic_quantization_group_size is not None:
+        properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = config.dynamic_quantization_group_size
+    return properties
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -1,0 +1,93 @@
+"""What the engine model asks of an engine, and nothing more: the seam behind which OpenVINO, TensorRT-LLM or a
+replay runs. A runtime knows token ids only; text, messages and Triton are none of its business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from triton_repo.contract.errors import EngineFailed
+from triton_repo.contract.logprobs import TokenLogprob
+from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.tensors import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One sequence to generate.
+
+    Attributes:
+        key: unique among all generations of the engine; made by the engine model, never by a client.
+        input_ids: the prompt, not empty.
+        max_tokens: how many tokens may be generated; prompt and answer fit into `max_seq_len`.
+        end_ids: any of these ends the generation (EOS and `stop_token_ids`; no EOS under `ignore_eos`).
+        sampling: with the engine's defaults filled in.
+    """
+
+    key: int
+    input_ids: Sequence[int]
+    max_tokens: int
+    end_ids: tuple[int, ...]
+    sampling: Sampling
+
+
+class TokenDelta(NamedTuple):
+    """What one generation gained in a step: new ids, in order, and why it ended, if it did.
+
+    `token_ids` holds every sampled id, an end id included. `error` set means that this generation failed alone.
+    `logprobs`, for a generation that asks for them, are those of `token_ids`; that of an end id may be missing.
+    """
+
+    key: int
+    token_ids: Sequence[int] = ()
+    finish_reason: FinishReason = ""
+    error: EngineFailed | None = None
+    logprobs: Sequence[TokenLogprob] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a runtime is. `kv_cache_utilization` is the share of the paged KV cache that live requests hold."""
+
+    running: int
+    waiting: int
+    kv_cache_utilization: float
+
+
+class Runtime(Protocol):
+    """An engine with in-flight batching. One thread calls all of it.
+
+    Between two steps any number of generations may join (`submit`) and leave (`cancel`) the batch.
+    """
+
+    def submit(self, generation: Generation) -> None:
+        """Queue a generation; its deltas come from `step` until one has a finish reason or an error.
+
+        Raises:
+            EngineFailed: the engine refuses it; no delta follows.
+        """
+
+    def cancel(self, key: int) -> None:
+        """Drop a generation and free what it holds by the next step; no delta of it follows.
+
+        One that has ended, or never was, is no error.
+        """
+
+    def step(self) -> Sequence[TokenDelta]:
+        """Advance the batch. An exception means that every live generation is lost."""
+
+    def idle_s(self) -> float | None:
+        """Seconds until `step` can yield something: 0 = now, None = not before the next `submit`."""
+
+    def load(self) -> Load: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class AsynchronousRuntime(Runtime, Protocol):
+    """A runtime that computes on threads of its own: its deltas arrive, and `step` only hands over what has arrived."""
+
+    def on_arrival(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from any thread, when `step` has come to have something to hand over."""

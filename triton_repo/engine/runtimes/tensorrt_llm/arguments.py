@@ -1,0 +1,173 @@
+"""What Conch hands to TensorRT-LLM's LLM API (1.2), as plain values: this module does not import it."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+from triton_repo.contract.engine_config import (
+    ADAPTERS,
+    DRAFT,
+    EngineConfig,
+    LoraConfig,
+    SpeculativeConfig,
+    TensorRtLlmConfig,
+)
+from triton_repo.contract.sampling import Sampling
+from triton_repo.engine.runtimes.runtime import Generation
+
+CHECKPOINT, ENGINE = "checkpoint", "engine"  # directories in the model directory of a built engine
+TOKENIZER: Final = "tokenizer"  # the directory beside the model directory
+
+NO_END_ID: Final = -1
+# Types of guides, and how `GuidedDecodingParams` calls them.
+_GUIDES: Final = {
+    "json_schema": "json",
+    "regex": "regex",
+    "ebnf_grammar": "grammar",
+    "structural_tag": "structural_tag",
+}
+_GREEDY: Final = {"top_k": 1}  # the one form that both flows take for greedy; a temperature must be > 0
+
+
+def settings_of(config: EngineConfig) -> TensorRtLlmConfig:
+    return config.tensorrt_llm or TensorRtLlmConfig()
+
+
+def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]:
+    """Arguments of `LLM`, but for the configurations that are classes of TensorRT-LLM (see the functions below).
+
+    A compiled engine knows its limits; they are handed over all the same, so that it warns where they differ. A limit
+    that only the PyTorch flow or only the compiled flow has an argument for is given to that one alone: the other
+    refuses it.
+    """
+    settings = settings_of(config)
+    arguments: dict[str, Any] = {
+        "model": str(model_directory / (ENGINE if settings.flow == "compiled" else CHECKPOINT)),
+        "skip_tokenizer_init": True,  # token ids in, token ids out
+        "tensor_parallel_size": settings.tensor_parallel,
+        "pipeline_parallel_size": settings.pipeline_parallel,
+        "max_batch_size": config.max_batch_size,
+        "max_num_tokens": config.max_num_tokens,
+        "max_seq_len": config.max_seq_len,
+        "max_beam_width": settings.max_beam_width,
+        "enable_chunked_prefill": config.enable_chunked_context,
+    }
+    if settings.guided_decoding_backend is not None:  # a grammar is one of characters: its vocabulary must be known
+        arguments["skip_tokenizer_init"] = False
+        arguments["tokenizer"] = str(model_directory.with_name(TOKENIZER))
+        arguments["guided_decoding_backend"] = settings.guided_decoding_backend
+    if settings.gather_generation_logits:
+        arguments["gather_generation_logits"] = True
+    if settings.flow == "pytorch":
+        arguments["dtype"] = config.dtype
+        arguments["enable_iter_perf_stats"] = True
+        # The other sampler of 1.2 knows no penalties, no min_p and no seed of a request, and ignores them in silence.
+        arguments["sampler_type"] = "TRTLLMSampler"
+    if config.speculative is not None and settings.flow == "pytorch":
+        arguments["sampler_type"] = "TorchSampler"  # the one that verifies candidates
+        arguments["disable_overlap_scheduler"] = True  # the next iteration begins with what this one accepts
+    return arguments
+
+
+def kv_cache_arguments(config: EngineConfig) -> dict[str, Any]:
+    """Arguments of `KvCacheConfig`."""
+    settings = settings_of(config)
+    return {
+        "enable_block_reuse": config.enable_kv_cache_reuse,
+        "free_gpu_memory_fraction": settings.kv_cache_free_gpu_memory_fraction,
+        "max_tokens": settings.max_tokens_in_paged_kv_cache,
+        "host_cache_size": settings.kv_cache_host_memory_bytes or None,
+    }
+
+
+def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig) -> dict[str, Any]:
+    """Arguments of the mode's configuration: `NGram…`, `DraftTarget…` or `LookaheadDecodingConfig`."""
+    if speculative.mode == "lookahead":
+        # From these three TensorRT-LLM reckons the `max_draft_len` that the engine was compiled for.
+        return {
+            "max_window_size": speculative.max_window_size,
+            "max_ngram_size": speculative.max_ngram_size,
+            "max_verification_set_size": speculative.max_verification_set_size,
+        }
+    arguments: dict[str, Any] = {"max_draft_len": speculative.num_assistant_tokens}
+    if speculative.mode == "draft":
+        return {**arguments, "speculative_model_dir": str(model_directory.with_name(DRAFT) / CHECKPOINT)}
+    # By default what one request has said is a guess for the others.
+    return {**arguments, "max_matching_ngram_size": speculative.max_ngram_size, "is_public_pool": False}
+
+
+def lora_arguments(lora: LoraConfig) -> dict[str, Any]:
+    """Arguments of `LoraConfig`, which the PyTorch flow needs (a compiled engine knows): all adapters stay loaded.
+
+    No `lora_dir`: where that is a single one, TensorRT-LLM would take what it adapts and its tokenizer from there.
+    """
+    return {
+        "max_lora_rank": lora.max_rank,
+        "lora_target_modules": list(lora.target_modules),
+        "max_loras": len(lora.adapters),
+        "max_cpu_loras": len(lora.adapters),
+    }
+
+
+def adapter_arguments(model_directory: Path, config: EngineConfig) -> list[dict[str, Any]]:
+    """Arguments of a `LoRARequest` for each adapter."""
+    lora = settings_of(config).lora
+    names = () if lora is None else lora.adapters
+    directory = model_directory.with_name(ADAPTERS)
+    return [
+        {"lora_name": name, "lora_int_id": number, "lora_path": str(directory / name)}
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+def scheduler_policy(config: EngineConfig) -> str:
+    """The member of `CapacitySchedulerPolicy`."""
+    return settings_of(config).capacity_scheduler_policy.upper()
+
+
+def guide_arguments(sampling: Sampling) -> dict[str, Any]:
+    """Arguments of `GuidedDecodingParams`; none for a request without a guide."""
+    if sampling.guided_decoding_guide_type is None:
+        return {}
+    if sampling.guided_decoding_guide_type == "json":
+        return {"json_object": True}
+    return {_GUIDES[sampling.guided_decoding_guide_type]: sampling.guided_decoding_guide}
+
+
+def sampling_arguments(generation: Generation, pad_id: int) -> dict[str, Any]:
+    """Arguments of `SamplingParams` for one generation, but for its guide."""
+    sampling = generation.sampling
+    end_id, *other_ends = generation.end_ids or (NO_END_ID,)
+    # `min_tokens` holds back the end id alone. Under it the other ends are left to the engine loop, which looks at
+    # every token; without it TensorRT-LLM sees them one iteration sooner.
+    stops = [] if sampling.min_tokens else other_ends
+    return {
+        "end_id": end_id,
+        "pad_id": pad_id,
+        "max_tokens": generation.max_tokens,
+        "min_tokens": sampling.min_tokens,
+        "stop_token_ids": stops or None,
+        "include_stop_str_in_output": True,  # or the stop's id is taken out of ids that were handed over before
+        "repetition_penalty": sampling.repetition_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "logprobs": None if sampling.logprobs is None else max(1, sampling.logprobs),  # 0 would be none at all
+        "detokenize": False,
+        **_choice(sampling),
+    }
+
+
+def _choice(sampling: Sampling) -> dict[str, Any]:
+    """How one token is chosen of all. Without any of these TensorRT-LLM is greedy, not at temperature 1."""
+    if sampling.temperature == 0:
+        return dict(_GREEDY)
+    return {
+        "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
+        "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
+        "top_k": max(sampling.top_k or 0, 0),  # 0 switches it off
+        "min_p": sampling.min_p,
+        # TensorRT-LLM's own default is the same seed for every request.
+        "seed": secrets.randbits(64) if sampling.seed is None else sampling.seed % 2**64,
+    }

@@ -1,0 +1,102 @@
+"""Whether this machine can run an engine of TensorRT-LLM: a compiled one is bound to a version and a kind of GPU."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import LaunchError
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT, ENGINE, settings_of
+
+COMPILED_BY: Final = "compiled_by.json"  # beside the engine files: versions and GPU that compiled them
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What this machine has; None is not known. `capability` is that of the GPUs, such as `9.0`."""
+
+    tensorrt_llm: str | None
+    capability: str | None
+
+
+def installed() -> Installed:
+    try:
+        version: str | None = metadata.version("tensorrt_llm")
+    except metadata.PackageNotFoundError:
+        version = None
+    return Installed(version, _capability())
+
+
+def check_engine(model_directory: Path, config: EngineConfig, found: Installed) -> None:
+    """
+    Raises:
+        LaunchError: the engine in `model_directory` cannot run here, in one sentence with the remedy.
+    """
+    complaint = engine_complaint(model_directory, config, found)
+    if complaint is not None:
+        raise LaunchError(f"engine {config.name} {complaint}")
+
+
+def engine_complaint(model_directory: Path, config: EngineConfig, found: Installed) -> str | None:
+    """Why the engine cannot run where `found` is installed, as the end of a sentence."""
+    if found.tensorrt_llm is None:
+        return "needs TensorRT-LLM, which is not installed here: serve it in the container of docker/gpu.Dockerfile"
+    if settings_of(config).flow == "pytorch":
+        has_checkpoint = (model_directory / CHECKPOINT / "config.json").is_file()
+        return None if has_checkpoint else f"has no checkpoint in {model_directory / CHECKPOINT}: build it again"
+    engine = model_directory / ENGINE
+    if not (engine / "config.json").is_file():
+        return "is not compiled yet: conch build says the command that compiles it on a GPU host"
+    otherwise = compiled_otherwise(engine, found)
+    if otherwise is not None:
+        return f"was compiled {otherwise}: compile it again here (conch build), or serve it where it was compiled"
+    return _incomplete(engine)
+
+
+def compiled_otherwise(engine: Path, found: Installed) -> str | None:
+    """By which version or for which GPUs the files in `engine` were compiled, where `found` has others."""
+    version = _json(engine / "config.json").get("version")
+    if version != found.tensorrt_llm:
+        return f"by TensorRT-LLM {version}, and this is {found.tensorrt_llm}"
+    capability = _json(engine / COMPILED_BY).get("capability")
+    if None not in (capability, found.capability) and capability != found.capability:
+        return f"for GPUs of compute capability {capability}, and these are of {found.capability}"
+    return None
+
+
+def _incomplete(engine: Path) -> str | None:
+    ranks = _json(engine / "config.json").get("pretrained_config", {}).get("mapping", {}).get("world_size", 1)
+    missing = [f"rank{rank}.engine" for rank in range(ranks) if not (engine / f"rank{rank}.engine").is_file()]
+    return f"lacks {', '.join(missing)} in {engine}: compile it again" if missing else None
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _capability() -> str | None:
+    if importlib.util.find_spec("pynvml") is None:
+        return None
+    nvml: Any = importlib.import_module("pynvml")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return None
+    try:
+        if not nvml.nvmlDeviceGetCount():
+            return None
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(nvml.nvmlDeviceGetHandleByIndex(0))
+    finally:
+        nvml.nvmlShutdown()
+    return f"{major}.{minor}"

@@ -1,0 +1,214 @@
+"""The `tensorrt_llm` runtime: compiled engines and the PyTorch flow, both through TensorRT-LLM's LLM API (1.2).
+
+The LLM API batches on threads and processes of its own and is asked through asyncio. So a thread runs an event loop
+in which every generation is a task that waits for its results; what arrives is queued, and the engine loop is woken to
+collect it.
+
+    engine loop:  submit, cancel  ->  event loop:  generate_async, abort
+                  step            <-               deltas, failures
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from tensorrt_llm import SamplingParams
+from tensorrt_llm.executor.request import LoRARequest
+from tensorrt_llm.llmapi import GuidedDecodingParams, RequestError
+
+from triton_repo.contract.errors import EngineFailed
+from triton_repo.contract.logprobs import TokenLogprob
+from triton_repo.contract.tensors import FinishReason
+from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import guide_arguments, sampling_arguments
+
+logger = logging.getLogger(__name__)
+
+_FINISH_REASONS: Final[Mapping[str | None, FinishReason]] = {None: "", "stop": "stop", "length": "length"}
+_STATS_PAUSE_S: Final = 0.5
+# What says that one request is at fault; anything else is taken for the end of the executor.
+_OF_ONE_REQUEST: Final = (RequestError, ValueError, TypeError)
+
+
+class TensorRtLlmRuntime:
+    """Drives an `LLM` of either flow.
+
+    `adapters` are those that requests may name; `pad_id` is any id of the vocabulary: nothing here is padded.
+    """
+
+    def __init__(self, llm: Any, adapters: Mapping[str | None, LoRARequest], pad_id: int = 0) -> None:
+        self._llm = llm
+        self._adapters = adapters
+        self._pad_id = pad_id
+        self._live: dict[int, bool] = {}  # key -> it has had a token
+        self._wake: Callable[[], None] = lambda: None
+        self._arrived: deque[TokenDelta] = deque()
+        self._told = False  # the engine loop knows that something has arrived
+        self._lost: Exception | None = None
+        # Of the event loop's thread alone:
+        self._results: dict[int, Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stats: Mapping[str, Any] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="tensorrt-llm", daemon=True)
+        self._thread.start()
+
+    def on_arrival(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def submit(self, generation: Generation) -> None:
+        self._live[generation.key] = False
+        self._loop.call_soon_threadsafe(self._begin, generation)
+
+    def cancel(self, key: int) -> None:
+        if self._live.pop(key, None) is not None:
+            self._loop.call_soon_threadsafe(self._abort, key)
+
+    def step(self) -> Sequence[TokenDelta]:
+        self._told = False  # before the look at what has arrived, or the wake for what comes after it is lost
+        if self._lost is not None:
+            raise self._lost.with_traceback(None)
+        deltas = [self._arrived.popleft() for _ in range(len(self._arrived))]
+        return [delta for delta in deltas if self._is_news(delta)]
+
+    def idle_s(self) -> float | None:
+        return 0 if self._arrived or self._lost is not None else None
+
+    def load(self) -> Load:
+        running = sum(self._live.values())
+        cache = self._stats.get("kvCacheStats") or {}
+        used = cache.get("usedNumBlocks", 0) / cache.get("maxNumBlocks", 1) if self._live else 0.0
+        return Load(running, len(self._live) - running, used)
+
+    def close(self) -> None:
+        self._live.clear()
+        self._llm.shutdown()  # first: its threads post to the event loop
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _is_news(self, delta: TokenDelta) -> bool:
+        """Whether the delta is of a live generation; takes note of what it says."""
+        if delta.key not in self._live:
+            return False  # cancelled before the LLM API knew
+        if delta.finish_reason or delta.error is not None:
+            del self._live[delta.key]
+        else:
+            self._live[delta.key] = True
+        return True
+
+    # On the event loop's thread.
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._keep(self._watch())
+        self._loop.run_forever()
+        for task in self._tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+        self._loop.close()
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)  # an event loop itself only knows its tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+    def _begin(self, generation: Generation) -> None:
+        """Not a task, so that an `_abort` that was called later comes later."""
+        with self._failing_alone(generation.key):
+            guide = guide_arguments(generation.sampling)
+            parameters = SamplingParams(
+                **sampling_arguments(generation, self._pad_id),
+                guided_decoding=GuidedDecodingParams(**guide) if guide else None,
+            )
+            adapter = self._adapters.get(generation.sampling.lora_name)
+            prompt = list(generation.input_ids)
+            result = self._llm.generate_async(prompt, parameters, lora_request=adapter, streaming=True)
+            self._results[generation.key] = result
+            self._keep(self._answer(generation, result))
+
+    async def _answer(self, generation: Generation, result: Any) -> None:
+        try:
+            with self._failing_alone(generation.key):
+                await self._follow(generation, result)
+        finally:
+            del self._results[generation.key]
+
+    @contextmanager
+    def _failing_alone(self, key: int) -> Iterator[None]:
+        try:
+            yield
+        except _OF_ONE_REQUEST as error:
+            logger.error("TensorRT-LLM fails a request: %s", _first_line(error))
+            self._arrive(TokenDelta(key, error=EngineFailed("the engine failed on this request")))
+        except Exception as error:  # the boundary of the executor: without it no request goes on
+            logger.exception("TensorRT-LLM's executor is lost")
+            self._lose(error)
+
+    async def _follow(self, generation: Generation, result: Any) -> None:
+        async for output in result:
+            sequence = output.outputs[0]
+            if sequence.finish_reason == "cancelled" and generation.key not in self._live:
+                return
+            if sequence.finish_reason not in _FINISH_REASONS:
+                raise RequestError(f"ended with finish reason {sequence.finish_reason}")
+            reason = _FINISH_REASONS[sequence.finish_reason]
+            ids = list(sequence.token_ids_diff)
+            if reason == "stop" and sequence.stop_reason is None and not set(ids[-1:]) & set(generation.end_ids):
+                ids.append(generation.end_ids[0])  # the compiled flow samples the end id and keeps it to itself
+            logprobs = () if generation.sampling.logprobs is None else _logprobs(sequence, generation.sampling.logprobs)
+            self._arrive(TokenDelta(generation.key, ids, reason, logprobs=logprobs))
+            if reason:
+                return
+        raise RequestError("ended without a finish reason")
+
+    def _abort(self, key: int) -> None:
+        result = self._results.get(key)
+        if result is not None:
+            result.abort()
+
+    def _arrive(self, delta: TokenDelta) -> None:
+        self._arrived.append(delta)
+        self._tell()
+
+    def _lose(self, error: Exception) -> None:
+        self._lost = error
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._wake()
+
+    async def _watch(self) -> None:
+        """Keep the statistics of the latest iteration, which there are only while requests run."""
+        while True:
+            async for stats in self._llm.get_stats_async(timeout=_STATS_PAUSE_S):
+                self._stats = stats
+            await asyncio.sleep(_STATS_PAUSE_S)
+
+
+def _logprobs(sequence: Any, num_alternatives: int) -> list[TokenLogprob]:
+    """Of the new ids. By place: what a response brings no logprobs for leaves `logprobs_diff` as it was."""
+    ids = sequence.token_ids_diff
+    places = sequence.logprobs[len(sequence.token_ids) - len(ids) :]
+    return [_logprob(id, place, num_alternatives) for id, place in zip(ids, places, strict=False)]
+
+
+def _logprob(id: int, place: Mapping[int, Any], num_alternatives: int) -> TokenLogprob:
+    if id not in place:
+        raise RequestError("there is no logprob of a token that was sampled")
+    # As plain numbers: what cannot be one is the trouble of this request, and not of those beside it in a message.
+    logprobs = {int(other): float(token.logprob) for other, token in place.items()}
+    ranked = sorted(logprobs.items(), key=lambda token: token[1], reverse=True)
+    return TokenLogprob(logprobs[id], ranked[:num_alternatives])
+
+
+def _first_line(error: Exception) -> str:
+    """TensorRT-LLM appends stack traces to its messages, and some of them quote the request."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
