@@ -24,7 +24,7 @@ from launch.tritonserver import LOOPBACK, check_loads, find_tritonserver, has_gp
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.tensors import STEPS
 
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
 CONTAINER_VERSION_FILE = Path("/opt/tritonserver/TRITON_VERSION")
 
 
@@ -95,7 +95,7 @@ def _check(what: str, probe: Callable[[], str]) -> Iterator[Finding]:
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
     found = f"{'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
-    cure = "" if version >= OLDEST_PYTHON else "Conch needs Python 3.10 or newer"
+    cure = "" if version >= OLDEST_PYTHON else "Conch needs Python 3.11 or newer"
     return Finding("python", found, cure)
 
 

@@ -143,7 +143,7 @@ class Client:
         error = None
         try:
             await asyncio.wait_for(self._exchange(self._target.request(path, body), answer), self._timeout_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             error = f"no end within {self._timeout_s:g} s"
         except OSError as failure:
             error = f"connection: {failure}"

@@ -80,7 +80,7 @@ class InFlight:
     async def _idle_within(self, timeout_s: float) -> None:
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             logger.warning("%d requests still open after %g s", len(self._answers), timeout_s)
 
     async def _cancel(self, generation: Generation) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Self
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
-from typing_extensions import Self
 
 from gateway.http.interrupt import Interruptible
 

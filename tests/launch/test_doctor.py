@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -11,11 +11,6 @@ import pytest
 
 from launch.doctor import ROLES, Role, check_engines, check_gpu, check_libpython, check_python, check_role, doctor
 from launch.stubs import stub_model
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def ports(free_port: Callable[[], int]) -> dict[str, int]:
@@ -65,8 +60,8 @@ def test_a_role_looks_for_exactly_what_its_extra_installs(role: Role) -> None:
 
 
 def test_an_old_python_is_refused() -> None:
-    assert check_python((3, 9)).cure == "Conch needs Python 3.10 or newer"
-    assert not check_python((3, 10)).cure
+    assert check_python((3, 10)).cure == "Conch needs Python 3.11 or newer"
+    assert not check_python((3, 11)).cure
 
 
 def test_what_serving_can_do_without_is_no_failure() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -86,7 +85,6 @@ def test_whoever_else_cancels_the_task_is_not_overruled() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="no cancellation is counted")
 @pytest.mark.parametrize("ends", ["by itself", "by an error of its own"])
 def test_a_block_that_does_not_pass_the_cancellation_on_leaves_none(ends: str) -> None:
     async def main() -> int:
