@@ -82,7 +82,7 @@ def test_a_gateway_of_several_workers_replaces_one_that_dies_and_leaves_no_trace
         wait_for(lambda: all(server.said(f"gateway worker {slot} serves") for slot in (0, 1)), lambda: server.output)
         before = server.descendants()
         assert len(before) == 7  # tritonserver, its three stubs, the gateway with two workers
-        killed = next(pid for pid, command in before.items() if b"\0gateway.worker\0" in command)
+        killed = next(pid for pid, command in before.items() if b"\0gateway.processes.worker\0" in command)
         os.kill(killed, signal.SIGKILL)
         wait_for(lambda: server.said(" serves again"), lambda: server.output)
         assert server.said(f"(process {killed}) was killed by SIGKILL; starting it again in 0.5 s")

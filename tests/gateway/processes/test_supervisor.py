@@ -170,7 +170,7 @@ def test_a_worker_that_cannot_start_ends_the_gateway_with_its_own_last_words(tmp
 
 def test_the_parent_does_not_load_what_only_workers_need() -> None:
     heavy = {"fastapi", "grpc", "prometheus_client", "uvicorn"}
-    code = f"import gateway.__main__, gateway.workers, sys; print(*({heavy} & set(sys.modules)))"
+    code = f"import gateway.__main__, gateway.processes.supervisor, sys; print(*({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
 
 

@@ -68,7 +68,7 @@ def test_one_that_has_carried_its_share_is_replaced_and_kept_while_it_is_used(
 def test_the_end_of_one_that_was_replaced_leaves_its_successor(
     channels: Channels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "MAX_MESSAGES", 1)
+    monkeypatch.setattr("gateway.triton.channels.MAX_MESSAGES", 1)
     old = channels.to("a")
     channels.count(old.name)
     new = channels.to("a")
