@@ -50,6 +50,17 @@ def test_stop_words_end_the_generation(stack: Stack) -> None:
     assert answer["text_output"].endswith(".")
 
 
+def test_the_length_of_each_token_is_listed_for_a_request_that_asks(stack: Stack) -> None:
+    url = f"{stack.triton_http}/v2/models/replay/generate"
+    asked = {"text_input": "x", "max_tokens": 20}
+    text, listed = json.loads(curl(url, {**asked, "token_lengths": True}))["text_output"]
+    lengths = [token.pop("text_length") for token in json.loads(listed)]
+    assert len(lengths) == 20
+    assert sum(lengths) == len(text)
+    assert json.loads(curl(url, asked))["text_output"] == text
+    assert "token_lengths = 7" in json.loads(curl(url, {**asked, "token_lengths": 7}))["error"]
+
+
 def test_a_chat_goes_through_the_checkpoints_template(stack: Stack) -> None:
     chat = json.dumps({"messages": [{"role": "user", "content": "What is Conch?"}]})
     answer = json.loads(curl(f"{stack.triton_http}/v2/models/demo/generate", {"chat": chat, "temperature": 0.0}))

@@ -14,6 +14,7 @@ from triton_repo.contract.errors import UnsupportedParameter
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
 from triton_repo.contract.tensors import ModelCard
 
+LENGTHS_ONLY: Final = b"lengths"  # in the LOGPROBS tensor: this delta's tokens are listed with their lengths alone
 LOWEST: Final = -9999.0  # stands for the logarithm of 0, which JSON cannot spell
 
 

@@ -75,13 +75,14 @@ STOP: Final = Tensor("stop", "BOOL")  # to NAME_engine, with the request id to c
 OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # of each delta its window, then its new ids
 DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)  # of each: ids of the window, all ids
 
-# Only in a message in which some delta has logprobs: of each, `logprobs.to_json`. (Triton lets a step of an ensemble
-# leave out what is an optional input of the next.)
+# Only in a message in which some delta has logprobs or token lengths: one element per delta, `logprobs.to_json`,
+# `logprobs.LENGTHS_ONLY` or "". (Triton lets a step of an ensemble leave out an optional input of the next.)
 LOGPROBS: Final = Tensor("logprobs", "BYTES", (-1,))
 
-# What a client may ask of the ensemble: values for each delta of a message. Behind the texts of a message stand, where
-# some request asked for `logprobs`, the logprobs of each delta ("" where there are none): JSON, a list of its tokens as
-# in OpenAI's `choices[].logprobs.content`, each with the number of characters that it adds to the text, `text_length`.
+# Outputs of the ensemble: one value per delta of a message. If some request of the message asked for `logprobs` or
+# `token_lengths`, TEXT_OUTPUT holds after the texts one more element per delta ("" for a delta without): JSON, a list
+# of the delta's tokens as in OpenAI's `choices[].logprobs.content`, each with the number of characters that it adds to
+# the text, `text_length`; for a request that asked for `token_lengths` alone, `text_length` is all that a token has.
 # They have no tensor of their own: of every output that a message leaves out, an ensemble keeps a note for as long as
 # its request lasts (Triton's ensemble_scheduler.cc), and a channel lasts as long as it is used.
 TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", (-1,), optional=False)
@@ -97,6 +98,7 @@ REQUEST_IDS: Final = Tensor("request_ids", "BYTES", (-1,), optional=False)  # wh
 SUBSCRIBE: Final = "subscribe"
 RENEW: Final = "renew"
 CHANNEL: Final = "channel"
+TOKEN_LENGTHS: Final = "token_lengths"  # noqa: S105  (a bool: list the `text_length` of each token in TEXT_OUTPUT)
 CHANNEL_LEASE_S: Final = 8.0  # less than Triton waits for open requests when it stops
 
 PREPROCESS_INPUTS: Final = (TEXT_INPUT, CHAT, PROMPT_TOKEN_IDS, STOP_WORDS, BAD_WORDS, PAD_ID)

@@ -1,13 +1,13 @@
-"""The tokens of an answer one by one, for who asked for their logprobs: as OpenAI's chat format lists them."""
+"""The tokens of an answer one by one: as OpenAI's chat format lists them, or just the lengths of their texts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from triton_repo.contract.logprobs import TokenLogprob, from_json
+from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, from_json
 from triton_repo.contract.tensors import TEXT_LENGTH
 from triton_repo.detokenize.detokenizer import Detokenizer
 from triton_repo.detokenize.window import WINDOW
@@ -25,10 +25,18 @@ def list_deltas(
     """The tokens of all deltas of one message, as JSON: beside the texts of `decode_deltas`. `logprobs`: `LOGPROBS`."""
     listed, start = [], 0
     for window_length, length, final, encoded in zip(lengths[::2], lengths[1::2], finals, logprobs, strict=True):
-        own_ids, own = ids[start : start + length], from_json(encoded)
-        listed.append(f"[{', '.join(list_tokens(detokenizer, own_ids, window_length, final, own))}]" if own else "")
+        tokens = _list_delta(detokenizer, ids[start : start + length], window_length, final, encoded)
+        listed.append(f"[{', '.join(tokens)}]" if tokens else "")
         start += length
     return listed
+
+
+def _list_delta(
+    detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool, encoded: bytes
+) -> list[str]:
+    if encoded == LENGTHS_ONLY:
+        return [f'{{"{TEXT_LENGTH}": {length}}}' for length in _text_lengths(detokenizer, ids, window_length, final)]
+    return list_tokens(detokenizer, ids, window_length, final, from_json(encoded))
 
 
 def list_tokens(
@@ -40,13 +48,19 @@ def list_tokens(
     `text_length` is the number of characters that the token adds to the answer: 0 if it leaves a character unfinished.
     """
     listed = []
-    for at, (id, of) in enumerate(zip(ids[window_length:], logprobs, strict=False), start=window_length):
-        window = ids[max(0, at - WINDOW) : at]
-        added = detokenizer.delta([*window, id], len(window), final and at == len(ids) - 1)
+    lengths = _text_lengths(detokenizer, ids, window_length, final)
+    for id, of, length in zip(ids[window_length:], logprobs, lengths, strict=False):
         top = ", ".join([f"{{{_entry(detokenizer, other, logprob)}}}" for other, logprob in of.top])
         entry = _entry(detokenizer, id, of.logprob)
-        listed.append(f'{{{entry}, "top_logprobs": [{top}], "{TEXT_LENGTH}": {len(added)}}}')
+        listed.append(f'{{{entry}, "top_logprobs": [{top}], "{TEXT_LENGTH}": {length}}}')
     return listed
+
+
+def _text_lengths(detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool) -> Iterator[int]:
+    """The number of characters that each new token adds to the answer."""
+    for at in range(window_length, len(ids)):
+        window = ids[max(0, at - WINDOW) : at]
+        yield len(detokenizer.delta(ids[at - len(window) : at + 1], len(window), final and at == len(ids) - 1))
 
 
 def _entry(detokenizer: Detokenizer, id: int, logprob: float) -> str:

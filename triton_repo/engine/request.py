@@ -21,6 +21,7 @@ from triton_repo.contract.tensors import (
     SAMPLING_TENSORS,
     STOP_SEQUENCES,
     STREAM,
+    TOKEN_LENGTHS,
     strip_padding,
 )
 from triton_repo.engine.adapters import check_adapter
@@ -29,7 +30,10 @@ from triton_repo.engine.guides.guide import check_guide
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One checked request. `stop_sequences` are token sequences that end it, each kept in the output."""
+    """One checked request. `stop_sequences` are token sequences that end it, each kept in the output.
+
+    `token_lengths`: the client wants to know how many characters of the text each token adds.
+    """
 
     input_ids: Sequence[int]
     max_tokens: int
@@ -37,6 +41,7 @@ class EngineRequest:
     sampling: Sampling
     stop_sequences: tuple[tuple[int, ...], ...] = ()
     stream: bool = False
+    token_lengths: bool = False
 
 
 def parse_request(
@@ -74,6 +79,7 @@ def parse_request(
         sampling=sampling,
         stop_sequences=_parse_stop_sequences(tensors),
         stream=bool(tensors.get(STREAM.name, [False])[0]),
+        token_lengths=_parse_flag(parameters, TOKEN_LENGTHS),
     )
 
 
@@ -107,6 +113,13 @@ def _parse_sampling(
     check_adapter(sampling, config)
     check_logprobs(sampling, config.card)
     return sampling
+
+
+def _parse_flag(parameters: Mapping[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{name} = {value!r}: true or false is required", name)
+    return value
 
 
 def _parse_stop_sequences(tensors: Mapping[str, Sequence[Any]]) -> tuple[tuple[int, ...], ...]:

@@ -12,7 +12,6 @@ import triton_python_backend_utils as pb_utils
 
 from triton_repo.contract.engine_config import EngineConfig, engine_directory
 from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
-from triton_repo.contract.logprobs import to_json
 from triton_repo.contract.tensors import (
     CHANNEL,
     DELTA_LENGTHS,
@@ -140,7 +139,7 @@ def _message(emissions: Sequence[Emission]) -> list[Any]:
         pb_utils.Tensor(TOKEN_COUNTS.name, np.array([counts], dtype=np.int32)),
         pb_utils.Tensor(REQUEST_IDS.name, np.array([request_ids], dtype=np.object_)),
     ]
-    if any(emission.logprobs for emission in emissions):
-        logprobs = [to_json(emission.logprobs) for emission in emissions]
+    if any(emission.logprobs or emission.token_lengths for emission in emissions):
+        logprobs = [emission.token_data() for emission in emissions]
         tensors.append(pb_utils.Tensor(LOGPROBS.name, np.array([logprobs], dtype=np.object_)))
     return tensors

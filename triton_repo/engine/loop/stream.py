@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from triton_repo.contract.logprobs import TokenLogprob
+from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, to_json
 from triton_repo.contract.tensors import FinishReason
 from triton_repo.detokenize.window import WINDOW
 from triton_repo.engine.request import EngineRequest
@@ -20,7 +20,7 @@ class Emission:
 
     `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
     sampled so far, an end token included. `finish_reason` is a FinishReason, or the error of one of several rows.
-    `logprobs` are those of the new ids.
+    `logprobs` are those of the new ids; `token_lengths` asks for the lengths of their texts.
     """
 
     request_id: str
@@ -31,6 +31,13 @@ class Emission:
     cached_tokens: int
     generated: int
     logprobs: Sequence[TokenLogprob] = ()
+    token_lengths: bool = False
+
+    def token_data(self) -> bytes:
+        """This delta's element of the LOGPROBS tensor."""
+        if self.token_lengths and not self.logprobs and len(self.output_ids) > self.window_length:
+            return LENGTHS_ONLY
+        return to_json(self.logprobs)
 
 
 class Stream:
@@ -104,6 +111,7 @@ class Stream:
             cached_tokens=NOT_REPORTED,
             generated=self._generated,
             logprobs=logprobs,
+            token_lengths=self._request.token_lengths,
         )
 
     def _ends_in_stop_sequence(self) -> bool:
