@@ -9,8 +9,8 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
 
+from gateway.app import Application
 from gateway.http.protocol import HttpProtocol
 from gateway.settings import Settings
 from gateway.state import Gateway
@@ -25,7 +25,7 @@ class Server(uvicorn.Server):
     A second signal, if it is SIGINT, ends the grace for open requests.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: Application, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
             host=settings.host,

@@ -1,8 +1,9 @@
-"""The seam between HTTP and the engines: a few typed values and one protocol, with no word of Triton's wire."""
+"""The seam between answers and engines: a few typed values and one protocol, with no word of Triton's wire."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from array import array
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -11,9 +12,10 @@ from triton_repo.contract.tensors import FinishReason, ModelCard
 
 
 class Delta(NamedTuple):
-    """What an engine adds to one answer. Counts are totals so far; `cached_tokens` < 0 is not reported.
+    """What an engine adds to one generation. Counts are totals so far; `cached_tokens` < 0 is not reported.
 
-    `tokens` is the JSON of the new tokens' logprobs, if asked for (see `triton_repo.contract.tensors.TEXT_OUTPUT`).
+    `tokens` is the JSON of the new tokens, if their logprobs or lengths were asked for
+    (see `triton_repo.contract.tensors.TEXT_OUTPUT`).
     """
 
     text: str
@@ -26,37 +28,67 @@ class Delta(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A prompt that the engine's chat template is to render: the JSON of `triton_repo.contract.tensors.CHAT`."""
+    """A prompt that the engine's chat template renders: the JSON of `triton_repo.contract.tensors.CHAT`."""
 
     json: bytes
 
+    @property
+    def num_bytes(self) -> int:
+        return len(self.json)
 
-Prompt = Chat | str | tuple[int, ...]
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """A prompt that the engine tokenizes; `add_special_tokens` None is the engine's own default."""
+
+    text: str
+    add_special_tokens: bool | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.text.encode())
 
 
-def prompt_bytes(prompt: Prompt) -> int:
-    """What it takes on its way to the engine; a token id is 4 bytes."""
-    if isinstance(prompt, tuple):
-        return 4 * len(prompt)
-    return len(prompt.json if isinstance(prompt, Chat) else prompt.encode())
+@dataclass(frozen=True, slots=True)
+class PromptIds:
+    """A prompt that is tokenized already: its ids as 32-bit integers in this machine's byte order."""
+
+    packed: bytes
+
+    @classmethod
+    def of(cls, ids: Iterable[int]) -> PromptIds:
+        return cls(array("i", ids).tobytes())
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.packed)
+
+
+Prompt = Chat | PromptText | PromptIds
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One request to one engine. `stream` False asks for the whole answer as one delta."""
+    """One request to one engine.
+
+    Attributes:
+        stream: False asks for the whole text as one delta.
+        stops: the stop strings that its deltas will be searched for, so that they bring the lengths of their tokens.
+    """
 
     request_id: str
     model: str
     prompt: Prompt
     sampling: Sampling
     stream: bool
+    stops: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
     """Where answers come from. Every method raises RequestErrors, and nothing else, for what can go wrong."""
 
     async def models(self) -> Mapping[str, ModelCard]:
-        """The engines that can be asked now, by name."""
+        """The engines that are ready, by name."""
 
     async def card(self, model: str) -> ModelCard:
         """The card of one engine.
@@ -66,16 +98,16 @@ class Backend(Protocol):
         """
 
     def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
-        """The answer; its last delta, and only that, has a finish reason. Closing it early stops no engine."""
+        """The deltas; the last one, and only that, has a finish reason. Closing it early stops no engine."""
 
     async def cancel(self, generation: Generation) -> None:
         """Tell the engine to stop; a generation that has ended, or has not begun, is no error."""
 
     async def ready(self) -> None:
-        """Return if some engine can be asked.
+        """Return if some engine is ready and makes progress.
 
         Raises:
-            EngineUnavailable: none can; the message is the reason.
+            EngineUnavailable: none is; the message is the reason.
         """
 
     async def close(self) -> None:

@@ -31,7 +31,7 @@ class InFlight:
         self._hurried = asyncio.Event()
         self.draining = False
 
-    def open(self, generations: Sequence[Generation], num_prompts: int, stops: Sequence[str]) -> Answer:
+    def open(self, generations: Sequence[Generation], num_prompts: int) -> Answer:
         """An answer that the caller must close.
 
         Raises:
@@ -41,7 +41,7 @@ class InFlight:
             raise EngineUnavailable("the server is shutting down")
         if self._tally.total() >= self._max_answers:
             raise EngineUnavailable(f"the server is busy with {self._max_answers} requests")
-        answer = Answer(self._backend, generations, num_prompts, stops, self)
+        answer = Answer(self._backend, generations, num_prompts, self)
         self._answers.add(answer)
         self._tally.set(len(self._answers))
         self._idle.clear()

@@ -11,22 +11,28 @@ class StopMatcher:
     Two stop strings that start at the same place cut the same text, so ties need no rule. Text is held back only
     while it may still turn out to belong to a stop string, and a match is reported by the call that makes it certain:
     when "c" has matched but a longer "abcd" that starts before it is still possible, the next text decides.
+
+    `exempt` characters at the start of the whole text end no match: those of the first `min_tokens` tokens, as in vLLM.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
+        self._passed = 0  # characters before those held
+        self._exempt = 0
 
-    def feed(self, text: str) -> tuple[str, bool]:
+    def feed(self, text: str, exempt: int = 0) -> tuple[str, bool]:
         """The text that is safe to send on, and whether a stop string has cut it. After a cut, feed no more."""
         if not self._stops:
             return text, False
         self._held += text
+        self._exempt = exempt
         cut = self._first_match()
         hold = self._first_possible_start()
         if cut <= hold and cut < len(self._held):
             return self._held[:cut], True
         safe, self._held = self._held[:hold], self._held[hold:]
+        self._passed += len(safe)
         return safe, False
 
     def flush(self) -> tuple[str, bool]:
@@ -38,11 +44,15 @@ class StopMatcher:
     def stop_length(self) -> int:
         """After a cut or a flush: the length of the stop string that has cut the text, 0 if none has."""
         at = self._first_match()
-        return min((len(stop) for stop in self._stops if self._held.startswith(stop, at)), default=0)
+        return min((len(stop) for stop in self._stops if self._find(stop) == at), default=0)
 
     def _first_match(self) -> int:
         """Where the first whole stop string starts; the length of the held text if there is none."""
-        return min((at for at in map(self._held.find, self._stops) if at >= 0), default=len(self._held))
+        return min((at for at in map(self._find, self._stops) if at >= 0), default=len(self._held))
+
+    def _find(self, stop: str) -> int:
+        """Where the first match of one stop string starts that ends beyond the exempt text; -1 if there is none."""
+        return self._held.find(stop, max(0, self._exempt - self._passed - len(stop) + 1))
 
     def _first_possible_start(self) -> int:
         """Where the longest tail starts that some stop string could still complete."""

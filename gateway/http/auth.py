@@ -1,37 +1,51 @@
-"""The API key: whatever is not explicitly open needs it, a path that does not exist included."""
+"""The API key: every path that is not explicitly open needs it, one that does not exist included."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.http.errors import error_response
+from gateway.http.errors import ErrorResponses
 from triton_repo.contract.errors import AuthenticationFailed
+
+# The keys that the headers of a request to a path present; the dialect of the path knows how its clients do so.
+PresentedKeys = Callable[[str, Mapping[bytes, list[bytes]]], list[bytes]]
 
 
 class RequireApiKey:
-    """ASGI middleware: 401 for HTTP requests without `Authorization: Bearer KEY`."""
+    """ASGI middleware: 401 for HTTP requests that do not present the key, or present another one too."""
 
-    def __init__(self, app: ASGIApp, api_key: str, open_paths: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        api_key: str,
+        open_paths: Collection[str],
+        presented: PresentedKeys,
+        errors: ErrorResponses,
+    ) -> None:
         self._app = app
         self._digest = hashlib.sha256(api_key.encode()).digest()
         self._open_paths = frozenset(open_paths)
+        self._presented = presented
+        self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._open_paths or self._knows(scope):
+        if scope["type"] != "http" or scope["path"] in self._open_paths or self._is_authorized(scope):
             await self._app(scope, receive, send)
         else:
             error = AuthenticationFailed("a valid API key is required: Authorization: Bearer KEY")
-            await error_response(error)(scope, receive, send)
+            await self._errors.response(scope, error)(scope, receive, send)
 
-    def _knows(self, scope: Scope) -> bool:
+    def _is_authorized(self, scope: Scope) -> bool:
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, []).append(value)
+        keys = self._presented(scope["path"], headers)
+        return bool(keys) and all(map(self._is_right, keys))
+
+    def _is_right(self, key: bytes) -> bool:
         """Digests are compared: equal length, and no time that depends on the key."""
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(given) != 1:
-            return False
-        scheme, _, key = given[0].partition(b" ")
-        digest = hashlib.sha256(key.strip()).digest()
-        return hmac.compare_digest(digest, self._digest) and scheme.lower() == b"bearer"
+        return hmac.compare_digest(hashlib.sha256(key).digest(), self._digest)

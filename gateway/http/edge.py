@@ -10,7 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.http.errors import error_response
+from gateway.http.errors import ErrorResponses
 from triton_repo.contract.errors import EngineFailed
 
 logger = logging.getLogger(__name__)
@@ -21,30 +21,36 @@ _CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 class Edge:
     """ASGI middleware. A client's own x-request-id is only echoed: nothing inside is ever found by it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, errors: ErrorResponses) -> None:
         self._app = app
+        self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        started = False
+        started = complete = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, complete
             if message["type"] == "http.response.start":
                 started = True
                 MutableHeaders(scope=message)["x-request-id"] = request_id
+            else:
+                complete = not message.get("more_body", False)
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:  # a process boundary: one request's bug must neither show its insides nor end the process
             logger.exception("request %s failed", request_id)
+            if complete:
+                return  # a layer inside has answered before it raised
             if started:
                 raise  # too late for a status: the connection has to break
-            await error_response(EngineFailed("internal error"))(scope, receive, send_with_id)
+            response = self._errors.response(scope, EngineFailed("internal error"))
+            await response(scope, receive, send_with_id)
 
 
 def _request_id(scope: Scope) -> str:

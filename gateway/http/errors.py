@@ -1,26 +1,56 @@
-"""Every failure as OpenAI's error body. Routes raise; the handlers here answer.
+"""Error responses. Routes and layers raise or answer with a RequestError; the dialect of the path writes its body.
 
-Beside the shared tree of `triton_repo.contract.errors` there are three failures of HTTP itself:
+Besides the shared tree of `triton_repo.contract.errors` there are failures of HTTP itself:
 
     InvalidRequest
+    ├── PathNotFound          404
+    ├── MethodNotAllowed      405
+    ├── BodyTimeout           408
     ├── BodyTooLarge          413
-    ├── UnsupportedMediaType  415
-    └── BodyTimeout           408
+    └── UnsupportedMediaType  415
 """
 
 from __future__ import annotations
 
 import http
+from collections.abc import Callable
 from typing import Any, Final, cast
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
-from triton_repo.contract.errors import AuthenticationFailed, EngineUnavailable, InvalidRequest, RequestError
+from triton_repo.contract.errors import (
+    AuthenticationFailed,
+    EngineFailed,
+    EngineUnavailable,
+    InvalidRequest,
+    RequestError,
+)
 
 RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait as long as it says
+
+
+class PathNotFound(InvalidRequest):
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """`allow` is the value of the header that names the methods of the path."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class BodyTimeout(InvalidRequest):
+    status = 408
+    code = "body_timeout"
 
 
 class BodyTooLarge(InvalidRequest):
@@ -31,11 +61,6 @@ class BodyTooLarge(InvalidRequest):
 class UnsupportedMediaType(InvalidRequest):
     status = 415
     code = "unsupported_media_type"
-
-
-class BodyTimeout(InvalidRequest):
-    status = 408
-    code = "body_timeout"
 
 
 class ErrorFields(BaseModel):
@@ -56,40 +81,51 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def envelope(error: RequestError) -> dict[str, Any]:
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+class ErrorResponses:
+    """Error responses whose body is what `body_of` makes of a path and an error."""
+
+    def __init__(self, body_of: Callable[[str, RequestError], bytes]) -> None:
+        self._body_of = body_of
+
+    def response(self, scope: Scope, error: RequestError) -> Response:
+        headers = {}
+        if isinstance(error, EngineUnavailable):
+            headers["retry-after"] = str(RETRY_AFTER_S)
+        if isinstance(error, AuthenticationFailed):
+            headers["www-authenticate"] = "Bearer"
+        if isinstance(error, BodyTimeout):
+            headers["connection"] = "close"  # the rest of the body may never come
+        if isinstance(error, MethodNotAllowed):
+            headers["allow"] = error.allow
+        body = self._body_of(scope["path"], error)
+        return Response(body, error.status, headers, media_type="application/json")
+
+    def install(self, app: FastAPI) -> None:
+        """Answer with these what the routes of `app` raise."""
+        app.add_exception_handler(RequestError, self._request_error)
+        app.add_exception_handler(HTTPException, self._http_exception)
+        app.add_exception_handler(Exception, self._bug)  # Starlette raises it again for the layers around `app`
+
+    async def _request_error(self, request: Request, error: Exception) -> Response:
+        return self.response(request.scope, cast("RequestError", error))
+
+    async def _http_exception(self, request: Request, error: Exception) -> Response:
+        """What the router itself rejects: an unknown path, a method that a path does not have."""
+        rejection = cast("HTTPException", error)
+        scope, allow = request.scope, (rejection.headers or {}).get("Allow")
+        return self.response(scope, path_not_found(scope) if allow is None else method_not_allowed(scope, allow))
+
+    async def _bug(self, request: Request, _: Exception) -> Response:
+        return self.response(request.scope, EngineFailed("internal error"))
 
 
-def error_response(error: RequestError) -> Response:
-    headers = {}
-    if isinstance(error, EngineUnavailable):
-        headers["retry-after"] = str(RETRY_AFTER_S)
-    if isinstance(error, AuthenticationFailed):
-        headers["www-authenticate"] = "Bearer"
-    if isinstance(error, BodyTimeout):
-        headers["connection"] = "close"  # the rest of the body may never come
-    return _json(error.status, envelope(error), headers)
+def path_not_found(scope: Scope) -> PathNotFound:
+    return PathNotFound(f"Not Found: {_asked(scope)}")
 
 
-def install_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(RequestError, _request_error)
-    app.add_exception_handler(HTTPException, _http_exception)
+def method_not_allowed(scope: Scope, allow: str) -> MethodNotAllowed:
+    return MethodNotAllowed(f"Method Not Allowed: {_asked(scope)}", allow)
 
 
-async def _request_error(_: Request, error: Exception) -> Response:
-    return error_response(cast("RequestError", error))
-
-
-async def _http_exception(request: Request, error: Exception) -> Response:
-    """What the router itself refuses: an unknown path, a method that a path does not have."""
-    refusal = cast("HTTPException", error)
-    phrase = http.HTTPStatus(refusal.status_code).phrase
-    kind = "invalid_request_error" if refusal.status_code < 500 else "server_error"
-    code = phrase.lower().replace(" ", "_")
-    message = f"{phrase}: {request.method} {request.url.path[:200]}"
-    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
-    return _json(refusal.status_code, body, dict(refusal.headers or {}))
-
-
-def _json(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:
-    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+def _asked(scope: Scope) -> str:
+    return f"{scope['method']} {scope['path'][:200]}"

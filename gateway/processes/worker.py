@@ -15,10 +15,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from fastapi import FastAPI
-
 from gateway.answers.tally import Tally
-from gateway.app import create_app
+from gateway.app import Application, create_app
 from gateway.heap import freeze_heap
 from gateway.processes.supervisor import TALLY_FILE
 from gateway.server import Server
@@ -26,7 +24,7 @@ from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, 
 
 
 class Worker(Server):
-    def __init__(self, app: FastAPI, settings: Settings, link: socket.socket) -> None:
+    def __init__(self, app: Application, settings: Settings, link: socket.socket) -> None:
         super().__init__(app, settings)
         self._link = link
 

@@ -11,11 +11,12 @@ from gateway.triton.wire import renew_request, stop_request, subscribe_request
 
 # An ensemble of Triton 2.51 keeps about 1 kB of each message until the request that it answers has ended.
 MAX_MESSAGES: Final = 10_000
+_RENEWAL: Final = "renew:"
 
 
 @dataclass(slots=True, eq=False)
 class Channel:
-    """A channel of the ensemble `model`, and how many messages have come on it."""
+    """A channel of the ensemble `model`, and how many messages have arrived on it."""
 
     name: str
     model: str
@@ -23,12 +24,12 @@ class Channel:
 
 
 class Channels:
-    """Opens, renews and ends them by messages to Triton, which go to `send`."""
+    """Opens, renews and ends channels by messages to Triton, which go to `send`."""
 
     def __init__(self, send: Callable[[Any], None]) -> None:
         self._send = send
         self._open: dict[str, Channel] = {}  # by name
-        self._latest: dict[str, Channel] = {}  # by model: what its next request rides on
+        self._latest: dict[str, Channel] = {}  # by model: the channel of its next request
 
     def to(self, model: str) -> Channel:
         """The channel for a new request; it replaces one that has carried `MAX_MESSAGES`."""
@@ -40,22 +41,29 @@ class Channels:
         return channel
 
     def count(self, name: str) -> None:
-        """Note that a message has come; it may be another request's than a channel's."""
+        """Count a message that has arrived; it may be another request's than a channel's."""
         if name in self._open:
             self._open[name].num_messages += 1
 
     def tend(self, in_use: Collection[Channel]) -> None:
-        """Begin the leases of those that are in use anew, and end the others."""
+        """Renew the leases of those that are in use, and end the others."""
         for channel in list(self._open.values()):
             if channel in in_use:
-                self._send(renew_request(channel.model, channel.name))
+                self._send(renew_request(channel.model, channel.name, _RENEWAL + channel.name))
             else:
-                self.forget(channel.name)
-                self._send(stop_request(channel.model, channel.name))
+                self.end(channel)
+
+    def end(self, channel: Channel) -> None:
+        self.forget(channel.name)
+        self._send(stop_request(channel.model, channel.name))
 
     def forget(self, name: str) -> Channel | None:
-        """Take note that a channel has ended; None if it was none. The next request opens another."""
+        """Remove a channel that has ended; None if there is none of this name. The next request opens another."""
         channel = self._open.pop(name, None)
         if channel is not None and self._latest.get(channel.model) is channel:
             del self._latest[channel.model]
         return channel
+
+    def renewed(self, id: str) -> Channel | None:
+        """The open channel whose renewal has this id."""
+        return self._open.get(id.removeprefix(_RENEWAL)) if id.startswith(_RENEWAL) else None

@@ -1,34 +1,45 @@
 """One gRPC stream to Triton for the requests of many clients, and on it one channel for the deltas of each engine.
 
 To open a stream for each request costs as much as a short answer, and a message for each delta more than the engine:
-requests that wait to be sent are rows of one message, and on a channel one carries the deltas of all that are due.
-Whoever reads slowly does not hold up the others: deltas wait in the inbox of their request, which is as long as its
+requests that wait to be sent are rows of one message, and a message on a channel carries the deltas of all that are
+due. A slow reader does not hold up the others: deltas wait in the inbox of their request, which is as long as its
 answer.
+
+Ids on the stream are a request's own, `rows-…` for several that travel together, `channel-…`, and `renew:channel-…`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import groupby
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 import grpc
 
 from gateway.answers.backend import Delta, Generation
-from gateway.triton.batch import batches
 from gateway.triton.channels import Channel, Channels
-from gateway.triton.wire import Row, infer_request, pack_row, read_deltas, stop_request
-from triton_repo.contract.errors import EngineUnavailable, RequestError
+from gateway.triton.errors import model_error, rpc_error
+from gateway.triton.wire import MalformedResponse, Row, batches, infer_request, pack_row, read_deltas, stop_request
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, RequestError
 from triton_repo.contract.tensors import CHANNEL_LEASE_S
 
+logger = logging.getLogger(__name__)
+
 _RENEWAL_S: Final = CHANNEL_LEASE_S / 4
-_FAREWELL_S: Final = 0.5  # for Triton to take the last requests
+_CLOSE_TIMEOUT_S: Final = 0.5  # for Triton to take the last requests
+
+
+class Control(NamedTuple):
+    """A message to Triton that asks for no answer."""
+
+    message: Any
 
 
 class Inbox(asyncio.Queue[Delta | RequestError]):
-    """What came for one request, which rides on `channel`; a RequestError is the end of it.
+    """What arrived for one request, whose deltas travel on `channel`; a RequestError is the end of it.
 
     `triton_id` is the id of the request to Triton of which it is a row.
     """
@@ -40,24 +51,13 @@ class Inbox(asyncio.Queue[Delta | RequestError]):
 
 
 class TritonStream:
-    """To be made inside the event loop that uses it. Broken once, it stays broken: every inbox gets the error.
+    """Created inside the event loop that uses it. Broken once, it stays broken: every inbox gets the error."""
 
-    Args:
-        to_error: what the end of the stream by gRPC means.
-        to_failure: what Triton's error message about a request to a model means.
-    """
-
-    def __init__(
-        self,
-        stub: Any,
-        to_error: Callable[[grpc.aio.AioRpcError], RequestError],
-        to_failure: Callable[[str, str], RequestError],
-    ) -> None:
-        self._to_error = to_error
-        self._to_failure = to_failure
-        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()  # Rows, messages to Triton, and None for the end
+    def __init__(self, stub: Any) -> None:
+        self._outgoing: asyncio.Queue[Row | Control | None] = asyncio.Queue()  # None ends the stream
         self._inboxes: dict[str, Inbox] = {}  # by request id
-        self._channels = Channels(self._outgoing.put_nowait)
+        self._stalled_s: dict[str, float] = {}  # by model: when a renewal was last rejected
+        self._channels = Channels(lambda message: self._outgoing.put_nowait(Control(message)))
         self._call = stub.ModelStreamInfer(self._requests())
         self._reader = asyncio.create_task(self._read())
         self._renewer = asyncio.create_task(self._renew())
@@ -65,6 +65,10 @@ class TritonStream:
     @property
     def broken(self) -> bool:
         return self._reader.done()
+
+    def is_stalled(self, model: str) -> bool:
+        """Whether the engine has rejected a renewal lately, for it makes no progress with live requests."""
+        return time.monotonic() - self._stalled_s.get(model, float("-inf")) < 2 * _RENEWAL_S
 
     def ask(self, generation: Generation) -> Inbox:
         """Send a request whose deltas are wanted, until `forget`."""
@@ -78,19 +82,19 @@ class TritonStream:
         self._inboxes.pop(generation.request_id, None)
 
     def cancel(self, generation: Generation) -> None:
-        self._outgoing.put_nowait(stop_request(generation.model, generation.request_id))
+        self._outgoing.put_nowait(Control(stop_request(generation.model, generation.request_id)))
 
     async def close(self) -> None:
         """End the channels, which Triton would otherwise wait for when it stops, and then the stream."""
         self._renewer.cancel()
         self._channels.tend(in_use=())
         self._outgoing.put_nowait(None)
-        await asyncio.wait({self._reader}, timeout=_FAREWELL_S)
+        await asyncio.wait({self._reader}, timeout=_CLOSE_TIMEOUT_S)
         self._call.cancel()
         await asyncio.wait({self._reader})
 
     async def _renew(self) -> None:
-        """Keep the channels that are in use, and end the others."""
+        """Renew the channels that are in use, and end the others."""
         while not self.broken:
             await asyncio.sleep(_RENEWAL_S)
             self._channels.tend({inbox.channel for inbox in self._inboxes.values()})
@@ -100,21 +104,34 @@ class TritonStream:
             waiting = [await self._outgoing.get()]
             while not self._outgoing.empty():
                 waiting.append(self._outgoing.get_nowait())
-            for are_rows, items in groupby(waiting, key=lambda item: isinstance(item, Row)):
-                for message in map(self._in_one, batches(items)) if are_rows else items:
-                    if message is None:
-                        return
-                    yield message
+            for message in self._in_order([item for item in waiting if item is not None]):
+                yield message
+            if None in waiting:
+                return
 
-    def _in_one(self, rows: Sequence[Row]) -> Any:
-        """The rows as one message to Triton; that of several has an id of its own, so that no stop shares it."""
-        if len(rows) == 1:
-            return infer_request(rows, rows[0].request_id)
+    def _in_order(self, waiting: Sequence[Row | Control]) -> Iterator[Any]:
+        """The messages for what waits: a channel is opened before its rows, and a stop follows its row."""
+        rows: list[Row] = []
+        for item in waiting:
+            if isinstance(item, Row):
+                rows.append(item)
+            else:
+                yield from self._in_batches(rows)
+                yield item.message
+                rows = []
+        yield from self._in_batches(rows)
+
+    def _in_batches(self, rows: Iterable[Row]) -> Iterator[Any]:
+        """The rows as few messages; that of several has an id of its own, so that no stop shares it."""
+        for batch in batches(rows):
+            yield infer_request(batch, batch[0].request_id if len(batch) == 1 else self._id_of(batch))
+
+    def _id_of(self, rows: Sequence[Row]) -> str:
         triton_id = f"rows-{uuid.uuid4().hex}"
         for row in rows:
             if inbox := self._inboxes.get(row.request_id):
                 inbox.triton_id = triton_id
-        return infer_request(rows, triton_id)
+        return triton_id
 
     async def _read(self) -> None:
         end: RequestError = EngineUnavailable("the engine's stream broke off")
@@ -125,10 +142,10 @@ class TritonStream:
                 else:
                     self._deliver(response.infer_response)
         except grpc.aio.AioRpcError as error:
-            end = self._to_error(error)
+            end = rpc_error(error)
         except asyncio.CancelledError:  # `close`, or the loop's own end
             end = EngineUnavailable("the server is shutting down")
-        finally:  # whatever ends the reading, nobody waits for ever
+        finally:  # whatever ends the reading, no request waits for ever
             self._call.cancel()
             for inbox in self._inboxes.values():
                 inbox.put_nowait(end)
@@ -137,23 +154,46 @@ class TritonStream:
         if not response.outputs:
             self._channels.forget(response.id)
             return
+        try:
+            deltas = read_deltas(response)
+        except MalformedResponse as error:
+            self._fail_malformed(response.id, error)
+            return
         self._channels.count(response.id)
-        for request_id, delta in read_deltas(response):
+        for request_id, delta in deltas:
             inbox = self._inboxes.get(request_id)
             if inbox is not None:
                 inbox.put_nowait(delta)
 
-    def _fail(self, id: str, message: str) -> None:
-        """A request failed, or a channel and with it whoever may have lost deltas on it."""
-        rows = [inbox for inbox in self._inboxes.values() if inbox.triton_id == id]
-        if rows:
-            error = self._to_failure(message, rows[0].channel.model)
+    def _fail(self, id: str, text: str) -> None:
+        """A renewal, a request or a channel failed; with a channel every request that may have lost deltas on it."""
+        if channel := self._channels.renewed(id):
+            logger.error("engine %s rejected the renewal of a channel: %r", channel.model, text)
+            self._stalled_s[channel.model] = time.monotonic()
+        elif channel := self._channels.forget(id):
+            model_error(text, channel.model, id)  # it logs
+            self._end_requests(channel, EngineUnavailable("the engine's channel broke off"))
+        elif rows := self._rows_of(id):
+            error = model_error(text, rows[0].channel.model, id)
             for inbox in rows:
                 inbox.put_nowait(error)
-        channel = self._channels.forget(id)
-        if channel is None:
-            return
-        self._to_failure(message, channel.model)  # it logs
+        else:
+            logger.warning("Triton on request %r, which has ended: %r", id, text)
+
+    def _fail_malformed(self, id: str, error: MalformedResponse) -> None:
+        """Whatever the response was meant for fails; other requests, and the stream, go on."""
+        logger.error("malformed response to request %s: %s", id, error)
+        failed = EngineFailed("the engine failed")
+        if channel := self._channels.forget(id):
+            self._channels.end(channel)
+            self._end_requests(channel, failed)
+        for inbox in self._rows_of(id):
+            inbox.put_nowait(failed)
+
+    def _rows_of(self, triton_id: str) -> list[Inbox]:
+        return [inbox for inbox in self._inboxes.values() if inbox.triton_id == triton_id]
+
+    def _end_requests(self, channel: Channel, error: RequestError) -> None:
         for inbox in self._inboxes.values():
             if inbox.channel is channel:
-                inbox.put_nowait(EngineUnavailable("the engine's channel broke off"))
+                inbox.put_nowait(error)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Chat, Delta, Generation, Prompt
+from gateway.answers.backend import Chat, Delta, Generation, Prompt, PromptIds, PromptText
 from triton_repo.contract.errors import EngineFailed, RequestError, from_wire
 from triton_repo.contract.tensors import (
     CHANNEL,
@@ -23,6 +23,7 @@ from triton_repo.contract.tensors import (
     ENSEMBLE_OUTPUTS,
     FINISH_REASON,
     FINISH_REASONS,
+    MAX_ROWS,
     PROMPT_TOKEN_IDS,
     RENEW,
     REQUEST_IDS,
@@ -35,6 +36,7 @@ from triton_repo.contract.tensors import (
     TEXT_INPUT,
     TEXT_OUTPUT,
     TOKEN_COUNTS,
+    TOKEN_LENGTHS,
     Tensor,
     step_model,
 )
@@ -64,10 +66,14 @@ class Row:
         return self.model, self.parameters, tuple((one.name, _size_class(one, value)) for one, value in self.tensors)
 
 
+class MalformedResponse(Exception):
+    """A response that is not what an ensemble of ours sends."""
+
+
 def pack_row(generation: Generation, channel: str) -> Row:
-    """The generation as a row whose deltas are to come on `channel`."""
-    sampling = generation.sampling
-    tensors = [_prompt(generation.prompt), (STREAM, struct.pack("<?", generation.stream))]
+    """The generation as a row whose deltas are sent on `channel`."""
+    sampling, prompt = generation.sampling, generation.prompt
+    tensors = [_prompt(prompt), (STREAM, struct.pack("<?", generation.stream))]
     for tensor in SAMPLING_TENSORS:
         value = getattr(sampling, tensor.name)
         if value is not None:
@@ -75,7 +81,21 @@ def pack_row(generation: Generation, channel: str) -> Row:
             tensors.append((tensor, struct.pack(_PACKING[tensor.datatype], value)))
     given = [(name, getattr(sampling, name)) for name in SAMPLING_PARAMETERS]
     parameters = [(name, _parameter(value)) for name, value in given if value is not None]
+    if generation.stops:
+        parameters.append((TOKEN_LENGTHS, True))
+    if isinstance(prompt, PromptText) and prompt.add_special_tokens is not None:
+        parameters.append(("add_special_tokens", prompt.add_special_tokens))
     return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)))
+
+
+def batches(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
+    """The same rows, those of a kind together, as few requests: one costs its ensemble as much as a short answer."""
+    alike: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        alike.setdefault(row.kind, []).append(row)
+    for group in alike.values():
+        for start in range(0, len(group), MAX_ROWS):
+            yield group[start : start + MAX_ROWS]
 
 
 def infer_request(rows: Sequence[Row], id: str) -> Any:
@@ -94,19 +114,19 @@ def infer_request(rows: Sequence[Row], id: str) -> Any:
 def subscribe_request(model: str, channel: str) -> Any:
     """The request that opens a channel of the ensemble `model`; a response without outputs is the channel's end."""
     request = pb.ModelInferRequest(model_name=model, id=channel, outputs=_OUTPUTS)
-    tensor, content = _prompt((0,))  # to the steps of an ensemble every request is one with a prompt
+    tensor, content = _prompt(PromptIds.of([0]))  # to the steps of an ensemble every request is one with a prompt
     _add_input(request, tensor, [content])
     request.parameters[SUBSCRIBE].bool_param = True
     request.parameters["triton_enable_empty_final_response"].bool_param = True
     return request
 
 
-def renew_request(model: str, channel: str) -> Any:
-    """The request that begins a channel's lease anew.
+def renew_request(model: str, channel: str, id: str) -> Any:
+    """The request that renews a channel's lease; the engine rejects it where it makes no progress.
 
-    Past the ensemble, where it would wait behind prompts, and without an id: its failure is not the channel's.
+    It goes past the ensemble, where it would wait behind prompts.
     """
-    request = pb.ModelInferRequest(model_name=step_model(model, "engine"))
+    request = pb.ModelInferRequest(model_name=step_model(model, "engine"), id=id)
     _add_input(request, STOP, [struct.pack("<?", False)])
     request.parameters[RENEW].string_param = channel
     return request
@@ -119,8 +139,19 @@ def stop_request(model: str, request_id: str) -> Any:
     return request
 
 
-def read_deltas(response: Any) -> Iterator[tuple[str, Delta | RequestError]]:
-    """The deltas in a protobuf ModelInferResponse, or what ends a request instead, each with the id of its request."""
+def read_deltas(response: Any) -> list[tuple[str, Delta | RequestError]]:
+    """The deltas in a protobuf ModelInferResponse, or what ends a request instead, each with the id of its request.
+
+    Raises:
+        MalformedResponse: it is not a response of an ensemble of ours; no delta of it can be trusted.
+    """
+    try:
+        return [*_deltas(response)]
+    except (KeyError, ValueError, struct.error) as error:
+        raise MalformedResponse(f"{type(error).__name__}: {error}") from error
+
+
+def _deltas(response: Any) -> Iterator[tuple[str, Delta | RequestError]]:
     raw = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
     texts = [*_strings(raw[TEXT_OUTPUT.name])]
     ids, reasons = (_strings(raw[tensor.name]) for tensor in (REQUEST_IDS, FINISH_REASON))
@@ -145,11 +176,11 @@ def _strings(raw: bytes) -> Iterator[str]:
 
 
 def _prompt(prompt: Prompt) -> tuple[Tensor, bytes]:
-    if isinstance(prompt, tuple):
-        return PROMPT_TOKEN_IDS, struct.pack(f"<{len(prompt)}i", *prompt)
+    if isinstance(prompt, PromptIds):
+        return PROMPT_TOKEN_IDS, prompt.packed
     if isinstance(prompt, Chat):
         return CHAT, _text(prompt.json)
-    return TEXT_INPUT, _text(prompt.encode())
+    return TEXT_INPUT, _text(prompt.text.encode())
 
 
 def _text(content: bytes) -> bytes:

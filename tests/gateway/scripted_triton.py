@@ -12,10 +12,12 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from gateway.answers.backend import Delta, Generation, Prompt
+from gateway.answers.backend import Delta, Generation, Prompt, PromptText
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import CARD_PARAMETER, RENEW, SUBSCRIBE
+
+HELLO = PromptText("Hello")
 
 
 class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -106,7 +108,7 @@ def failure(text: str) -> Any:
     return pb.ModelStreamInferResponse(error_message=text)
 
 
-def generation(prompt: Prompt = "Hello", request_id: str = "id-1", **sampling: Any) -> Generation:
+def generation(prompt: Prompt = HELLO, request_id: str = "id-1", **sampling: Any) -> Generation:
     return Generation(request_id, "demo", prompt, Sampling(**sampling), stream=True)
 
 

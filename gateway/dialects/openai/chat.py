@@ -3,67 +3,133 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import orjson
 
-from gateway.answers.backend import Chat, Prompt
-from gateway.dialects.openai.logprobs import Token, chat_logprobs
+from gateway.answers.backend import Chat
+from gateway.answers.events import (
+    Event,
+    FinalReason,
+    Finish,
+    Reasoning,
+    Text,
+    ToolCallDelta,
+    Usage,
+    WholeAnswer,
+    WholeChoice,
+)
+from gateway.answers.request import AnswerRequest
+from gateway.answers.tokens import Token
+from gateway.dialects.dialect import Call, Head
+from gateway.dialects.openai.chunks import DONE, Chunks, Json, chat_logprobs, error_json, sse_event, usage_json
 from gateway.dialects.openai.messages import template_message
-from gateway.dialects.openai.requests import ChatCompletionRequest
-from gateway.dialects.openai.shape import FinalReason, Head, Json, Usage
-from triton_repo.contract.errors import InvalidRequest
-from triton_repo.contract.tensors import ModelCard
+from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
+from gateway.dialects.openai.requests import ChatCompletionRequest, parse_body
+from triton_repo.contract.errors import RequestError
+
+_AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 
 
-class ChatShape:
+class ChatCompletions:
     body: Final = ChatCompletionRequest
-    id_prefix: Final = "chatcmpl-"
 
-    def prompts(self, body: ChatCompletionRequest, card: ModelCard) -> list[Prompt]:
-        if not card.chat:
-            raise InvalidRequest(f"messages: model {body.model} has no chat template; use /v1/completions", "messages")
-        chat = {
-            "messages": [template_message(message) for message in body.messages],
-            "tools": None,
-            "template_arguments": body.chat_template_kwargs or {},
-        }
-        return [Chat(orjson.dumps(chat))]
+    def parse(self, fields: dict[str, Any]) -> Call:
+        reject_unsupported(fields)
+        body = parse_body(ChatCompletionRequest, fields)
+        request = AnswerRequest(
+            body.model, [_prompt(body)], body.sampling(), body.num_choices, body.stops, bool(body.stream)
+        )
+        encoder = partial(ChatEncoder, num_choices=body.num_choices, include_usage=body.include_usage)
+        return Call(request, encoder, ignored_parameters(fields, ChatCompletionRequest), body.sent_as)
 
-    def opening(self, index: int) -> Json:
-        return _delta(index, {"role": "assistant", "content": ""}, None)
 
-    def addition(self, index: int, text: str, tokens: Sequence[Token] | None = None) -> Json:
-        return _delta(index, {"content": text}, None, tokens)
+class ChatEncoder:
+    def __init__(self, head: Head, num_choices: int, include_usage: bool) -> None:
+        self._head = head
+        self._num_choices = num_choices
+        self._chunks = Chunks(self._keys("chat.completion.chunk"), {}, include_usage)
+        self._before_text = [b'{"index":%d,"delta":{"content":' % index for index in range(num_choices)]
 
-    def ending(self, index: int, reason: FinalReason) -> Json:
-        return _delta(index, {}, reason)
+    def start(self) -> bytes:
+        opening = {"role": "assistant", "content": ""}
+        return b"".join(self._delta(index, opening) for index in range(self._num_choices))
 
-    def chunk(self, head: Head, choices: Sequence[Json]) -> Json:
+    def event(self, event: Event) -> bytes:
+        match event:
+            case Text(index, text, tokens):
+                return self._text(index, text, tokens)
+            case Finish(index, reason):
+                return self._delta(index, {}, reason=reason)
+            case Usage():
+                return self._chunks.usage(event)
+            case Reasoning(index, text, tokens):
+                return self._delta(index, {"reasoning_content": text}, tokens)
+            case ToolCallDelta():
+                return self._delta(event.choice, {"tool_calls": [_tool_call_delta(event)]})
+
+    def finish(self) -> bytes:
+        return DONE
+
+    def fail(self, error: RequestError) -> bytes:
+        return sse_event(error_json(error))
+
+    def whole(self, answer: WholeAnswer) -> bytes:
+        choices = [_whole_choice(index, choice) for index, choice in enumerate(answer.choices)]
+        keys = self._keys("chat.completion")
+        fingerprint = keys.pop("system_fingerprint")
+        body = {"choices": choices, "usage": usage_json(answer.usage), "system_fingerprint": fingerprint}
+        return orjson.dumps(keys | body)
+
+    def _text(self, index: int, text: str, tokens: Sequence[Token] | None) -> bytes:
+        if tokens:
+            return self._delta(index, {"content": text}, tokens)
+        return self._chunks.chunk(self._before_text[index] + orjson.dumps(text) + _AFTER_TEXT) if text else b""
+
+    def _delta(
+        self, index: int, delta: Json, tokens: Sequence[Token] | None = None, reason: FinalReason | None = None
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
+        return self._chunks.chunk(orjson.dumps(choice))
+
+    def _keys(self, object: str) -> Json:
+        head = self._head
         return {
-            "id": head.id,
-            "object": "chat.completion.chunk",
+            "id": f"chatcmpl-{head.id}",
+            "object": object,
             "created": head.created,
             "model": head.model,
             "system_fingerprint": head.fingerprint,
-            "choices": choices,
-        }
-
-    def choice(self, index: int, text: str, reason: FinalReason, tokens: Sequence[Token] | None = None) -> Json:
-        message = {"role": "assistant", "content": text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
-
-    def whole(self, head: Head, choices: Sequence[Json], usage: Usage) -> Json:
-        return {
-            "id": head.id,
-            "object": "chat.completion",
-            "created": head.created,
-            "model": head.model,
-            "choices": choices,
-            "usage": usage.to_json(),
-            "system_fingerprint": head.fingerprint,
         }
 
 
-def _delta(index: int, delta: Json, reason: FinalReason | None, tokens: Sequence[Token] | None = None) -> Json:
-    return {"index": index, "delta": delta, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
+def _prompt(body: ChatCompletionRequest) -> Chat:
+    chat = {
+        "messages": [template_message(message) for message in body.messages],
+        "tools": None,
+        "template_arguments": body.chat_template_kwargs or {},
+    }
+    return Chat(orjson.dumps(chat))
+
+
+def _tool_call_delta(delta: ToolCallDelta) -> Json:
+    """`id`, `type` and `name` are in the first part of a call only, as OpenAI sends them."""
+    if delta.id is None:
+        return {"index": delta.call, "function": {"arguments": delta.arguments}}
+    function = {"name": delta.name, "arguments": delta.arguments}
+    return {"index": delta.call, "id": delta.id, "type": "function", "function": function}
+
+
+def _whole_choice(index: int, choice: WholeChoice) -> Json:
+    message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls:
+        message["content"] = choice.text or None
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in choice.tool_calls
+        ]
+    logprobs = chat_logprobs(choice.tokens)
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.reason}

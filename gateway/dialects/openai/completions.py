@@ -3,59 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from gateway.answers.backend import Prompt
-from gateway.dialects.openai.logprobs import Token, completion_logprobs
-from gateway.dialects.openai.requests import MAX_GENERATIONS, CompletionRequest
-from gateway.dialects.openai.shape import FinalReason, Head, Json, Usage
-from triton_repo.contract.errors import InvalidRequest
-from triton_repo.contract.tensors import ModelCard
+import orjson
+
+from gateway.answers.events import Event, FinalReason, Finish, Text, Usage, WholeAnswer
+from gateway.answers.request import AnswerRequest
+from gateway.answers.tokens import Token
+from gateway.dialects.dialect import Call, Head
+from gateway.dialects.openai.chunks import DONE, Chunks, Json, completion_logprobs, error_json, sse_event, usage_json
+from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
+from gateway.dialects.openai.requests import CompletionRequest, parse_body
+from triton_repo.contract.errors import RequestError
+
+_AFTER_TEXT: Final = b',"logprobs":null,"finish_reason":null}'
 
 
-class CompletionShape:
+class Completions:
     body: Final = CompletionRequest
-    id_prefix: Final = "cmpl-"
 
-    def prompts(self, body: CompletionRequest, _: ModelCard) -> list[Prompt]:
-        if len(body.prompts) * (body.n or 1) > MAX_GENERATIONS:
-            raise InvalidRequest(
-                f"n = {body.n} for {len(body.prompts)} prompts: at most {MAX_GENERATIONS} answers per request", "n"
-            )
-        return [*body.prompts]
+    def parse(self, fields: dict[str, Any]) -> Call:
+        reject_unsupported(fields)
+        body = parse_body(CompletionRequest, fields)
+        request = AnswerRequest(
+            body.model, body.prompts, body.sampling(), body.num_choices, body.stops, bool(body.stream)
+        )
+        num_choices = len(request.prompts) * body.num_choices
+        encoder = partial(CompletionEncoder, num_choices=num_choices, include_usage=body.include_usage)
+        return Call(request, encoder, ignored_parameters(fields, CompletionRequest))
 
-    def opening(self, _: int) -> None:
-        return None
 
-    def addition(self, index: int, text: str, tokens: Sequence[Token] | None = None) -> Json:
-        return _choice(index, text, None, tokens)
+class CompletionEncoder:
+    """A completion is text alone: reasoning and tool calls have no place in it."""
 
-    def ending(self, index: int, reason: FinalReason) -> Json:
-        return _choice(index, "", reason)
+    def __init__(self, head: Head, num_choices: int, include_usage: bool) -> None:
+        self._keys = {"id": f"cmpl-{head.id}", "object": "text_completion", "created": head.created}
+        self._keys_after = {"model": head.model, "system_fingerprint": head.fingerprint}
+        self._chunks = Chunks(self._keys, self._keys_after, include_usage)
+        self._after_text = [b',"index":%d' % index + _AFTER_TEXT for index in range(num_choices)]
 
-    def chunk(self, head: Head, choices: Sequence[Json]) -> Json:
-        return {
-            "id": head.id,
-            "object": "text_completion",
-            "created": head.created,
-            "choices": choices,
-            "model": head.model,
-            "system_fingerprint": head.fingerprint,
-        }
+    def start(self) -> bytes:
+        return b""
 
-    def choice(self, index: int, text: str, reason: FinalReason, tokens: Sequence[Token] | None = None) -> Json:
-        return _choice(index, text, reason, tokens)
+    def event(self, event: Event) -> bytes:
+        match event:
+            case Text(index, text, tokens):
+                return self._text(index, text, tokens)
+            case Finish(index, reason):
+                return self._chunks.chunk(orjson.dumps(_choice(index, "", reason)))
+            case Usage():
+                return self._chunks.usage(event)
+            case _:
+                return b""
 
-    def whole(self, head: Head, choices: Sequence[Json], usage: Usage) -> Json:
-        return {
-            "id": head.id,
-            "object": "text_completion",
-            "created": head.created,
-            "model": head.model,
-            "system_fingerprint": head.fingerprint,
-            "choices": choices,
-            "usage": usage.to_json(),
-        }
+    def finish(self) -> bytes:
+        return DONE
+
+    def fail(self, error: RequestError) -> bytes:
+        return sse_event(error_json(error))
+
+    def whole(self, answer: WholeAnswer) -> bytes:
+        choices = [
+            _choice(index, choice.text, choice.reason, choice.tokens) for index, choice in enumerate(answer.choices)
+        ]
+        rest = {**self._keys_after, "choices": choices, "usage": usage_json(answer.usage)}
+        return orjson.dumps({**self._keys, **rest})
+
+    def _text(self, index: int, text: str, tokens: Sequence[Token] | None) -> bytes:
+        if tokens:
+            return self._chunks.chunk(orjson.dumps(_choice(index, text, None, tokens)))
+        return self._chunks.chunk(b'{"text":' + orjson.dumps(text) + self._after_text[index]) if text else b""
 
 
 def _choice(index: int, text: str, reason: FinalReason | None, tokens: Sequence[Token] | None = None) -> Json:

@@ -1,12 +1,38 @@
-"""Chat messages: OpenAI's roles, text content, and the tool calls of earlier turns."""
+"""Chat messages: OpenAI's roles, text content, and the tool calls of earlier turns.
+
+Clients send back what this server, OpenAI or another server has answered, so the forms that those give are taken.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
-from gateway.dialects.openai.rules import must_be
+MAX_MESSAGES: Final = 4096
+MAX_PARTS: Final = 4096  # of all messages together: validation must not hold up the event loop
+
+
+def must_be(rule: str) -> WrapValidator:
+    """Replace pydantic's error per member of a union by one sentence that says what is allowed."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError("must_be", "must be {rule}", {"rule": rule}) from None
+
+    return WrapValidator(validate)
 
 
 class _Value(BaseModel):
@@ -18,25 +44,55 @@ class TextPart(_Value):
     text: str
 
 
-def _joined(content: str | list[TextPart]) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
+class OutputTextPart(_Value):
+    """Text as the Responses API gives it."""
+
+    type: Literal["output_text"]
+    text: str
+
+
+class RefusalPart(_Value):
+    type: Literal["refusal"]
+    text: Annotated[str, Field(alias="refusal")]
+
+
+class ThinkingPart(_Value):
+    """Reasoning of an earlier answer; not part of what it said."""
+
+    type: Literal["thinking"]
+
+    @property
+    def text(self) -> str:
+        return ""
+
+
+AnswerPart = Annotated[TextPart | OutputTextPart | RefusalPart | ThinkingPart, Field(discriminator="type")]
+
+
+def _joined(content: Any) -> Any:
+    return "".join(part.text for part in content) if isinstance(content, list) else content
 
 
 Content = Annotated[
-    str | Annotated[list[TextPart], Field(max_length=256, fail_fast=True)],
+    str | Annotated[list[TextPart], Field(fail_fast=True)],
     AfterValidator(_joined),
-    must_be('a string or a list of at most 256 {"type": "text", "text": ...} parts; no images, audio or files'),
+    must_be('a string or a list of {"type": "text", "text": ...} parts; no images, audio or files'),
+]
+AnswerContent = Annotated[
+    str | Annotated[list[AnswerPart], Field(fail_fast=True)] | None,
+    AfterValidator(_joined),
+    must_be("a string, null or a list of text and refusal parts"),
 ]
 
 
 class FunctionCall(_Value):
     name: str
-    arguments: str
+    arguments: str | dict[str, Any]
 
 
 class ToolCall(_Value):
-    id: str
-    type: Literal["function"]
+    id: str | None = None
+    type: Literal["function"] = "function"
     function: FunctionCall
 
 
@@ -47,26 +103,52 @@ class PromptMessage(_Value):
 
 
 class AssistantMessage(_Value):
-    """An earlier answer. Clients send back whole answers, so fields that OpenAI leaves null are known by name."""
+    """An earlier answer. One without any text, refusal or tool call has said nothing: its content is empty."""
 
     role: Literal["assistant"]
-    content: Content | None = None
+    content: AnswerContent = None
+    refusal: str | None = None
     name: str | None = None
     reasoning_content: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
     audio: None = None
     function_call: None = None
+    # Prefilled answers of DeepSeek, Mistral and Moonshot: an answer that the model is to continue.
+    prefix: Literal[False] | None = None
+    partial: Literal[False] | None = None
 
 
 class ToolMessage(_Value):
     role: Literal["tool"]
     content: Content
-    tool_call_id: str
+    tool_call_id: str | None = None
 
 
-Message = Annotated[PromptMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
+AnyMessage = PromptMessage | AssistantMessage | ToolMessage
 
 
-def template_message(message: PromptMessage | AssistantMessage | ToolMessage) -> dict[str, Any]:
+def _few_parts(messages: Any) -> Any:
+    """Counted before they are validated, which costs a hundred times as much."""
+    if isinstance(messages, list):
+        contents = [message.get("content") for message in messages if isinstance(message, dict)]
+        if sum(len(content) for content in contents if isinstance(content, list)) > MAX_PARTS:
+            rule = f"may have at most {MAX_PARTS} content parts together"
+            raise PydanticCustomError("too_many_parts", "{rule}", {"rule": rule})
+    return messages
+
+
+Messages = Annotated[
+    list[Annotated[AnyMessage, Field(discriminator="role")]],
+    Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+    BeforeValidator(_few_parts),
+]
+
+
+def template_message(message: AnyMessage) -> dict[str, Any]:
     """The message as a chat template reads it; `content` is always there, None only beside tool calls."""
-    return {"role": message.role, "content": message.content, **message.model_dump(exclude_none=True)}
+    fields = {"role": message.role, "content": message.content, **message.model_dump(exclude_none=True)}
+    if isinstance(message, AssistantMessage):
+        said = fields.pop("refusal", "")
+        if fields["content"] is None and not message.tool_calls:
+            fields["content"] = said
+    return fields

@@ -1,7 +1,7 @@
-"""Parameters that clients know from OpenAI and vLLM and that do not work here: refused by name, or ignored aloud.
+"""Parameters that clients know from OpenAI, vLLM and other servers and that do not work here.
 
-Refused is what would change the answer; a value that asks for nothing (null, an empty list, the default) passes.
-Whatever else a body holds is ignored, and the answer's header `x-ignored-parameters` names it.
+What would change the answer is rejected by name; a value that asks for nothing (null, an empty list, the default)
+passes. Whatever else a body holds is ignored, and the answer's header `x-ignored-parameters` names it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,11 @@ from pydantic import BaseModel
 
 from gateway.dialects.openai.requests import StreamOptions
 from triton_repo.contract.errors import UnsupportedParameter
-from triton_repo.contract.logprobs import check_logprobs
-from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import ModelCard
 
-# Parameter -> the values, beside null, that ask for nothing.
+# Parameter -> the values, besides null, that ask for nothing.
 UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     # OpenAI
     "audio": (),
-    "best_of": (1,),
     "echo": (False,),
     "function_call": ("none", "auto"),
     "functions": ([],),
@@ -35,7 +31,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "web_search_options": (),
-    # vLLM and its relatives
+    # vLLM, SGLang and TensorRT-LLM
     "add_generation_prompt": (True,),
     "allowed_token_ids": ([],),
     "bad_words": ([],),
@@ -43,6 +39,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "chat_template": (),
     "continue_final_message": (False,),
     "documents": ([],),
+    "ebnf": (),
     "guided_choice": (),
     "guided_decoding_backend": (),
     "guided_grammar": (),
@@ -53,8 +50,11 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "kv_transfer_params": (),
     "length_penalty": (1, 1.0),
     "logits_processors": ([],),
+    "lora_path": (),
     "lora_request": (),
+    "min_length": (0,),
     "mm_processor_kwargs": (),
+    "no_stop_trim": (False,),
     "priority": (0,),
     "prompt_embeds": (),
     "prompt_logprobs": (),
@@ -69,46 +69,71 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "truncate_prompt_tokens": (),
     "typical_p": (1, 1.0),
     "use_beam_search": (False,),
+    # llama.cpp, Ollama, text-generation-webui and transformers
+    "do_sample": (True,),
+    "dry_multiplier": (0, 0.0),
+    "dynatemp_range": (0, 0.0),
+    "early_stopping": (False,),
+    "encoder_repetition_penalty": (1, 1.0),
+    "epsilon_cutoff": (0, 0.0),
+    "eta_cutoff": (0, 0.0),
+    "format": (),
+    "grammar": ("",),
+    "grammar_string": ("",),
+    "guidance_scale": (1, 1.0),
+    "json_schema": ({},),
+    "lora": ([],),
+    "mirostat": (0,),
+    "mirostat_mode": (0,),
+    "n_probs": (0,),
+    "negative_prompt": ("",),
+    "no_repeat_ngram_size": (0,),
+    "num_beams": (1,),
+    "options": ({},),
+    "penalty_alpha": (0, 0.0),
+    "samplers": (),
+    "sampler_order": (),
+    "smoothing_factor": (0, 0.0),
+    "tfs": (1, 1.0),
+    "tfs_z": (1, 1.0),
+    "top_a": (0, 0.0),
+    "top_n_sigma": (-1, -1.0),
+    "xtc_probability": (0, 0.0),
 }
 
-# Sampling field -> the values that ask an engine for nothing; clients that always send them are not refused.
-NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
-    "frequency_penalty": (0,),
-    "ignore_eos": (False,),
-    "min_p": (0,),
-    "min_tokens": (0,),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
-    "stop_token_ids": ((),),
-    "temperature": (0,),
-    "top_k": (0, -1),
-    "top_p": (1,),
+# Other servers' name of a parameter -> the name that it has here, and the values that ask for nothing.
+OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
+    "extra_body": ("its fields at the top level of the body", ({},)),
+    "max_length": ("max_tokens", ()),
+    "max_new_tokens": ("max_tokens", ()),
+    "min_new_tokens": ("min_tokens", (0,)),
+    "n_predict": ("max_tokens", (-1,)),
+    "num_predict": ("max_tokens", (-1,)),
+    "num_return_sequences": ("n", (1,)),
+    "repeat_penalty": ("repetition_penalty", (1, 1.0)),
+    "stop_sequences": ("stop", ([],)),
+    "stopping_strings": ("stop", ([],)),
 }
 
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMES: Final = 32
 
 
-def refuse_unsupported(fields: Mapping[str, Any]) -> None:
+def reject_unsupported(fields: Mapping[str, Any]) -> None:
     """Raises UnsupportedParameter for the first field that asks for what no engine here does."""
     for name, value in fields.items():
-        if value is not None and name in UNSUPPORTED and not _is_one_of(value, UNSUPPORTED[name]):
+        if value is None:
+            continue
+        if name in UNSUPPORTED and not _is_one_of(value, UNSUPPORTED[name]):
             raise UnsupportedParameter(f"{name}: this server does not support this parameter", name)
-
-
-def supported_sampling(sampling: Sampling, card: ModelCard, model: str) -> Sampling:
-    """The sampling without what the engine cannot do; raises UnsupportedParameter if it asks for something of that."""
-    given = [name for name in card.unsupported if getattr(sampling, name, None) is not None]
-    for name in given:
-        if getattr(sampling, name) not in NEUTRAL.get(name, ()):
-            raise UnsupportedParameter(f"{name}: the {card.runtime} runtime of model {model} cannot do this", name)
-    check_logprobs(sampling, card)
-    return sampling.model_copy(update=dict.fromkeys(given)) if given else sampling
+        if name in OTHER_NAMES and not _is_one_of(value, OTHER_NAMES[name][1]):
+            known = OTHER_NAMES[name][0]
+            raise UnsupportedParameter(f"{name}: this server does not support this parameter, use {known}", name)
 
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
     """Names of the fields that had no effect, as the value of a header: bounded, and of harmless characters."""
-    names = _given(fields) - _fields(body) - UNSUPPORTED.keys()
+    names = _given(fields) - _fields(body) - UNSUPPORTED.keys() - OTHER_NAMES.keys()
     if options := fields.get("stream_options"):
         names |= {f"stream_options.{name}" for name in _given(options) - _fields(StreamOptions)}
     return ", ".join(sorted(name for name in names if _SAFE_NAME.fullmatch(name))[:_MAX_NAMES])

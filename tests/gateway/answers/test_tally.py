@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.answers.backend import Generation
+from gateway.answers.backend import Generation, PromptText
 from gateway.answers.in_flight import InFlight
 from gateway.answers.tally import Tally, create_slots
 from tests.gateway.scripted_backend import ScriptedBackend
@@ -33,16 +33,16 @@ def test_a_gateway_of_one_process_needs_no_file() -> None:
 
 def test_a_request_is_refused_where_all_processes_together_have_enough(tmp_path: Path) -> None:
     create_slots(tmp_path / "slots", 2)
-    generations = [Generation("id", "demo", "Hello", Sampling(), stream=True)]
+    generations = [Generation("id", "demo", PromptText("Hello"), Sampling(), stream=True)]
 
     async def fill() -> None:
         backend = ScriptedBackend()
         one, two = (InFlight(backend, 3, Tally.shared(tmp_path / "slots", slot)) for slot in range(2))
-        first, _, _ = one.open(generations, 1, ()), one.open(generations, 1, ()), two.open(generations, 1, ())
+        first, _, _ = one.open(generations, 1), one.open(generations, 1), two.open(generations, 1)
         for process in (one, two):
             with pytest.raises(EngineUnavailable, match="the server is busy with 3 requests"):
-                process.open(generations, 1, ())
+                process.open(generations, 1)
         first.close()
-        two.open(generations, 1, ())
+        two.open(generations, 1)
 
     asyncio.run(fill())

@@ -8,8 +8,7 @@ from typing import Any
 
 from starlette.types import Message
 
-from gateway.dialects.openai.sse import PING
-from gateway.http.event_stream import EventStream, Heartbeat
+from gateway.http.event_stream import PING, EventStream, Heartbeat
 
 NEVER = Heartbeat(0)
 END = {"type": "http.response.body", "body": b"b", "more_body": False}

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from gateway.dialects.openai.requests import ChatCompletionRequest, CompletionRequest
+from gateway.dialects.openai.requests import MAX_PROMPT_IDS, ChatCompletionRequest, CompletionRequest
 from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
 from tests.gateway.server import serving
@@ -31,6 +31,12 @@ def test_a_list_with_a_fault_in_every_item_is_left_at_the_first(model: type[Base
     with pytest.raises(ValidationError) as caught:
         model.model_validate({"model": "demo", **fields})
     assert caught.value.error_count() <= 3  # fields of one item
+
+
+def test_prompts_have_a_bounded_number_of_ids_together() -> None:
+    with pytest.raises(ValidationError, match=f"at most {MAX_PROMPT_IDS} token ids together"):
+        CompletionRequest.model_validate({"model": "demo", "prompt": [[1] * (MAX_PROMPT_IDS // 2)] * 3})
+    CompletionRequest.model_validate({"model": "demo", "prompt": [1] * MAX_PROMPT_IDS})
 
 
 def test_an_answer_calls_at_most_128_tools() -> None:

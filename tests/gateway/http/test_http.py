@@ -11,6 +11,7 @@ import pytest
 from starlette.routing import Route
 
 from gateway.app import create_app
+from gateway.endpoints.routes import OPERATIONS
 from gateway.http.page_files import PAGE_DIRECTORY
 from gateway.settings import Settings, load_settings
 from tests.gateway.scripted_backend import ScriptedBackend
@@ -37,10 +38,11 @@ def locked() -> Iterator[httpx.Client]:
 
 def every_endpoint() -> list[tuple[str, str]]:
     """Method and path of every route. A route without them would be one that this walk cannot vouch for."""
-    routes = create_app(Settings(), ScriptedBackend()).routes
+    routes = create_app(Settings(), ScriptedBackend()).api.routes
     assert all(isinstance(route, Route) for route in routes)
     found = [(method, route) for route in routes if isinstance(route, Route) for method in route.methods or ()]
-    return sorted((method, route.path.replace("{model:path}", "demo")) for method, route in found)
+    paths = [(method, route.path.replace("{model:path}", "demo")) for method, route in found]
+    return sorted(paths + [("POST", path) for path in OPERATIONS])
 
 
 def test_the_walk_sees_the_routes_that_matter() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Delta
+from gateway.answers.backend import Delta, PromptText
 from gateway.triton.backend import TritonBackend
 from tests.gateway.scripted_backend import CARD
-from tests.gateway.scripted_triton import ScriptedTriton, connected, failure, generation, read, response
+from tests.gateway.scripted_triton import ScriptedTriton, addressed, connected, failure, generation, read, response
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, ModelNotFound, to_wire
 from triton_repo.contract.tensors import RENEW, SUBSCRIBE
 
@@ -54,7 +55,7 @@ async def test_a_stop_that_is_refused_is_no_failure_of_the_rows_beside_it() -> N
 @pytest.mark.asyncio
 async def test_a_prompt_that_cannot_be_packed_is_its_own_trouble() -> None:
     async with connected(ScriptedTriton((response("a", "stop"),))) as backend:
-        good, bad = backend.generate(generation()), backend.generate(generation("\ud800", "bad"))
+        good, bad = backend.generate(generation()), backend.generate(generation(PromptText("\ud800"), "bad"))
         answers = await asyncio.gather(anext(good), anext(bad), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Delta, UnicodeEncodeError]
 
@@ -125,7 +126,7 @@ async def test_a_channel_in_use_is_renewed_past_the_ensemble_and_a_failed_renewa
         await backend.close()
         with pytest.raises(EngineUnavailable):
             await waiting
-    assert (renewal.model_name, renewal.id) == ("demo_engine", "")
+    assert (renewal.model_name, renewal.id) == ("demo_engine", f"renew:{triton.asked[0].id}")
     assert renewal.parameters["renew"].string_param == triton.asked[0].id
 
 
@@ -143,13 +144,13 @@ async def test_an_error_of_ours_comes_out_as_it_went_in() -> None:
     ("text", "kind"),
     [
         ("in ensemble 'demo', Failed to open shm region triton_python_backend_shm_region_1", EngineFailed),
-        ("Request for unknown model: 'demo' is not found", EngineUnavailable),
+        ("Request for unknown model: 'demo' is not found", ModelNotFound),
         ("in ensemble 'demo', Exceeds maximum queue size", EngineUnavailable),
     ],
 )
 async def test_tritons_own_words_stay_inside(text: str, kind: type[Exception]) -> None:
     async with connected(ScriptedTriton((response("a"), failure(text)))) as backend:
-        with pytest.raises(kind, match=r"^the engine (failed|is not ready)$"):
+        with pytest.raises(kind, match=r"^the engine (failed|is not ready)$|^model 'demo' does not exist"):
             await read(backend)
 
 
@@ -236,3 +237,88 @@ async def test_a_triton_that_is_not_there_is_unavailable() -> None:
                 await attempt
     finally:
         await backend.close()
+
+
+@pytest.mark.asyncio
+async def test_a_malformed_response_ends_its_own_request_alone(caplog: pytest.LogCaptureFixture) -> None:
+    triton = ScriptedTriton((response("a"),))
+    async with connected(triton) as backend:
+        good = backend.generate(generation(request_id="good"))
+        assert (await anext(good)).text == "a"
+        malformed = response("x")
+        del malformed.infer_response.outputs[-1]
+        triton.responses = (malformed,)
+        with pytest.raises(EngineFailed, match=r"^the engine failed$"):
+            await anext(backend.generate(generation(request_id="bad")))
+        triton.responses = (response("b", "stop"),)
+        assert [delta.text for delta in await read(backend)] == ["b"]
+        triton.say_first = addressed(response("rest", "stop"), "good")
+        await read(backend)
+        assert [delta.text async for delta in good] == ["rest"]
+    assert "malformed response to request bad" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_a_malformed_response_on_a_channel_ends_the_requests_of_that_channel() -> None:
+    triton = ScriptedTriton((response("a"),))
+    async with connected(triton) as backend:
+        rider = backend.generate(generation(request_id="rider"))
+        await anext(rider)
+        channel = triton.asked[0].id
+        malformed = response("x")
+        malformed.infer_response.id = channel
+        del malformed.infer_response.raw_output_contents[-1]
+        triton.say_first, triton.responses = malformed, ()
+        other = asyncio.ensure_future(read(backend))
+        for waiting in (anext(rider), other):
+            with pytest.raises(EngineFailed):
+                await waiting
+        triton.responses = (response("b", "stop"),)
+        assert [delta.text for delta in await read(backend)] == ["b"]
+    opened = [request.id for request in triton.asked if SUBSCRIBE in request.parameters]
+    ended = [request.id for request in triton.asked if request.model_name == "demo_engine"]
+    assert len(opened) == 2
+    assert channel in ended, "the engine is told, so that it does not work on for a channel that is not read"
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_is_unloaded_is_forgotten() -> None:
+    triton = ScriptedTriton((failure("Request for unknown model: 'demo' is not found"),), {"demo": CARD.to_json()})
+    async with connected(triton) as backend:
+        assert await backend.card("demo") == CARD
+        triton.configs = {}
+        for _ in range(2):
+            with pytest.raises(ModelNotFound):
+                await read(backend)
+            await asyncio.sleep(1.1)  # cards are read once a second at most
+        with pytest.raises(ModelNotFound):
+            await backend.card("demo")
+
+
+@pytest.mark.asyncio
+async def test_a_card_that_has_changed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.triton.cards._MIN_INTERVAL_S", 0)
+    monkeypatch.setattr("gateway.triton.cards._FRESH_S", 0)
+    triton = ScriptedTriton(configs={"demo": CARD.to_json()})
+    async with connected(triton) as backend:
+        assert await backend.card("demo") == CARD
+        rebuilt = replace(CARD, max_seq_len=64)
+        triton.configs = {"demo": rebuilt.to_json()}
+        while await backend.card("demo") != rebuilt:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_rejects_renewals_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    triton = ScriptedTriton((response("a"),), {"demo": CARD.to_json()})
+    async with connected(triton) as backend:
+        deltas = backend.generate(generation())
+        await anext(deltas)
+        await backend.ready()
+        triton.responses = (failure(to_wire(EngineUnavailable("the engine has made no progress for 12 s"))),)
+        triton.answers_renewals = True
+        while not caplog.records:
+            await asyncio.sleep(0.05)
+        with pytest.raises(EngineUnavailable, match="no progress: demo"):
+            await backend.ready()
+    assert "no progress for 12 s" in caplog.text

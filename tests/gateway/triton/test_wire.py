@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Chat, Delta, Prompt
+from gateway.answers.backend import Chat, Delta, Prompt, PromptIds, PromptText
 from gateway.triton.wire import infer_request, pack_row, read_deltas
 from tests.gateway.scripted_triton import generation, packed
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, to_wire
@@ -20,9 +20,9 @@ from triton_repo.contract.tensors import ENSEMBLE_INPUTS, SAMPLING_PARAMETERS
 @pytest.mark.parametrize(
     ("prompt", "name", "shape", "content"),
     [
-        ("é", "text_input", [1, 1], b"\2\0\0\0\xc3\xa9"),
+        (PromptText("é"), "text_input", [1, 1], b"\2\0\0\0\xc3\xa9"),
         (Chat(b"{}"), "chat", [1, 1], b"\2\0\0\0{}"),
-        ((1, 258), "prompt_token_ids", [1, 2], b"\1\0\0\0\2\1\0\0"),
+        (PromptIds.of([1, 258]), "prompt_token_ids", [1, 2], b"\1\0\0\0\2\1\0\0"),
     ],
 )
 def test_a_prompt_is_one_tensor_of_its_kind(prompt: Prompt, name: str, shape: list[int], content: bytes) -> None:

@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from gateway.answers.backend import Delta
-from gateway.dialects.openai.chat import ChatShape
-from gateway.dialects.openai.logprobs import Token
-from gateway.dialects.openai.shape import Head, Piece
-from gateway.dialects.openai.sse import Chunks
+from gateway.answers.events import Text
+from gateway.answers.tokens import Token
+from gateway.dialects.dialect import Head
+from gateway.dialects.openai.chat import ChatEncoder
 from tests.gateway.bodies import CHAT, COMPLETIONS, chat, completion, post, refusal
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import serving
@@ -27,7 +27,7 @@ CARDS = {
 }
 TOP = [{"token": " x", "logprob": -0.25, "bytes": [32, 120]}]
 GOLDEN_CHUNK = (
-    b'data: {"id":"ID","object":"chat.completion.chunk","created":1700000000,"model":"demo",'
+    b'data: {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":1700000000,"model":"demo",'
     b'"system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":" h\xc3\xa9"},"logprobs":{"content":['
     b'{"token":" h\xc3\xa9","logprob":-1.5,"bytes":[32,104,195,169],"top_logprobs":'
     b'[{"token":" x","logprob":-0.25,"bytes":[32,120]}]}],"refusal":null},"finish_reason":null}]}\n\n'
@@ -63,8 +63,8 @@ def content(choices: Sequence[Any], index: int = 0) -> list[Any]:
 
 def test_a_streamed_chunk_with_logprobs_byte_for_byte() -> None:
     token = {key: value for key, value in entry(" hé").items() if key != "text_length"}
-    chunks = Chunks(ChatShape(), Head("ID", 1700000000, "demo", "fp_1"), num_choices=1, include_usage=False)
-    assert chunks.piece(Piece(0, " hé", None, [Token(orjson.dumps(token), 0)])) == GOLDEN_CHUNK
+    encoder = ChatEncoder(Head("ID", 1700000000, "demo", "fp_1"), num_choices=1, include_usage=False)
+    assert encoder.event(Text(0, " hé", [Token(orjson.dumps(token), 0)])) == GOLDEN_CHUNK
 
 
 def test_a_whole_chat_lists_every_token_with_its_alternatives() -> None:

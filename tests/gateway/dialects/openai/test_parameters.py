@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.answers.backend import PromptIds, PromptText
 from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
 from tests.gateway.scripted_backend import CARD, ScriptedBackend
 from tests.gateway.server import serving
@@ -44,8 +45,19 @@ def client() -> Iterator[httpx.Client]:
         ("guided_json", {}),
         ("echo", True),
         ("suffix", "x"),
-        ("best_of", 2),
         ("prompt_logprobs", -1),
+        ("grammar", 'root ::= "a"'),
+        ("json_schema", {"type": "integer"}),
+        ("ebnf", "root ::= x"),
+        ("min_length", 60),
+        ("num_beams", 4),
+        ("no_repeat_ngram_size", 3),
+        ("mirostat", 2),
+        ("max_new_tokens", 3),
+        ("n_predict", 3),
+        ("repeat_penalty", 5.0),
+        ("stop_sequences", [" a"]),
+        ("extra_body", {"max_tokens": 2}),
     ],
 )
 def test_a_known_parameter_that_does_not_work_here_is_refused_by_name(
@@ -133,4 +145,45 @@ def test_the_engine_gets_what_was_asked(client: httpx.Client) -> None:
 
 def test_token_id_prompts_reach_the_engine_as_they_are(client: httpx.Client) -> None:
     assert post(client, COMPLETIONS, completion(prompt=[[1, 2], [3]])).status_code == 200
-    assert {generation.prompt for generation in BACKEND.generations[-2:]} == {(1, 2), (3,)}
+    assert [generation.prompt for generation in BACKEND.generations[-2:]] == [PromptIds.of([1, 2]), PromptIds.of([3])]
+
+
+def test_the_name_that_a_parameter_has_here_is_told(client: httpx.Client) -> None:
+    message = refusal(post(client, CHAT, chat(repeat_penalty=1.1)))["message"]
+    assert message == "repeat_penalty: this server does not support this parameter, use repetition_penalty"
+
+
+def test_the_best_of_as_many_as_are_asked_for_is_all_of_them(client: httpx.Client) -> None:
+    assert post(client, COMPLETIONS, completion(best_of=2, n=2)).status_code == 200
+    assert refusal(post(client, COMPLETIONS, completion(best_of=3, n=2)))["param"] == "best_of"
+
+
+def test_special_tokens_can_be_left_out_of_a_completion(client: httpx.Client) -> None:
+    assert post(client, COMPLETIONS, completion(add_special_tokens=False)).status_code == 200
+    assert BACKEND.generations[-1].prompt == PromptText("Hello", add_special_tokens=False)
+    assert refusal(post(client, CHAT, chat(add_special_tokens=True)))["param"] == "add_special_tokens"
+    assert post(client, CHAT, chat(add_special_tokens=False)).status_code == 200
+
+
+def test_a_top_p_of_0_leaves_the_likeliest_token_alone(client: httpx.Client) -> None:
+    assert post(client, CHAT, chat(top_p=0, temperature=1)).status_code == 200
+    sampling = BACKEND.generations[-1].sampling
+    assert (sampling.top_p, sampling.top_k) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"content": None, "refusal": "I will not."}, "I will not."),
+        ({"content": [{"type": "refusal", "refusal": "I will not."}]}, "I will not."),
+        ({"content": [{"type": "output_text", "text": "Yes"}]}, "Yes"),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Yes"}]}, "Yes"),
+        ({"content": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_an_earlier_answer_says_what_it_said(client: httpx.Client, message: dict[str, Any], content: str) -> None:
+    history = [HELLO, {"role": "assistant", **message}, HELLO]
+    assert post(client, CHAT, chat(messages=history)).status_code == 200
+    prompt = json.loads(BACKEND.generations[-1].prompt.json)  # type: ignore[union-attr]
+    assert prompt["messages"][1] == {"role": "assistant", "content": content}

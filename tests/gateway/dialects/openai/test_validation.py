@@ -13,7 +13,8 @@ from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, pos
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import serving
 
-CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+FUNCTION = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALL = {"id": "call_1", **FUNCTION}
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,9 @@ def client() -> Iterator[httpx.Client]:
 
 WRONG_VALUES: list[tuple[str, list[Any]]] = [
     ("model", [None, 5, "", "x" * 257]),
-    ("max_tokens", [0, -1, 2**31, 2**63, 10**400, 1.5, "5", True, [], {}]),
+    ("max_tokens", [0, -2, 2**31, 2**63, 10**400, 1.5, "5", True, [], {}]),
     ("temperature", [-0.1, 2.1, "0", True, [], 10**400]),
-    ("top_p", [0, -1, 1.01, "1", True]),
+    ("top_p", [-0.1, -1, 1.01, "1", True]),
     ("top_k", [-2, 1.5, "1", True, 2**31]),
     ("min_p", [-0.1, 1.1, "0"]),
     ("seed", [2**64, -(2**63) - 1, 1.5, "1", True]),
@@ -36,13 +37,13 @@ WRONG_VALUES: list[tuple[str, list[Any]]] = [
     ("min_tokens", [-1, 2**31, "1"]),
     ("ignore_eos", [0, 1, "true"]),
     ("stop_token_ids", [5, "5", ["5"], [-1], [True], list(range(65))]),
-    ("n", [0, -1, 129, 10**9, 1.0, "1", True]),
-    ("stop", ["", [""], ["a"] * 5, "x" * 257, ["x" * 257], 5, [5], {}, [None]]),
+    ("n", [0, -1, 129, 10**9, 1.5, "1", True]),
+    ("stop", [["a"] * 65, "x" * 1025, ["x" * 1025], 5, [5], {}, [None]]),
     ("stream", [0, 1, "true", []]),
     ("stream_options", [True, [], {"include_usage": 1}]),
 ]
 WRONG_CHAT_VALUES: list[tuple[str, list[Any]]] = [
-    ("max_completion_tokens", [0, -1, 1.5, "5", True]),
+    ("max_completion_tokens", [0, -2, 1.5, "5", True]),
     (
         "messages",
         [
@@ -62,11 +63,13 @@ WRONG_CHAT_VALUES: list[tuple[str, list[Any]]] = [
             [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}],
             [{"role": "user", "content": [{"type": "text", "text": 5}]}],
             [{"role": "user", "content": "x", "name": 5}],
-            [{"role": "assistant"}],
-            [{"role": "assistant", "content": None, "tool_calls": []}],
+            [{"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}],
+            [{"role": "assistant", "content": "x", "prefix": True}],
+            [{"role": "assistant", "content": "x", "partial": True}],
             [{"role": "assistant", "content": None, "tool_calls": [{**CALL, "type": "magic"}]}],
             [{"role": "assistant", "content": "x", "function_call": {"name": "f", "arguments": "{}"}}],
-            [{"role": "tool", "content": "x"}],
+            [{"role": "tool"}],
+            [{"role": "user", "content": [{"type": "text", "text": "x"}] * 4097}],
             [HELLO] * 4097,
         ],
     ),
@@ -188,6 +191,27 @@ def test_null_is_the_same_as_absent(client: httpx.Client) -> None:
 
 def test_an_integer_passes_for_a_float(client: httpx.Client) -> None:
     assert post(client, CHAT, chat(temperature=1, top_p=1)).status_code == 200
+
+
+FORMS_THAT_OTHER_SERVERS_TAKE: list[dict[str, Any]] = [
+    {"max_tokens": 100.0, "top_k": 40.0, "seed": 1.0},
+    {"max_tokens": -1},
+    {"max_completion_tokens": -1},
+    {"stop": ""},
+    {"stop": ["", "x"]},
+    {"stop": ["a", "b", "c", "d", "e"]},
+    {"stream_options": {"include_usage": False}},
+    {"messages": [HELLO, {"role": "assistant", "content": None}, HELLO]},
+    {"messages": [HELLO, {"role": "assistant", "content": None, "tool_calls": []}, HELLO]},
+    {"messages": [HELLO, {"role": "assistant", "content": None, "tool_calls": [{"id": None, **FUNCTION}]}]},
+    {"messages": [HELLO, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}]},
+    {"messages": [HELLO, {"role": "tool", "tool_call_id": None, "content": "1"}]},
+]
+
+
+@pytest.mark.parametrize("fields", FORMS_THAT_OTHER_SERVERS_TAKE, ids=str)
+def test_a_form_that_other_servers_take_is_taken(client: httpx.Client, fields: dict[str, Any]) -> None:
+    assert post(client, CHAT, chat(**fields)).status_code == 200
 
 
 def test_stream_options_without_stream_are_refused(client: httpx.Client) -> None:

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from gateway.answers.backend import Chat, Generation, Prompt
-from gateway.triton.batch import batches
-from gateway.triton.wire import Row, infer_request, pack_row
+from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
+from gateway.triton.wire import Row, batches, infer_request, pack_row
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import MAX_ROWS
+
+HELLO = PromptText("Hello")
 
 
 def row(
     id: str,
-    prompt: Prompt = "Hello",
+    prompt: Prompt = HELLO,
     model: str = "demo",
     channel: str = "channel",
     stream: bool = True,
@@ -30,7 +31,12 @@ def ids(rows: list[Row]) -> list[list[str]]:
 
 
 def test_alike_requests_are_together_whatever_came_between() -> None:
-    rows = [row("a", max_tokens=1), row("b"), row("c", "another prompt", max_tokens=7, stream=False), row("d")]
+    rows = [
+        row("a", max_tokens=1),
+        row("b"),
+        row("c", PromptText("another prompt"), max_tokens=7, stream=False),
+        row("d"),
+    ]
     assert ids(rows) == [["a", "c"], ["b", "d"]]
 
 
@@ -40,7 +46,7 @@ def test_alike_requests_are_together_whatever_came_between() -> None:
         row("b", model="other"),
         row("b", channel="other"),
         row("b", Chat(b"{}")),
-        row("b", (1,)),
+        row("b", PromptIds.of([1])),
         row("b", temperature=0.5),
         row("b", ignore_eos=True),
         row("b", stop_token_ids=[7]),
@@ -51,11 +57,19 @@ def test_requests_with_other_tensors_or_parameters_are_not_alike(other: Row) -> 
 
 
 def test_prompts_of_ids_are_alike_if_they_are_as_long() -> None:
-    assert ids([row("a", (1, 2)), row("b", (3,)), row("c", (4, 5))]) == [["a", "c"], ["b"]]
+    assert ids([row("a", PromptIds.of([1, 2])), row("b", PromptIds.of([3])), row("c", PromptIds.of([4, 5]))]) == [
+        ["a", "c"],
+        ["b"],
+    ]
 
 
 def test_a_long_text_is_beside_none_that_would_wait_for_it() -> None:
-    rows = [row("a"), row("b", "x" * 100_000), row("c", "y" * 3_000), row("d", "z" * 90_000)]
+    rows = [
+        row("a"),
+        row("b", PromptText("x" * 100_000)),
+        row("c", PromptText("y" * 3_000)),
+        row("d", PromptText("z" * 90_000)),
+    ]
     assert ids(rows) == [["a", "c"], ["b", "d"]]
 
 
@@ -68,7 +82,10 @@ def test_a_message_has_a_bounded_number_of_rows() -> None:
 
 
 def test_each_row_has_its_own_values_and_the_message_an_id_of_its_own() -> None:
-    rows = [row("a", max_tokens=1, min_p=0.5, seed=-1), row("b", "é", stream=False, max_tokens=2, min_p=0.5, seed=1)]
+    rows = [
+        row("a", max_tokens=1, min_p=0.5, seed=-1),
+        row("b", PromptText("é"), stream=False, max_tokens=2, min_p=0.5, seed=1),
+    ]
     request = infer_request(rows, "rows-1")
     tensors = dict(zip([tensor.name for tensor in request.inputs], request.raw_input_contents, strict=True))
     assert {tuple(tensor.shape) for tensor in request.inputs} == {(2, 1)}
@@ -86,7 +103,7 @@ def test_each_row_has_its_own_values_and_the_message_an_id_of_its_own() -> None:
     ("prompts", "name", "length", "content"),
     [
         ((Chat(b"{}"), Chat(b"{1}")), "chat", 1, b"\2\0\0\0{}\3\0\0\0{1}"),
-        (((1, 2), (3, 4)), "prompt_token_ids", 2, struct.pack("<4i", 1, 2, 3, 4)),
+        ((PromptIds.of([1, 2]), PromptIds.of([3, 4])), "prompt_token_ids", 2, struct.pack("<4i", 1, 2, 3, 4)),
     ],
 )
 def test_prompts_of_every_kind_are_rows(prompts: Any, name: str, length: int, content: bytes) -> None:

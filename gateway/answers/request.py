@@ -1,0 +1,106 @@
+"""What a client asks for, whatever API it speaks, and the generations that this takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.answers.backend import Chat, Generation, Prompt
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.logprobs import check_logprobs
+from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
+from triton_repo.contract.tensors import ModelCard
+
+MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
+# All tokens of one HTTP request with their alternatives: about 60 MB of JSON, which waits for a slow reader.
+MAX_LOGPROBS: Final = 1 << 20
+
+# Sampling field -> the values that ask an engine for nothing; clients that always send them are not rejected.
+NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "frequency_penalty": (0,),
+    "ignore_eos": (False,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "stop_token_ids": ((),),
+    "temperature": (0,),
+    "top_k": (0, -1),
+    "top_p": (1,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """One request for `num_choices` answers to each of `prompts`, streamed or not. `sampling` is validated."""
+
+    model: str
+    prompts: Sequence[Prompt]
+    sampling: Sampling
+    num_choices: int = 1
+    stops: tuple[str, ...] = ()
+    stream: bool = False
+
+    def generations(self, request_id: str, card: ModelCard, max_prompt_bytes: int) -> list[Generation]:
+        """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt.
+
+        Their request ids are `request_id` and the index of the choice.
+
+        Raises:
+            InvalidRequest: more is asked for than the engine can do, or than one request may start.
+        """
+        self._check_prompts(card, max_prompt_bytes)
+        sampling = _supported(self.sampling, card, self.model)
+        _check_num_logprobs(sampling, len(self.prompts) * self.num_choices, card.max_seq_len)
+        # Stop strings are found in the text as it arrives, so the engine streams even an answer that is sent whole;
+        # and the logprobs of a long answer are work that must not hold up the deltas of others.
+        stream = self.stream or bool(self.stops) or sampling.logprobs is not None
+        samplings = [_with_seed(sampling, offset) for offset in range(self.num_choices)]
+        choices = enumerate((prompt, sampling) for prompt in self.prompts for sampling in samplings)
+        return [
+            Generation(f"{request_id}-{index}", self.model, prompt, sampling, stream, self.stops)
+            for index, (prompt, sampling) in choices
+        ]
+
+    def _check_prompts(self, card: ModelCard, max_bytes: int) -> None:
+        if not card.chat and any(isinstance(prompt, Chat) for prompt in self.prompts):
+            raise InvalidRequest(f"messages: model {self.model} has no chat template; use /v1/completions", "messages")
+        n, num_prompts = self.num_choices, len(self.prompts)
+        if n * num_prompts > MAX_GENERATIONS:
+            rule = f"at most {MAX_GENERATIONS} answers per request"
+            raise InvalidRequest(f"n = {n} for {num_prompts} prompts: {rule}", "n")
+        # Every choice takes its prompt along to the engine: a small body could be gigabytes on the way that all share.
+        num_bytes = n * sum(prompt.num_bytes for prompt in self.prompts) if n > 1 else 0
+        if num_bytes > max_bytes:
+            rule = f"the prompts of all answers together may have {max_bytes} bytes, these would have {num_bytes}"
+            raise InvalidRequest(f"n = {n}: {rule}", "n")
+
+
+def _supported(sampling: Sampling, card: ModelCard, model: str) -> Sampling:
+    """The sampling without the fields that the engine cannot honour and that ask for nothing."""
+    given = [name for name in card.unsupported if getattr(sampling, name, None) is not None]
+    for name in given:
+        if getattr(sampling, name) not in NEUTRAL.get(name, ()):
+            raise UnsupportedParameter(f"{name}: the {card.runtime} runtime of model {model} cannot do this", name)
+    check_logprobs(sampling, card)
+    return sampling.model_copy(update=dict.fromkeys(given)) if given else sampling
+
+
+def _with_seed(sampling: Sampling, offset: int) -> Sampling:
+    if sampling.seed is None or not offset:
+        return sampling
+    return sampling.model_copy(update={"seed": (sampling.seed + offset) % 2**64})
+
+
+def _check_num_logprobs(sampling: Sampling, num_choices: int, max_seq_len: int) -> None:
+    if sampling.logprobs is None:
+        return
+    max_tokens = min(sampling.max_tokens or max_seq_len, max_seq_len)
+    num_logprobs = num_choices * max_tokens * (1 + sampling.logprobs)
+    if num_logprobs > MAX_LOGPROBS:
+        raise InvalidRequest(
+            f"{LOGPROBS_FIELD}: {num_choices} answers of up to {max_tokens} tokens, each with {sampling.logprobs} "
+            f"alternatives, may have {num_logprobs} logprobs; at most {MAX_LOGPROBS}: lower max_tokens",
+            LOGPROBS_FIELD,
+        )

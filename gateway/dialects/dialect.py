@@ -1,0 +1,86 @@
+"""What an API that clients speak consists of. Each is a folder beside this file, and an entry in `endpoints.routes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel
+
+from gateway.answers.events import Event, WholeAnswer
+from gateway.answers.request import AnswerRequest
+from triton_repo.contract.errors import RequestError
+
+
+class Head(NamedTuple):
+    """What the beginning of an answer, or each of its chunks, says of it."""
+
+    id: str  # the request's; a dialect adds its own prefix
+    created: int  # unix seconds
+    model: str
+    fingerprint: str  # the same as long as the same build answers
+
+
+class Encoder(Protocol):
+    """Writes one answer, as server-sent events or whole."""
+
+    def start(self) -> bytes:
+        """The events before all others, which may be none; so may those of the other methods."""
+
+    def event(self, event: Event, /) -> bytes: ...
+
+    def finish(self) -> bytes:
+        """The events after a complete answer."""
+
+    def fail(self, error: RequestError, /) -> bytes:
+        """The last events of a stream that failed."""
+
+    def whole(self, answer: WholeAnswer, /) -> bytes:
+        """The body of an answer that is not streamed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request body that is parsed and checked.
+
+    Attributes:
+        encoder: what writes the answer.
+        ignored: names of the fields that have no effect, for a header.
+        sent_as: name of an engine's parameter -> the name that this client used for it.
+    """
+
+    request: AnswerRequest
+    encoder: Callable[[Head], Encoder]
+    ignored: str = ""
+    sent_as: Mapping[str, str] = field(default_factory=dict)
+
+    def named_as_sent(self, error: RequestError) -> RequestError:
+        """The engine's error with the client's own name of the parameter at fault."""
+        if error.param is not None:
+            error.param = self.sent_as.get(error.param, error.param)
+        return error
+
+
+class Operation(Protocol):
+    """One path that answers by generating."""
+
+    @property
+    def body(self) -> type[BaseModel]:
+        """The model of its request bodies, for the API's description."""
+
+    def parse(self, fields: dict[str, Any], /) -> Call:
+        """
+        Raises:
+            InvalidRequest: a field is missing, not allowed, or asks for what is not supported.
+        """
+
+
+class Dialect(Protocol):
+    """What all paths of an API have in common."""
+
+    def error_body(self, error: RequestError, /) -> bytes:
+        """The JSON body of an error response."""
+
+    def api_keys(self, headers: Mapping[bytes, list[bytes]], /) -> list[bytes]:
+        """The API keys that a request presents, in any of the ways that the API's clients use."""

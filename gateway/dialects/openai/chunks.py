@@ -1,0 +1,104 @@
+"""The bytes of OpenAI's server-sent events, of error bodies, and of usage and logprobs, which all its endpoints share.
+
+Source of the formats: OpenAI's API reference, "Chat" and "Completions (legacy)"; the order of the keys is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.answers.events import Usage
+from gateway.answers.tokens import Token
+from triton_repo.contract.errors import RequestError
+
+Json = dict[str, Any]
+
+DONE: Final = b"data: [DONE]\n\n"
+# JSON allows these characters raw in a string, but some clients' readers of lines take each for the end of a line.
+_LINE_SEPARATORS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+
+
+class Chunks:
+    """Chunks of one streamed answer: all but their choices is encoded once, before the first token.
+
+    With `include_usage` every chunk has `usage`: null, and one more chunk, without choices, has the counts.
+
+    Args:
+        before: the chunk's keys before `choices`; `after` those behind it, before `usage`.
+    """
+
+    def __init__(self, before: Json, after: Json, include_usage: bool) -> None:
+        self._before = b"data: " + orjson.dumps(before)[:-1] + b',"choices":['
+        self._after = self._rest({**after, "usage": None} if include_usage else after)
+        self._keys_after = after
+        self._include_usage = include_usage
+
+    def chunk(self, choice: bytes) -> bytes:
+        """The event of one choice, which is JSON."""
+        return self._before + one_line(choice) + self._after
+
+    def usage(self, usage: Usage) -> bytes:
+        """The event of the counts; none where they were not asked for."""
+        if not self._include_usage:
+            return b""
+        return self._before + self._rest({**self._keys_after, "usage": usage_json(usage)})
+
+    def _rest(self, keys: Json) -> bytes:
+        return b"]" + (b"," + orjson.dumps(keys)[1:] if keys else b"}") + b"\n\n"
+
+
+def sse_event(payload: Json) -> bytes:
+    return b"data: " + one_line(orjson.dumps(payload)) + b"\n\n"
+
+
+def one_line(json: bytes) -> bytes:
+    """The same JSON without characters that any reader of lines breaks at."""
+    if not json.isascii():
+        for raw, escaped in _LINE_SEPARATORS:
+            json = json.replace(raw, escaped)
+    return json
+
+
+def error_json(error: RequestError) -> Json:
+    """The envelope of an error, as a body and as the last event of a stream: OpenAI's clients raise on it."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def usage_json(usage: Usage) -> Json:
+    counts: Json = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+    if usage.cached_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    return counts
+
+
+def chat_logprobs(tokens: Sequence[Token] | None) -> Json | None:
+    """`choices[].logprobs` of a chat; None where they were not asked for."""
+    return None if tokens is None else {"content": [orjson.Fragment(token.entry) for token in tokens], "refusal": None}
+
+
+def completion_logprobs(tokens: Sequence[Token] | None) -> Json | None:
+    """`choices[].logprobs` of a (legacy) completion: of each place the likeliest tokens, and the one that was taken."""
+    if tokens is None:
+        return None
+    entries = [orjson.loads(token.entry) for token in tokens]
+    return {
+        "tokens": [entry["token"] for entry in entries],
+        "token_logprobs": [entry["logprob"] for entry in entries],
+        "top_logprobs": [_by_text(entry) for entry in entries],
+        "text_offset": [token.start for token in tokens],
+    }
+
+
+def _by_text(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Of two tokens with one text (parts of characters) the likelier is shown."""
+    shown: dict[str, float] = {}
+    for token in sorted([entry, *entry["top_logprobs"]], key=lambda token: token["logprob"], reverse=True):
+        shown.setdefault(token["token"], token["logprob"])
+    return shown

@@ -1,0 +1,103 @@
+"""From the body of a POST to its HTTP response, streamed or whole: one path for all dialects."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, closing
+from functools import lru_cache
+from secrets import token_hex
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.answers.answer import Answer
+from gateway.answers.events import Event, Usage, fold
+from gateway.dialects.dialect import Call, Encoder, Head, Operation
+from gateway.http.body import read_object
+from gateway.http.disconnect import UnlessDisconnected
+from gateway.http.event_stream import EventStream
+from gateway.metrics import RequestRecord
+from gateway.state import Gateway
+from triton_repo.contract.errors import EngineFailed, RequestError
+from triton_repo.contract.tensors import ModelCard
+
+logger = logging.getLogger(__name__)
+
+
+async def generate(scope: Scope, receive: Receive, send: Send, gateway: Gateway, operation: Operation) -> None:
+    """Answer one POST.
+
+    Raises:
+        RequestError: it failed, and the status line is not out.
+        ClientDisconnect: the client has left.
+    """
+    with gateway.metrics.record(scope["path"]) as record:
+        call = await _read(scope, receive, gateway, operation)
+        try:
+            response = await _answer(receive, send, gateway, call, record)
+        except RequestError as error:
+            raise call.named_as_sent(error) from None
+    if response is not None:
+        await response(scope, receive, send)
+
+
+async def _read(scope: Scope, receive: Receive, gateway: Gateway, operation: Operation) -> Call:
+    """The parsed body; the body itself, which can be far larger, is freed before the answer."""
+    fields = await read_object(scope, receive, gateway.settings.max_body_bytes, gateway.body_deadline)
+    return operation.parse(fields)
+
+
+async def _answer(receive: Receive, send: Send, gateway: Gateway, call: Call, record: RequestRecord) -> Response | None:
+    """The response; None if it is streamed, and so sent already."""
+    request = call.request
+    card = await gateway.backend.card(request.model)
+    record.model = request.model
+    id = token_hex(16)
+    generations = request.generations(id, card, gateway.settings.max_body_bytes)
+    encoder = call.encoder(Head(id, int(time.time()), request.model, _fingerprint(card)))
+    headers = {"x-ignored-parameters": call.ignored} if call.ignored else {}
+    with closing(gateway.in_flight.open(generations, len(request.prompts))) as answer:
+        record.answer = answer
+        async with UnlessDisconnected(receive):
+            if request.stream:
+                stream = EventStream(send, headers, gateway.heartbeat)
+                await _stream(stream, call, encoder, answer, record)
+                return None
+            async with aclosing(answer.events()) as batches:
+                whole = fold([event async for batch in batches for event in batch])
+    return Response(encoder.whole(whole), headers=headers, media_type="application/json")
+
+
+async def _stream(stream: EventStream, call: Call, encoder: Encoder, answer: Answer, record: RequestRecord) -> None:
+    """A stream that has begun ends exactly once: complete, or with the error that ended it."""
+    async with aclosing(answer.events()) as batches:
+        # The status line waits for the engine's first events, so that what fails before them has a status of its own.
+        first = await anext(batches)
+        record.begin_stream()
+        async with stream:
+            try:
+                await stream.send(encoder.start() + _encode(encoder, first))
+                last = b""
+                async for batch in batches:
+                    last = _encode(encoder, batch)
+                    if not isinstance(batch[-1], Usage):
+                        await stream.send(last)
+                last += encoder.finish()
+            except RequestError as error:
+                last = encoder.fail(call.named_as_sent(error))
+            except Exception:  # a process boundary: the status is out, so the stream itself has to say that it failed
+                logger.exception("a stream failed")
+                last = encoder.fail(EngineFailed("internal error"))
+            await stream.end(last)
+
+
+def _encode(encoder: Encoder, events: Sequence[Event]) -> bytes:
+    return b"".join(map(encoder.event, events))
+
+
+@lru_cache
+def _fingerprint(card: ModelCard) -> str:
+    return "fp_" + hashlib.sha256(card.to_json().encode()).hexdigest()[:10]

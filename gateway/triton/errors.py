@@ -1,0 +1,41 @@
+"""What errors of gRPC and of Triton mean for a request. Their own words are logged and never shown to a client."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import grpc
+
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, from_wire
+
+logger = logging.getLogger(__name__)
+
+# Triton's error messages have no code. These say that the model was unloaded, and that a later request may succeed.
+_UNLOADED: Final = ("unknown model", "no available versions")
+_TEMPORARY: Final = ("is not ready", "maximum queue size", "Stub process")
+
+
+def rpc_error(error: grpc.aio.AioRpcError) -> RequestError:
+    """What the end of a call by gRPC means."""
+    logger.warning("Triton: %s: %r", error.code(), error.details())
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return EngineUnavailable("the engine cannot be reached")
+    return EngineFailed("the engine failed")
+
+
+def model_error(text: str, model: str, request_id: str) -> RequestError:
+    """The error that a model of ours raised, or a sentence that shows nothing of Triton's own words."""
+    ours = from_wire(text)
+    if ours is not None:
+        return ours
+    logger.error("Triton on request %s to model %s: %r", request_id, model, text)
+    if any(words in text for words in _UNLOADED):
+        return model_not_found(model)
+    if any(words in text for words in _TEMPORARY):
+        return EngineUnavailable("the engine is not ready")
+    return EngineFailed("the engine failed")
+
+
+def model_not_found(model: str) -> ModelNotFound:
+    return ModelNotFound(f"model {model[:200]!r} does not exist or is not ready", "model")
