@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 
 # The workers share the cores: more threads of torch than one each would wait for each other, three times as long.
@@ -21,8 +23,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
 CONCH = Path(sys.executable).with_name("conch")
-START_DEADLINE_S = 240
-STOP_DEADLINE_S = 60
+START_DEADLINE_S = 600
+STOP_DEADLINE_S = 240
+HTTP_TIMEOUT_S = 240
+
+# A busy machine makes everything slow, and slow is not wrong: hypothesis measures no test, and what httpx waits for
+# by default (5 s) is no shorter than what the tests name.
+hypothesis.settings.register_profile(
+    "conch",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+)
+hypothesis.settings.load_profile("conch")
+_default = inspect.signature(httpx.get).parameters["timeout"].default
+_default.connect = _default.read = _default.write = _default.pool = HTTP_TIMEOUT_S
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def scripted(*script: list[bytes]) -> Iterator[tuple[WireServer, str]]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    host, port, stop = started.get(timeout=10)
+    host, port, stop = started.get(timeout=120)
     try:
         yield wire, f"http://{host}:{port}"
     finally:

@@ -16,7 +16,7 @@ from tests.build_scripts.conftest import Workshop, contents
 from triton_repo.contract.errors import BuildError
 
 SCRIPT = Path(__file__).parents[2] / "build_scripts" / "build_engine.py"
-DEADLINE_S = 120
+DEADLINE_S = 240
 
 
 def start(workshop: Workshop) -> subprocess.Popen[str]:

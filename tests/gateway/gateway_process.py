@@ -16,7 +16,7 @@ import httpx
 
 from tests.conftest import free_port
 
-WAIT_S = 60
+WAIT_S = 120
 
 
 def wait_for(condition: Callable[[], object], what: Callable[[], str]) -> None:

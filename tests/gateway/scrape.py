@@ -9,7 +9,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-_WAIT_S = 60
+_WAIT_S = 120
 
 
 def scrape(url: str) -> Series:

@@ -83,4 +83,4 @@ class ScriptedBackend:
     def wait_for_cancels(self, count: int) -> None:
         """Block the calling thread, which is not the server's, until that many cancels have come."""
         with self._said_something:
-            assert self._said_something.wait_for(lambda: len(self.cancelled) >= count, timeout=10)
+            assert self._said_something.wait_for(lambda: len(self.cancelled) >= count, timeout=120)

@@ -28,7 +28,7 @@ class Running:
 
     def post_unread(self, path: str, content: bytes) -> socket.socket:
         """A request whose answer nobody reads yet."""
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         head = b"POST %b HTTP/1.1\r\nhost: x\r\n" % path.encode()
         head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content)
         client.sendall(head + content)
@@ -50,5 +50,5 @@ def serving(backend: Backend, **settings: Any) -> Iterator[Running]:
             yield Running(server, listener.getsockname()[1])
         finally:
             server.should_exit = True
-            thread.join(timeout=30)
+            thread.join(timeout=120)
             assert not thread.is_alive()

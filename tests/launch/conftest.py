@@ -18,7 +18,7 @@ from launch.process import Service
 from launch.shared_memory import SHM
 from launch.supervisor import RestartPolicy, Supervisor
 
-WAIT_S = 60
+WAIT_S = 240
 
 STAYS = "import time; print('up', flush=True); time.sleep(600)"
 SAYS_BYE = """

@@ -16,7 +16,7 @@ from pathlib import Path
 from launch.descendants import MARK, PROC
 from launch.shared_memory import SHM
 
-WAIT_S = 120
+WAIT_S = 480
 CONCH = (sys.executable, "-m", "launch.cli")
 _PREFIX = re.compile(rb"shm-region-prefix-name=(\w+)")
 KEY = "sk-canary-8472"

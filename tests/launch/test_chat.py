@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import re
@@ -15,7 +16,7 @@ import pytest
 from launch.chat import ChatOptions, Dialogue, Pace, choose_model, connect
 from launch.journal import printable
 from tests.launch.replay_engine import ANSWER, write_spec
-from tests.launch.server import CONCH, KEY, Server, serving, wait_for
+from tests.launch.server import CONCH, KEY, WAIT_S, Server, serving, wait_for
 from triton_repo.contract.errors import ConchError
 
 PACE = re.compile(r"first token \d+ ms · (\d+) tokens · [\d.]+ tokens/s")
@@ -39,7 +40,7 @@ def chat(server: Server, *arguments: str, stdin: str = "", key: str = KEY) -> su
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
         check=False,
         env={**os.environ, "CONCH_API_KEY": key},
     )
@@ -109,6 +110,18 @@ class Terminal:
         wait_for(lambda: text in self._read(), lambda: f"no {text!r} in {self.text!r}")
         self.text = self.text.split(text, 1)[1]
 
+    def interrupt(self, text: str) -> None:
+        """Ctrl-C, as often as it takes until `text` has appeared: readline misses one that comes just as it begins."""
+        presses = itertools.count()
+
+        def pressed() -> bool:
+            if next(presses) % 200 == 0:
+                self.process.send_signal(signal.SIGINT)
+            return text in self._read()
+
+        wait_for(pressed, lambda: f"no {text!r} in {self.text!r}")
+        self.wait(text)
+
     def _read(self) -> str:
         with suppress(OSError):  # nothing yet, or the other side is closed
             self.text += os.read(self._ours, 65_536).decode(errors="replace")
@@ -116,7 +129,7 @@ class Terminal:
 
     def close(self) -> int:
         try:
-            return self.process.wait(60)
+            return self.process.wait(WAIT_S)
         finally:
             self.process.kill()
             os.close(self._ours)
@@ -152,8 +165,7 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal: Termi
 
 def test_ctrl_c_at_the_prompt_only_clears_the_line(terminal: Terminal) -> None:
     terminal.wait("> ")
-    terminal.process.send_signal(signal.SIGINT)
-    terminal.wait("> ")
+    terminal.interrupt("> ")
     terminal.type("/quit\n")
     assert terminal.close() == 0
 

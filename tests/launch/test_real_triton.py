@@ -75,7 +75,7 @@ def ask_for(verb: str, model: str, triton: Service, **parameters: str) -> tuple[
         f"http://{host}/v2/repository/models/{model}/{verb}",
         content=json.dumps({"parameters": parameters}),
         headers={"content-type": "text/plain;charset=UTF-8", "origin": "https://a.example"},
-        timeout=60,
+        timeout=240,
     )
     return answer.status_code, answer.text
 

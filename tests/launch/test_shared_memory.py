@@ -60,7 +60,7 @@ def test_a_tiny_shared_memory_is_refused_before_anything_starts() -> None:
     )
     mount = 'mount -t tmpfs -o size=8m tmpfs /dev/shm && exec "$@"'
     argv = ["unshare", "--mount", "sh", "-c", mount, "sh", sys.executable, "-c", check]
-    tried = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    tried = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False)
     if "denied" in tried.stderr or "not permitted" in tried.stderr:
         pytest.skip("no right to mount here")
     assert tried.stdout == (

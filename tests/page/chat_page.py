@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from tests.page.browser import Request, show_as, take_console, take_requests
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
-TIMEOUT_S = 60
+TIMEOUT_S = 240
 
 # Answers every later chat completion with scripted bytes instead of the gateway's.
 SCRIPT_ANSWER = """

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Stack
 from tests.serving.triton_client import row, triton_stream
 
-WAIT_S = 20
+WAIT_S = 240
 LONG = {"max_tokens": 1900, "ignore_eos": True, "messages": [{"role": "user", "content": "hi"}]}
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Stack, serving
 
-WAIT_S = 60
+WAIT_S = 240
 STREAMS = 12
 
 

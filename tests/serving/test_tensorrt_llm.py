@@ -31,7 +31,7 @@ from tests.serving.triton_client import row, scalars, triton_stream
 from triton_repo.contract.errors import InvalidRequest, from_wire
 
 FAILS, DIES = 318, 319  # token ids that the stand-in fails on
-WAIT_S = 60
+WAIT_S = 240
 SPEC = "[build]\ntensor_parallel = 2\nmax_seq_len = 256\nmax_batch_size = 16\nmax_num_tokens = 512\n"
 SERVED = '[serve]\nguided_decoding_backend = "xgrammar"\ngather_generation_logits = true\n'
 ADAPTED = '[build.lora.adapters]\nfrench = "tiny/french"\n'

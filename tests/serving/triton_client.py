@@ -11,7 +11,7 @@ import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
-WAIT_S = 60
+WAIT_S = 240
 _DTYPES = {"BYTES": np.object_, "BOOL": np.bool_, "INT32": np.int32, "FP32": np.float32, "UINT64": np.uint64}
 
 Answer = Any  # InferResult | InferenceServerException: tritonclient has no types

@@ -17,7 +17,7 @@ PATH = "/v1/chat/completions"
 async def test_an_answer_in_single_bytes_is_read_whole() -> None:
     body = chunked(WHOLE)
     async with wire_server([body[i : i + 1] for i in range(len(body))]) as (_, target):
-        with closing(Client(target, timeout_s=60)) as client:
+        with closing(Client(target, timeout_s=240)) as client:
             record = await client.ask(PATH, b"{}")
     assert record.error is None
     assert record.completion_tokens == 3
@@ -26,7 +26,7 @@ async def test_an_answer_in_single_bytes_is_read_whole() -> None:
 @pytest.mark.asyncio
 async def test_requests_one_after_the_other_share_a_connection_and_carry_the_key() -> None:
     async with wire_server([chunked(WHOLE)], [chunked(WHOLE)]) as (wire, target):
-        with closing(Client(target, timeout_s=60)) as client:
+        with closing(Client(target, timeout_s=240)) as client:
             records = [await client.ask(PATH, b'{"n":%d}' % number) for number in range(2)]
     assert [record.error for record in records] == [None, None]
     assert wire.connections == 1
@@ -39,7 +39,7 @@ async def test_requests_one_after_the_other_share_a_connection_and_carry_the_key
 async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     last_answer = chunked(WHOLE).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
     async with wire_server([last_answer, None], [chunked(WHOLE)]) as (wire, target):
-        with closing(Client(target, timeout_s=60)) as client:
+        with closing(Client(target, timeout_s=240)) as client:
             records = [await client.ask(PATH, b"{}") for _ in range(2)]
     assert [record.error for record in records] == [None, None]
     assert wire.connections == 2
@@ -48,7 +48,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
 @pytest.mark.asyncio
 async def test_an_early_close_is_a_failed_request_and_the_next_one_goes_on() -> None:
     async with wire_server([HEAD + chunk(HELLO), None], [chunked(WHOLE)]) as (_, target):
-        with closing(Client(target, timeout_s=60)) as client:
+        with closing(Client(target, timeout_s=240)) as client:
             broken, whole = [await client.ask(PATH, b"{}") for _ in range(2)]
     assert broken.error == "connection: the server closed the connection in the middle of an answer"
     assert broken.first_s is not None
@@ -59,7 +59,7 @@ async def test_an_early_close_is_a_failed_request_and_the_next_one_goes_on() -> 
 async def test_a_refusal_leaves_the_connection_usable() -> None:
     refused = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 27\r\n\r\n" + b'{"error":{"message":"bad"}}'
     async with wire_server([refused], [chunked(WHOLE)]) as (wire, target):
-        with closing(Client(target, timeout_s=60)) as client:
+        with closing(Client(target, timeout_s=240)) as client:
             errors = [(await client.ask(PATH, b"{}")).error for _ in range(2)]
     assert errors == ["HTTP 400: bad", None]
     assert wire.connections == 1
@@ -68,7 +68,7 @@ async def test_a_refusal_leaves_the_connection_usable() -> None:
 @pytest.mark.asyncio
 async def test_what_is_not_http_is_a_failed_request() -> None:
     async with wire_server([b"SSH-2.0-OpenSSH\r\n\r\n", None]) as (_, target):
-        with closing(Client(target, timeout_s=60)) as client:
+        with closing(Client(target, timeout_s=240)) as client:
             record = await client.ask(PATH, b"{}")
     assert str(record.error).startswith("connection: not HTTP/1.1")
 
@@ -76,9 +76,9 @@ async def test_what_is_not_http_is_a_failed_request() -> None:
 @pytest.mark.asyncio
 async def test_an_answer_that_never_ends_fails_at_the_time_out() -> None:
     async with wire_server([HEAD + chunk(HELLO) + chunk(STOP)]) as (_, target):
-        with closing(Client(target, timeout_s=0.2)) as client:
+        with closing(Client(target, timeout_s=2)) as client:
             record = await client.ask(PATH, b"{}")
-    assert record.error == "no end within 0.2 s"
+    assert record.error == "no end within 2 s"
     assert record.first_s is not None
 
 
@@ -86,7 +86,7 @@ async def test_an_answer_that_never_ends_fails_at_the_time_out() -> None:
 async def test_a_server_that_is_not_there_is_a_failed_request() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with closing(Client(Target.parse(f"http://127.0.0.1:{port}"), timeout_s=60)) as client:
+    with closing(Client(Target.parse(f"http://127.0.0.1:{port}"), timeout_s=240)) as client:
         record = await client.ask(PATH, b"{}")
     assert str(record.error).startswith("connection: ")
 

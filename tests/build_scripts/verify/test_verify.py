@@ -121,7 +121,7 @@ ODD_SHAPES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(ODD_SHAPES)
 def test_any_shape_that_the_rules_allow_computes_the_same(tmp_path_factory: pytest.TempPathFactory, shape: Any) -> None:
     torch.manual_seed(7)

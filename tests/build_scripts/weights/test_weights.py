@@ -144,7 +144,7 @@ def test_a_broken_safetensors_file_is_refused_with_its_name_and_the_tensors(tmp_
     assert str(refused.value).startswith(f"{tmp_path / 'model.safetensors'}: {complaint}")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_header_is_refused_or_still_describes_the_file(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -13,7 +13,7 @@ import pytest
 from build_scripts.work.child import Child
 from triton_repo.contract.errors import BuildError
 
-DEADLINE_S = 60
+DEADLINE_S = 240
 PARENT = """
 import sys, time
 from pathlib import Path

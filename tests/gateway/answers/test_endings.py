@@ -159,7 +159,7 @@ def test_a_quiet_stream_sends_heartbeats() -> None:
 def test_a_body_that_does_not_arrive_is_given_up() -> None:
     with (
         serving(ScriptedBackend(), body_timeout_s=0.2) as gateway,
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=120) as client,
     ):
         head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n"
         client.sendall(head % CHAT.encode() + b"{")

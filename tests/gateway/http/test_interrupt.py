@@ -31,7 +31,7 @@ def run(interrupter: Callable[[Interruptible], Any], work: Callable[[], Coroutin
         await asyncio.sleep(0.01)
         happened.append("went on")
 
-    asyncio.run(asyncio.wait_for(main(), timeout=10))
+    asyncio.run(asyncio.wait_for(main(), timeout=120))
     return happened
 
 

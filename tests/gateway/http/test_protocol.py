@@ -29,7 +29,7 @@ def client(gateway: Running) -> Iterator[socket.socket]:
 
 
 def connect(gateway: Running) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=120)
 
 
 def answer(client: socket.socket, end: bytes) -> bytes:

@@ -11,6 +11,7 @@ import time
 
 import httpx
 
+WAIT_S = 120
 ENVIRONMENT = {**os.environ, "CONCH_API_KEY": "sk-secret"}
 
 
@@ -26,7 +27,7 @@ def free_port() -> int:
 
 
 def wait_until_live(url: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             assert httpx.get(f"{url}/health/live").status_code == 200
@@ -47,7 +48,7 @@ def test_it_lives_without_triton_asks_for_its_key_and_ends_cleanly_on_sigterm() 
         assert httpx.get(f"{url}/v1/models").status_code == 401
         assert httpx.get(f"{url}/v1/models", headers={"authorization": "Bearer sk-secret"}).status_code == 503
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=WAIT_S)
     finally:
         process.kill()
     assert process.returncode == 0
@@ -57,7 +58,7 @@ def test_it_lives_without_triton_asks_for_its_key_and_ends_cleanly_on_sigterm() 
 
 def test_a_wrong_setting_ends_it_with_one_sentence() -> None:
     process = start("--port", "none")
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2
     assert log.splitlines() == [
         "gateway setting port = 'none': Input should be a valid integer, unable to parse string as an integer"

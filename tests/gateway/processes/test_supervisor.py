@@ -78,7 +78,7 @@ def test_a_killed_worker_takes_only_its_own_streams_with_it_and_is_started_again
         ends = [pool.submit(ask, gateway, stream=True, max_tokens=100, received=received) for received in streams]
         assert all(received.wait(60) for received in streams)
         os.kill(workers[0], signal.SIGKILL)
-        outcomes = [end.result(60) for end in ends]
+        outcomes = [end.result(120) for end in ends]
     lost = len(outcomes) - outcomes.count("length")
     assert 0 < lost < len(streams)
     assert "none" not in outcomes  # nobody takes the half for the whole
@@ -98,7 +98,7 @@ def test_an_answer_under_way_is_finished_before_the_gateway_ends(stack: Stack, t
         assert all(received.wait(60) for received in streams)
         assert len(list(tmp_path.glob("conch-gateway-*/open-requests"))) == 1
         assert gateway.stop(signal.SIGTERM) == 0
-        assert [end.result(60) for end in ends] == ["length"] * 8
+        assert [end.result(120) for end in ends] == ["length"] * 8
         assert "Traceback" not in gateway.log
     assert list(tmp_path.glob("conch-gateway-*")) == []
 
@@ -118,7 +118,7 @@ def test_a_second_interrupt_does_not_wait_for_the_grace(workers: str) -> None:
         ThreadPoolExecutor(4) as pool,
     ):
         body = {"model": "demo", "messages": [HELLO]}
-        waiting = [pool.submit(httpx.post, gateway.url + CHAT, json=body, timeout=60) for _ in range(4)]
+        waiting = [pool.submit(httpx.post, gateway.url + CHAT, json=body, timeout=120) for _ in range(4)]
         scrape_until(gateway.url, lambda series: value(series, "conch_requests_in_flight") == 4)
         gateway.process.send_signal(signal.SIGINT)
         wait_for(lambda: "shutting down" in httpx.get(f"{gateway.url}/health/ready").text, lambda: gateway.log)
@@ -130,7 +130,7 @@ def test_the_bound_on_open_requests_is_that_of_all_workers_together() -> None:
     flags = ("--workers", "3", "--max-concurrent-requests", "10", "--shutdown-grace-s", "0")
     with silent_triton() as triton, running(*flags, "--triton-grpc", triton) as gateway, ThreadPoolExecutor(10) as pool:
         body = {"model": "demo", "messages": [HELLO]}
-        waiting = [pool.submit(httpx.post, gateway.url + CHAT, json=body, timeout=60) for _ in range(10)]
+        waiting = [pool.submit(httpx.post, gateway.url + CHAT, json=body, timeout=120) for _ in range(10)]
         scrape_until(gateway.url, lambda series: value(series, "conch_requests_in_flight") == 10)
         for _ in range(12):
             refused = httpx.post(gateway.url + CHAT, json=body)

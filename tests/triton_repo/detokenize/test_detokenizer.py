@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -58,7 +58,7 @@ def stream(detokenizer: Detokenizer, ids: list[int], cuts: list[int]) -> list[st
 
 # Drawing a text costs far more than streaming it: so each is streamed through every tokenizer.
 @given(text=texts, cuts=cuts)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000)
 def test_deltas_of_any_text_in_any_chunking_join_to_the_whole_and_none_holds_a_broken_character(
     text: str, cuts: list[int]
 ) -> None:
@@ -70,7 +70,7 @@ def test_deltas_of_any_text_in_any_chunking_join_to_the_whole_and_none_holds_a_b
 
 
 @given(ids=st.lists(st.integers(3, TOKENIZERS["byte-level"].get_vocab_size() - 1), max_size=30), cuts=cuts)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000)
 def test_any_ids_of_a_byte_level_tokenizer_join_to_the_whole(ids: list[int], cuts: list[int]) -> None:
     """A model may also write bytes that are no text. (Ids 0 to 2 are special.)"""
     tokenizer = TOKENIZERS["byte-level"]

@@ -181,7 +181,7 @@ ODD_SHAPES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ODD_SHAPES)
 def test_any_shape_that_the_rules_allow_recombines(tmp_path_factory: pytest.TempPathFactory, shape: Any) -> None:
     config = odd_config(shape, shape["hidden"])

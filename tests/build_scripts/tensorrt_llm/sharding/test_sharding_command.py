@@ -16,7 +16,7 @@ from tests.build_scripts.tensorrt_llm.sharding.test_sharding import assert_equal
 def test_the_conversion_alone_is_a_command(workshop: Workshop) -> None:
     argv = [str(workshop.checkpoint), str(workshop.root / "out")]
     command = [sys.executable, "-m", "build_scripts.tensorrt_llm.sharding", *argv]
-    subprocess.run([*command, "--tp", "2", "--dtype", "float16"], check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, "--tp", "2", "--dtype", "float16"], check=True, capture_output=True, timeout=480)
     ranks = [load_file(workshop.root / "out" / f"rank{rank}.safetensors") for rank in range(2)]
     assert_equal(recombined(workshop.root / "out", ranks), workshop.checkpoint)
 
@@ -34,7 +34,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(workshop: Workshop) -> No
     ):
         run_it = [*command, "--dtype", dtype]
         done = subprocess.run(
-            run_it, cwd=workshop.root, env=environment, check=False, capture_output=True, text=True, timeout=120
+            run_it, cwd=workshop.root, env=environment, check=False, capture_output=True, text=True, timeout=480
         )
         assert (done.returncode, complaint in done.stderr) == (1, True), done.stderr
         assert contents(workshop.root) == before

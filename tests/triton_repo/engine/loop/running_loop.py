@@ -14,7 +14,7 @@ from triton_repo.engine.loop.stream import Emission
 from triton_repo.engine.request import EngineRequest
 from triton_repo.engine.runtimes.runtime import Runtime
 
-WAIT_S = 10
+WAIT_S = 120
 TEXT = tuple(range(10, 30))
 
 

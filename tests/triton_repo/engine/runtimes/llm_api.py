@@ -19,7 +19,7 @@ END, OTHER_END = 1, 2
 PROMPT = [10, 11, 12, 13, 14]
 FAILS, DIES = 318, 319  # token ids that the stand-in fails on
 GREEDY = Sampling(temperature=0.0)
-WAIT_S = 20
+WAIT_S = 120
 FOUND = Installed("1.2.1", "9.0")
 
 
