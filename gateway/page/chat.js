@@ -6,6 +6,7 @@ import { render } from "./markdown.js";
 const MODEL_KEY = "conch.model"; // in localStorage
 const MODELS_RETRY_MS = 3000;
 const BOTTOM_SLACK_PX = 40;
+const PAINT_SHARE = 0.25; // of the time, so that an answer that is slow to draw does not stop the page
 
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
 
@@ -101,18 +102,23 @@ function receive(turn, chunk) {
   turn.firstTextAt ??= performance.now();
   turn.answer += choice.delta.content;
   // One paint per frame, however many tokens arrive in it.
-  turn.frame ??= requestAnimationFrame(() => paint(turn, "streaming"));
+  turn.timer ??= setTimeout(() => {
+    turn.frame = requestAnimationFrame(() => paint(turn, "streaming"));
+  }, turn.restMs);
 }
 
 function paint(turn, state) {
-  turn.frame = null;
+  const startedAt = performance.now();
+  turn.timer = null;
   const [, message] = turn.nodes;
   message.dataset.state = state;
   render(message.firstChild, turn.answer);
   follow();
+  turn.restMs = (performance.now() - startedAt) * (1 / PAINT_SHARE - 1);
 }
 
 function close(turn, state) {
+  clearTimeout(turn.timer);
   cancelAnimationFrame(turn.frame);
   paint(turn, state);
   turn.nodes[1].append(stats(turn, state));

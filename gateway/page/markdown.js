@@ -1,114 +1,109 @@
 /**
- * The little markdown that answers use most, as DOM nodes: fenced code, lists, inline code, bold.
- * Everything else stays the text that it is; no text ever becomes markup.
+ * Markdown as answers use it, shown as it grows.
+ *
+ * No text becomes markup: HTML is off, links lead to http(s) alone, images stay text. The page's Content-Security-Policy
+ * would stop what got through.
  */
 
-// Hostile text costs linear time: runs are taken whole (the lookaheads), and no span crosses a line or its own delimiter.
-const FENCE = /^\s*(`{3,}(?!`)|~{3,}(?!~))([^`]*)$/;
-const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(?!\s)(.*)$/;
-const INLINE = /`([^`\n]+)`|\*\*(?!\s)([^*\n]+)\*\*/g;
+import MarkdownIt from "./markdown-it.js";
 
+const markdown = new MarkdownIt({ html: false, linkify: true, breaks: true });
+// A reference ("[x]: url") can change what is above it, and so would an answer that was already shown.
+markdown.disable(["image", "reference"]);
+markdown.validateLink = (url) => /^https?:\/\//i.test(url);
+markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
+for (const schema of ["ftp:", "mailto:", "//"]) markdown.linkify.add(schema, null);
+
+Object.assign(markdown.renderer.rules, { fence: code, code_block: code, link_open: link, th_open: cell, td_open: cell });
+
+function code(tokens, index) {
+  const { content, info } = tokens[index];
+  const language = markdown.utils.escapeHtml(info.trim().split(/\s/, 1)[0]);
+  const label = language && ` data-language="${language}"`;
+  // The keyboard scrolls long lines, so the block takes the focus.
+  return `<pre${label} dir="ltr" tabindex="0"><code>${markdown.utils.escapeHtml(content.replace(/\n$/, ""))}</code></pre>`;
+}
+
+function link(tokens, index, options, _, renderer) {
+  tokens[index].attrSet("target", "_blank");
+  tokens[index].attrSet("rel", "noopener noreferrer");
+  return renderer.renderToken(tokens, index, options);
+}
+
+/** The policy allows no `style` attribute. */
+function cell(tokens, index) {
+  const { tag, attrs } = tokens[index];
+  const align = attrs?.find(([name]) => name === "style")?.[1].split(":")[1];
+  return align ? `<${tag} data-align="${align}">` : `<${tag}>`;
+}
+
+/** Of a container: the text that no further text can change, and how many of its children show that. */
+const settled = new WeakMap();
+/** Of a child: the Markdown that it shows. */
 const sources = new WeakMap();
 
 /**
- * Makes `container` show `text`. Blocks that did not change keep their nodes, so that a growing answer
- * neither loses the reader's selection nor is built anew with every token.
+ * Makes `container` show `text`. When the text has only grown, the blocks before its last one are neither parsed nor
+ * built again: the cost does not grow with the answer, and the reader keeps a selection.
  * @param {Element} container
  * @param {string} text
  */
 export function render(container, text) {
-  const blocks = parseBlocks(text);
-  blocks.forEach((block, index) => {
-    const shown = container.children[index];
-    const source = JSON.stringify(block);
-    if (shown && sources.get(shown) === source) return;
-    const node = BUILD[block.kind](block);
-    sources.set(node, source);
-    shown ? shown.replaceWith(node) : container.append(node);
+  text = text.replace(/\r\n?/g, "\n");
+  const before = settled.get(container);
+  const kept = before && text.startsWith(before.text) ? before : { text: "", count: 0 };
+  const blocks = parseBlocks(text.slice(kept.text.length));
+  blocks.forEach(({ source, html }, index) => show(container, kept.count + index, source, html));
+  while (container.children.length > kept.count + blocks.length) container.lastElementChild.remove();
+  const final = blocks.filter((block) => block.final);
+  settled.set(container, {
+    text: kept.text + final.map((block) => block.source).join(""),
+    count: kept.count + final.length,
   });
-  while (container.children.length > blocks.length) container.lastElementChild.remove();
 }
 
-/** @returns {{kind: "code" | "list" | "text", lines: string[], language?: string}[]} */
-export function parseBlocks(text) {
-  const blocks = [];
-  let open = null; // the block that the next line may continue
-  let fence = null; // what closes the code block that we are in; an answer still streaming may never close it
-  const start = (kind, ...lines) => blocks.push((open = { kind, lines }));
-  for (const line of text.split(/\r\n|\n|\r/)) {
-    const opening = FENCE.exec(line);
-    if (fence) {
-      if (line.trim().startsWith(fence) && opening && !opening[2].trim()) fence = open = null;
-      else open.lines.push(line);
-    } else if (opening) {
-      fence = opening[1];
-      start("code");
-      open.language = opening[2].trim().split(/\s/, 1)[0];
-    } else if (line.trim() === "") {
-      open = null;
-    } else if (ITEM.test(line)) {
-      continuesList(open, line) ? open.lines.push(line) : start("list", line);
-    } else if (open?.kind === "text" || (open?.kind === "list" && /^\s/.test(line))) {
-      open.lines.push(line);
-    } else {
-      start("text", line);
-    }
+function show(container, index, source, html) {
+  const shown = container.children[index];
+  if (shown && sources.get(shown) === source) return;
+  const template = document.createElement("template");
+  template.innerHTML = html();
+  const node = template.content.firstElementChild;
+  sources.set(node, source);
+  shown ? shown.replaceWith(node) : container.append(node);
+}
+
+/**
+ * The top-level blocks of a text; each becomes one element. A block is final once the next one has two whole lines:
+ * with the last line, what looks like a new block may still turn out as the rest of this one ("#" is a heading, "#1" is
+ * none; a table is one only with its second line).
+ */
+function parseBlocks(text) {
+  const env = {};
+  const groups = topLevel(markdown.parse(text, env));
+  const starts = lineStarts(text);
+  const firsts = groups.map((tokens) => tokens[0].map[0]);
+  const begins = firsts.map((line, index) => (index === 0 ? 0 : starts[line]));
+  return groups.map((tokens, index) => ({
+    source: text.slice(begins[index], begins[index + 1]),
+    final: firsts[index + 1] < starts.length - 2,
+    html: () => markdown.renderer.render(tokens, markdown.options, env),
+  }));
+}
+
+/** The tokens of each top-level block. */
+function topLevel(tokens) {
+  const groups = [];
+  let depth = 0;
+  for (const token of tokens) {
+    if (depth === 0) groups.push([]);
+    groups.at(-1).push(token);
+    depth += token.nesting;
   }
-  return blocks;
+  return groups;
 }
 
-// Bullets between numbered items are often not indented; the numbering goes on after them by `ol.start`.
-function continuesList(block, line) {
-  if (block?.kind !== "list") return false;
-  const [[, indent, number], [, , firstNumber]] = [ITEM.exec(line), ITEM.exec(block.lines[0])];
-  return indent !== "" || Boolean(number) === Boolean(firstNumber);
-}
-
-const BUILD = {
-  code({ lines, language }) {
-    const pre = element("pre", element("code", lines.join("\n")));
-    if (language) pre.dataset.language = language;
-    pre.dir = "ltr";
-    pre.tabIndex = 0; // so that the keyboard can scroll long lines
-    return pre;
-  },
-  text: ({ lines }) => element("p", ...inline(lines.join("\n"))),
-  list: ({ lines }) => buildList(lines),
-};
-
-function buildList(lines) {
-  const levels = []; // the open lists, outermost first
-  for (const line of lines) {
-    const [, indent, number, text] = ITEM.exec(line) ?? [];
-    if (indent === undefined) {
-      levels.at(-1).list.lastElementChild.append("\n", ...inline(line.trim()));
-      continue;
-    }
-    while (levels.length > 1 && indent.length < levels.at(-1).indent) levels.pop();
-    if (levels.length === 0 || indent.length > levels.at(-1).indent + 1) {
-      const list = element(number === undefined ? "ul" : "ol");
-      if (number !== undefined) list.start = Number(number);
-      levels.at(-1)?.list.lastElementChild.append(list);
-      levels.push({ indent: indent.length, list });
-    }
-    levels.at(-1).list.append(element("li", ...inline(text)));
-  }
-  return levels[0].list;
-}
-
-function inline(text) {
-  const nodes = [];
-  let end = 0;
-  for (const match of text.matchAll(INLINE)) {
-    nodes.push(text.slice(end, match.index));
-    nodes.push(match[1] === undefined ? element("strong", ...inline(match[2])) : element("code", match[1]));
-    end = match.index + match[0].length;
-  }
-  return [...nodes, text.slice(end)];
-}
-
-function element(tag, ...children) {
-  const node = document.createElement(tag);
-  node.append(...children);
-  return node;
+function lineStarts(text) {
+  const starts = [0];
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) starts.push(at + 1);
+  return starts;
 }

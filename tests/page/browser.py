@@ -53,6 +53,7 @@ def open_chrome() -> Iterator[Chrome]:
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         driver = Chrome(options=options, service=service)
+        driver.set_script_timeout(240)
         try:
             yield driver
         finally:
