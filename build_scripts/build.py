@@ -22,7 +22,7 @@ from typing import Final
 
 from build_scripts.engine.manifest import FILE_NAME, Manifest, file_sizes
 from build_scripts.engine.render import REPOSITORY, render
-from build_scripts.engine.store import EngineStore, write_file
+from build_scripts.engine.store import EngineStore
 from build_scripts.exporters import EXPORTERS
 from build_scripts.plan import BuildRequest, Plan, make_plan
 from build_scripts.source.draft import check_vocabulary
@@ -32,6 +32,7 @@ from build_scripts.spec.reading import read_spec
 from build_scripts.tensorrt_llm.compile import compiled_by
 from build_scripts.tensorrt_llm.export import link
 from build_scripts.work import progress
+from build_scripts.work.disk import write_file
 from triton_repo.contract.engine_config import ADAPTERS, DRAFT
 from triton_repo.contract.errors import BuildError, SpecError
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT

@@ -12,16 +12,17 @@ from build_scripts.architectures import Decoder, decoder_of, family_of
 from build_scripts.openvino import export as openvino_export
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.source.draft import write_tokenizers
-from build_scripts.spec.engine_spec import BuildSection, EngineSpec, Runtime
+from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.tensorrt_llm import compile as trtllm_compile
 from build_scripts.tensorrt_llm import export as trtllm_export
 from build_scripts.tensorrt_llm import plan as trtllm_plan
 from build_scripts.tensorrt_llm.compile import Step
 from build_scripts.tensorrt_llm.sharding.layout import rank_files
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping as RankMapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format, read_config, weight_files
 from build_scripts.work import progress
 from build_scripts.work.child import Child
+from triton_repo.contract.capabilities import Runtime
 from triton_repo.contract.errors import BuildError
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT
 
@@ -119,7 +120,7 @@ def _export_tensorrt_llm(
 
 def _write_shards(checkpoint: Checkpoint, decoder: Decoder, build: BuildSection, output: Path, log: Path) -> None:
     tp, pp = build.tensor_parallel, build.pipeline_parallel
-    total = sum(file.weight_bytes for file in rank_files(decoder, RankMapping(tp, pp), build.dtype))
+    total = sum(file.weight_bytes for file in rank_files(decoder, Parallelism(tp, pp), build.dtype))
     meter = output.with_name("written")
     with progress.metered(f"shards (tp {tp}, pp {pp}, {build.dtype})", total, meter):
         Child("shards", log).call(

@@ -12,9 +12,8 @@ from build_scripts.source.adapters import FILES, Adapter, find_adapters
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.source.draft import Draft, find_draft
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.reading import spec_complaint
+from build_scripts.spec.errors import spec_error
 from triton_repo.contract.engine_config import ADAPTERS
-from triton_repo.contract.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
     spec, exporter = request.spec, EXPORTERS[request.spec.runtime]
     if request.verify is not None and not exporter.has_shards(spec.build):
         rule = "--verify is for runtime tensorrt_llm, compiled from unquantized shards"
-        raise SpecError(spec_complaint(request.origin, "runtime", spec.runtime, rule))
+        raise spec_error(request.origin, "runtime", spec.runtime, rule)
     checkpoint = resolve(spec.model, request.base, exporter.formats)
     facts = checkpoint.facts()
     length = sequence_length(spec, facts, request.origin)

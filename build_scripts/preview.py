@@ -16,7 +16,7 @@ from build_scripts.plan import BuildRequest
 from build_scripts.source.adapters import Adapter, find_adapters
 from build_scripts.source.checkpoint import resolve
 from build_scripts.source.draft import Draft, find_draft
-from build_scripts.spec.reading import spec_complaint
+from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.compile import plan_steps
 from build_scripts.tensorrt_llm.plan import check_converter, plan_shards, resolved
 from build_scripts.tensorrt_llm.report import print_plan, print_steps, steps_json, to_json
@@ -59,7 +59,7 @@ def show_plan(request: BuildRequest, as_json: bool) -> None:
     if request.verify is not None:
         raise SpecError("--verify: not with --plan, which writes no shards")
     if spec.runtime != "tensorrt_llm":
-        raise SpecError(spec_complaint(request.origin, "runtime", spec.runtime, "--plan is for runtime tensorrt_llm"))
+        raise spec_error(request.origin, "runtime", spec.runtime, "--plan is for runtime tensorrt_llm")
     checkpoint = resolve(spec.model, request.base, formats=())
     facts = checkpoint.facts()
     length = sequence_length(spec, facts, request.origin)

@@ -12,7 +12,8 @@ from bench.server import build
 from bench.sweep.candidate import Candidate
 from bench.sweep.spec_text import spec_text
 from build_scripts.engine.manifest import Manifest
-from build_scripts.engine.store import EngineStore, write_file
+from build_scripts.engine.store import EngineStore
+from build_scripts.work.disk import write_file
 from triton_repo.contract.errors import BuildError
 
 

@@ -17,7 +17,7 @@ from bench.sweep.goal import LATENCIES, UNITS, Goal, p99_ms, percentile_ms
 from bench.sweep.grid import Value, label
 from bench.sweep.outcome import Load, Outcome
 from bench.sweep.winner import effects, front, nearest, ranked, winner
-from build_scripts.engine.store import write_file
+from build_scripts.work.disk import write_file
 
 MARKDOWN: Final = "report.md"
 HTML: Final = "report.html"

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from bench.sweep.outcome import Outcome
-from build_scripts.engine.store import write_file
+from build_scripts.work.disk import write_file
 from triton_repo.contract.errors import BenchError
 
 _ADAPTER: Final = TypeAdapter(Outcome)

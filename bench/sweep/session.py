@@ -29,7 +29,7 @@ from bench.sweep.runner import Runner
 from bench.sweep.search import descend
 from bench.sweep.spec_text import spec_text
 from bench.sweep.winner import winner
-from build_scripts.engine.store import write_file
+from build_scripts.work.disk import write_file
 
 
 def run_sweep(options: SweepOptions) -> bool:

@@ -7,20 +7,19 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from build_scripts.engine.manifest import Manifest
-from build_scripts.engine.store import write_file
 from build_scripts.source.checkpoint import CheckpointFacts
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.reading import spec_complaint
+from build_scripts.spec.errors import spec_error
+from build_scripts.work.disk import write_file
 from triton_repo import model_repository
 from triton_repo.contract.engine_config import (
     FILE_NAME,
     EngineConfig,
     ReplayConfig,
     TensorRtLlmConfig,
-    unsupported_with_candidates,
 )
 from triton_repo.contract.errors import SpecError
-from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, LOGPROBS_FIELD, MAX_LOGPROBS, Sampling
+from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import ModelCard
 
 REPOSITORY: Final = "triton"
@@ -81,7 +80,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
             chat=manifest.chat,
             source=spec.model,
             unsupported=unsupported,
-            max_logprobs=_max_logprobs(spec),
+            max_logprobs=spec.capabilities.max_logprobs,
         ),
     )
 
@@ -99,35 +98,25 @@ def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") 
         raise SpecError(f"{origin}: build.max_seq_len is required: the checkpoint has no max_position_embeddings")
     if limit is not None and length > limit:
         rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
-        raise SpecError(spec_complaint(origin, "build.max_seq_len", asked, rule))
+        raise spec_error(origin, "build.max_seq_len", asked, rule)
     cache = spec.serve.max_tokens_in_paged_kv_cache
     if cache is not None and cache < length:
         rule = f"must be ≥ build.max_seq_len ({length}), or the longest request never fits"
-        raise SpecError(spec_complaint(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule))
+        raise spec_error(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule)
     if not spec.serve.enable_chunked_context and spec.build.max_num_tokens < length:
         rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
-        raise SpecError(spec_complaint(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule))
+        raise spec_error(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule)
     return length
 
 
 def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
     """Sampling fields that requests must leave alone."""
-    candidates = unsupported_with_candidates(spec.runtime, spec.speculative.mode) if spec.speculative else ()
-    guides = () if spec.serve.guided_decoding_backend else GUIDE_FIELDS
-    adapters = () if spec.build.lora else (ADAPTER_FIELD,)
-    return (*candidates, *guides, *adapters, *(() if _has_logprobs(spec) else (LOGPROBS_FIELD,)))
-
-
-def _has_logprobs(spec: EngineSpec) -> bool:
-    """On TensorRT-LLM (1.2) not beside candidates: what verifies them may leave out the token that it took."""
-    if spec.runtime != "tensorrt_llm":
-        return True
-    return spec.speculative is None and (spec.build.flow == "pytorch" or bool(spec.serve.gather_generation_logits))
-
-
-def _max_logprobs(spec: EngineSpec) -> int:
-    """Of alternatives. OpenVINO GenAI (2026.4) and the sampler of TensorRT-LLM's PyTorch flow (1.2) name none."""
-    return 0 if spec.runtime == "openvino" or spec.build.flow == "pytorch" else MAX_LOGPROBS
+    return spec.capabilities.unsupported(
+        spec.speculative.mode if spec.speculative else None,
+        spec.serve.guided_decoding_backend,
+        lora=spec.build.lora is not None,
+        logprobs=bool(spec.serve.gather_generation_logits),
+    )
 
 
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:

@@ -13,10 +13,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from build_scripts.work.disk import held, remove_unless_held, sync, sync_tree
 from triton_repo.contract.errors import BuildError
 
 
@@ -53,17 +54,13 @@ class EngineStore:
             BuildError: nothing is built.
         """
         while (directory := self.current()) is not None:
-            try:
-                descriptor = os.open(directory, os.O_RDONLY)
-            except FileNotFoundError:  # replaced and swept in between
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
-                if directory.is_dir():
-                    yield directory
-                    return
-            finally:
-                os.close(descriptor)
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(held(directory))
+                except FileNotFoundError:  # replaced and swept in between
+                    continue
+                yield directory
+                return
         raise BuildError(f"{self.link}: no engine is built there")
 
     @contextmanager
@@ -96,15 +93,15 @@ class EngineStore:
         """Make `partial` the engine, durably."""
         if self.link.is_dir() and not self.link.is_symlink():
             raise BuildError(f"{self.link}: a directory that no build has made; move it away")
-        _sync_tree(partial)
+        sync_tree(partial)
         unique = partial.name.rpartition("-")[2]  # nothing that stands is ever moved: the link is the only switch
         directory = self._store / f"{self.name}-{fingerprint[:12]}-{unique}"
         partial.replace(directory)
-        _sync(self._store)
+        sync(self._store)
         link = self._store / f"{partial.name}-link"
         link.symlink_to(Path(".store", directory.name))
         link.replace(self.link)
-        _sync(self.built)
+        sync(self.built)
 
     def sweep(self) -> None:
         """Remove replaced engines that nobody holds, and what killed builds left."""
@@ -117,41 +114,4 @@ class EngineStore:
             if path.is_symlink():
                 path.unlink()
             elif path.resolve() != current:
-                _remove_unless_held(path)
-
-
-def _remove_unless_held(directory: Path) -> None:
-    """The lock is kept meanwhile: who takes hold then waits, and finds that the directory is gone."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(directory)
-    except BlockingIOError:
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Replace the file as one, unless it says this already."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    _sync(temporary)
-    temporary.replace(path)
-
-
-def _sync_tree(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        _sync(path)
-    _sync(directory)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                remove_unless_held(path, path)

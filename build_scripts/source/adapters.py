@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.lora import LoraSection
-from build_scripts.spec.reading import spec_complaint
+from build_scripts.spec.errors import spec_error
+from build_scripts.spec.tensorrt_llm import LoraSection
 from build_scripts.weights.safetensors import read_header
 from build_scripts.weights.strict_json import parse_object
-from triton_repo.contract.errors import BuildError, SpecError
+from triton_repo.contract.errors import BuildError
 
 FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 _CONFIG, _WEIGHTS = FILES
@@ -69,7 +69,7 @@ def find_adapters(spec: EngineSpec, base: Path, origin: str) -> tuple[Adapter, .
         try:
             adapters.append(_adapter(name, base / directory, section))
         except BuildError as error:
-            raise SpecError(spec_complaint(origin, f"build.lora.adapters.{name}", directory, str(error))) from error
+            raise spec_error(origin, f"build.lora.adapters.{name}", directory, str(error)) from error
     return tuple(adapters)
 
 

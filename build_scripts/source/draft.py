@@ -12,7 +12,7 @@ from build_scripts.openvino import export as openvino_export
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.source.tokenizer import TOKENIZER, write_tokenizer
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.reading import spec_complaint
+from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.sharding.limits import broken_tp_rule
 from build_scripts.weights.huggingface import Format, read_config
 from build_scripts.work import progress
@@ -31,7 +31,7 @@ class Draft:
     origin: str
 
     def refusal(self, rule: str) -> SpecError:
-        return SpecError(spec_complaint(self.origin, _KEY, self.checkpoint.source, rule))
+        return spec_error(self.origin, _KEY, self.checkpoint.source, rule)
 
 
 def find_draft(  # noqa: PLR0913, PLR0917 - the model that it must go with, and where to look

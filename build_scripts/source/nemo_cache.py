@@ -28,6 +28,7 @@ from build_scripts.source.convert import write_view
 from build_scripts.weights.hf_writer import write_huggingface
 from build_scripts.weights.nemo.checkpoint import open_nemo
 from build_scripts.work import progress
+from build_scripts.work.disk import remove_unless_held
 from triton_repo.contract.errors import BuildError
 
 _FORMAT: Final = 2  # of what is written; a higher one writes it anew
@@ -107,7 +108,7 @@ def _sweep(cache: Path) -> None:
         elif (copy := _COPY.fullmatch(path.name)) and path.is_dir():
             try:
                 if _is_stale(path, copy["name"], copy["key"]):
-                    _remove_unless_held(path)
+                    _remove(path)
             except (OSError, ValueError) as error:  # ValueError: a note of zeros, as a crash of the machine leaves
                 progress.say(f"{path}: left alone: {error}")
 
@@ -121,23 +122,13 @@ def _is_stale(copy: Path, name: str, key: str) -> bool:
         return True
 
 
-def _remove_unless_held(copy: Path) -> None:
-    """The note goes first: a copy without one is none, and its removal, if cut off, is taken up by the next sweep."""
+def _remove(copy: Path) -> None:
     if copy.is_symlink():
         raise OSError("a link, and what it leads to is not the cache's")
     try:
-        descriptor = os.open(copy / _NOTE, os.O_RDONLY)
-    except FileNotFoundError:
+        remove_unless_held(copy, copy / _NOTE)
+    except FileNotFoundError:  # a removal that was cut off
         shutil.rmtree(copy)
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (copy / _NOTE).unlink()
-        shutil.rmtree(copy)
-    except BlockingIOError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def _key(path: Path) -> str:

@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from build_scripts.spec.compile import CompileSection, compile_complaint
-from build_scripts.spec.lora import LoraSection
-from build_scripts.spec.speculative import SpeculativeSection, Surroundings
+from build_scripts.spec.errors import Problem
+from build_scripts.spec.rules import broken_rules
+from build_scripts.spec.speculative import SpeculativeSection
+from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection
+from triton_repo.contract.capabilities import Capabilities, Runtime, capabilities_of, flows_of
 from triton_repo.contract.engine_config import CapacitySchedulerPolicy, Flow, GuidedDecodingBackend
-from triton_repo.contract.sampling import INT32_MAX, REQUEST_FIELDS, Sampling
+from triton_repo.contract.sampling import INT32_MAX, Sampling
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 Positive = Annotated[int, Field(ge=1, le=INT32_MAX)]
-Runtime = Literal["openvino", "tensorrt_llm", "replay"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["none", "int8", "int4", "fp8", "int4_awq", "nvfp4"]
 KvCacheDtype = Literal["float32", "float16", "bfloat16", "u8"]
 
-# An engine on the CPU shares it with every message that leaves, and each of its threads waits for the slowest: at 8
-# streams of 90 M parameters on two cores, 50 ms delivers a sixth more tokens than 10 ms, and a text still flows.
-FLUSH_INTERVALS_MS: Final[Mapping[str, float]] = {"openvino": 100.0, "tensorrt_llm": 10.0, "replay": 10.0}
-
-# What [build] assumes by runtime: a GPU wants wider iterations than a CPU. For tensorrt_llm an absent `dtype` is that
-# of the checkpoint (float16 for a float32 one).
-_BUILD_DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
-    "tensorrt_llm": {"max_batch_size": 256, "max_num_tokens": 8192}
-}
-_TENSORRT_LLM_KEYS: Final = (
-    "kv_cache_free_gpu_memory_fraction",
-    "kv_cache_host_memory_bytes",
-    "capacity_scheduler_policy",
-    "guided_decoding_backend",
-    "gather_generation_logits",
-)
-_OPENVINO_QUANTIZATIONS: Final = ("none", "int8", "int4")
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def broken_rule(key: str, value: object, rule: str) -> PydanticCustomError:
-    """A rule across keys, told like a rule about one."""
-    return PydanticCustomError("rule", "{rule}", {"key": key, "value": value, "rule": rule})
 
 
 class BuildSection(_Section):
@@ -125,7 +103,12 @@ class EngineSpec(_Section):
     @property
     def flush_interval_ms(self) -> float:
         given = self.serve.flush_interval_ms
-        return FLUSH_INTERVALS_MS[self.runtime] if given is None else given
+        return self.capabilities.flush_interval_ms if given is None else given
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What its runtime can do."""
+        return capabilities_of(self.runtime, self.build.flow)
 
     @property
     def max_draft_len(self) -> int:
@@ -137,94 +120,34 @@ class EngineSpec(_Section):
     def kv_cache_dtype(self) -> KvCacheDtype:
         return self.serve.kv_cache_dtype or self.build.dtype
 
-    @property
-    def _around(self) -> Surroundings:
-        build, serve = self.build, self.serve
-        return Surroundings(
-            runtime=self.runtime,
-            flow=build.flow,
-            max_batch_size=build.max_batch_size,
-            max_num_tokens=build.max_num_tokens,
-            pipeline_parallel=build.pipeline_parallel,
-            max_beam_width=build.compile.max_beam_width,
-            has_adapters=build.lora is not None,
-            chunked=serve.enable_chunked_context,
-            guided_decoding_backend=serve.guided_decoding_backend,
-            gathers_logits=bool(serve.gather_generation_logits),
-            sampling=self.sampling,
-        )
-
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_runtime(cls, values: object) -> object:
         if not isinstance(values, dict) or not isinstance(values.get("build", {}), dict):
             return values
-        defaults = _BUILD_DEFAULTS.get(str(values.get("runtime")), {})
+        flows = flows_of(str(values.get("runtime")))
+        own = flows[0].defaults.items() if flows else ()
+        defaults = {key.removeprefix("build."): value for key, value in own if key.startswith("build.")}
         return {**values, "build": {**defaults, **values.get("build", {})}}
 
     @model_validator(mode="after")
     def _rules_across_keys(self) -> Self:
-        build = self.build
-        for key in ("tensor_parallel", "pipeline_parallel"):
-            size = getattr(build, key)
-            if size > 1 and self.runtime != "tensorrt_llm":
-                needs = f"must be 1: runtime {self.runtime} does not split a model (that needs runtime tensorrt_llm)"
-                raise broken_rule(f"build.{key}", size, needs)
+        for problem in chain(broken_rules(self), self._broken_sizes()):
+            raise problem.as_pydantic_error()
+        return self
+
+    def _broken_sizes(self) -> Iterator[Problem]:
+        build, serve, compile = self.build, self.serve, self.build.compile
         if build.max_num_tokens < build.max_batch_size:
-            needs = f"must be ≥ build.max_batch_size ({build.max_batch_size}): each running sequence takes one"
-            raise broken_rule("build.max_num_tokens", build.max_num_tokens, needs)
-        if self.runtime == "replay" and self.replay is None:
-            raise broken_rule("replay", None, "runtime replay needs a [replay] table with its text")
-        if self.runtime != "replay" and self.replay is not None:
-            raise broken_rule("replay", "[…]", f"runtime {self.runtime} plays no text: remove the [replay] table")
-        if self.runtime == "replay" and build.quantization != "none":
-            raise broken_rule("build.quantization", build.quantization, "must be none: runtime replay has no weights")
-        if self.runtime == "openvino" and build.quantization not in _OPENVINO_QUANTIZATIONS:
-            needs = f"runtime openvino allows {', '.join(_OPENVINO_QUANTIZATIONS)}"
-            raise broken_rule("build.quantization", build.quantization, needs)
-        if self.runtime == "tensorrt_llm" and self.serve.kv_cache_dtype is not None:
-            needs = "runtime tensorrt_llm keeps its KV cache in build.dtype: remove the key"
-            raise broken_rule("serve.kv_cache_dtype", self.serve.kv_cache_dtype, needs)
-        return self
-
-    @model_validator(mode="after")
-    def _rules_of_sampling(self) -> Self:
-        for key in REQUEST_FIELDS:
-            if (value := getattr(self.sampling, key)) is not None:
-                raise broken_rule(f"sampling.{key}", value, "is for a request to say: remove the key")
-        return self
-
-    @model_validator(mode="after")
-    def _rules_of_tensorrt_llm(self) -> Self:
-        build, serve = self.build, self.serve
-        complaint = compile_complaint(
-            build.compile,
-            runtime=self.runtime,
-            flow=build.flow,
-            quantization=build.quantization,
-            max_seq_len=build.max_seq_len,
-            paged=serve.enable_kv_cache_reuse or serve.enable_chunked_context,
-        )
-        if complaint is not None:
-            raise broken_rule(*complaint)
-        if build.lora is not None and self.runtime != "tensorrt_llm":
-            raise broken_rule("build.lora", "[…]", f"needs runtime tensorrt_llm, not {self.runtime}: remove the table")
-        if serve.guided_decoding_backend == "llguidance" and build.flow == "compiled":
-            needs = "must be xgrammar where build.flow = compiled"
-            raise broken_rule("serve.guided_decoding_backend", "llguidance", needs)
-        if serve.gather_generation_logits is not None and build.flow == "pytorch":
-            needs = "needs build.flow = compiled: the PyTorch flow has logprobs without it, remove the key"
-            raise broken_rule("serve.gather_generation_logits", serve.gather_generation_logits, needs)
-        for key in _TENSORRT_LLM_KEYS:
-            if self.runtime != "tensorrt_llm" and getattr(serve, key) is not None:
-                rule = f"needs runtime tensorrt_llm, not {self.runtime}: remove the key"
-                raise broken_rule(f"serve.{key}", getattr(serve, key), rule)
-        return self
-
-    @model_validator(mode="after")
-    def _rules_of_speculation(self) -> Self:
-        if self.speculative is not None:
-            complaint = self.speculative.own_complaint() or self.speculative.engine_complaint(self._around)
-            if complaint is not None:
-                raise broken_rule(*complaint)
-        return self
+            rule = f"must be ≥ build.max_batch_size ({build.max_batch_size}): each running sequence takes one"
+            yield Problem("build.max_num_tokens", build.max_num_tokens, rule)
+        candidates = self.speculative.num_candidates if self.speculative is not None else 0
+        if build.max_num_tokens < (needed := build.max_batch_size * (1 + candidates)):
+            rule = f"must be ≥ {needed}: build.max_batch_size × (1 + {candidates} guesses)"
+            yield Problem("build.max_num_tokens", build.max_num_tokens, rule)
+        longest = compile.max_input_len
+        if longest is not None and build.max_seq_len is not None and longest > build.max_seq_len:
+            yield Problem("build.compile.max_input_len", longest, f"must be ≤ build.max_seq_len ({build.max_seq_len})")
+        if (serve.enable_kv_cache_reuse or serve.enable_chunked_context) and not compile.use_paged_context_fmha:
+            rule = "must be true where serve.enable_kv_cache_reuse or serve.enable_chunked_context is"
+            yield Problem("build.compile.use_paged_context_fmha", False, rule)

@@ -1,8 +1,7 @@
-"""Reads a spec, and says in words what is wrong with it: where, which key, its value, what is allowed."""
+"""Finds and reads a spec; an error in it names the file or flag, the key, its value and what is allowed."""
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from build_scripts.spec.compile import CompileSection
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec, ReplaySection, SamplingSection, ServeSection
-from build_scripts.spec.lora import LoraSection
+from build_scripts.spec.errors import Problem
 from build_scripts.spec.speculative import SpeculativeSection
+from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection
 from triton_repo.contract.errors import SpecError
 
 # Flags of `conch build` by the key that they override.
@@ -50,14 +49,7 @@ def read_spec(file: Path | None, overrides: Mapping[str, object] | None = None) 
         return EngineSpec.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise SpecError(_complaint(first, file, overrides)) from error
-
-
-def spec_complaint(origin: str, key: str, value: object, rule: str) -> str:
-    """The one form of every complaint: where, which key, its value, what is allowed."""
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return f"{origin}: {key} = {shown}; {rule}" if origin else f"{key} = {shown}; {rule}"
+        raise SpecError(_message(first, file, overrides)) from error
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -71,7 +63,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SpecError(f"{file}: not valid TOML: {error}") from error
 
 
-def _complaint(error: ErrorDetails, file: Path | None, overrides: Mapping[str, object]) -> str:
+def _message(error: ErrorDetails, file: Path | None, overrides: Mapping[str, object]) -> str:
     context = error.get("ctx", {})
     key = context["key"] if error["type"] == "rule" else ".".join(str(part) for part in error["loc"])
     value = context["value"] if error["type"] == "rule" else error["input"]
@@ -80,12 +72,12 @@ def _complaint(error: ErrorDetails, file: Path | None, overrides: Mapping[str, o
         where = f"{file}: {key}" if file else flag
         return f"{where}: {_rule(error)}"
     if key in overrides or file is None:
-        return spec_complaint("", flag, value, _rule(error))
-    return spec_complaint(str(file), key, value, _rule(error))
+        return Problem(flag, value, _rule(error)).message("")
+    return Problem(key, value, _rule(error)).message(str(file))
 
 
 def _rule(error: ErrorDetails) -> str:
-    """What is allowed, in words; pydantic's own words for the kinds that no spec has shown yet."""
+    """What is allowed; in pydantic's words for kinds of errors that have no words here."""
     context = error.get("ctx", {})
     kind = error["type"]
     if kind == "extra_forbidden":

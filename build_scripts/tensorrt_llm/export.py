@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from build_scripts.architectures import check_weights, decoder_of
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.weights.opening import open_checkpoint
 from build_scripts.work import progress
@@ -49,4 +49,4 @@ def export(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to a child
             file.seek(0)
             file.write(b"%d" % done)
 
-        write_shards(view, decoder, Mapping(tp, pp), dtype, Path(output), wrote)
+        write_shards(view, decoder, Parallelism(tp, pp), dtype, Path(output), wrote)

@@ -8,17 +8,17 @@ from build_scripts.architectures import UnknownArchitecture, check_weights, deco
 from build_scripts.architectures.config_values import ConfigValues
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.reading import spec_complaint
+from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.quantized_checkpoint import stored_quantization
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds
 from build_scripts.tensorrt_llm.sharding.gpus import Gpus, find_gpus
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
 from build_scripts.tensorrt_llm.sharding.memory import Limits
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.plan import Asked, ShardPlan, make_shard_plan
 from build_scripts.weights.huggingface import open_weights, read_config, weight_files
 from build_scripts.weights.view import ITEM_SIZES
 from triton_repo.contract.engine_config import KV_CACHE_FREE_GPU_MEMORY_FRACTION
-from triton_repo.contract.errors import BuildError, SpecError
+from triton_repo.contract.errors import BuildError
 
 
 def resolved(spec: EngineSpec, checkpoint: Checkpoint, max_seq_len: int) -> EngineSpec:
@@ -70,8 +70,8 @@ def plan_shards(
         kv_fraction=spec.serve.kv_cache_free_gpu_memory_fraction or KV_CACHE_FREE_GPU_MEMORY_FRACTION,
         adapters=_adapters(spec),
     )
-    mapping = Mapping(build.tensor_parallel, build.pipeline_parallel)
-    return make_shard_plan(decoder, Asked(origin, mapping, build.dtype, quantization, limits), gpus)
+    parallel = Parallelism(build.tensor_parallel, build.pipeline_parallel)
+    return make_shard_plan(decoder, Asked(origin, parallel, build.dtype, quantization, limits), gpus)
 
 
 def _adapters(spec: EngineSpec) -> AdapterBounds | None:
@@ -88,7 +88,7 @@ def check_converter(spec: EngineSpec, origin: str) -> None:
     for key, section in (("build.lora", spec.build.lora), ("speculative", spec.speculative)):
         if section is not None:
             rule = "needs build.flow = pytorch for this architecture: remove the table"
-            raise SpecError(spec_complaint(origin, key, "[…]", rule))
+            raise spec_error(origin, key, "[…]", rule)
 
 
 def has_weights(directory: Path) -> bool:

@@ -28,9 +28,9 @@ def to_json(name: str, plan: ShardPlan, steps: Sequence[Step]) -> dict[str, Any]
         "architecture": decoder.architecture,
         "dtype": asked.dtype,
         "quantization": asked.quantization,
-        "tensor_parallel": asked.mapping.tp_size,
-        "pipeline_parallel": asked.mapping.pp_size,
-        "world_size": asked.mapping.world_size,
+        "tensor_parallel": asked.parallel.tp_size,
+        "pipeline_parallel": asked.parallel.pp_size,
+        "world_size": asked.parallel.world_size,
         "gpu": None if plan.gpus is None else {
             "name": plan.gpus.gpu.name, "memory_bytes": plan.gpus.gpu.memory_bytes, "count": plan.gpus.count,
         },
@@ -55,7 +55,7 @@ def print_plan(console: Console, name: str, plan: ShardPlan) -> None:
     asked = plan.asked
     console.print(
         f"{name}: {plan.decoder.architecture}, {asked.dtype}, quantization {asked.quantization}, "
-        f"tp {asked.mapping.tp_size} × pp {asked.mapping.pp_size}"
+        f"tp {asked.parallel.tp_size} × pp {asked.parallel.pp_size}"
     )
     console.print(_rank_table(plan))
     console.print(_tensor_table(plan))
@@ -70,12 +70,12 @@ def print_steps(console: Console, steps: Sequence[Step]) -> None:
 
 
 def _rank_json(plan: ShardPlan, rank: RankPlan) -> dict[str, Any]:
-    file, mapping = rank.file, plan.asked.mapping
+    file, parallel = rank.file, plan.asked.parallel
     item = ITEM_SIZES[file.dtype]
     return {
         "rank": file.rank,
-        "tp_rank": mapping.tp_rank(file.rank),
-        "pp_rank": mapping.pp_rank(file.rank),
+        "tp_rank": parallel.tp_rank(file.rank),
+        "pp_rank": parallel.pp_rank(file.rank),
         "layers": [rank.layers.start, rank.layers.stop],
         "file": file.name,
         "file_bytes": file.file_bytes,
@@ -98,7 +98,7 @@ def _rank_table(plan: ShardPlan) -> Table:
     columns += ["working memory", "adapters", "KV tokens"] if plan.gpus is not None else []
     table = _table(*columns)
     for rank in _stages(plan):
-        last = rank.file.rank + plan.asked.mapping.tp_size - 1
+        last = rank.file.rank + plan.asked.parallel.tp_size - 1
         ranks = str(last) if last == rank.file.rank else f"{rank.file.rank}-{last}"
         layers = f"{rank.layers.start}-{rank.layers.stop - 1}"
         figures = [f"{rank.file.file_bytes:,}", _gb(rank.engine_bytes), f"{rank.kv_bytes_per_token / 1024:,.1f} KiB"]
@@ -130,7 +130,7 @@ def _table(*columns: str) -> Table:
 
 def _stages(plan: ShardPlan) -> Sequence[RankPlan]:
     """The first rank of each stage."""
-    return plan.ranks[:: plan.asked.mapping.tp_size]
+    return plan.ranks[:: plan.asked.parallel.tp_size]
 
 
 def _capacity(plan: ShardPlan) -> str:

@@ -29,7 +29,7 @@ FINAL_NORM: Final = "transformer.ln_f.weight"
 HEAD: Final = "lm_head.weight"
 
 
-class RankMapping(BaseModel):
+class MappingConfig(BaseModel):
     """`mapping` of `config.json`; ranks are numbered with the tensor-parallel ranks of a stage together."""
 
     model_config = ConfigDict(frozen=True)
@@ -83,7 +83,7 @@ class ShardConfig(BaseModel):
     mlp_bias: bool = False
     qk_layernorm: bool = False
     use_parallel_embedding: Literal[False] = False
-    mapping: RankMapping
+    mapping: MappingConfig
     quantization: Quantization = Quantization()
 
     @property

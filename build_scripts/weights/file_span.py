@@ -46,7 +46,7 @@ class FileSpan:
         except OSError as error:
             raise BuildError(f"{self}: {error.strerror or error}") from error
         if len(content) < self.size:
-            raise BuildError(f"{self}: cut off: {self.size - len(content)} bytes are missing")
+            raise BuildError(f"{self}: truncated: {self.size - len(content)} bytes are missing")
         return content
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from build_scripts.weights.new_directory import new_directory
-from build_scripts.weights.safetensors import header_bytes, tensor_bytes
+from build_scripts.weights.rows import BLOCK_BYTES, tensor_bytes
+from build_scripts.weights.safetensors import header_bytes
 from build_scripts.weights.view import CheckpointView, LazyTensor
-from triton_repo.contract.errors import BuildError
+from build_scripts.work.disk import check_space, new_directory
 
 MAX_FILE_BYTES: Final = 5_000_000_000  # of weights in one file, as transformers has it
-BLOCK_BYTES: Final = 16 << 20
 _SINGLE: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 
@@ -31,14 +29,8 @@ def write_huggingface(
         BuildError: `output` is there already, a weight cannot be read, or the disk is full. Nothing is left then.
     """
     with new_directory(output) as partial:
-        _check_space(partial.parent, sum(tensor.nbytes for tensor in view.weights.values()))
+        check_space(partial.parent, "the weights", sum(tensor.nbytes for tensor in view.weights.values()))
         _write_all(view, partial, wrote, max_file_bytes)
-
-
-def _check_space(directory: Path, needed: int) -> None:
-    free = shutil.disk_usage(directory).free
-    if needed > free:
-        raise BuildError(f"{directory}: the weights take {needed:,} bytes; {free:,} are free")
 
 
 def _write_all(view: CheckpointView, directory: Path, wrote: Callable[[int], None], max_file_bytes: int) -> None:

@@ -18,7 +18,7 @@ from pickle import UnpicklingError
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from build_scripts.weights.file_span import FileSpan
-from build_scripts.weights.safetensors import FileRows
+from build_scripts.weights.rows import FileRows
 from build_scripts.weights.view import ITEM_SIZES, LazyTensor
 from triton_repo.contract.errors import BuildError
 

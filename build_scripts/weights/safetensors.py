@@ -13,14 +13,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from build_scripts.weights.rows import FileRows
 from build_scripts.weights.strict_json import parse_object
 from build_scripts.weights.view import ITEM_SIZES, LazyTensor
 from triton_repo.contract.errors import BuildError
-
-if TYPE_CHECKING:
-    import torch
 
 DTYPE_NAMES: Final[Mapping[str, str]] = {
     "F32": "float32",
@@ -125,7 +123,7 @@ def _header_length(path: Path, prefix: bytes, size: int) -> int:
     if length > _MAX_HEADER:
         raise BuildError(f"{path}: a header of {length} bytes; must be ≤ {_MAX_HEADER}")
     if _LENGTH + length > size:
-        raise BuildError(f"{path}: a header of {length} bytes in a file of {size}: cut off, or no safetensors file")
+        raise BuildError(f"{path}: a header of {length} bytes in a file of {size}: truncated, or no safetensors file")
     return length
 
 
@@ -139,7 +137,7 @@ def _check_cover(path: Path, places: Iterable[_Place], size: int) -> None:
         end = place.stop
         if end > size:
             raise BuildError(
-                f"{path}: {place.name}: its data ends at {end}; the file has {size} bytes of data: cut off"
+                f"{path}: {place.name}: its data ends at {end}; the file has {size} bytes of data: truncated"
             )
     if end != size:
         raise BuildError(f"{path}: {size} bytes of data; its tensors take {end}")
@@ -153,40 +151,3 @@ def _lazy(path: Path, place: _Place, data_start: int) -> LazyTensor:
     row = math.prod(place.shape[1:])
     reader = FileRows(path, data_start + place.start, place.dtype, place.shape[1:], row * ITEM_SIZES[place.dtype])
     return LazyTensor(place.name, place.dtype, place.shape, str(path), reader)
-
-
-def tensor_bytes(tensor: torch.Tensor) -> Any:
-    """The memory of a contiguous CPU tensor as an array of bytes; no copy."""
-    import torch
-
-    return tensor.reshape(-1).view(torch.uint8).numpy()
-
-
-@dataclass(frozen=True, slots=True)
-class FileRows:
-    """Rows that lie one after the other in a file, from `offset` on. The reader of a LazyTensor.
-
-    `pread`, and no mapping: pages of a mapping count as this process's memory until something else needs them.
-    """
-
-    path: Path
-    offset: int
-    dtype: str
-    row_shape: tuple[int, ...]
-    row_bytes: int
-
-    def __call__(self, start: int, stop: int) -> torch.Tensor:
-        """Raises: OSError: the file has become shorter."""
-        import torch
-
-        tensor = torch.empty((stop - start, *self.row_shape), dtype=getattr(torch, self.dtype))
-        buffer: Any = memoryview(tensor_bytes(tensor))
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self.offset + start * self.row_bytes)
-            done = 0
-            while done < len(buffer):
-                count = file.readinto(buffer[done:])
-                if not count:
-                    raise OSError(f"cut off: {len(buffer) - done} bytes are missing")
-                done += count
-        return tensor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -85,36 +84,6 @@ class TensorRtLlmConfig(BaseModel):
     guided_decoding_backend: GuidedDecodingBackend | None = None
     gather_generation_logits: bool = False
     lora: LoraConfig | None = None
-
-
-# Sampling fields that a runtime cannot do beside candidates. OpenVINO GenAI (2026.4) counts the tokens of an answer
-# only once per iteration: it lets an end token pass that `min_tokens` forbids. Of the two samplers of TensorRT-LLM
-# (1.2) the one that verifies candidates knows no penalties, no `min_p` and no seed of a request.
-_UNSUPPORTED_WITH_CANDIDATES: Final[Mapping[str, tuple[str, ...]]] = {
-    "openvino": ("min_tokens",),
-    "tensorrt_llm": (
-        "min_tokens",
-        "min_p",
-        "seed",
-        "frequency_penalty",
-        "presence_penalty",
-        "repetition_penalty",
-    ),
-}
-# TensorRT-LLM's lookahead takes the likeliest token of the bare logits, whatever a request says (1.2,
-# cpp/tensorrt_llm/layers/lookaheadDecodingLayer.cpp: maxTopK = 1).
-_UNSUPPORTED_WITH_LOOKAHEAD: Final = (
-    "temperature",
-    "min_tokens",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-)
-
-
-def unsupported_with_candidates(runtime: str, mode: SpeculativeMode) -> tuple[str, ...]:
-    """Sampling fields that requests to such an engine must leave alone."""
-    return _UNSUPPORTED_WITH_LOOKAHEAD if mode == "lookahead" else _UNSUPPORTED_WITH_CANDIDATES[runtime]
 
 
 class EngineConfig(BaseModel):

@@ -9,13 +9,13 @@ import typer
 
 from build_scripts.architectures import check_weights, decoder_of
 from build_scripts.tensorrt_llm.sharding.layout import rank_files
-from build_scripts.tensorrt_llm.sharding.limits import check_mapping
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.limits import check_parallelism
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.write import write_shards
-from build_scripts.weights.new_directory import new_directory
 from build_scripts.weights.opening import open_checkpoint
 from build_scripts.weights.view import WEIGHT_DTYPES
 from build_scripts.work import progress
+from build_scripts.work.disk import new_directory
 from triton_repo.contract.errors import ConchError, SpecError
 
 
@@ -31,12 +31,12 @@ def shard(
         if dtype not in WEIGHT_DTYPES:
             raise SpecError(f'--dtype = "{dtype}"; allowed: {", ".join(WEIGHT_DTYPES)}')
         view = open_checkpoint(checkpoint, checkpoint.name)
-        decoder, mapping = decoder_of(view.config, view.source), Mapping(tp, pp)
+        decoder, parallel = decoder_of(view.config, view.source), Parallelism(tp, pp)
         check_weights(decoder, view.weights, view.source)
-        check_mapping(decoder, mapping, "")
-        total = sum(file.weight_bytes for file in rank_files(decoder, mapping, dtype))
+        check_parallelism(decoder, parallel, "")
+        total = sum(file.weight_bytes for file in rank_files(decoder, parallel, dtype))
         with new_directory(output) as partial, progress.transfer(f"shards (tp {tp}, pp {pp})", total) as wrote:
-            write_shards(view, decoder, mapping, dtype, partial, wrote)
+            write_shards(view, decoder, parallel, dtype, partial, wrote)
     except ConchError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

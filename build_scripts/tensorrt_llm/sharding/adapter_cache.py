@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from build_scripts.architectures import Decoder
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 
 _SHARE: Final = 0.02  # of what a compiled engine leaves free: device_cache_percent
 _OPTIMAL_RANK, _LARGEST_RANK = 8, 64  # optimal_adapter_size, max_adapter_size
@@ -30,14 +30,14 @@ class AdapterBounds:
 
 
 def adapter_cache_bytes(  # noqa: PLR0913, PLR0917 - all that the cache depends on
-    decoder: Decoder, mapping: Mapping, rank: int, bounds: AdapterBounds, value_bytes: int, free_bytes: int
+    decoder: Decoder, parallel: Parallelism, rank: int, bounds: AdapterBounds, value_bytes: int, free_bytes: int
 ) -> int:
     """Bytes of the adapters' cache on the GPU of `rank`, where the engine leaves `free_bytes` free."""
     if not bounds.resident:
         return int(free_bytes * _SHARE)
-    sizes = _sizes_at_rank_one(decoder, mapping.tp_size, bounds.target_modules)
+    sizes = _sizes_at_rank_one(decoder, parallel.tp_size, bounds.target_modules)
     width, widest = min(sizes), max(sizes)
-    layers = len(mapping.layers(mapping.pp_rank(rank), decoder.num_layers))
+    layers = len(parallel.layers(parallel.pp_rank(rank), decoder.num_layers))
     slots = bounds.count * bounds.max_rank * decoder.num_layers * len(sizes) * _ceil(widest, width)
     optimal = min(_OPTIMAL_RANK, bounds.max_rank) * layers * sum(_ceil(size, width) for size in sizes)
     slots_of_a_page = max(optimal, _ceil(min(_LARGEST_RANK, bounds.max_rank) * widest, width))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping as Table
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from build_scripts.architectures import Decoder
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.rules import ShardTensor, rank_tensors
 from build_scripts.weights.safetensors import header_bytes
 from build_scripts.weights.view import ITEM_SIZES
@@ -23,7 +23,7 @@ class RankFile:
     dtype: str
     tensors: tuple[ShardTensor, ...]
     header: bytes
-    offsets: Table[str, int]
+    offsets: Mapping[str, int]
 
     @property
     def name(self) -> str:
@@ -38,12 +38,12 @@ class RankFile:
         return len(self.header) + self.weight_bytes
 
 
-def rank_files(decoder: Decoder, mapping: Mapping, dtype: str) -> tuple[RankFile, ...]:
+def rank_files(decoder: Decoder, parallel: Parallelism, dtype: str) -> tuple[RankFile, ...]:
     """The files of all ranks, weights in `dtype`."""
-    return tuple(_rank_file(decoder, mapping, dtype, rank) for rank in range(mapping.world_size))
+    return tuple(_rank_file(decoder, parallel, dtype, rank) for rank in range(parallel.world_size))
 
 
-def _rank_file(decoder: Decoder, mapping: Mapping, dtype: str, rank: int) -> RankFile:
-    tensors = rank_tensors(decoder, mapping, rank)
+def _rank_file(decoder: Decoder, parallel: Parallelism, dtype: str, rank: int) -> RankFile:
+    tensors = rank_tensors(decoder, parallel, rank)
     header, offsets = header_bytes({tensor.name: (dtype, tensor.shape) for tensor in tensors})
     return RankFile(rank, dtype, tensors, header, offsets)

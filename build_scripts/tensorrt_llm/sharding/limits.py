@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from build_scripts.architectures import Decoder
-from build_scripts.spec.reading import spec_complaint
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
-from triton_repo.contract.errors import SpecError
+from build_scripts.spec.errors import spec_error
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 
 _LARGEST_TP = 64
 
 
-def check_mapping(decoder: Decoder, mapping: Mapping, origin: str) -> None:
-    """Whether `decoder` can be split by `mapping`, which the spec or flags `origin` ask for.
+def check_parallelism(decoder: Decoder, parallel: Parallelism, origin: str) -> None:
+    """Whether `decoder` can be split by `parallel`, which the spec or flags `origin` ask for.
 
     Raises:
         SpecError: names the rule that is broken and the sizes that are allowed.
     """
-    rule = broken_tp_rule(decoder, mapping.tp_size)
+    rule = broken_tp_rule(decoder, parallel.tp_size)
     if rule is not None:
         allowed = _listed(allowed_tp_sizes(decoder))
-        raise SpecError(spec_complaint(origin, "build.tensor_parallel", mapping.tp_size, f"{rule}; allowed: {allowed}"))
-    if mapping.pp_size > decoder.num_layers:
+        raise spec_error(origin, "build.tensor_parallel", parallel.tp_size, f"{rule}; allowed: {allowed}")
+    if parallel.pp_size > decoder.num_layers:
         rule = f"must be ≤ {decoder.num_layers}, the model's layers: each pipeline rank needs one"
-        raise SpecError(spec_complaint(origin, "build.pipeline_parallel", mapping.pp_size, rule))
+        raise spec_error(origin, "build.pipeline_parallel", parallel.pp_size, rule)
 
 
 def allowed_tp_sizes(decoder: Decoder, largest: int = _LARGEST_TP) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from build_scripts.architectures import Decoder
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds, adapter_cache_bytes
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 
 CONTEXT_BYTES: Final = 3 << 29  # of the CUDA context, the libraries' workspaces and NCCL: 1.5 GiB
 _LOGITS_BYTES = 4  # float32
@@ -48,26 +48,26 @@ class RankMemory:
         return self.sequences >= 1
 
 
-def kv_heads_per_rank(decoder: Decoder, mapping: Mapping) -> int:
+def kv_heads_per_rank(decoder: Decoder, parallel: Parallelism) -> int:
     """At least one: with fewer heads than ranks each stands on several."""
-    return max(1, decoder.num_kv_heads // mapping.tp_size)
+    return max(1, decoder.num_kv_heads // parallel.tp_size)
 
 
-def kv_bytes_per_token(decoder: Decoder, mapping: Mapping, pp_rank: int, value_bytes: int) -> int:
+def kv_bytes_per_token(decoder: Decoder, parallel: Parallelism, pp_rank: int, value_bytes: int) -> int:
     """Bytes that one token of one sequence takes in the KV cache of one rank of stage `pp_rank`."""
-    layers = len(mapping.layers(pp_rank, decoder.num_layers))
-    return 2 * layers * kv_heads_per_rank(decoder, mapping) * decoder.head_size * value_bytes
+    layers = len(parallel.layers(pp_rank, decoder.num_layers))
+    return 2 * layers * kv_heads_per_rank(decoder, parallel) * decoder.head_size * value_bytes
 
 
 def rank_memory(  # noqa: PLR0913, PLR0917 - all that memory depends on
-    decoder: Decoder, mapping: Mapping, rank: int, weight_bytes: int, limits: Limits, memory_bytes: int
+    decoder: Decoder, parallel: Parallelism, rank: int, weight_bytes: int, limits: Limits, memory_bytes: int
 ) -> RankMemory:
     """What fits beside `weight_bytes` of weights into a GPU of `memory_bytes`."""
-    activations = _activation_bytes(decoder, mapping, rank, limits)
-    per_token = kv_bytes_per_token(decoder, mapping, mapping.pp_rank(rank), limits.kv_value_bytes)
+    activations = _activation_bytes(decoder, parallel, rank, limits)
+    per_token = kv_bytes_per_token(decoder, parallel, parallel.pp_rank(rank), limits.kv_value_bytes)
     free = max(0, memory_bytes - CONTEXT_BYTES - weight_bytes - activations)
     adapters = limits.adapters
-    taken = adapter_cache_bytes(decoder, mapping, rank, adapters, limits.value_bytes, free) if adapters else 0
+    taken = adapter_cache_bytes(decoder, parallel, rank, adapters, limits.value_bytes, free) if adapters else 0
     free = max(0, free - taken)
     blocks = int(free * limits.kv_fraction) // (per_token * limits.tokens_per_block)
     blocks_per_sequence = -(-limits.max_seq_len // limits.tokens_per_block)
@@ -76,12 +76,12 @@ def rank_memory(  # noqa: PLR0913, PLR0917 - all that memory depends on
     )
 
 
-def _activation_bytes(decoder: Decoder, mapping: Mapping, rank: int, limits: Limits) -> int:
+def _activation_bytes(decoder: Decoder, parallel: Parallelism, rank: int, limits: Limits) -> int:
     """The widest moment of a layer: the residual and its norm beside the fused projections of either block."""
-    tp_size = mapping.tp_size
+    tp_size = parallel.tp_size
     q = decoder.q_size // tp_size
-    kv = kv_heads_per_rank(decoder, mapping) * decoder.head_size
+    kv = kv_heads_per_rank(decoder, parallel) * decoder.head_size
     widest = max(2 * q + 2 * kv, 3 * decoder.intermediate_size // tp_size)
     values = limits.max_num_tokens * (2 * decoder.hidden_size + widest)
-    logits = limits.max_batch_size * decoder.vocab_size * _LOGITS_BYTES if mapping.is_last_pp_rank(rank) else 0
+    logits = limits.max_batch_size * decoder.vocab_size * _LOGITS_BYTES if parallel.is_last_pp_rank(rank) else 0
     return values * limits.value_bytes + logits

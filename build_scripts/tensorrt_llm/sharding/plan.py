@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from build_scripts.architectures import Decoder
-from build_scripts.spec.reading import spec_complaint
+from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.sharding.gpus import Gpu, Gpus
 from build_scripts.tensorrt_llm.sharding.layout import RankFile, rank_files
-from build_scripts.tensorrt_llm.sharding.limits import allowed_tp_sizes, check_mapping
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.limits import allowed_tp_sizes, check_parallelism
 from build_scripts.tensorrt_llm.sharding.memory import Limits, RankMemory, kv_bytes_per_token, rank_memory
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS, engine_bytes
 from triton_repo.contract.errors import SpecError
 
@@ -24,7 +24,7 @@ class Asked:
     """What the spec (or the flags) `origin` asks for."""
 
     origin: str
-    mapping: Mapping
+    parallel: Parallelism
     dtype: str
     quantization: str
     limits: Limits
@@ -68,25 +68,27 @@ class ShardPlan:
 
 def make_shard_plan(decoder: Decoder, asked: Asked, gpus: Gpus | None) -> ShardPlan:
     """Raises: SpecError: the model cannot be split so, or does not fit; names the rule and what would do."""
-    check_mapping(decoder, asked.mapping, asked.origin)
+    check_parallelism(decoder, asked.parallel, asked.origin)
     _check_window(decoder, asked)
     if gpus is not None:
         _check_gpus(asked, gpus)
-    plan = ShardPlan(decoder, asked, gpus, _ranks(decoder, asked, asked.mapping, gpus.gpu if gpus else None))
+    plan = ShardPlan(decoder, asked, gpus, _ranks(decoder, asked, asked.parallel, gpus.gpu if gpus else None))
     full = next((rank for rank in plan.ranks if rank.memory and not rank.memory.fits), None)
     if gpus is not None and full is not None:
         raise SpecError(_does_not_fit(decoder, asked, gpus, full))
     return plan
 
 
-def _ranks(decoder: Decoder, asked: Asked, mapping: Mapping, gpu: Gpu | None) -> tuple[RankPlan, ...]:
+def _ranks(decoder: Decoder, asked: Asked, parallel: Parallelism, gpu: Gpu | None) -> tuple[RankPlan, ...]:
     result = []
-    for file in rank_files(decoder, mapping, asked.dtype):
+    for file in rank_files(decoder, parallel, asked.dtype):
         weight_bytes = engine_bytes(file, asked.quantization)
-        pp_rank = mapping.pp_rank(file.rank)
-        kv = kv_bytes_per_token(decoder, mapping, pp_rank, asked.limits.kv_value_bytes)
-        memory = rank_memory(decoder, mapping, file.rank, weight_bytes, asked.limits, gpu.memory_bytes) if gpu else None
-        result.append(RankPlan(file, mapping.layers(pp_rank, decoder.num_layers), weight_bytes, kv, memory))
+        pp_rank = parallel.pp_rank(file.rank)
+        kv = kv_bytes_per_token(decoder, parallel, pp_rank, asked.limits.kv_value_bytes)
+        memory = (
+            rank_memory(decoder, parallel, file.rank, weight_bytes, asked.limits, gpu.memory_bytes) if gpu else None
+        )
+        result.append(RankPlan(file, parallel.layers(pp_rank, decoder.num_layers), weight_bytes, kv, memory))
     return tuple(result)
 
 
@@ -99,28 +101,30 @@ def _check_window(decoder: Decoder, asked: Asked) -> None:
     window, length = decoder.sliding_window, asked.limits.max_seq_len
     if window is not None and length > window:
         rule = f"must be ≤ {window}, the model's sliding_window: the engine looks back over all tokens"
-        raise SpecError(spec_complaint(asked.origin, "build.max_seq_len", length, rule))
+        raise spec_error(asked.origin, "build.max_seq_len", length, rule)
 
 
 def _check_gpus(asked: Asked, gpus: Gpus) -> None:
-    world, count, capability = asked.mapping.world_size, gpus.count, gpus.gpu.capability
+    world, count, capability = asked.parallel.world_size, gpus.count, gpus.gpu.capability
     if count is not None and world > count:
-        product = f"build.tensor_parallel × build.pipeline_parallel ({asked.mapping.tp_size} × {asked.mapping.pp_size})"
-        raise SpecError(spec_complaint(asked.origin, product, world, f"must be ≤ {count}, the GPUs ({gpus.gpu.name})"))
+        product = (
+            f"build.tensor_parallel × build.pipeline_parallel ({asked.parallel.tp_size} × {asked.parallel.pp_size})"
+        )
+        raise spec_error(asked.origin, product, world, f"must be ≤ {count}, the GPUs ({gpus.gpu.name})")
     how = QUANTIZATIONS[asked.quantization]
     if capability is not None and capability < how.capability:
         has = f"{gpus.gpu.name} has {_dotted(capability)}"
         rule = f"needs compute capability {_dotted(how.capability)} ({how.cards}); {has}"
-        raise SpecError(spec_complaint(asked.origin, "build.quantization", asked.quantization, rule))
+        raise spec_error(asked.origin, "build.quantization", asked.quantization, rule)
 
 
 def _does_not_fit(decoder: Decoder, asked: Asked, gpus: Gpus, full: RankPlan) -> str:
     memory, gpu = full.memory, gpus.gpu
     assert memory is not None  # noqa: S101 - a rank without memory is never full
     needed = memory.kv_bytes_per_token * asked.limits.max_seq_len
-    shown = f"{asked.mapping.tp_size} × {asked.mapping.pp_size}"
+    shown = f"{asked.parallel.tp_size} × {asked.parallel.pp_size}"
     parts = f"{_gb(memory.weight_bytes)} of weights, {_gb(memory.activation_bytes)} of working memory and {_gb(needed)}"
-    smallest = _smallest_mapping(decoder, asked, gpus)
+    smallest = _smallest_split(decoder, asked, gpus)
     remedy = "no split of up to 64 ranks does" if smallest is None else (
         f"--tp {smallest.tp_size} --pp {smallest.pp_size} is the smallest that does"
     )  # fmt: skip
@@ -130,17 +134,17 @@ def _does_not_fit(decoder: Decoder, asked: Asked, gpus: Gpus, full: RankPlan) ->
     )
 
 
-def _smallest_mapping(decoder: Decoder, asked: Asked, gpus: Gpus) -> Mapping | None:
+def _smallest_split(decoder: Decoder, asked: Asked, gpus: Gpus) -> Parallelism | None:
     """The fewest ranks that hold the model; of equals the one with the most tensor parallelism inside a node."""
     candidates = [
-        Mapping(tp_size, pp_size)
+        Parallelism(tp_size, pp_size)
         for tp_size in allowed_tp_sizes(decoder, _GPUS_PER_NODE)
         for pp_size in range(1, min(decoder.num_layers, _LARGEST_WORLD // tp_size) + 1)
     ]
-    for mapping in sorted(candidates, key=lambda mapping: (mapping.world_size, mapping.pp_size)):
-        within = gpus.count is None or mapping.world_size <= gpus.count
-        if within and all(rank.memory and rank.memory.fits for rank in _ranks(decoder, asked, mapping, gpus.gpu)):
-            return mapping
+    for parallel in sorted(candidates, key=lambda parallel: (parallel.world_size, parallel.pp_size)):
+        within = gpus.count is None or parallel.world_size <= gpus.count
+        if within and all(rank.memory and rank.memory.fits for rank in _ranks(decoder, asked, parallel, gpus.gpu)):
+            return parallel
     return None
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from build_scripts.architectures import Decoder
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 
 _EMBEDDING = "model.embed_tokens.weight"
 
@@ -42,16 +42,16 @@ class ShardTensor:
     pieces: tuple[Piece, ...]
 
 
-def rank_tensors(decoder: Decoder, mapping: Mapping, rank: int) -> tuple[ShardTensor, ...]:
-    """All tensors of one rank, in the order of the forward pass; `mapping` is one that `limits.check` lets pass."""
-    share = _Share(decoder, mapping.tp_size, mapping.tp_rank(rank))
-    pp_rank = mapping.pp_rank(rank)
+def rank_tensors(decoder: Decoder, parallel: Parallelism, rank: int) -> tuple[ShardTensor, ...]:
+    """All tensors of one rank, in the order of the forward pass; `parallel` is one that `limits.check` lets pass."""
+    share = _Share(decoder, parallel.tp_size, parallel.tp_rank(rank))
+    pp_rank = parallel.pp_rank(rank)
     tensors: list[ShardTensor] = []
-    if mapping.is_first_pp_rank(rank):
+    if parallel.is_first_pp_rank(rank):
         tensors.append(share.whole("transformer.vocab_embedding.weight", _EMBEDDING, decoder.vocab_size))
-    for local, layer in enumerate(mapping.layers(pp_rank, decoder.num_layers)):
+    for local, layer in enumerate(parallel.layers(pp_rank, decoder.num_layers)):
         tensors += share.layer(f"transformer.layers.{local}", f"model.layers.{layer}")
-    if mapping.is_last_pp_rank(rank):
+    if parallel.is_last_pp_rank(rank):
         tensors.append(share.vector("transformer.ln_f.weight", "model.norm.weight", decoder.hidden_size))
         tensors.append(share.head())
     return tuple(tensors)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from build_scripts.architectures import Decoder
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 
 _GPUS_PER_NODE: Final = 8
 _QWEN: Final = ("qwen2", "qwen3")
 
 
-def checkpoint_config(decoder: Decoder, mapping: Mapping, dtype: str) -> dict[str, Any]:
+def checkpoint_config(decoder: Decoder, parallel: Parallelism, dtype: str) -> dict[str, Any]:
     """For weights in `dtype`, not quantized."""
     config = {
         "architecture": decoder.architecture,
@@ -37,7 +37,7 @@ def checkpoint_config(decoder: Decoder, mapping: Mapping, dtype: str) -> dict[st
         "use_parallel_embedding": False,
         "embedding_sharding_dim": 0,
         "tie_word_embeddings": decoder.tied_embeddings,
-        "mapping": _mapping(mapping),
+        "mapping": _mapping(parallel),
         "quantization": {"quant_algo": None, "kv_cache_quant_algo": None},
         "disable_weight_only_quant_plugin": False,
     }
@@ -46,12 +46,12 @@ def checkpoint_config(decoder: Decoder, mapping: Mapping, dtype: str) -> dict[st
     return config | {"residual_mlp": False, "remove_duplicated_kv_heads": False}
 
 
-def _mapping(mapping: Mapping) -> dict[str, int]:
+def _mapping(parallel: Parallelism) -> dict[str, int]:
     """Unknown keys are refused by TensorRT-LLM, and so these are the ones it needs."""
     return {
-        "world_size": mapping.world_size,
+        "world_size": parallel.world_size,
         "gpus_per_node": _GPUS_PER_NODE,
-        "tp_size": mapping.tp_size,
-        "pp_size": mapping.pp_size,
+        "tp_size": parallel.tp_size,
+        "pp_size": parallel.pp_size,
         "cp_size": 1,
     }

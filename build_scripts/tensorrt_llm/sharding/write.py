@@ -8,35 +8,32 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Mapping as Table
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from build_scripts.architectures import Decoder
 from build_scripts.tensorrt_llm.sharding.layout import CONFIG_FILE, RankFile, rank_files
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.rules import Piece
 from build_scripts.tensorrt_llm.sharding.trtllm_config import checkpoint_config
-from build_scripts.weights.safetensors import tensor_bytes
+from build_scripts.weights.rows import BLOCK_BYTES, tensor_bytes
 from build_scripts.weights.view import ITEM_SIZES, CheckpointView, LazyTensor
+from build_scripts.work.disk import check_space
 from triton_repo.contract.errors import BuildError
 
 if TYPE_CHECKING:
     import torch
 
-BLOCK_BYTES: Final = 16 << 20  # of a source; below the size from which malloc gives memory back at every free
-
 
 def write_shards(  # noqa: PLR0913, PLR0917 - what, how and where
     view: CheckpointView,
     decoder: Decoder,
-    mapping: Mapping,
+    parallel: Parallelism,
     dtype: str,
     output: Path,
     wrote: Callable[[int], None] = lambda _: None,
@@ -50,9 +47,9 @@ def write_shards(  # noqa: PLR0913, PLR0917 - what, how and where
     Raises:
         BuildError: a source cannot be read, a value is too large for `dtype`, or the disk is full.
     """
-    files = rank_files(decoder, mapping, dtype)
+    files = rank_files(decoder, parallel, dtype)
     done = 0
-    _check_space(output, sum(file.file_bytes for file in files))
+    check_space(output, "the shards", sum(file.file_bytes for file in files))
     places: dict[str, list[_Place]] = defaultdict(list)
     with ExitStack() as stack:
         for file in files:
@@ -65,7 +62,7 @@ def write_shards(  # noqa: PLR0913, PLR0917 - what, how and where
         for block in _ahead(_blocks(view, places, dtype, block_bytes)):
             done += sum(_write_piece(block, place) for place in places[block.source])
             wrote(done)
-    config = json.dumps(checkpoint_config(decoder, mapping, dtype), indent=2) + "\n"
+    config = json.dumps(checkpoint_config(decoder, parallel, dtype), indent=2) + "\n"
     (output / CONFIG_FILE).write_text(config, encoding="utf-8")
 
 
@@ -77,12 +74,6 @@ class _Place:
     offset: int
     row_bytes: int
     piece: Piece
-
-
-def _check_space(output: Path, needed: int) -> None:
-    free = shutil.disk_usage(output).free
-    if needed > free:
-        raise BuildError(f"{output}: the shards take {needed:,} bytes; {free:,} are free")
 
 
 def _create(path: Path, file: RankFile, stack: ExitStack) -> int:
@@ -114,7 +105,7 @@ class _Block:
 
 
 def _blocks(
-    view: CheckpointView, places: Table[str, Sequence[_Place]], dtype: str, block_bytes: int
+    view: CheckpointView, places: Mapping[str, Sequence[_Place]], dtype: str, block_bytes: int
 ) -> Iterator[_Block]:
     """Every row that some rank wants, in the order of the view."""
     for name, tensor in view.weights.items():

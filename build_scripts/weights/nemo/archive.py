@@ -20,7 +20,7 @@ def archive_members(path: Path) -> dict[str, FileSpan]:
     """Name -> place of every regular file in the tar.
 
     Raises:
-        BuildError: it is compressed, damaged or cut off; or a member is a link or a device, occurs twice, or has a
+        BuildError: it is compressed, damaged or truncated; or a member is a link or a device, occurs twice, or has a
             name that leads out of the archive.
     """
     try:
@@ -79,14 +79,14 @@ def _members(path: Path, file: Any) -> dict[str, FileSpan]:
                 raise BuildError(f"{path}: more than {_MAX_MEMBERS} members")
             if member.offset_data + member.size > size:
                 missing = member.offset_data + member.size - size
-                raise BuildError(f"{path}: {name}: cut off: {missing} bytes are missing")
+                raise BuildError(f"{path}: {name}: truncated: {missing} bytes are missing")
             if member.isreg():
                 members[name] = FileSpan(path, member.offset_data, member.size, name)
         # An archive ends with zeros; Python's reader also stops, without a word, at a header that is damaged.
         file.seek(archive.offset)
         if file.read(_BLOCK) != bytes(_BLOCK):
             last = f" after {next(reversed(members))}" if members else ""
-            raise BuildError(f"{path}: damaged or cut off{last}: no header and no end at byte {archive.offset}")
+            raise BuildError(f"{path}: damaged or truncated{last}: no header and no end at byte {archive.offset}")
     return members
 
 

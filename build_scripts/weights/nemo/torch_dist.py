@@ -15,7 +15,7 @@ from build_scripts.weights.nemo.megatron import canonical
 from build_scripts.weights.nemo.torch_dist_metadata import Chunk, Entry, read_metadata
 from build_scripts.weights.patchwork import Patch, patchwork
 from build_scripts.weights.pickled import read_pickled_tensor
-from build_scripts.weights.safetensors import FileRows
+from build_scripts.weights.rows import FileRows
 from build_scripts.weights.view import ITEM_SIZES, LazyTensor
 from triton_repo.contract.errors import BuildError
 
@@ -49,7 +49,7 @@ def _open_chunk(members: Members, source: str, key: str, entry: Entry, chunk: Ch
     if span is None:
         raise BuildError(f"{source}: {chunk.file} is missing; {METADATA} says that it holds {key}")
     if chunk.start + chunk.length > span.size:
-        raise BuildError(f"{span}: {key}: ends at byte {chunk.start + chunk.length} of {span.size}: cut off")
+        raise BuildError(f"{span}: {key}: ends at byte {chunk.start + chunk.length} of {span.size}: truncated")
     tensor = read_pickled_tensor(span.part(chunk.start, chunk.length), key)
     if tensor.dtype != entry.dtype or math.prod(tensor.shape) != math.prod(chunk.sizes):
         held, told = f"{tensor.dtype} {list(tensor.shape)}", f"{entry.dtype} {list(chunk.sizes)}"

@@ -15,9 +15,18 @@ RUNTIME = "tensorrt_llm"
 @pytest.mark.parametrize(
     ("runtime", "text", "complaint"),
     [
-        ("openvino", '[build]\nflow = "pytorch"', r'build\.flow = "pytorch"; must be compiled: runtime openvino'),
+        (
+            "openvino",
+            '[build]\nflow = "pytorch"',
+            r'build\.flow = "pytorch"; must be compiled where runtime = openvino \(pytorch needs',
+        ),
         ("openvino", "[build.compile]\nworkers = 2", r"build\.compile = .*needs runtime tensorrt_llm"),
-        ("openvino", '[serve]\ncapacity_scheduler_policy = "max_utilization"', r"needs runtime tensorrt_llm, not"),
+        (
+            "openvino",
+            '[serve]\ncapacity_scheduler_policy = "max_utilization"',
+            r"= \"max_utilization\"; needs runtime tensorrt_llm: remove",
+        ),
+        (RUNTIME, "[serve]\nnum_threads = 2", r"serve\.num_threads = 2; needs runtime openvino: remove the key"),
         (RUNTIME, '[build]\nflow = "pytorch"\nquantization = "fp8"', r"must be none where build\.flow = pytorch"),
         (RUNTIME, "[build]\nmax_seq_len = 64\n[build.compile]\nmax_input_len = 65", r"must be ≤ build\.max_seq_len"),
         (
@@ -30,11 +39,19 @@ RUNTIME = "tensorrt_llm"
         (RUNTIME, "[serve]\nkv_cache_free_gpu_memory_fraction = 1.5", r"= 1\.5; must be ≤ 1"),
         (RUNTIME, '[serve]\nguided_decoding_backend = "llguidance"', r"must be xgrammar where build\.flow = compiled"),
         (RUNTIME, '[serve]\nguided_decoding_backend = "outlines"', r"= \"outlines\"; allowed: xgrammar, llguidance"),
-        ("openvino", '[serve]\nguided_decoding_backend = "xgrammar"', r"needs runtime tensorrt_llm, not openvino"),
-        ("openvino", "[serve]\ngather_generation_logits = true", r"needs runtime tensorrt_llm, not openvino"),
+        ("openvino", '[serve]\nguided_decoding_backend = "xgrammar"', r"needs runtime tensorrt_llm: remove the key"),
+        (
+            "openvino",
+            "[serve]\ngather_generation_logits = true",
+            r"needs runtime tensorrt_llm with build\.flow = compiled",
+        ),
         (RUNTIME, '[build]\nflow = "pytorch"\n[serve]\ngather_generation_logits = true', r"build\.flow = compiled"),
-        (RUNTIME, '[sampling]\nguided_decoding_guide_type = "json"', r"is for a request to say: remove the key"),
-        ("openvino", "[sampling]\nlogprobs = 1", r"is for a request to say: remove the key"),
+        (
+            RUNTIME,
+            '[sampling]\nguided_decoding_guide_type = "json"',
+            r"is a parameter of each request and has no default",
+        ),
+        ("openvino", "[sampling]\nlogprobs = 1", r"is a parameter of each request and has no default"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(

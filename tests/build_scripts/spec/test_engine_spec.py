@@ -21,8 +21,7 @@ REFUSED = [
     ('[build]\nquantization = "int2"', 'build.quantization = "int2"; allowed: none, int8, int4'),
     (
         "[build]\ntensor_parallel = 2",
-        "build.tensor_parallel = 2; must be 1: runtime openvino does not split a model "
-        "(that needs runtime tensorrt_llm)",
+        "build.tensor_parallel = 2; must be 1 where runtime = openvino (2 needs runtime tensorrt_llm)",
     ),
     (
         "[build]\nmax_num_tokens = 8",
@@ -42,24 +41,27 @@ REFUSED = [
     ("[sampling]\ntemperature = 3", "sampling.temperature = 3; must be ≤ 2"),
     ("[sampling]\ntop_p = 0", "sampling.top_p = 0; must be > 0"),
     ("[sampling]\nheat = 1", "sampling.heat = 1; unknown key; allowed: max_tokens, min_tokens, temperature"),
-    ('[replay]\ntext = "a"', 'replay = "[…]"; runtime openvino plays no text: remove the [replay] table'),
+    ('[replay]\ntext = "a"', 'replay = "[…]"; needs runtime replay: remove the table'),
     ('runtime = "vllm"', 'runtime = "vllm"; allowed: openvino, tensorrt_llm, replay'),
-    ('[build]\nquantization = "fp8"', 'build.quantization = "fp8"; runtime openvino allows none, int8, int4'),
+    (
+        '[build]\nquantization = "fp8"',
+        'build.quantization = "fp8"; must be none, int8 or int4 where runtime = openvino '
+        "(fp8 needs runtime tensorrt_llm with build.flow = compiled)",
+    ),
     (
         'runtime = "tensorrt_llm"\n[serve]\nkv_cache_dtype = "u8"',
-        'serve.kv_cache_dtype = "u8"; runtime tensorrt_llm keeps its KV cache in build.dtype: remove the key',
+        'serve.kv_cache_dtype = "u8"; needs runtime openvino or runtime replay: remove the key',
     ),
-    ('runtime = "replay"', "replay: runtime replay needs a [replay] table with its text"),
+    ('runtime = "replay"', "replay: is required where runtime = replay"),
     ('runtime = "replay"\n[replay]\ntext = ""', 'replay.text = ""; must not be empty'),
     ('runtime = "replay"\n[replay]\ntokens_per_second = 5', "replay.text: is required"),
     (
         'runtime = "replay"\n[build]\npipeline_parallel = 2\n[replay]\ntext = "a"',
-        "build.pipeline_parallel = 2; must be 1: runtime replay does not split a model (that needs runtime "
-        "tensorrt_llm)",
+        "build.pipeline_parallel = 2; must be 1 where runtime = replay (2 needs runtime tensorrt_llm)",
     ),
     (
         'runtime = "replay"\n[build]\nquantization = "int8"\n[replay]\ntext = "a"',
-        'build.quantization = "int8"; must be none: runtime replay has no weights',
+        'build.quantization = "int8"; must be none where runtime = replay (int8 needs runtime openvino or ',
     ),
 ]
 

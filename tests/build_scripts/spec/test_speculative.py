@@ -57,19 +57,20 @@ REFUSED = [
     ),
     (
         "[sampling]\nmin_tokens = 3\n" + LOOKUP,
-        "sampling.min_tokens = 3; is not possible with speculative decoding: remove the key",
+        "sampling.min_tokens = 3; is not possible where speculative.mode = prompt_lookup: remove the key",
     ),
     (
         'runtime = "replay"\n[replay]\ntext = "a"\n' + LOOKUP,
-        'speculative = "[…]"; runtime replay has no model: remove the [speculative] table',
+        'speculative = "[…]"; needs runtime openvino or runtime tensorrt_llm: remove the table',
     ),
     (
         'runtime = "tensorrt_llm"\n' + LOOKUP,
-        'speculative.mode = "prompt_lookup"; must be lookahead where build.flow = compiled',
+        'speculative.mode = "prompt_lookup"; must be lookahead where build.flow = compiled '
+        "(prompt_lookup needs runtime openvino or runtime tensorrt_llm with build.flow = pytorch)",
     ),
     (
         'runtime = "tensorrt_llm"\n[sampling]\nrepetition_penalty = 1.1\n[build]\nflow = "pytorch"\n' + LOOKUP,
-        "sampling.repetition_penalty = 1.1; is not possible with speculative decoding: remove the key",
+        "sampling.repetition_penalty = 1.1; is not possible where speculative.mode = prompt_lookup: remove the key",
     ),
     (
         "[serve]\ndynamic_quantization_group_size = 7",

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from build_scripts.architectures import Decoder
 from build_scripts.architectures.decoder import Rope
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds, adapter_cache_bytes
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from tests.build_scripts.adapters import write_adapter
 from tests.build_scripts.conftest import Workshop
 from tests.build_scripts.test_command import run
@@ -108,7 +108,7 @@ def test_a_plan_counts_the_adapters_and_leaves_less_for_the_cache(workshop: Work
 def test_the_cache_of_adapters_is_counted_as_tensorrt_llm_counts_it(
     bounds: AdapterBounds, tp: int, expected: int
 ) -> None:
-    assert adapter_cache_bytes(DECODER, Mapping(tp, 1), 0, bounds, 2, 1_000_000_000) == expected
+    assert adapter_cache_bytes(DECODER, Parallelism(tp, 1), 0, bounds, 2, 1_000_000_000) == expected
 
 
 @pytest.mark.parametrize(

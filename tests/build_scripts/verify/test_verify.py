@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from build_scripts.architectures import decoder_of
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.verify.compare import verify_shards
 from build_scripts.verify.memory import check_memory
@@ -98,7 +98,7 @@ def test_a_nemo_source_is_run_as_it_is(tmp_path: Path) -> None:
     )
     view = open_checkpoint(make_nemo1(tmp_path / "x.nemo", source, tp=2, pp=2), "x")
     (tmp_path / "shards").mkdir()
-    write_shards(view, decoder_of(view.config, "x"), Mapping(4, 3), "float32", tmp_path / "shards")
+    write_shards(view, decoder_of(view.config, "x"), Parallelism(4, 3), "float32", tmp_path / "shards")
     for origin in (view, open_huggingface(source, "tiny")):
         assert verify_shards(tmp_path / "shards", origin).passed
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from build_scripts.weights.huggingface import open_weights
-from build_scripts.weights.safetensors import header_bytes, read_header, tensor_bytes
+from build_scripts.weights.rows import tensor_bytes
+from build_scripts.weights.safetensors import header_bytes, read_header
 from build_scripts.weights.view import LazyTensor
 from triton_repo.contract.errors import BuildError
 
@@ -61,7 +62,7 @@ def test_rows_are_read_and_belong_to_the_reader(file: Path) -> None:
 def test_a_file_that_shrinks_after_its_header_was_read_is_said_to_be_cut_off(file: Path) -> None:
     tensors = read_header(file)
     os.truncate(file, file.stat().st_size - 60)
-    with pytest.raises(BuildError, match=r"model\.safetensors: \w: cut off: \d+ bytes are missing"):
+    with pytest.raises(BuildError, match=r"model\.safetensors: \w: truncated: \d+ bytes are missing"):
         read_all(tensors)
 
 
@@ -91,7 +92,7 @@ HUGE = 1 << 62
 BROKEN: dict[str, tuple[bytes, str]] = {
     "an empty file": (b"", "not a safetensors file: it has 0 bytes"),
     "less than a length": (b"\x01\x02", "not a safetensors file"),
-    "a length and nothing else": (struct.pack("<Q", 500), "a header of 500 bytes in a file of 8: cut off"),
+    "a length and nothing else": (struct.pack("<Q", 500), "a header of 500 bytes in a file of 8: truncated"),
     "a header of exabytes": (struct.pack("<Q", HUGE), "a header of 4611686018427387904 bytes; must be ≤ 100000000"),
     "a header longer than the file": (struct.pack("<Q", 99) + b"{}", "a header of 99 bytes in a file of 10"),
     "a header that is not JSON": (written(b"{'w': 1}"), "header: not valid JSON"),
@@ -129,7 +130,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "a hole": (written({"v": entry(), "w": entry(offsets=[24, 40])}, 40), "w: its data at 24 leaves a hole before it"),
     "data beyond the file": (
         written({"w": entry()}, 15),
-        "w: its data ends at 16; the file has 15 bytes of data: cut off",
+        "w: its data ends at 16; the file has 15 bytes of data: truncated",
     ),
     "data that no tensor names": (written({"w": entry()}, 20), "20 bytes of data; its tensors take 16"),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from triton_repo.contract.capabilities import capabilities_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import GUIDE_FIELDS, Sampling
@@ -44,5 +45,4 @@ def guide_types(config: EngineConfig) -> tuple[str, ...]:
     settings = config.tensorrt_llm
     if settings is None or settings.guided_decoding_backend is None:
         return ()
-    tags = settings.guided_decoding_backend == "xgrammar" and settings.flow == "pytorch"
-    return ("json", "json_schema", "regex", "ebnf_grammar", *(("structural_tag",) if tags else ()))
+    return capabilities_of(config.runtime, settings.flow).guides.get(settings.guided_decoding_backend, ())

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 from build_scripts.architectures import check_weights, decoder_of
 from build_scripts.tensorrt_llm.sharding.layout import rank_files
-from build_scripts.tensorrt_llm.sharding.limits import check_mapping
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
-from build_scripts.tensorrt_llm.sharding.write import BLOCK_BYTES, write_shards
+from build_scripts.tensorrt_llm.sharding.limits import check_parallelism
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
+from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.weights.huggingface import open_huggingface
+from build_scripts.weights.rows import BLOCK_BYTES
 from tests.build_scripts.checkpoints import ARCHITECTURES, LLAMA3_SCALING, make_checkpoint, odd_config, write_plain
 from triton_repo.contract.errors import BuildError, SpecError
 
@@ -47,11 +48,11 @@ def shard(  # noqa: PLR0917
     checkpoint: Path, output: Path, tp: int, pp: int, dtype: str = "float32", block_bytes: int = BLOCK_BYTES
 ) -> list[dict[str, torch.Tensor]]:
     view = open_huggingface(checkpoint, "tiny")
-    decoder, mapping = decoder_of(view.config, view.source), Mapping(tp, pp)
+    decoder, parallel = decoder_of(view.config, view.source), Parallelism(tp, pp)
     check_weights(decoder, view.weights, view.source)
-    check_mapping(decoder, mapping, "")
+    check_parallelism(decoder, parallel, "")
     output.mkdir()
-    write_shards(view, decoder, mapping, dtype, output, block_bytes=block_bytes)
+    write_shards(view, decoder, parallel, dtype, output, block_bytes=block_bytes)
     return [load_file(output / f"rank{rank}.safetensors") for rank in range(tp * pp)]
 
 
@@ -156,7 +157,7 @@ def test_the_plan_knows_the_size_of_every_file_to_the_byte(
 ) -> None:
     shard(checkpoint, tmp_path / "shards", tp, pp, dtype)
     decoder = decoder_of(json.loads((checkpoint / "config.json").read_text()), "tiny")
-    planned = {file.name: file.file_bytes for file in rank_files(decoder, Mapping(tp, pp), dtype)}
+    planned = {file.name: file.file_bytes for file in rank_files(decoder, Parallelism(tp, pp), dtype)}
     written = {path.name: path.stat().st_size for path in (tmp_path / "shards").glob("*.safetensors")}
     assert planned == written
 
@@ -218,12 +219,12 @@ def test_the_left_over_layers_go_to_the_first_pipeline_ranks_as_numpy_splits() -
     for num_layers in range(1, 40):
         for pp in range(1, num_layers + 1):
             split = [list(part) for part in np.array_split(np.arange(num_layers), pp)]
-            assert [list(Mapping(1, pp).layers(rank, num_layers)) for rank in range(pp)] == split
+            assert [list(Parallelism(1, pp).layers(rank, num_layers)) for rank in range(pp)] == split
 
 
 def test_ranks_are_numbered_with_the_tensor_parallel_ranks_of_a_stage_together() -> None:
-    mapping = Mapping(tp_size=2, pp_size=3)
-    places = [(mapping.pp_rank(rank), mapping.tp_rank(rank)) for rank in range(mapping.world_size)]
+    parallel = Parallelism(tp_size=2, pp_size=3)
+    places = [(parallel.pp_rank(rank), parallel.tp_rank(rank)) for rank in range(parallel.world_size)]
     assert places == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
 
 
@@ -242,7 +243,7 @@ def test_a_split_that_tensorrt_llm_cannot_make_is_refused_with_the_rule_and_what
     values = {"architectures": ["LlamaForCausalLM"], "hidden_size": 48, "vocab_size": 101, "num_hidden_layers": 5,
               "num_attention_heads": 8, "num_key_value_heads": 2, "intermediate_size": 64, **config}  # fmt: skip
     with pytest.raises(SpecError) as refused:
-        check_mapping(decoder_of(values, "tiny"), Mapping(tp, pp), "")
+        check_parallelism(decoder_of(values, "tiny"), Parallelism(tp, pp), "")
     assert (
         str(refused.value)
         .replace("build.tensor_parallel", "--tp")

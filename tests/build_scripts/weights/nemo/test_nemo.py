@@ -1,4 +1,4 @@
-"""NeMo and Megatron-Bridge checkpoints, made by the inverse mapping, come back as the HuggingFace ones they were."""
+"""NeMo and Megatron-Bridge checkpoints, made by the inverse parallel, come back as the HuggingFace ones they were."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from build_scripts.architectures import check_weights, decoder_of
-from build_scripts.tensorrt_llm.sharding.mapping import Mapping
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.weights.hf_writer import write_huggingface
 from build_scripts.weights.opening import open_checkpoint
@@ -146,7 +146,7 @@ def test_logits_are_those_of_the_original(llama: Path, tmp_path: Path) -> None:
 def test_a_nemo_checkpoint_is_sharded_without_a_detour(llama: Path, tmp_path: Path) -> None:
     view = open_checkpoint(make_nemo1(tmp_path / "x.nemo", llama, tp=2), "x")
     (tmp_path / "shards").mkdir()
-    write_shards(view, decoder_of(view.config, "x"), Mapping(2, 2), "float32", tmp_path / "shards", block_bytes=100)
+    write_shards(view, decoder_of(view.config, "x"), Parallelism(2, 2), "float32", tmp_path / "shards", block_bytes=100)
     ranks = [load_file(tmp_path / "shards" / f"rank{rank}.safetensors") for rank in range(4)]
     found = recombined(tmp_path / "shards", ranks)
     assert all(torch.equal(found[name], tensor) for name, tensor in load_file(llama / "model.safetensors").items())

@@ -87,7 +87,7 @@ def test_the_command_writes_a_nemo_checkpoint_out_as_huggingface(tmp_path: Path)
     before = contents(tmp_path)
     again = run(*flags, cwd=tmp_path)
     assert again.returncode == 1
-    assert "hf: is there already; name a directory that is not" in again.stderr
+    assert "hf: exists already; name a new directory" in again.stderr
     assert contents(tmp_path) == before
 
 
@@ -123,7 +123,7 @@ def test_a_source_that_ends_too_soon_leaves_nothing_behind(tmp_path: Path) -> No
     view = open_checkpoint(path, "x")
     os.truncate(path, 9000)
     before = contents(tmp_path)
-    with pytest.raises(BuildError, match=r"x\.nemo \(model_weights\.ckpt\): .*: cut off: \d+ bytes are missing"):
+    with pytest.raises(BuildError, match=r"x\.nemo \(model_weights\.ckpt\): .*: truncated: \d+ bytes are missing"):
         write_huggingface(view, tmp_path / "hf")
     assert contents(tmp_path) == before
     assert not [entry for entry in os.listdir(tmp_path) if entry.startswith((".partial", "hf"))]

@@ -128,7 +128,7 @@ BAD_MEMBERS: dict[str, tuple[Callable[[Members], None], str]] = {
     ),
     "a pickle that runs code": (_with(WEIGHTS, saved({"a": Trap()})), f"({WEIGHTS}): its pickle asks for more"),
     "a bare pickle that runs code": (_with(WEIGHTS, b"cos\nsystem\n(S'touch trapped'\ntR."), f"({WEIGHTS}): not a"),
-    "weights that are cut off": (
+    "weights that are truncated": (
         lambda members: members.update({WEIGHTS: members[WEIGHTS][:-200]}),
         f"({WEIGHTS}): not a readable torch.save file",
     ),
@@ -177,7 +177,7 @@ ODD_MEMBERS: dict[str, tuple[tarfile.TarInfo, str]] = {
     "an absolute path": (member("/tmp/escaped"), "'/tmp/escaped': leads out"),  # noqa: S108
     "a member twice": (member(f"./{CONFIG}"), f"{CONFIG}: occurs twice"),
     "a member twice, spelled differently": (member(CONFIG), f"{CONFIG}: occurs twice"),
-    "a size beyond the file": (member("./big", size=1 << 40), "big: cut off: 1099511"),
+    "a size beyond the file": (member("./big", size=1 << 40), "big: truncated: 1099511"),
     "a header of gigabytes": (member("./x", tarfile.XHDTYPE, size=1 << 33), "a header of 8589934592 bytes"),
 }
 

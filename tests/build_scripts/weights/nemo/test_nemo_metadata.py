@@ -91,7 +91,7 @@ BAD_PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda metadata: vars(_place(metadata)).update(relative_path="__9_9.distcp"),
         "__9_9.distcp is missing",
     ),
-    "a place beyond the file": (lambda metadata: vars(_place(metadata)).update(offset=1 << 40), "cut off"),
+    "a place beyond the file": (lambda metadata: vars(_place(metadata)).update(offset=1 << 40), "truncated"),
     "a negative place": (lambda metadata: vars(_place(metadata)).update(offset=-1), "no place in a file"),
     "the place of another tensor": (
         lambda metadata: vars(_place(metadata)).update(vars(_place(metadata, LINEAR))),

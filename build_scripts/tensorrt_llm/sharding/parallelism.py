@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class Parallelism:
     """`tp_size` ranks split each layer, `pp_size` groups of them split the layers."""
 
     tp_size: int = 1

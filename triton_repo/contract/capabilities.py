@@ -1,0 +1,194 @@
+"""What each runtime can do, as data: one table per runtime, and per flow where it has two.
+
+From these tables follow the rules of an engine spec across its keys, what an engine tells its clients that it cannot do
+(`ModelCard.unsupported`, `ModelCard.max_logprobs`), the types of guides that it takes, and the table in
+`engines/README.md`. A new runtime is one more table here, one builder and one runtime class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from triton_repo.contract.engine_config import Flow, GuidedDecodingBackend, SpeculativeMode
+from triton_repo.contract.errors import SpecError
+from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, LOGPROBS_FIELD, MAX_LOGPROBS, GuideType
+
+Runtime = Literal["openvino", "tensorrt_llm", "replay"]
+
+# Key of a spec, with its section ("build.flow") -> the values that it may have. No values: the key must be absent.
+Allowed = Mapping[str, tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """Speculative decoding in one mode.
+
+    Attributes:
+        unsupported: sampling fields that requests (and the spec) must leave alone.
+        allowed: what the mode demands of other keys of the spec.
+        logprobs: whether requests may ask for them.
+    """
+
+    unsupported: tuple[str, ...]
+    allowed: Allowed
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """One runtime, in one flow.
+
+    Attributes:
+        keys: what a spec may say for it, beyond the keys that every runtime takes.
+        required: keys that a spec must say.
+        allowed: keys of which it takes only some values.
+        reasons: why, for keys of `allowed` where that helps a person.
+        defaults: of keys of the spec, where they are not those of every runtime.
+        flush_interval_ms: the default of `serve.flush_interval_ms`.
+        speculation: by mode.
+        guides: types of guides, by the library that enforces them.
+        logprobs_key: the key that must be true for logprobs; None where there always are.
+        max_logprobs: how many alternatives to a token it can name.
+    """
+
+    runtime: Runtime
+    keys: frozenset[str]
+    allowed: Allowed
+    flow: Flow = "compiled"
+    required: tuple[str, ...] = ()
+    flush_interval_ms: float = 10.0
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    speculation: Mapping[SpeculativeMode, Speculation] = field(default_factory=dict)
+    guides: Mapping[GuidedDecodingBackend, tuple[GuideType, ...]] = field(default_factory=dict)
+    logprobs_key: str | None = None
+    max_logprobs: int = 0
+
+    def unsupported(
+        self, mode: SpeculativeMode | None, backend: GuidedDecodingBackend | None, *, lora: bool, logprobs: bool
+    ) -> tuple[str, ...]:
+        """Sampling fields that requests to one engine must leave alone; `logprobs` is the value of `logprobs_key`."""
+        speculation = self.speculation[mode] if mode else None
+        has_logprobs = (self.logprobs_key is None or logprobs) and (speculation is None or speculation.logprobs)
+        return (
+            *(speculation.unsupported if speculation else ()),
+            *(() if backend else GUIDE_FIELDS),
+            *(() if lora else (ADAPTER_FIELD,)),
+            *(() if has_logprobs else (LOGPROBS_FIELD,)),
+        )
+
+
+_ONE_PROCESS: Final[Allowed] = {"build.tensor_parallel": (1,), "build.pipeline_parallel": (1,)}
+_TEXT_GUIDES: Final[tuple[GuideType, ...]] = ("json", "json_schema", "regex", "ebnf_grammar")
+
+# OpenVINO GenAI (2026.4) counts the tokens of an answer only once per iteration: with several candidates an iteration,
+# it lets an end token pass that `min_tokens` forbids. With a draft, prompts in chunks get wrong answers; with prompt
+# lookup, whole prompts make a step fail. It names no alternatives to a token.
+_OPENVINO: Final = Capabilities(
+    runtime="openvino",
+    keys=frozenset(
+        {
+            "speculative",
+            "serve.kv_cache_dtype",
+            "serve.num_threads",
+            "serve.dynamic_quantization_group_size",
+        }
+    ),
+    allowed={**_ONE_PROCESS, "build.quantization": ("none", "int8", "int4")},
+    # The engine on the CPU shares it with every message that leaves, and each of its threads waits for the slowest: at
+    # 8 streams of 90 M parameters on two cores, 50 ms delivers a sixth more tokens than 10 ms, and a text still flows.
+    flush_interval_ms=100.0,
+    speculation={
+        "prompt_lookup": Speculation(("min_tokens",), {"serve.enable_chunked_context": (True,)}, logprobs=True),
+        "draft": Speculation(("min_tokens",), {"serve.enable_chunked_context": (False,)}, logprobs=True),
+    },
+)
+
+_TENSORRT_LLM_KEYS: Final = frozenset(
+    {
+        "speculative",
+        "build.lora",
+        "serve.kv_cache_free_gpu_memory_fraction",
+        "serve.kv_cache_host_memory_bytes",
+        "serve.capacity_scheduler_policy",
+        "serve.guided_decoding_backend",
+    }
+)
+# A GPU wants wider iterations than a CPU. (An absent `build.dtype` is that of the checkpoint.)
+_TENSORRT_LLM_DEFAULTS: Final = {"build.max_batch_size": 256, "build.max_num_tokens": 8192}
+# `trtllm-build` (1.2) compiles for external drafts, lookahead, Medusa and EAGLE. Of these the LLM API drives the last
+# three, and the last two need heads that are trained for the model. Lookahead takes the likeliest token of the bare
+# logits, whatever a request asks for (cpp/tensorrt_llm/layers/lookaheadDecodingLayer.cpp: maxTopK = 1), and what it
+# verifies may leave out the token that it took, so there are no logprobs. examples/lookahead lists tensor parallelism,
+# and neither pipeline parallelism nor adapters.
+_TENSORRT_LLM_COMPILED: Final = Capabilities(
+    runtime="tensorrt_llm",
+    flow="compiled",
+    keys=_TENSORRT_LLM_KEYS | {"build.compile", "serve.gather_generation_logits"},
+    allowed={"serve.guided_decoding_backend": ("xgrammar",)},
+    defaults=_TENSORRT_LLM_DEFAULTS,
+    speculation={
+        "lookahead": Speculation(
+            (
+                "temperature",
+                "min_tokens",
+                "frequency_penalty",
+                "presence_penalty",
+                "repetition_penalty",
+            ),
+            {
+                "build.pipeline_parallel": (1,),
+                "build.lora": (),
+                "build.compile.max_beam_width": (1,),
+                "serve.guided_decoding_backend": (),
+                "serve.gather_generation_logits": (False,),
+            },
+        )
+    },
+    guides={"xgrammar": _TEXT_GUIDES},
+    logprobs_key="serve.gather_generation_logits",
+    max_logprobs=MAX_LOGPROBS,
+)
+
+# Of the two samplers of the PyTorch flow (1.2) the one that verifies candidates knows no penalties, no `min_p` and no
+# seed of a request, and the other one names no alternatives to a token. Drafting fails with pipeline parallelism
+# (NVIDIA/TensorRT-LLM issue 9009) and with adapters (issue 12617, fixed in 1.3).
+_CANDIDATES: Final = Speculation(
+    ("min_tokens", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty"),
+    {"build.pipeline_parallel": (1,), "build.lora": ()},
+)
+_TENSORRT_LLM_PYTORCH: Final = Capabilities(
+    runtime="tensorrt_llm",
+    flow="pytorch",
+    keys=_TENSORRT_LLM_KEYS,
+    allowed={"build.quantization": ("none",)},
+    reasons={"build.quantization": "the checkpoint runs as it is, quantized or not"},
+    defaults=_TENSORRT_LLM_DEFAULTS,
+    speculation={"prompt_lookup": _CANDIDATES, "draft": _CANDIDATES},
+    guides={"xgrammar": (*_TEXT_GUIDES, "structural_tag"), "llguidance": _TEXT_GUIDES},
+)
+
+_REPLAY: Final = Capabilities(
+    runtime="replay",
+    keys=frozenset({"replay", "serve.kv_cache_dtype"}),
+    required=("replay",),
+    allowed={**_ONE_PROCESS, "build.quantization": ("none",)},
+    max_logprobs=MAX_LOGPROBS,
+)
+
+CAPABILITIES: Final = (_OPENVINO, _TENSORRT_LLM_COMPILED, _TENSORRT_LLM_PYTORCH, _REPLAY)
+
+
+def flows_of(runtime: str) -> tuple[Capabilities, ...]:
+    """The tables of one runtime; empty where there is no such runtime."""
+    return tuple(each for each in CAPABILITIES if each.runtime == runtime)
+
+
+def capabilities_of(runtime: str, flow: str = "compiled") -> Capabilities:
+    """Raises: SpecError: there is no such runtime, or it has no such flow."""
+    for each in flows_of(runtime):
+        if each.flow == flow:
+            return each
+    raise SpecError(f"no runtime {runtime} with flow {flow}")
