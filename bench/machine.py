@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import psutil
 
+from triton_repo.contract.distribution import DISTRIBUTION
+
 _PACKAGES: Final = (
-    "conch",
+    DISTRIBUTION,
     "nvidia-pytriton",
     "openvino-genai",
     "tensorrt_llm",

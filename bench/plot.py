@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.load.summary import Summary
+from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import BenchError
 
 SUFFIXES: Final = (".png", ".svg", ".pdf")
@@ -18,7 +19,7 @@ def check(file: Path) -> None:
     if file.suffix not in SUFFIXES:
         raise BenchError(f"--plot = {str(file)!r}; must end in {', '.join(SUFFIXES)}")
     if util.find_spec("matplotlib") is None:
-        raise BenchError("--plot needs matplotlib: pip install 'conch[plot]'")
+        raise BenchError(f"--plot needs matplotlib: {install_command('plot')}")
 
 
 def draw(file: Path, summaries: Sequence[Summary], title: str) -> None:

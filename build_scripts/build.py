@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +32,7 @@ from build_scripts.tensorrt_llm.compile import compiled_by
 from build_scripts.tensorrt_llm.export import link
 from build_scripts.work import progress
 from build_scripts.work.disk import write_file
+from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.engine_config import ADAPTERS, DRAFT
 from triton_repo.contract.errors import BuildError, SpecError
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT
@@ -166,7 +166,7 @@ def _manifest(plan: Plan, partial: Path) -> Manifest:
     return Manifest(
         inputs=plan.inputs,
         created=int(time.time()),
-        conch=metadata.version("conch"),
+        conch=conch_version(),
         spec=plan.spec,
         facts=plan.facts,
         draft_facts=plan.draft.facts if plan.draft else None,

@@ -23,6 +23,7 @@ from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format, read
 from build_scripts.work import progress
 from build_scripts.work.child import Child
 from triton_repo.contract.capabilities import Runtime
+from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import BuildError
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT
 
@@ -74,7 +75,7 @@ class Exporter:
         """Raises: BuildError: a package that the export needs is not installed."""
         absent = sorted(set(self.packages) - set(self.versions()))
         if absent:
-            raise BuildError(f"building needs {', '.join(absent)}: pip install 'conch[build,openvino]'")
+            raise BuildError(f"building needs {', '.join(absent)}: {install_command('build', 'openvino')}")
 
 
 def _version(package: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.datastructures import State
@@ -29,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.triton.backend import TritonBackend
+from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.errors import RequestError
 
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     """
     api = FastAPI(
         title="Conch",
-        version=version("conch"),
+        version=conch_version(),
         description="OpenAI's API over Triton.",
         lifespan=_lifespan(settings, backend, tally or Tally()),
         redirect_slashes=False,

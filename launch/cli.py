@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
+from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import ConchError, LaunchError
 
 app = typer.Typer(
@@ -28,7 +29,7 @@ def _adopt(verb: str, module: str, function: str, extra: str) -> None:
     try:
         command = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
-        cure = f"conch {verb} needs the module {error.name}: pip install 'conch[{extra}]'"
+        cure = f"conch {verb} needs the module {error.name}: {install_command(extra)}"
         anything = {"ignore_unknown_options": True, "allow_extra_args": True}
         app.command(verb, help=cure, context_settings=anything, add_help_option=False)(_refusal(cure))
     else:

@@ -21,6 +21,7 @@ from rich.text import Text
 from launch.ports import Listener, check_ports
 from launch.shared_memory import SHM, check_shared_memory
 from launch.tritonserver import LOOPBACK, check_loads, find_tritonserver, has_gpu
+from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.tensors import STEPS
 
@@ -103,7 +104,7 @@ def check_role(role: Role) -> Finding:
     missing = [module for module in role.modules if importlib.util.find_spec(module) is None]
     what = f"packages: {role.extra}"
     if missing:
-        return Finding(what, f"{', '.join(missing)} missing", f"pip install 'conch[{role.extra}]'", role.needed)
+        return Finding(what, f"{', '.join(missing)} missing", install_command(role.extra), role.needed)
     return Finding(what, role.purpose)
 
 

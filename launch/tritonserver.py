@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError
 
 BINARY_VARIABLE = "CONCH_TRITONSERVER"
@@ -54,7 +55,7 @@ def find_tritonserver(
     if package and (binary := package / "tritonserver/bin/tritonserver").is_file():
         return installation_of(binary, environ)
     raise LaunchError(
-        f"no tritonserver found: run pip install 'conch[triton]', work in NVIDIA's Triton container,"
+        f"no tritonserver found: run {install_command('triton')}, work in NVIDIA's Triton container,"
         f" or set {BINARY_VARIABLE} to the path of one"
     )
 

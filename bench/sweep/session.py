@@ -30,6 +30,7 @@ from bench.sweep.search import descend
 from bench.sweep.spec_text import spec_text
 from bench.sweep.winner import winner
 from build_scripts.work.disk import write_file
+from triton_repo.contract.distribution import install_command
 
 
 def run_sweep(options: SweepOptions) -> bool:
@@ -111,5 +112,5 @@ def _tell(console: Console, findings: report.Findings, files: Sequence[Path]) ->
         console.print(remark, style="yellow", markup=False)
     console.print(report.verdict(findings), style="bold" if findings.winner else "bold red", markup=False)
     if not any(file.name == report.HTML for file in files):
-        console.print("no picture: that needs matplotlib (pip install 'conch[plot]')", style="dim", markup=False)
+        console.print(f"no picture: that needs matplotlib ({install_command('plot')})", style="dim", markup=False)
     console.print(f"written: {', '.join(map(str, files))}", style="dim", markup=False)

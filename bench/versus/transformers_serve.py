@@ -13,6 +13,7 @@ from typing import Final
 from bench.child_server import ChildServer, free_ports
 from bench.load.connection import Target
 from bench.versus.contestant import Contestant
+from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import BenchError
 
 _START_TIMEOUT_S: Final = 120.0
@@ -27,7 +28,7 @@ def transformers_serve(checkpoint: Path) -> Iterator[Contestant]:
         BenchError: a package that it needs is not there, or it does not start.
     """
     if importlib.util.find_spec("accelerate") is None:
-        raise BenchError("transformers serve needs accelerate: pip install 'conch[versus]'")
+        raise BenchError(f"transformers serve needs accelerate: {install_command('versus')}")
     (port,) = free_ports(1)
     argv = [str(Path(sys.executable).with_name("transformers")), "serve", str(checkpoint)]
     argv += ["--continuous-batching", "--device", "cpu", "--dtype", "float32", "--log-level", "error"]

@@ -11,6 +11,7 @@ import pytest
 
 from launch.doctor import ROLES, Role, check_engines, check_gpu, check_libpython, check_python, check_role, doctor
 from launch.stubs import stub_model
+from triton_repo.contract.distribution import install_command
 
 
 def ports(free_port: Callable[[], int]) -> dict[str, int]:
@@ -44,7 +45,7 @@ def test_a_missing_server_fails_with_the_way_to_get_one(
 
 def test_missing_packages_name_the_extra_that_brings_them() -> None:
     finding = check_role(Role("gateway", "the API", ("json", "no_such_module"), needed=True))
-    assert (finding.found, finding.cure) == ("no_such_module missing", "pip install 'conch[gateway]'")
+    assert (finding.found, finding.cure) == ("no_such_module missing", install_command("gateway"))
     assert not check_role(Role("gateway", "the API", ("json",), needed=True)).cure
 
 

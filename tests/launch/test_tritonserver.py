@@ -106,7 +106,7 @@ def test_a_package_without_a_stub_for_this_python_is_an_error(package: Path) -> 
 
 
 def test_no_server_anywhere_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match=r"pip install 'conch\[triton\]'.*CONCH_TRITONSERVER"):
+    with pytest.raises(LaunchError, match=r"-m pip install .*\[triton\]'.*CONCH_TRITONSERVER"):
         find_tritonserver({}, NOWHERE, tmp_path)
 
 

@@ -1,0 +1,36 @@
+"""How Conch is installed: the name that pip knows it by, its version, and the command that adds optional packages.
+
+Conch runs from its checkout, installed in editable mode: on PyPI `conch` is another project.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+DISTRIBUTION: Final = "conch-serving"
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+
+def conch_version() -> str:
+    return metadata.version(DISTRIBUTION)
+
+
+def install_command(*extras: str) -> str:
+    """The command that installs the packages of these extras for this interpreter, wherever it is run.
+
+    The versions in constraints.txt count where the file is: the GPU image has its own and comes without it.
+    """
+    constraints = _CHECKOUT / "constraints.txt"
+    pinned = f" -c {_shown(constraints)}" if constraints.is_file() else ""
+    checkout = _shown(_CHECKOUT)
+    return f"{_shown(Path(sys.executable))} -m pip install{pinned} -e '{checkout}[{','.join(extras)}]'"
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working directory where it is below it, else absolute."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
