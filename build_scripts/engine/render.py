@@ -70,6 +70,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
         dynamic_quantization_group_size=spec.serve.dynamic_quantization_group_size,
         speculative=spec.speculative.config() if spec.speculative else None,
         flush_interval_s=spec.flush_interval_ms / 1000,
+        max_step_s=spec.serve.max_step_s,
         sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
         replay=_replay(spec, tokenizer_directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,

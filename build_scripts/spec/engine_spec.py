@@ -50,7 +50,8 @@ class BuildSection(_Section):
 class ServeSection(_Section):
     """`[serve]`: how a built engine runs; a change here needs no new build.
 
-    `flush_interval_ms` 0 sends every token by itself; None is the runtime's own. `kv_cache_dtype` None follows
+    `flush_interval_ms` 0 sends every token by itself; None is the runtime's own. A step of the engine that takes longer
+    than `max_step_s` is a hang: its process is ended and started again; 0 = never. `kv_cache_dtype` None follows
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
@@ -62,6 +63,7 @@ class ServeSection(_Section):
     """
 
     flush_interval_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
+    max_step_s: Annotated[float, Field(ge=0)] = 120.0
     kv_cache_dtype: KvCacheDtype | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
     enable_kv_cache_reuse: bool = True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sysconfig
 import time
+import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import Stack, serving
+from tests.conftest import ROOT, Stack, serving
 
 WAIT_S = 240
 STREAMS = 12
@@ -85,6 +87,54 @@ def test_when_a_server_is_killed_every_stream_ends_with_one_error_and_the_engine
         assert body.count('"error"') == 1
         assert "[DONE]" not in body
     wait_for_an_answer(mortal)
+
+
+SPEC = """
+name = "replay"
+model = "{checkpoint}"
+runtime = "replay"
+[serve]
+max_step_s = 2
+[replay]
+text = "And then nothing more was heard of it."
+tokens_per_second = 50
+"""
+HANGS = 777  # tokens: a request for so many hangs the step
+# No engine of Conch's own hangs on demand.
+HANGING = f"""
+import time
+from triton_repo.engine.runtimes.replay import ReplayRuntime
+play = ReplayRuntime.step
+def step(self):
+    while any(playing.length == {HANGS} for playing in self._playing.values()):
+        time.sleep(1)
+    return play(self)
+ReplayRuntime.step = step
+"""
+
+
+def hanging_python(directory: Path) -> Path:
+    """The interpreter of a Python environment that has what this one has, and in which a step can hang."""
+    venv.create(directory, symlinks=True)
+    packages = next(directory.glob("lib/python3*/site-packages"))
+    (packages / "hanging.py").write_text(HANGING)
+    these = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
+    (packages / "hanging.pth").write_text(f"{these}\nimport hanging\n")
+    return directory / "bin" / "python3"
+
+
+def test_an_engine_whose_step_hangs_ends_its_streams_with_an_error_and_comes_back(tmp_path: Path) -> None:
+    spec = tmp_path / "replay.toml"
+    spec.write_text(SPEC.format(checkpoint=ROOT / "engines" / "demo" / "checkpoint"))
+    conch = (str(hanging_python(tmp_path / "python")), "-m", "launch.cli")
+    with serving(str(spec), log=tmp_path / "serve.log", conch=conch) as stack:
+
+        def hang() -> None:
+            httpx.post(f"{stack.gateway}/v1/completions", json=a_story(HANGS), timeout=WAIT_S)
+
+        bodies = asyncio.run(streams(stack, 1900, hang))
+        assert all("the engine has made no progress for " in body for body in bodies), bodies[0][-400:]
+        wait_for_an_answer(stack)
 
 
 def test_a_stop_lets_open_streams_end_by_themselves(tmp_path: Path) -> None:

@@ -170,9 +170,9 @@ def test_a_guide_of_a_stock_request_reaches_the_engine(served: Served) -> None:
     ("guide", "complaint"),
     [
         ("(one", "Regex parsing error"),
-        ("hangs", "its reading takes longer than 2 s"),
-        ("crashes", "its reading ended by SIGSEGV"),
-        ("glutton", "its reading takes more than 1024 MiB of memory"),
+        ("hangs", "parsing it takes longer than 2 s"),
+        ("crashes", "parsing it ended by SIGSEGV"),
+        ("glutton", "parsing it takes more than 1024 MiB of memory"),
     ],
 )
 def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_goes_on(
@@ -184,7 +184,7 @@ def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_g
     error = from_wire(refused.json()["error"])
     assert isinstance(error, InvalidRequest)
     assert error.param == "guided_decoding_guide"
-    assert f"xgrammar cannot read this regex: {complaint}" in error.message
+    assert f"xgrammar cannot parse this regex: {complaint}" in error.message
     assert complete(client, "one", max_tokens=60).choices[0].text == "one"
 
 

@@ -107,6 +107,7 @@ class EngineConfig(BaseModel):
     dynamic_quantization_group_size: Annotated[int, Field(ge=0)] | None = None
     speculative: SpeculativeConfig | None = None
     flush_interval_s: Annotated[float, Field(ge=0)] = 0.01
+    max_step_s: Annotated[float, Field(ge=0)] = 120.0
     sampling: Sampling = Sampling()
     replay: ReplayConfig | None = None
     tensorrt_llm: TensorRtLlmConfig | None = None

@@ -24,8 +24,7 @@ from triton_repo.contract.tensors import (
     TOKEN_LENGTHS,
     strip_padding,
 )
-from triton_repo.engine.adapters import check_adapter
-from triton_repo.engine.guides.guide import check_guide
+from triton_repo.engine.features import check_adapter, check_guide
 
 
 @dataclass(frozen=True, slots=True)

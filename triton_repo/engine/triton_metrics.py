@@ -18,6 +18,7 @@ class EngineMetrics:
         ended = _family("conch_engine_requests_ended_total", "Requests that ended, by outcome", counter)
         kv_cache = _family("conch_engine_kv_cache_utilization", "Share of the paged KV cache in use", gauge)
         tokens = _family("conch_engine_generated_tokens_total", "Tokens sampled", counter)
+        step_age = _family("conch_engine_step_age_seconds", "Age of the running step, 0 below a second", gauge)
         labels = {"model": engine}
         self._gauges: dict[str, Any] = {
             state: requests.Metric(labels={**labels, "state": state}) for state in ("live", "running", "waiting")
@@ -28,12 +29,14 @@ class EngineMetrics:
             for outcome in ("finished", "cancelled", "failed")
         }
         self._counters["tokens"] = tokens.Metric(labels=labels)
-        self._families = (requests, ended, kv_cache, tokens)  # a metric lives as long as its family
+        self._step_age = step_age.Metric(labels=labels)
+        self._families = (requests, ended, kv_cache, tokens, step_age)  # a metric lives as long as its family
         self._shown: dict[str, float] = dict.fromkeys(self._gauges, -1.0)
         self._counted = dict.fromkeys(self._counters, 0)
+        self._shown_step_age_s = -1.0
 
     def observe(self, counters: Counters) -> None:
-        """Show the new values. What has not changed is left alone: each call is a round trip to tritonserver."""
+        """Publish the new values. Unchanged ones are skipped: each call is a round trip to tritonserver."""
         shown = {
             "live": counters.live,
             "running": counters.load.running,
@@ -53,6 +56,12 @@ class EngineMetrics:
             if count > self._counted[name]:
                 self._counters[name].increment(count - self._counted[name])
         self._shown, self._counted = shown, counted
+
+    def observe_step_age(self, age_s: float) -> None:
+        """Publish the age of the running step; called by another thread than `observe`."""
+        if age_s != self._shown_step_age_s:
+            self._step_age.set(age_s)
+        self._shown_step_age_s = age_s
 
 
 def _family(name: str, description: str, kind: Any) -> Any:

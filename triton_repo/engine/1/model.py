@@ -1,10 +1,10 @@
-"""Triton's adapter of NAME_engine: requests in, deltas out, counters to Triton's /metrics."""
+"""The Triton model NAME_engine: an adapter between Triton's requests and the engine loop."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,13 @@ from triton_repo.contract.tensors import (
     FINISH_REASON,
     LOGPROBS,
     OUTPUT_IDS,
-    RENEW,
     REQUEST_IDS,
-    STOP,
-    STOP_SEQUENCES,
-    SUBSCRIBE,
     TOKEN_COUNTS,
-    split_rows,
 )
-from triton_repo.engine.guides.desk import GuideDesk
-from triton_repo.engine.guides.prover import guide_prover
-from triton_repo.engine.loop.delivery import failing
-from triton_repo.engine.loop.loop import EngineLoop
+from triton_repo.engine.calls import Generate, Renew, Row, Stop, Subscribe, is_direct, parse_call
+from triton_repo.engine.guides.queue import GuideQueue, guide_validator
+from triton_repo.engine.loop.delivery import errors_sent_to
+from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.loop.outlet import Sink
 from triton_repo.engine.loop.rows import RowSink, SharedSink, row_ids
 from triton_repo.engine.loop.stream import Emission
@@ -43,9 +38,9 @@ FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 class ResponseSink:
     """Answers one Triton request through its response sender."""
 
-    def __init__(self, sender: Any, direct: bool) -> None:
+    def __init__(self, sender: Any, is_direct: bool) -> None:
         self._sender = sender
-        self._direct = direct
+        self._is_direct = is_direct
 
     def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
         self._sender.send(pb_utils.InferenceResponse(_message(emissions)), flags=FINAL if final else 0)
@@ -59,9 +54,9 @@ class ResponseSink:
         self._sender.send(response, flags=FINAL)
 
     def abandoned(self) -> bool:
-        # Triton passes a cancelled stream on to the model that was called, not to the steps of an ensemble, and the
-        # question is a round trip between two processes: so only the direct callers of NAME_engine are asked about.
-        return self._direct and bool(self._sender.is_cancelled())
+        # Triton tells the model that was called of a cancelled stream, not the steps of an ensemble. Asking is a round
+        # trip between two processes, so it is done only for direct calls of NAME_engine.
+        return self._is_direct and bool(self._sender.is_cancelled())
 
 
 class TritonPythonModel:
@@ -70,55 +65,50 @@ class TritonPythonModel:
         directory = engine_directory(args["model_repository"])
         self._config = EngineConfig.load(directory)
         metrics = EngineMetrics(self._config.name)
-        self._loop = EngineLoop(open_runtime(directory, self._config), self._config.flush_interval_s, metrics.observe)
-        self._desk = GuideDesk(self._loop, guide_prover(self._config))
+        settings = LoopSettings(self._config.flush_interval_s, self._config.max_step_s)
+        runtime = open_runtime(directory, self._config)
+        self._loop = EngineLoop(runtime, settings, metrics.observe, metrics.observe_step_age)
+        self._guides = GuideQueue(self._loop, guide_validator(self._config))
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
-            self._take(request)
+            self._run(request)
 
     def finalize(self) -> None:
-        self._desk.close()
+        self._guides.close()
         self._loop.close()
 
-    def _take(self, request: Any) -> None:
+    def _run(self, request: Any) -> None:
+        id = str(request.request_id())
         tensors = {tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()}
-        sink = ResponseSink(request.get_response_sender(), direct=STOP_SEQUENCES.name not in tensors)
-        with failing(str(request.request_id()), sink):
-            rows = split_rows(tensors)
+        sink = ResponseSink(request.get_response_sender(), is_direct(tensors))
+        with errors_sent_to(id, sink):
             parameters = json.loads(request.parameters() or "{}")
-            if len(rows) > 1:
-                self._submit_rows(rows, parameters, sink)
-            elif rows[0].get(STOP.name, [False])[0]:
-                self._loop.stop(_named(request, STOP.name))
-                sink.end()
-            elif RENEW in parameters:
-                self._loop.renew(str(parameters[RENEW]))
-                sink.end()
-            elif parameters.get(SUBSCRIBE):
-                self._loop.subscribe(_named(request, SUBSCRIBE), sink)
-            else:
-                self._submit(str(request.request_id()), rows[0], parameters, sink)
+            match parse_call(id, tensors, parameters):
+                case Generate([row]):
+                    self._submit(id, row, parameters, sink)
+                case Generate(rows):
+                    self._submit_rows(rows, parameters, sink)
+                case Subscribe(channel):
+                    self._loop.subscribe(channel, sink)
+                case Renew(channel):
+                    self._loop.renew(channel)
+                    sink.end()
+                case Stop(name):
+                    self._loop.stop(name)
+                    sink.end()
 
-    def _submit_rows(self, rows: list[dict[str, Any]], parameters: dict[str, Any], sink: ResponseSink) -> None:
+    def _submit_rows(self, rows: Sequence[Row], parameters: Mapping[str, Any], sink: Sink) -> None:
         ids = row_ids(rows)
         shared = SharedSink(sink, len(rows))
         for id, row in zip(ids, rows, strict=True):
             row_sink = RowSink(shared, id)
-            with failing(id, row_sink):
+            with errors_sent_to(id, row_sink):
                 self._submit(id, row, parameters, row_sink)
 
-    def _submit(self, id: str, row: dict[str, Any], parameters: dict[str, Any], sink: Sink) -> None:
+    def _submit(self, id: str, row: Row, parameters: Mapping[str, Any], sink: Sink) -> None:
         parsed = parse_request(row, parameters, self._config)
-        self._desk.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
-
-
-def _named(request: Any, param: str) -> str:
-    """The request's id, where it is what the request is about."""
-    id = str(request.request_id())
-    if not id:
-        raise InvalidRequest(f"{param}: needs a request id", param)
-    return id
+        self._guides.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
 
 
 def _message(emissions: Sequence[Emission]) -> list[Any]:

@@ -1,7 +1,7 @@
 """Channels: long-lived requests on which a client gets the deltas of all its other requests.
 
-A channel is a lease, because Triton does not tell an engine that the client of an ensemble has gone. Who goes on
-renews it in time; who is gone does not, and with the channel end the requests that nobody reads any more.
+A channel is a lease, because Triton does not tell an engine that the client of an ensemble has gone. A client that is
+alive renews it in time; when it expires, the requests on that channel are cancelled, since nothing reads them any more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Channels:
         self._channels[name] = _Channel(Outlet(sink), now_s + CHANNEL_LEASE_S)
 
     def renew(self, name: str, now_s: float) -> None:
-        """Begin the lease anew; of a channel that is not open any more, nothing."""
+        """Extend the lease; does nothing if the channel is not open any more."""
         if name in self._channels:
             self._channels[name].expires_s = now_s + CHANNEL_LEASE_S
 
@@ -40,14 +40,15 @@ class Channels:
     def pop(self, name: str) -> Outlet:
         return self._channels.pop(name).outlet
 
-    def lapsed(self, now_s: float) -> list[str]:
+    def expired(self, now_s: float) -> list[str]:
         return [name for name, channel in self._channels.items() if channel.expires_s <= now_s]
 
     def __contains__(self, name: str) -> bool:
         return name in self._channels
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._channels)
+        """A snapshot: channels may be removed during the iteration."""
+        return iter(list(self._channels))
 
     def __len__(self) -> int:
         return len(self._channels)

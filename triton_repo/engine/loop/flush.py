@@ -1,22 +1,54 @@
-"""When a stream's waiting tokens leave: messages are the unit of cost, not tokens."""
+"""When a stream's waiting tokens are sent: the cost of a stream is its messages, not its tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
+
+from triton_repo.engine.loop.outlet import Live, Outlet
 
 # One message costs 0.2 to 0.4 ms of CPU on its way through Triton, the stubs and the gateway. With one per stream and
 # `live × MESSAGE_SPACING_S`, all live streams together take a third of a core, however many they are, and a burst
 # does not feed on itself: messages take the CPU from the engine, so that each of them brings fewer tokens.
 MESSAGE_SPACING_S: Final = 0.001
-# What a reader still takes for a flowing text; from 80 streams on the share of CPU grows instead.
+# The longest interval at which a text still seems to flow; from 80 streams on the share of CPU grows instead.
 LONGEST_STRETCH_S: Final = 0.08
 
 
-def flush_interval_s(setting_s: float, live_streams: int) -> float:
-    """Seconds between two emissions of one stream: the setting, stretched when many streams are live.
+def flush_interval_s(setting_s: float, num_live: int) -> float:
+    """Seconds between two messages of one stream: the setting, longer when many streams are live.
 
-    A setting of 0 sends every token at once and is never stretched.
+    A setting of 0 sends every token at once, however many streams are live.
     """
     if setting_s == 0:
         return 0.0
-    return max(setting_s, min(live_streams * MESSAGE_SPACING_S, LONGEST_STRETCH_S))
+    return max(setting_s, min(num_live * MESSAGE_SPACING_S, LONGEST_STRETCH_S))
+
+
+class FlushClock:
+    """Which outlets have something to send, and when it is due. `num_live` is the number of live requests."""
+
+    def __init__(self, setting_s: float) -> None:
+        self._setting_s = setting_s
+        self._outlets: dict[Outlet, None] = {}  # those with something to send, the one that has waited longest first
+
+    def note(self, live: Live) -> None:
+        """Look at what a stream has to send; to be called when that has changed."""
+        live.outlet.note(live)
+        self._outlets[live.outlet] = None
+
+    def wait_s(self, now_s: float, num_live: int) -> float | None:
+        """Seconds until something is due; None if nothing waits."""
+        interval_s = flush_interval_s(self._setting_s, num_live)
+        due = [due_s for outlet in self._outlets if (due_s := outlet.due_s(interval_s)) is not None]
+        return max(0.0, min(due) - now_s) if due else None
+
+    def take_due(self, now_s: float, num_live: int) -> Iterator[tuple[Outlet, list[Live]]]:
+        """The messages that are due: an outlet, and the requests whose deltas make up its message."""
+        interval_s = flush_interval_s(self._setting_s, num_live)
+        for outlet in list(self._outlets):
+            due_s = outlet.due_s(interval_s)
+            if due_s is None:
+                del self._outlets[outlet]
+            elif due_s <= now_s:
+                yield outlet, outlet.take_due(now_s, interval_s)

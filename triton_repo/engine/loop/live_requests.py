@@ -1,4 +1,4 @@
-"""The requests that the engine works on, and how those that it worked on ended."""
+"""The requests that the engine works on, and counters of how earlier ones ended."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from triton_repo.engine.loop.early_cancels import EarlyCancels
 from triton_repo.engine.loop.outlet import Live, Outlet
-from triton_repo.engine.loop.tombstones import Tombstones
 from triton_repo.engine.runtimes.runtime import Load
 
 Outcome = Literal["finished", "cancelled", "failed"]
@@ -27,12 +27,12 @@ class Counters:
 
 
 class LiveRequests:
-    """By key and by request id; an empty id is that of a request that nobody can stop."""
+    """By key and by request id. A request with an empty id cannot be cancelled by id."""
 
     def __init__(self) -> None:
         self._by_key: dict[int, Live] = {}
         self._by_id: dict[str, Live] = {}
-        self._tombstones = Tombstones()
+        self._early_cancels = EarlyCancels()
         self._ended: Counter[Outcome] = Counter()
         self.generated_tokens = 0
 
@@ -40,23 +40,23 @@ class LiveRequests:
         return len(self._by_key)
 
     def __iter__(self) -> Iterator[Live]:
-        """Those that are live now; they may be removed meanwhile."""
+        """A snapshot: requests may be removed during the iteration."""
         return iter(list(self._by_key.values()))
 
     def add(self, live: Live) -> bool:
-        """Whether it may run: False if it was stopped before it came."""
+        """Whether it may run: False if it was cancelled before it arrived."""
         self._by_key[live.key] = live
         if live.request_id:
             self._by_id[live.request_id] = live
-        return not self._tombstones.take(live.request_id)
+        return not self._early_cancels.take(live.request_id)
 
     def get(self, key: int) -> Live | None:
         return self._by_key.get(key)
 
-    def named(self, request_id: str) -> Live | None:
+    def by_id(self, request_id: str) -> Live | None:
         return self._by_id.get(request_id)
 
-    def riding_on(self, outlet: Outlet) -> list[Live]:
+    def on_outlet(self, outlet: Outlet) -> list[Live]:
         return [live for live in self._by_key.values() if live.outlet is outlet]
 
     def remove(self, live: Live, outcome: Outcome) -> None:
@@ -65,11 +65,11 @@ class LiveRequests:
         self._ended[outcome] += 1
         if live.request_id:
             del self._by_id[live.request_id]
-            self._tombstones.ended(live.request_id)
+            self._early_cancels.ended(live.request_id)
 
-    def stop_on_arrival(self, request_id: str) -> None:
-        """A stop for a request that is not here: still on its way, if it has not just ended."""
-        self._tombstones.bury(request_id)
+    def cancel_on_arrival(self, request_id: str) -> None:
+        """Note the cancellation of a request that is not live: unless it has just ended, it has yet to arrive."""
+        self._early_cancels.add(request_id)
 
     def count(self, load: Load) -> Counters:
         ended = self._ended

@@ -1,4 +1,4 @@
-"""Where deltas leave: as responses of their own request, or on a channel together with those of other requests."""
+"""Where deltas are sent: as responses of their own request, or on a channel together with those of other requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from triton_repo.engine.loop.stream import Emission, Stream
 
 
 class Sink(Protocol):
-    """The answering end of one Triton request. After a failure or an end nothing more is sent."""
+    """Answers one Triton request. After an error or an end nothing more is sent."""
 
     def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
         """Send one response with these deltas; `final` says that it is the request's last."""
@@ -27,7 +27,7 @@ class Sink(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """One live request: its own `sink` tells its end and its failure, its `outlet` takes its deltas."""
+    """One live request: its deltas go to its `outlet`, its end and its error to its own `sink`."""
 
     key: int
     request_id: str
@@ -37,9 +37,9 @@ class Live:
 
 
 class Outlet:
-    """One Triton request whose responses carry deltas, and the clock of its flushes.
+    """One Triton request whose responses carry deltas, and when the last of them was sent.
 
-    On the clock of a channel all its streams flush together: messages are the unit of cost.
+    All streams of a channel are flushed together: the cost of a stream is its messages, not its tokens.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -49,10 +49,10 @@ class Outlet:
         self._last_flush_s = float("-inf")
 
     def note(self, live: Live) -> None:
-        """Look at what a stream has to send; call it when that has changed."""
+        """Look at what a stream has to send; to be called when that has changed."""
         stream = live.stream
         if live.key in self._waiting and not stream.finish_reason:
-            return  # a step of a full batch asks this of every stream
+            return  # called for every stream of a full batch at every step: no more work than needed
         if stream.waits:
             self._waiting[live.key] = live
             if stream.urgent:
@@ -63,13 +63,13 @@ class Outlet:
         self._urgent.discard(live.key)
 
     def due_s(self, interval_s: float) -> float | None:
-        """When, on the monotonic clock, the next message is to leave; None if nothing waits."""
+        """When, on the monotonic clock, the next message is due; None if nothing waits."""
         if not self._waiting:
             return None
         return 0.0 if self._urgent else self._last_flush_s + interval_s
 
     def take_due(self, now_s: float, interval_s: float) -> list[Live]:
-        """Those whose deltas make up that message: all that wait, or between two flushes the urgent ones."""
+        """The requests whose deltas make up that message: all that wait, or between two flushes the urgent ones."""
         due = list(self._waiting.values())
         if now_s < self._last_flush_s + interval_s:
             due = [live for live in due if live.key in self._urgent]

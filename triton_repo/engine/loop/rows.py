@@ -16,7 +16,7 @@ def row_ids(rows: Sequence[Mapping[str, Sequence[Any]]]) -> list[str]:
     """The request id of each row.
 
     Raises:
-        InvalidRequest: they do not tell the rows' deltas from each other's.
+        InvalidRequest: an id is missing, too long, not UTF-8, or that of another row.
     """
     ids = [bytes(row.get(ROW_IDS.name, [b""])[0]) for row in rows]
     if len(set(ids)) < len(ids) or not all(0 < len(id) <= MAX_ROW_ID_BYTES for id in ids):
@@ -29,23 +29,24 @@ def row_ids(rows: Sequence[Mapping[str, Sequence[Any]]]) -> list[str]:
 
 
 class SharedSink:
-    """The answering end that rows share. They may be answered from several threads."""
+    """The sink of a request, shared by its rows. They may be answered from several threads."""
 
     def __init__(self, sink: Sink, num_rows: int) -> None:
         self._sink = sink
-        self._open_rows = num_rows
+        self._num_open = num_rows
         self._lock = threading.Lock()
 
-    def send(self, emissions: Sequence[Emission], *, row_ends: bool) -> None:
-        """What it raises, the sink raises: the message is lost, and the row that it would have ended is still open."""
+    def send(self, emissions: Sequence[Emission], *, ends_row: bool) -> None:
+        """Raises what the sink raises: then the message is lost, and the row that it would have ended is still open."""
         with self._lock:
-            self._sink.send(emissions, final=self._open_rows == row_ends)
-            self._open_rows -= row_ends
+            self._sink.send(emissions, final=ends_row and self._num_open == 1)
+            if ends_row:
+                self._num_open -= 1
 
     def end_row(self) -> None:
         with self._lock:
-            self._open_rows -= 1
-            if not self._open_rows:
+            self._num_open -= 1
+            if self._num_open == 0:
                 self._sink.end()
 
     def abandoned(self) -> bool:
@@ -53,23 +54,23 @@ class SharedSink:
 
 
 class RowSink:
-    """The answering end of one row: its failure is a delta, because the failure of a request is that of all rows."""
+    """The sink of one row: its error is a delta, because the error of a Triton request is that of all its rows."""
 
     def __init__(self, shared: SharedSink, request_id: str) -> None:
         self._shared = shared
         self._request_id = request_id
 
     def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
-        self._shared.send(emissions, row_ends=final)
+        self._shared.send(emissions, ends_row=final)
 
     def end(self) -> None:
         self._shared.end_row()
 
     def fail(self, error: RequestError) -> None:
         try:
-            self._shared.send([Emission(self._request_id, (), 0, to_wire(error), 0, NOT_REPORTED, 0)], row_ends=True)
+            self._shared.send([Emission(self._request_id, (), 0, to_wire(error), 0, NOT_REPORTED, 0)], ends_row=True)
         except Exception:
-            self._shared.end_row()  # nobody can tell this row that it failed: the others still count on its end
+            self._shared.end_row()  # the error of this row is lost; the other rows still need its end
             raise
 
     def abandoned(self) -> bool:

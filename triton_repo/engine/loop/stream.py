@@ -41,14 +41,14 @@ class Emission:
 
 
 class Stream:
-    """Collects ids until they are taken as an emission, and sees the end: end ids, stop sequences, length."""
+    """Collects ids until they are taken as an emission, and detects the end: end ids, stop sequences, length."""
 
     def __init__(self, request_id: str, request: EngineRequest) -> None:
         self._request_id = request_id
         self._request = request
         self._end_ids = frozenset(request.end_ids)
         self._tail_length = max((len(sequence) for sequence in request.stop_sequences), default=0)
-        self._ids: list[int] = []  # all that were ever to be seen; the unsent ones are behind `_sent`
+        self._ids: list[int] = []  # all that belong to the answer; those from `_sent` on have not been sent
         self._logprobs: list[TokenLogprob] = []  # of `_ids`
         self._sent = 0
         self._generated = 0
@@ -62,7 +62,7 @@ class Stream:
 
     @property
     def urgent(self) -> bool:
-        """What waits is to leave at once: the first token, or the end."""
+        """What waits is to be sent at once: the first token, or the end."""
         return self.waits and (not self._emitted or bool(self.finish_reason))
 
     @property
@@ -71,7 +71,7 @@ class Stream:
         return not self._emitted and bool(self.finish_reason)
 
     def accept(self, token_ids: Sequence[int], finish_reason: FinishReason) -> None:
-        """Take in new ids; sets `finish_reason` by what they hold or by what the runtime says."""
+        """Append new ids; sets `finish_reason` to what they imply, or to the runtime's."""
         if not self._tail_length and self._end_ids.isdisjoint(token_ids):
             self._generated += len(token_ids)
             self._ids += token_ids
@@ -89,7 +89,7 @@ class Stream:
         self.finish_reason = finish_reason
 
     def accept_logprobs(self, logprobs: Sequence[TokenLogprob]) -> None:
-        """Take in the logprobs of the ids that `accept` has just taken; those of ids that are never seen go."""
+        """Append the logprobs of the ids that `accept` has just appended; those of ids that it dropped are dropped."""
         self._logprobs += logprobs[: len(self._ids) - len(self._logprobs)]
 
     def end(self, finish_reason: FinishReason) -> None:

@@ -91,3 +91,15 @@ class AsynchronousRuntime(Runtime, Protocol):
 
     def on_arrival(self, wake: Callable[[], None]) -> None:
         """Call `wake`, from any thread, when `step` has come to have something to hand over."""
+
+    def last_work_s(self) -> float:
+        """When, on the monotonic clock, it last showed that it computes: by a token, or an iteration without one."""
+
+
+@runtime_checkable
+class ReloadingRuntime(Runtime, Protocol):
+    """A runtime that may have to load its model again, inside a step."""
+
+    @property
+    def is_reloading(self) -> bool:
+        """Whether it does so now. Any thread may ask."""

@@ -22,7 +22,7 @@ from tests.triton_repo.engines_under_test import engine_config as replay_config
 from triton_repo.contract.engine_config import EngineConfig, Flow, GuidedDecodingBackend, TensorRtLlmConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Sampling
-from triton_repo.engine.guides.prover import guide_prover
+from triton_repo.engine.guides.queue import guide_validator
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import guide_arguments, llm_arguments
@@ -46,21 +46,21 @@ def parse(parameters: dict[str, Any], config: EngineConfig, **tensors: Any) -> S
     return parse_request({"input_ids": [5], **tensors}, parameters, config).sampling
 
 
-def prove(kind: str, guide: str, config: EngineConfig) -> None:
+def check(kind: str, guide: str, config: EngineConfig) -> None:
     """What becomes of a request that says so, up to the engine's loop."""
     parse({KIND: kind, GUIDE: guide}, config)
-    prover = guide_prover(config)
+    validator = guide_validator(config)
     try:
-        prover.prove(kind, guide)
+        validator.validate(kind, guide)
     finally:
-        prover.close()
+        validator.close()
 
 
 @pytest.mark.parametrize("kind", sorted(GOOD))
 def test_a_guide_that_the_library_can_read_is_taken(kind: str) -> None:
     sampling = parse({KIND: kind, GUIDE: GOOD[kind]}, guided())
     assert (sampling.guided_decoding_guide_type, sampling.guided_decoding_guide) == (kind, GOOD[kind])
-    prove(kind, GOOD[kind], guided())
+    check(kind, GOOD[kind], guided())
 
 
 def test_plain_json_needs_no_guide() -> None:
@@ -68,7 +68,7 @@ def test_plain_json_needs_no_guide() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "param", "complaint"),
+    ("parameters", "param", "error"),
     [
         ({KIND: "xml", GUIDE: "a"}, KIND, "Input should be 'json'"),
         ({KIND: "regex"}, GUIDE, f"{KIND} = regex needs a {GUIDE}"),
@@ -77,52 +77,52 @@ def test_plain_json_needs_no_guide() -> None:
         ({KIND: "regex", GUIDE: ""}, GUIDE, "at least 1 character"),
         ({KIND: "regex", GUIDE: "a" * (MAX_GUIDE_LENGTH + 1)}, GUIDE, f"at most {MAX_GUIDE_LENGTH} characters"),
         ({KIND: "regex", GUIDE: 7}, GUIDE, "valid string"),
-        ({KIND: "json", "ignore_eos": True}, "ignore_eos", "the guide says when an answer may end"),
+        ({KIND: "json", "ignore_eos": True}, "ignore_eos", "the guide decides when an answer may end"),
     ],
 )
-def test_what_is_no_guide_is_refused_by_name(parameters: dict[str, Any], param: str, complaint: str) -> None:
+def test_what_is_no_guide_is_refused_by_name(parameters: dict[str, Any], param: str, error: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse(parameters, guided())
     assert refused.value.param == param
-    assert complaint in refused.value.message
+    assert error in refused.value.message
 
 
 @pytest.mark.parametrize(
-    ("kind", "guide", "complaint"),
+    ("kind", "guide", "error"),
     [
-        ("regex", "(a", "xgrammar cannot read this regex: Regex parsing error"),
-        ("json_schema", "{", "xgrammar cannot read this json_schema: Failed to parse JSON"),
+        ("regex", "(a", "xgrammar cannot parse this regex: Regex parsing error"),
+        ("json_schema", "{", "xgrammar cannot parse this json_schema: Failed to parse JSON"),
         ("json_schema", "[]", "Schema should be an object"),
         ("structural_tag", "{}", "must have a format"),
     ],
 )
-def test_what_the_library_cannot_read_is_refused_in_its_words(kind: str, guide: str, complaint: str) -> None:
-    with pytest.raises(InvalidRequest, match=re.escape(complaint)) as refused:
-        prove(kind, guide, guided())
+def test_what_the_library_cannot_read_is_refused_in_its_words(kind: str, guide: str, error: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(error)) as refused:
+        check(kind, guide, guided())
     assert refused.value.param == GUIDE
 
 
-def test_a_complaint_of_the_library_is_one_line() -> None:
+def test_an_error_of_the_library_is_one_line() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        prove("ebnf_grammar", "a ::= b", guided())
+        check("ebnf_grammar", "a ::= b", guided())
     assert refused.value.message.endswith('The root rule with name "root" is not found')
 
 
 def test_min_tokens_beside_a_guide_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="min_tokens: not possible beside"):
+    with pytest.raises(InvalidRequest, match="min_tokens: not possible together with"):
         parse({KIND: "json"}, guided(), min_tokens=[3])
 
 
 def test_llguidance_proves_its_own_grammars_and_has_no_tags() -> None:
     config = guided("llguidance")
-    prove("ebnf_grammar", 'start: "yes"', config)
-    for kind, guide, complaint in (
-        ("ebnf_grammar", 'root ::= "yes"', "llguidance cannot read this ebnf_grammar: no start rule found"),
-        ("json_schema", "{", "llguidance cannot read this json_schema"),
+    check("ebnf_grammar", 'start: "yes"', config)
+    for kind, guide, error in (
+        ("ebnf_grammar", 'root ::= "yes"', "llguidance cannot parse this ebnf_grammar: no start rule found"),
+        ("json_schema", "{", "llguidance cannot parse this json_schema"),
         ("structural_tag", GOOD["structural_tag"], "must be one of json, json_schema, regex, ebnf_grammar"),
     ):
-        with pytest.raises(InvalidRequest, match=complaint):
-            prove(kind, guide, config)
+        with pytest.raises(InvalidRequest, match=error):
+            check(kind, guide, config)
 
 
 def test_the_compiled_flow_has_no_tags() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from tests.triton_repo.engines_under_test import RecordingSink
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.loop.live_requests import Counters
-from triton_repo.engine.loop.loop import EngineLoop
+from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.loop.stream import Emission
 from triton_repo.engine.request import EngineRequest
 from triton_repo.engine.runtimes.runtime import Runtime
@@ -33,7 +33,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 def engine_loop(
     runtime: Runtime, flush_s: float = 0.0, observe: Callable[[Counters], None] = lambda _: None
 ) -> Iterator[EngineLoop]:
-    loop = EngineLoop(runtime, flush_s, observe)
+    loop = EngineLoop(runtime, LoopSettings(flush_s), observe)
     try:
         yield loop
     finally:

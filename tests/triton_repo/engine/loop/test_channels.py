@@ -21,15 +21,15 @@ def gain(live: Live, token_id: int) -> None:
     live.outlet.note(live)
 
 
-def test_a_channel_lapses_unless_it_is_renewed() -> None:
+def test_a_channel_expires_unless_it_is_renewed() -> None:
     channels = Channels()
     for name in "ab":
         channels.open(name, RecordingSink(), now_s=100.0)
     channels.renew("a", now_s=104.0)
     channels.renew("nobody's", now_s=104.0)
-    assert channels.lapsed(100.0 + CHANNEL_LEASE_S - 0.001) == []
-    assert channels.lapsed(100.0 + CHANNEL_LEASE_S) == ["b"]
-    assert channels.lapsed(104.0 + CHANNEL_LEASE_S) == ["a", "b"]
+    assert channels.expired(100.0 + CHANNEL_LEASE_S - 0.001) == []
+    assert channels.expired(100.0 + CHANNEL_LEASE_S) == ["b"]
+    assert channels.expired(104.0 + CHANNEL_LEASE_S) == ["a", "b"]
     channels.pop("a")
     assert list(channels) == ["b"]
 

@@ -12,7 +12,7 @@ from tests.triton_repo.engines_under_test import RecordingSink, ScriptedRuntime
 from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest
 from triton_repo.engine.loop.live_requests import Counters
-from triton_repo.engine.loop.loop import MAX_FAILURES, EngineLoop
+from triton_repo.engine.loop.loop import MAX_FAILURES, EngineLoop, LoopSettings
 from triton_repo.engine.runtimes.replay import ReplayRuntime
 from triton_repo.engine.runtimes.runtime import TokenDelta
 
@@ -188,7 +188,7 @@ def test_a_runtime_that_cannot_even_cancel_still_leaves_every_request_answered()
 
 def test_a_runtime_that_fails_again_and_again_is_given_up() -> None:
     runtime, given_up = ScriptedRuntime(), threading.Event()
-    loop = EngineLoop(runtime, 0.0, give_up=given_up.set)
+    loop = EngineLoop(runtime, LoopSettings(0.0), give_up=given_up.set)
     runtime.steps = [RuntimeError("lost") for _ in range(MAX_FAILURES)]
     loop.stop("nobody")
     assert given_up.wait(WAIT_S)

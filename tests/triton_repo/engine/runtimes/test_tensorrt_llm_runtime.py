@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from tests.triton_repo.engine.runtimes.llm_api import (
 from tests.triton_repo.engines_under_test import RecordingSink
 from triton_repo.contract.engine_config import TensorRtLlmConfig
 from triton_repo.contract.sampling import Sampling
-from triton_repo.engine.loop.loop import EngineLoop
+from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.request import EngineRequest
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.runtime import Generation, Runtime
@@ -138,10 +139,45 @@ def test_an_executor_that_dies_makes_every_step_fail(runtime: Runtime) -> None:
             runtime.step()
 
 
+class FlakyStats:
+    """The statistics of an LLM, whose first collection fails."""
+
+    def __init__(self, llm: Any) -> None:
+        self._llm = llm
+        self._failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._llm, name)
+
+    def get_stats_async(self, timeout: float) -> Any:
+        if self._failed:
+            return self._llm.get_stats_async(timeout=timeout)
+        self._failed = True
+        raise ConnectionError("the queue of statistics was closed")
+
+
+def test_statistics_that_fail_once_are_collected_again(opened: Runtime) -> None:
+    from triton_repo.engine.runtimes.tensorrt_llm.runtime import TensorRtLlmRuntime
+
+    assert isinstance(opened, TensorRtLlmRuntime)
+    runtime = TensorRtLlmRuntime(FlakyStats(opened._llm), {})  # the stand-in that the other runtime has opened
+    endless = Sampling(temperature=0.0, min_tokens=40)
+    runtime.submit(generation(max_tokens=50, sampling=endless))
+    deadline = time.monotonic() + WAIT_S
+    key = 1
+    while not runtime.load().kv_cache_utilization:
+        assert time.monotonic() < deadline
+        if any(delta.finish_reason for delta in runtime.step()):
+            key += 1
+            runtime.submit(generation(key, max_tokens=50, sampling=endless))
+        time.sleep(0.001)
+    runtime.close()
+
+
 def test_the_engine_loop_gives_up_an_executor_that_died(runtime: Runtime) -> None:
     given_up = threading.Event()
     sink = RecordingSink()
-    loop = EngineLoop(runtime, 0.0, give_up=given_up.set)
+    loop = EngineLoop(runtime, LoopSettings(0.0), give_up=given_up.set)
     loop.submit("a", EngineRequest([10, DIES], 9, (END,), GREEDY, stream=True), sink)
     assert given_up.wait(WAIT_S)
     assert str(sink.errors[0]) == "the engine failed while this request was running"
@@ -149,7 +185,7 @@ def test_the_engine_loop_gives_up_an_executor_that_died(runtime: Runtime) -> Non
 
 def test_the_engine_loop_wakes_for_what_arrives(opened: Runtime) -> None:
     sink = RecordingSink()
-    loop = EngineLoop(opened, 0.0)
+    loop = EngineLoop(opened, LoopSettings(0.0))
     loop.submit("a", EngineRequest(PROMPT, 9, (END,), GREEDY, stream=True), sink)
     deadline = time.monotonic() + WAIT_S
     while not sink.ends:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,8 +50,9 @@ class TensorRtLlmRuntime:
         self._live: dict[int, bool] = {}  # key -> it has had a token
         self._wake: Callable[[], None] = lambda: None
         self._arrived: deque[TokenDelta] = deque()
-        self._told = False  # the engine loop knows that something has arrived
+        self._woken = False  # the engine loop knows that something has arrived
         self._lost: Exception | None = None
+        self._last_work_s = float("-inf")
         # Of the event loop's thread alone:
         self._results: dict[int, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +73,7 @@ class TensorRtLlmRuntime:
             self._loop.call_soon_threadsafe(self._abort, key)
 
     def step(self) -> Sequence[TokenDelta]:
-        self._told = False  # before the look at what has arrived, or the wake for what comes after it is lost
+        self._woken = False  # before the look at what has arrived: what arrives after it must wake again
         if self._lost is not None:
             raise self._lost.with_traceback(None)
         deltas = [self._arrived.popleft() for _ in range(len(self._arrived))]
@@ -79,6 +81,9 @@ class TensorRtLlmRuntime:
 
     def idle_s(self) -> float | None:
         return 0 if self._arrived or self._lost is not None else None
+
+    def last_work_s(self) -> float:
+        return self._last_work_s
 
     def load(self) -> Load:
         running = sum(self._live.values())
@@ -106,7 +111,7 @@ class TensorRtLlmRuntime:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._keep(self._watch())
+        self._keep(self._collect_stats())
         self._loop.run_forever()
         for task in self._tasks:
             task.cancel()
@@ -174,22 +179,31 @@ class TensorRtLlmRuntime:
 
     def _arrive(self, delta: TokenDelta) -> None:
         self._arrived.append(delta)
-        self._tell()
+        self._last_work_s = time.monotonic()
+        self._wake_engine_loop()
 
     def _lose(self, error: Exception) -> None:
         self._lost = error
-        self._tell()
+        self._wake_engine_loop()
 
-    def _tell(self) -> None:
-        if not self._told:
-            self._told = True
+    def _wake_engine_loop(self) -> None:
+        if not self._woken:
+            self._woken = True
             self._wake()
 
-    async def _watch(self) -> None:
-        """Keep the statistics of the latest iteration, which there are only while requests run."""
+    async def _collect_stats(self) -> None:
+        """Keep the statistics of the latest iteration. There are none while no request runs."""
+        failing = False
         while True:
-            async for stats in self._llm.get_stats_async(timeout=_STATS_PAUSE_S):
-                self._stats = stats
+            try:
+                async for stats in self._llm.get_stats_async(timeout=_STATS_PAUSE_S):
+                    self._stats = stats
+                    self._last_work_s = time.monotonic()
+                    failing = False
+            except Exception:  # the boundary of the executor: without statistics the requests go on
+                if not failing:
+                    logger.exception("TensorRT-LLM returns no statistics")
+                failing = True
             await asyncio.sleep(_STATS_PAUSE_S)
 
 

@@ -1,8 +1,7 @@
-"""The guide of a request: what its answer must look like, and whether the engine can follow such guides at all.
+"""Checks of what only some engines can do for a request: LoRA adapters and guided decoding.
 
-Whether the library that is to enforce a guide can read it takes longer to say: `guide_prover` does, before the engine
-has it. In the compiled flow (TensorRT-LLM 1.2) it would make the iteration of the whole batch fail. Only its reading is
-proved; to compile it takes the vocabulary.
+A guide is checked here for what it says; whether its library can parse it takes longer to find out, which
+`guides.queue` does before the engine gets the request.
 """
 
 from __future__ import annotations
@@ -12,17 +11,32 @@ from typing import Final
 from triton_repo.contract.capabilities import capabilities_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
-from triton_repo.contract.sampling import GUIDE_FIELDS, Sampling
+from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, Sampling
 
 _TYPE, _GUIDE = GUIDE_FIELDS
-# Under a complete guide only the end remains, and both of these forbid it.
-_FORBIDDERS: Final = ("ignore_eos", "min_tokens")
+# Once an answer completes its guide only the end is allowed, and both of these forbid it.
+_FORBID_THE_END: Final = ("ignore_eos", "min_tokens")
+
+
+def check_adapter(sampling: Sampling, config: EngineConfig) -> None:
+    """
+    Raises:
+        InvalidRequest: the engine has no such adapter.
+    """
+    name = sampling.lora_name
+    if name is None:
+        return
+    lora = config.tensorrt_llm.lora if config.tensorrt_llm is not None else None
+    if lora is None:
+        raise UnsupportedParameter(f"{ADAPTER_FIELD}: this engine has no adapters", ADAPTER_FIELD)
+    if name not in lora.adapters:
+        raise InvalidRequest(f"{ADAPTER_FIELD} = {name}: must be one of {', '.join(lora.adapters)}", ADAPTER_FIELD)
 
 
 def check_guide(sampling: Sampling, config: EngineConfig) -> None:
     """
     Raises:
-        InvalidRequest: the guide is not one, or the engine cannot keep to it.
+        InvalidRequest: the guide is incomplete, or the engine cannot follow it.
     """
     kind, guide = sampling.guided_decoding_guide_type, sampling.guided_decoding_guide
     if kind is None and guide is None:
@@ -35,9 +49,10 @@ def check_guide(sampling: Sampling, config: EngineConfig) -> None:
     if (kind == "json") != (guide is None):
         needs = "takes no" if kind == "json" else "needs a"
         raise InvalidRequest(f"{_GUIDE}: {_TYPE} = {kind} {needs} {_GUIDE}", _GUIDE)
-    for name in _FORBIDDERS:
+    for name in _FORBID_THE_END:
         if getattr(sampling, name):
-            raise InvalidRequest(f"{name}: not possible beside {_TYPE}: the guide says when an answer may end", name)
+            rule = f"not possible together with {_TYPE}: the guide decides when an answer may end"
+            raise InvalidRequest(f"{name}: {rule}", name)
 
 
 def guide_types(config: EngineConfig) -> tuple[str, ...]:
