@@ -102,7 +102,7 @@ def room_of(file: Path, folder: Path) -> str:
     return Path(file.relative_to(folder).parts[0]).stem
 
 
-def packages() -> Iterator[Path]:
-    """Every folder with modules."""
-    for name in FOLDERS:
-        yield from sorted({file.parent for file in source_files(ROOT / name)} | {ROOT / name})
+def packages() -> list[Path]:
+    """Every source folder and every folder with modules below one."""
+    tops = [ROOT / name for name in FOLDERS]
+    return sorted({*tops, *(file.parent for top in tops for file in source_files(top))})

@@ -46,6 +46,8 @@ class Answer:
         Raises:
             RequestError: an engine failed.
         """
+        if len(self._choices) == 1:  # most requests have one, and it then costs no task and no queue
+            return self._read(self._choices[0])
         return merge([self._read(choice) for choice in self._choices])
 
     @property

@@ -21,7 +21,7 @@ class Choice:
         self.finish_reason: FinalReason | None = None
         self.last_delta: Delta | None = None
         self._cut = False
-        self._matcher = StopMatcher(generation.stops)
+        self._matcher = StopMatcher(generation.stops) if generation.stops else None
         self._lists_tokens = generation.sampling.logprobs is not None
         self._tokens: TokenQueue | None = None
         if self._lists_tokens or generation.stops:
@@ -50,6 +50,8 @@ class Choice:
 
     def _up_to_stop(self, delta: Delta, tokens: TokenQueue) -> str:
         tokens.add(delta.tokens)
+        if self._matcher is None:
+            return delta.text
         text, self._cut = self._matcher.feed(delta.text, tokens.exempt)
         if delta.finish_reason and not self._cut:
             rest, self._cut = self._matcher.flush()
@@ -60,7 +62,7 @@ class Choice:
         """The tokens that go out with `text`; None where logprobs are not asked for."""
         if self._tokens is None:
             return None
-        beyond = 0 if self.finish_reason is None else self._matcher.stop_length or None
+        beyond = 0 if self.finish_reason is None else (self._matcher and self._matcher.stop_length) or None
         leaving = self._tokens.take(text, beyond)
         return leaving if self._lists_tokens else None
 

@@ -8,21 +8,12 @@ from contextlib import aclosing
 from typing import TypeAlias, TypeVar
 
 Item = TypeVar("Item")
-
-
-def merge(sources: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator[Item, None]:
-    """The items of all sources as they come. The first failure of one is raised, and the others are closed.
-
-    A single source is returned as it is: most requests have one, and it then costs no task and no queue.
-    """
-    return sources[0] if len(sources) == 1 else _interleave(sources)
-
-
 _Entry: TypeAlias = Item | Exception | None  # None: one source has ended
 
 
-async def _interleave(sources: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator[Item, None]:
-    # Bounded: who reads slowly makes the sources wait.
+async def merge(sources: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator[Item, None]:
+    """The items of all sources as they arrive. The first failure of one is raised, and the others are closed."""
+    # Bounded: a slow reader makes the sources wait.
     queue: asyncio.Queue[_Entry[Item]] = asyncio.Queue(maxsize=len(sources))
     tasks = [asyncio.create_task(_pump(source, queue)) for source in sources]
     num_open = len(tasks)
