@@ -1,22 +1,28 @@
-"""HTTP/1.1 as uvicorn speaks it, for clients that mean no good, and without the upgrades that some offer."""
+"""uvicorn's HTTP/1.1 protocol, with limits for slow clients, plain answers to Upgrade requests, and bounded pipelining.
+
+A client that closes its sending side (`shutdown(SHUT_WR)`) counts as disconnected, as with uvicorn, nginx and Go: it is
+how a client that has left is noticed before anything is written to it, and an engine must not work for those.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-import h11
-from httptools import HttpParserError, HttpParserUpgrade
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_TIMEOUT_S: Final = 10.0
 MAX_HEAD_BYTES: Final = 64 * 1024  # of request line and headers, when they come in several reads
 SEND_TIMEOUT_S: Final = 60.0  # to take about 50 kB, when that much waits
+MAX_PIPELINED_BYTES: Final = 64 * 1024  # read ahead of the response in progress
 
-_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_OF_THE_UPGRADE: Final = (b"upgrade", b"connection", b"http2-settings")
+_PARSED_AT_ONCE: Final = 4096  # bytes, so that one read cannot hold thousands of small requests
+_REJECTION: Final = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 
 
 class _Timer:
@@ -35,8 +41,8 @@ class _Timer:
             self._handle = None
 
 
-class _Impatient(asyncio.Protocol):
-    """Ends the connection of a client that does not read, or whose head does not come: each would hold on for ever."""
+class SlowClientLimits(asyncio.Protocol):
+    """Closes connections that stall while they send headers or while they should read."""
 
     transport: Any
 
@@ -61,37 +67,44 @@ class _Impatient(asyncio.Protocol):
         self._head_timer.start(HEAD_TIMEOUT_S, self.transport.close)
 
 
-class _Successor(_Impatient, H11Protocol):
-    """h11 bounds the size of a head by itself."""
+class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
+    """One connection, whose requests are answered one after the other.
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state is h11.IDLE:  # between two requests, and yet something has come
-            self._await_head()
-        else:
-            self._head_timer.stop()
-
-
-class HttpProtocol(_Impatient, HttpToolsProtocol):
-    """One connection. A head that is too large is answered with 431; one that does not come ends the connection."""
+    A request that comes before the response to the one before it is complete waits in uvicorn's `pipeline`. What comes
+    after that is kept unparsed, but still read, up to MAX_PIPELINED_BYTES: else nothing would notice that the client
+    has left. Input that cannot be parsed ends the connection, after the responses to what came before it.
+    """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._head_bytes = 0  # of a head that is not whole
         self._reads_head = False
+        self._answered: RequestResponseCycle | None = None  # now, or last
+        self._unparsed = bytearray()
+        self._ignores_input = False
         self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        answered = self._answered
+        if answered is not None and answered is not self.cycle:  # uvicorn tells only the newest request
+            answered.disconnected = not answered.response_complete
+            answered.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._ignores_input:
+            return
+        rest = memoryview(data)
         try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._go_on_without_upgrade(data[upgrade.args[0] :])
+            while rest and not self.pipeline:
+                rest = rest[self._parse(rest[:_PARSED_AT_ONCE]) :]
+        except (HttpParserError, HttpParserUpgrade):  # the latter for CONNECT, which is nothing without its upgrade
+            self._reject(b"400 Bad Request")
             return
-        except HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-            return
-        if self._reads_head:
+        if self.pipeline:
+            self._keep_unparsed(rest)
+        elif self._reads_head:
             self._bound_head(len(data))
 
     def on_message_begin(self) -> None:
@@ -104,28 +117,93 @@ class HttpProtocol(_Impatient, HttpToolsProtocol):
         self._head_timer.stop()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        unparsed, self._unparsed = self._unparsed, bytearray()
+        if self.transport.is_closing():
+            return
+        if unparsed:
+            self.data_received(bytes(unparsed))
+        elif self._reads_head:
+            self._await_head()
+
+    @property
+    def _responding(self) -> bool:
+        return self._answered is not None and not self._answered.response_complete
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        if cycle.scope["http_version"] == "1.0":
+            cycle.chunked_encoding = False
+            app = partial(_without_chunks, cycle, app)
+        super()._start_asgi_task(cycle, app)
+
     def _should_upgrade(self) -> bool:
-        return True  # that is: such a request does not begin before `_go_on_without_upgrade`
+        return True  # such a request is not begun by uvicorn, but by `_begin_without_upgrade`
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """A server may ignore an upgrade (RFC 9110, 7.8), but httptools drops the body of who offers one.
+    def _parse(self, data: memoryview) -> int:
+        """The number of bytes that were parsed."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._begin_without_upgrade()
+            return int(upgrade.args[0])
+        return len(data)
 
-        Java's HttpClient offers h2c with every first request. From here on h11 reads the connection.
+    def _begin_without_upgrade(self) -> None:
+        """Begin the request whose head the parser has just read, as if it offered no upgrade.
+
+        A server may ignore an upgrade (RFC 9110, 7.8), and Java's HttpClient offers h2c with every first request. But
+        httptools would take the body of such a request for the next one, so a new parser gets the head without the
+        offer, and goes on from there.
         """
         head = [self.scope["method"].encode(), b" ", self.url, f" HTTP/{self.scope['http_version']}\r\n".encode()]
         for name, value in self.headers:
-            if name not in _OF_THE_UPGRADE:
-                head += [name, b": ", value, b"\r\n"]
-        self.connections.discard(self)
-        successor = _Successor(self.config, self.server_state, self.app_state)
-        successor.connection_made(self.transport)
-        self.transport.set_protocol(successor)
-        successor.data_received(b"".join([*head, b"\r\n", rest]))
+            if name not in _UPGRADE_HEADERS:
+                head += [name, b": ", _without_upgrade(value) if name == b"connection" else value, b"\r\n"]
+        self.parser = HttpRequestParser(self)
+        self.parser.feed_data(b"".join([*head, b"\r\n"]))
+
+    def _keep_unparsed(self, data: memoryview) -> None:
+        self._unparsed += data
+        if len(self._unparsed) > MAX_PIPELINED_BYTES:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
 
     def _bound_head(self, num_bytes: int) -> None:
         self._head_bytes += num_bytes
         if self._head_bytes > MAX_HEAD_BYTES:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
-        else:
+            self._reject(b"431 Request Header Fields Too Large")
+        elif not self._responding:
             self._await_head()
+
+    def _reject(self, status: bytes) -> None:
+        """Close for input that is no request: after the responses to what came before it, or else with `status`."""
+        self._ignores_input = True
+        if self.pipeline and self.cycle.more_body:
+            self.pipeline.popleft()  # the one that is broken
+        last = self.pipeline[0][0] if self.pipeline else self._answered
+        if last is not None and not last.response_complete and not last.more_body:
+            last.keep_alive = False
+            return
+        if last is None or last.response_complete or not last.response_started:
+            self.transport.write(_REJECTION % status)
+        self.transport.close()
+
+
+def _without_upgrade(connection: bytes) -> bytes:
+    """The value of a connection header, without the names of what belongs to an upgrade."""
+    tokens = (token.strip() for token in connection.split(b","))
+    return b", ".join(token for token in tokens if token.lower() not in _UPGRADE_HEADERS)
+
+
+async def _without_chunks(cycle: RequestResponseCycle, app: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer HTTP/1.0, which knows no chunks: a body of unknown length ends with the connection (RFC 9112, 6.3)."""
+
+    async def send_plainly(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            cycle.expected_content_length += len(message.get("body", b""))
+        await send(message)
+
+    await app(scope, receive, send_plainly)
