@@ -29,8 +29,7 @@ def main(argv: list[str]) -> int:
 def _serve(settings: Settings) -> int:
     os.environ.pop(METRICS_DIRECTORY_VARIABLE, None)  # another program's: this one shares its values with none
     from gateway.app import create_app  # heavy, and the parent of workers needs none of it
-    from gateway.heap import freeze_heap
-    from gateway.server import Server
+    from gateway.server import Server, freeze_heap
 
     server = Server(create_app(settings), settings)
     freeze_heap()

@@ -19,7 +19,6 @@ from gateway.endpoints.health import add_health
 from gateway.endpoints.models import add_models
 from gateway.endpoints.routes import Generate, dialect_of
 from gateway.http.auth import RequireApiKey
-from gateway.http.deadline import BodyDeadline
 from gateway.http.edge import Edge
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
@@ -98,14 +97,12 @@ def _lifespan(
         engines = backend or TritonBackend(settings.triton_grpc)  # a gRPC channel belongs to the running loop
         in_flight = InFlight(engines, settings.max_concurrent_requests, tally)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        deadline = BodyDeadline(settings.body_timeout_s)
-        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat, deadline)
-        clocks = [asyncio.create_task(clock.run()) for clock in (heartbeat, deadline)]
+        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat)
+        beating = asyncio.create_task(heartbeat.run())
         try:
             yield
         finally:
-            for clock in clocks:
-                clock.cancel()
+            beating.cancel()
             await in_flight.drain(settings.shutdown_grace_s)
 
     return lifespan

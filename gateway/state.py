@@ -9,7 +9,6 @@ from fastapi import Depends, Request
 
 from gateway.answers.backend import Backend
 from gateway.answers.in_flight import InFlight
-from gateway.http.deadline import BodyDeadline
 from gateway.http.event_stream import Heartbeat
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -22,7 +21,6 @@ class Gateway:
     in_flight: InFlight
     metrics: Metrics
     heartbeat: Heartbeat
-    body_deadline: BodyDeadline
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -17,7 +17,7 @@ from gateway.answers.answer import Answer
 from gateway.answers.events import Event, Usage, fold
 from gateway.dialects.dialect import Call, Encoder, Head, Operation
 from gateway.http.body import read_object
-from gateway.http.disconnect import UnlessDisconnected
+from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.event_stream import EventStream
 from gateway.metrics import RequestRecord
 from gateway.state import Gateway
@@ -46,7 +46,8 @@ async def generate(scope: Scope, receive: Receive, send: Send, gateway: Gateway,
 
 async def _read(scope: Scope, receive: Receive, gateway: Gateway, operation: Operation) -> Call:
     """The parsed body; the body itself, which can be far larger, is freed before the answer."""
-    fields = await read_object(scope, receive, gateway.settings.max_body_bytes, gateway.body_deadline)
+    settings = gateway.settings
+    fields = await read_object(scope, receive, settings.max_body_bytes, settings.body_timeout_s)
     return operation.parse(fields)
 
 

@@ -10,31 +10,28 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from gateway.http.deadline import BodyDeadline
-from gateway.http.errors import BodyTooLarge, UnsupportedMediaType
-from gateway.http.interrupt import Interruptible
+from gateway.http.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from triton_repo.contract.errors import InvalidRequest
 
 _LARGE: Final = 2**18  # bytes; it takes a few milliseconds to parse
 
 
-async def read_object(scope: Scope, receive: Receive, max_bytes: int, deadline: BodyDeadline) -> dict[str, Any]:
-    """The JSON object that a client sent. Of a key that occurs twice the last value counts.
+async def read_object(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> dict[str, Any]:
+    """The JSON object that a client sent. The last value of a repeated key counts.
 
     orjson is strict where Python's own parser is not: NaN, 1e999, half a surrogate pair, invalid UTF-8, a byte
-    order mark and nesting beyond 1024 are all refused; an integer beyond 64 bits becomes a float.
+    order mark and nesting beyond 1024 are all rejected; an integer beyond 64 bits becomes a float.
 
     Raises:
         UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidRequest, ClientDisconnect
     """
     headers = Headers(scope=scope)
     _check_type(headers)
-    async with Interruptible() as reading:
-        deadline.start(reading)
-        try:
+    try:
+        async with asyncio.timeout(timeout_s):
             body = await _read(headers, receive, max_bytes)
-        finally:
-            deadline.stop(reading)
+    except TimeoutError:
+        raise BodyTimeout(f"the request body did not arrive within {timeout_s:g} s") from None
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

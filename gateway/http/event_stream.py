@@ -14,6 +14,7 @@ from typing import Final
 from starlette.types import Send
 
 PING: Final = b": ping\n\n"
+
 # Proxies must neither keep the events nor wait for more of them.
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -17,9 +17,8 @@ from pathlib import Path
 
 from gateway.answers.tally import Tally
 from gateway.app import Application, create_app
-from gateway.heap import freeze_heap
 from gateway.processes.supervisor import TALLY_FILE
-from gateway.server import Server
+from gateway.server import Server, freeze_heap
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
 
 

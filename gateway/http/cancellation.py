@@ -1,4 +1,4 @@
-"""A client that goes away ends the work on its request."""
+"""A client that disconnects ends the work on its request."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Self
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from gateway.http.interrupt import Interruptible
 
+class UnlessDisconnected:
+    """`async with UnlessDisconnected(receive):` ends the block with ClientDisconnect once the client disconnects.
 
-class UnlessDisconnected(Interruptible):
-    """`async with UnlessDisconnected(receive):` ends the block by a ClientDisconnect when the client disconnects.
-
-    The request's body must have been read. One task watches, whatever the block does: nothing is paid per event.
+    The request's body must have been read. It is an `asyncio.timeout` that a watching task makes expire, so that other
+    cancellations of the block's task keep their meaning. Nothing is paid per event.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._block = asyncio.timeout(None)
 
     async def __aenter__(self) -> Self:
-        await super().__aenter__()
+        await self._block.__aenter__()
         self._watcher = asyncio.create_task(self._watch())
         return self
 
@@ -31,9 +31,12 @@ class UnlessDisconnected(Interruptible):
     ) -> None:
         self._watcher.cancel()
         del self._watcher  # or the two hold each other, and all of the request, until the garbage collector comes
-        await super().__aexit__(kind, error, traceback)
+        try:
+            await self._block.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            raise ClientDisconnect from None
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.interrupt(ClientDisconnect())
+        self._block.reschedule(0)  # long ago
