@@ -19,16 +19,22 @@ from gateway.endpoints.health import add_health
 from gateway.endpoints.models import add_models
 from gateway.endpoints.routes import Generate, dialect_of
 from gateway.http.auth import RequireApiKey
-from gateway.http.edge import Edge
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
-from gateway.http.page_files import add_page
+from gateway.http.head import HeadAsGet
+from gateway.http.internal_errors import InternalErrors
+from gateway.http.page_files import add_pages
+from gateway.http.request_id import RequestIdMiddleware
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.errors import RequestError
+
+# /metrics is open as vLLM's is: it tells names and counts, and a scraper needs no key. The description of the API is
+# that of every Conch, and a browser that opens /docs has no key to send.
+_OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"})
 
 
 class Application:
@@ -57,19 +63,25 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
         description="OpenAI's API over Triton.",
         lifespan=_lifespan(settings, backend, tally or Tally()),
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's pages load their scripts from the internet; /docs is one of ours
+        redoc_url=None,
     )
     errors = ErrorResponses(_error_body)
     errors.install(api)
     describe(api)
     add_models(api)
     add_health(api)
-    page_paths = add_page(api)
-    layers: ASGIApp = Generate(api, api.state, errors)
+    page_paths = add_pages(api)
+    generate = Generate(api, api.state, errors)
+    return Application(_layers(generate, settings, _OPEN_PATHS | set(page_paths), errors), api)
+
+
+def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors: ErrorResponses) -> ASGIApp:
+    """`app` in its layers; the last one is the outermost."""
+    layers: ASGIApp = HeadAsGet(app)
     if settings.api_key is not None:
-        # /metrics is open as vLLM's is: it tells names and counts, and a scraper has no business with the key.
-        open_paths = {"/health/live", "/health/ready", "/metrics", *page_paths}
         layers = RequireApiKey(layers, settings.api_key.get_secret_value(), open_paths, _presented_keys, errors)
-    layers = Edge(layers, errors)
+    layers = InternalErrors(layers, errors)
     if settings.cors_origins:
         layers = CORSMiddleware(
             layers,
@@ -78,7 +90,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
             allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
             expose_headers=["x-request-id", "x-ignored-parameters", "retry-after"],
         )
-    return Application(layers, api)
+    return RequestIdMiddleware(layers, settings.access_log)
 
 
 def _error_body(path: str, error: RequestError) -> bytes:

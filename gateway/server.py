@@ -37,6 +37,7 @@ class Server(uvicorn.Server):
             log_config=None,
             server_header=False,
             proxy_headers=False,  # nothing asks for the client's address
+            timeout_keep_alive=settings.keep_alive_timeout_s,  # type: ignore[arg-type]  # only handed to call_later
             timeout_graceful_shutdown=_LINGER_S,
         )
         super().__init__(config)

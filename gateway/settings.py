@@ -27,11 +27,14 @@ class Settings(BaseModel):
     api_key: Annotated[SecretStr | None, Field(description="key that every request for /v1 must bring")] = None
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 8 * 2**20
     body_timeout_s: Annotated[float, Field(gt=0, description="time for a client to send its body")] = 30.0
-    max_concurrent_requests: Annotated[int, Field(ge=1, description="more at once are refused with 503")] = 1024
+    request_timeout_s: Annotated[float, Field(ge=0, description="time for a whole answer; 0 is no limit")] = 1800.0
+    keep_alive_timeout_s: Annotated[float, Field(gt=0, description="time to keep an idle connection open")] = 75.0
+    max_concurrent_requests: Annotated[int, Field(ge=1, description="more at once are rejected with 503")] = 1024
     sse_ping_interval_s: Annotated[float, Field(ge=0, description="heartbeat of a stream; 0 is none")] = 15.0
     shutdown_grace_s: Annotated[float, Field(ge=0, description="time for open requests after SIGTERM")] = 10.0
     workers: Annotated[int, Field(ge=1, le=256, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
+    access_log: Annotated[bool, Field(description="log a line for each request")] = True
 
 
 def flag_values(argv: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing, closing
 from functools import lru_cache
-from secrets import token_hex
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -19,6 +18,7 @@ from gateway.dialects.dialect import Call, Encoder, Head, Operation
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.event_stream import EventStream
+from gateway.http.request_id import REQUEST_ID
 from gateway.metrics import RequestRecord
 from gateway.state import Gateway
 from triton_repo.contract.errors import EngineFailed, RequestError
@@ -37,7 +37,8 @@ async def generate(scope: Scope, receive: Receive, send: Send, gateway: Gateway,
     with gateway.metrics.record(scope["path"]) as record:
         call = await _read(scope, receive, gateway, operation)
         try:
-            response = await _answer(receive, send, gateway, call, record)
+            async with UnlessDisconnected(receive):
+                response = await _answer(scope, send, gateway, call, record)
         except RequestError as error:
             raise call.named_as_sent(error) from None
     if response is not None:
@@ -51,24 +52,23 @@ async def _read(scope: Scope, receive: Receive, gateway: Gateway, operation: Ope
     return operation.parse(fields)
 
 
-async def _answer(receive: Receive, send: Send, gateway: Gateway, call: Call, record: RequestRecord) -> Response | None:
+async def _answer(scope: Scope, send: Send, gateway: Gateway, call: Call, record: RequestRecord) -> Response | None:
     """The response; None if it is streamed, and so sent already."""
     request = call.request
     card = await gateway.backend.card(request.model)
     record.model = request.model
-    id = token_hex(16)
+    id: str = scope[REQUEST_ID]
     generations = request.generations(id, card, gateway.settings.max_body_bytes)
     encoder = call.encoder(Head(id, int(time.time()), request.model, _fingerprint(card)))
     headers = {"x-ignored-parameters": call.ignored} if call.ignored else {}
     with closing(gateway.in_flight.open(generations, len(request.prompts))) as answer:
         record.answer = answer
-        async with UnlessDisconnected(receive):
-            if request.stream:
-                stream = EventStream(send, headers, gateway.heartbeat)
-                await _stream(stream, call, encoder, answer, record)
-                return None
-            async with aclosing(answer.events()) as batches:
-                whole = fold([event async for batch in batches for event in batch])
+        if request.stream:
+            stream = EventStream(send, headers, gateway.heartbeat)
+            await _stream(stream, call, encoder, answer, record)
+            return None
+        async with aclosing(answer.events()) as batches:
+            whole = fold([event async for batch in batches for event in batch])
     return Response(encoder.whole(whole), headers=headers, media_type="application/json")
 
 

@@ -1,7 +1,8 @@
 """What an operator asks.
 
-GET /health/live: does the event loop turn. GET /health/ready: is it of use to send requests here. GET /metrics: how
-many requests came, how they ended and how long they took, in Prometheus' format.
+GET /health/live: does the event loop turn. GET /health/ready: is it of use to send requests here; GET /health is the
+same, as it is with vLLM. GET /metrics: how many requests came, how they ended and how long they took, in Prometheus'
+format.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from triton_repo.contract.errors import RequestError
 
 def add_health(app: FastAPI) -> None:
     app.get("/health/live", tags=["health"])(live)
-    app.get("/health/ready", tags=["health"], responses={503: {"description": "Not ready; `reason` says why."}})(ready)
+    for path in ("/health", "/health/ready"):
+        app.get(path, tags=["health"], responses={503: {"description": "Not ready; `reason` says why."}})(ready)
     app.get("/metrics", tags=["health"], response_class=PlainTextResponse)(metrics)
 
 

@@ -1,4 +1,4 @@
-"""The chat page at / and the files beside it: read once, served from memory, so no request ever names a file."""
+"""The pages, and the files that they load: read once and served from memory, so that no request ever names a file."""
 
 from __future__ import annotations
 
@@ -19,16 +19,23 @@ _MEDIA_TYPES: Final = {
 _HEADERS: Final = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
 
 
-def add_page(app: FastAPI, directory: Path = PAGE_DIRECTORY) -> list[str]:
-    """Serve `index.html` at / and every other file of a known type at /NAME; returns the paths."""
-    files = {_path(file): file for file in sorted(directory.iterdir()) if file.suffix in _MEDIA_TYPES}
+def add_pages(app: FastAPI, directory: Path = PAGE_DIRECTORY) -> list[str]:
+    """Serve index.html at /, any other NAME.html at /NAME, and other files of a known type at /NAME.TYPE.
+
+    OPTIONS / is answered too: it is what HAProxy asks by default to learn whether a server is up. Returns the paths.
+    """
+    files = {page_path(file): file for file in sorted(directory.iterdir()) if file.suffix in _MEDIA_TYPES}
     for path, file in files.items():
         app.get(path, include_in_schema=False)(_serve(file))
+    app.options("/", include_in_schema=False)(_options)
     return list(files)
 
 
-def _path(file: Path) -> str:
-    return "/" if file.name == "index.html" else f"/{file.name}"
+def page_path(file: Path) -> str:
+    """Where a file is served."""
+    if file.name == "index.html":
+        return "/"
+    return f"/{file.stem}" if file.suffix == ".html" else f"/{file.name}"
 
 
 def _serve(file: Path) -> Callable[[], Awaitable[Response]]:
@@ -38,3 +45,7 @@ def _serve(file: Path) -> Callable[[], Awaitable[Response]]:
         return Response(content, headers=_HEADERS, media_type=media_type)
 
     return serve
+
+
+async def _options() -> Response:
+    return Response(status_code=204, headers={"allow": "GET, HEAD, OPTIONS"})

@@ -1,0 +1,92 @@
+"""The outermost layer: every request gets an id, and a line in the access log.
+
+The gateway's own id is the one that Triton and the log know a request by. A client's `x-request-id` comes back in the
+response's header of that name, so that it can be followed through proxies; whichever of the two the response carries,
+the access log has both in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("gateway.access")
+
+REQUEST_ID: Final = "conch.request_id"  # of a scope: the gateway's own id, a str
+EXCHANGE: Final = "conch.exchange"  # of a scope: its Exchange
+
+_CLIENT_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}")
+_CHECKS: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+_MAX_PATH_BYTES: Final = 200
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what has been answered so far.
+
+    Attributes:
+        client_id: the client's own id, if it sent one that is safe to repeat.
+        status: of the response; 0 until it has begun.
+        complete: the whole response has been sent.
+    """
+
+    client_id: str
+    request_id: str = field(default_factory=lambda: token_hex(16))
+    began_s: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    complete: bool = False
+
+    def __str__(self) -> str:
+        return f"id={self.request_id}" + (f" client_id={self.client_id}" if self.client_id else "")
+
+
+class RequestIdMiddleware:
+    """ASGI middleware. The access log is at level INFO, for health checks and scrapes that succeed at DEBUG."""
+
+    def __init__(self, app: ASGIApp, access_log: bool) -> None:
+        self._app = app
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(_client_id(scope))
+        scope[EXCHANGE], scope[REQUEST_ID] = exchange, exchange.request_id
+        id_header = (b"x-request-id", (exchange.client_id or exchange.request_id).encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), id_header]
+            elif not message.get("more_body", False):
+                exchange.complete = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            if self._access_log:
+                _log(scope, exchange)
+
+
+def _client_id(scope: Scope) -> str:
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode() if _CLIENT_ID.fullmatch(given) else ""
+
+
+def _log(scope: Scope, exchange: Exchange) -> None:
+    """`GET /v1/models 200 0.003 s id=…`. A client that left, or a bug, makes a response "incomplete"."""
+    is_check = scope["path"] in _CHECKS and exchange.status == 200
+    level = logging.DEBUG if is_check else logging.INFO
+    if logger.isEnabledFor(level):
+        path = scope["raw_path"][:_MAX_PATH_BYTES].decode("ascii", "backslashreplace")  # without its query
+        took_s = time.perf_counter() - exchange.began_s
+        end = "" if exchange.complete else " incomplete"
+        logger.log(level, "%s %s %d%s %.3f s %s", scope["method"], path, exchange.status, end, took_s, exchange)
