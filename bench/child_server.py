@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from triton_repo.contract.errors import BenchError
+from triton_repo.contract.http_probe import http_status
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -73,7 +73,7 @@ class ChildServer:
                 _stop(process)
 
     def _wait_ready(self, process: subprocess.Popen[bytes], deadline: float) -> None:
-        while not _answers(self.port, self.ready_path):
+        while http_status(f"http://127.0.0.1:{self.port}{self.ready_path}", timeout_s=5) != 200:
             if process.poll() is not None:
                 raise BenchError(f"{self.name} ended with {process.returncode} before it was ready")
             if time.perf_counter() > deadline:
@@ -93,17 +93,6 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

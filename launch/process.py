@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from launch.answers import AnswerWatch, http_status
+from launch.answer_watch import AnswerWatch
 from launch.descendants import MARK, kill_marked
 from launch.journal import LogLine, last_words, read_lines
 from launch.shared_memory import hide_shared_memory, remove_shared_memory
 from launch.tether import tethered
+from triton_repo.contract.http_probe import http_status
 
 REMEMBERED_LINES = 200
 READY_POLL_S = 0.1
@@ -63,8 +65,10 @@ class Process:
         self._log = log
         self._lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
         self._exit = asyncio.create_task(child.wait())
+        self._exit.add_done_callback(lambda _: self._served_until_now())
         self._pump = asyncio.create_task(self._pump_output(output))
-        self._ready_at: float | None = None
+        self._ready_s: float | None = None
+        self._served_until_s: float | None = None
         self.fault: str | None = None
 
     @classmethod
@@ -97,9 +101,15 @@ class Process:
         return self._exit.done()
 
     @property
-    def ready_for_s(self) -> float:
-        """How long it has been, or was, ready."""
-        return 0.0 if self._ready_at is None else asyncio.get_running_loop().time() - self._ready_at
+    def served_s(self) -> float:
+        """From when it was ready until it ended or was found at fault; 0 if it never was ready, or still serves."""
+        if self._ready_s is None or self._served_until_s is None:
+            return 0.0
+        return self._served_until_s - self._ready_s
+
+    def _served_until_now(self) -> None:
+        if self._served_until_s is None:
+            self._served_until_s = time.monotonic()
 
     async def becomes_ready(self) -> bool:
         """Wait until it is ready (True), has ended or is too late (False)."""
@@ -108,11 +118,11 @@ class Process:
         while not self.ended and loop.time() < deadline:
             if await _all_answer(self.service.ready_urls):
                 hide_shared_memory(self.service.shm_prefix)
-                self._ready_at = loop.time()
+                self._ready_s = time.monotonic()
                 return True
             await asyncio.wait({self._exit}, timeout=READY_POLL_S)
         if self.ended:
-            await self.end()  # its last words are read then
+            await self.end()  # which also reads the rest of its output
         return False
 
     async def fails(self) -> None:
@@ -123,6 +133,7 @@ class Process:
             if not self.ended:
                 self.fault = await self.service.find_fault() or await answers.find_fault()
             if self.fault:
+                self._served_until_now()
                 break
         await self.end()
 

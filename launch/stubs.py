@@ -1,4 +1,4 @@
-"""Notices that the process of a Python model died while tritonserver lives on.
+"""Notices that the process of a Python model died while tritonserver still runs.
 
 Triton restarts the stub of a plain model at its next request, but not that of a decoupled one, and before
 python_backend 395a780 (2025-12) it even goes on calling that model ready. So every stub of a server that became
@@ -8,12 +8,12 @@ ready is watched; one that is gone although Triton still lists its model as load
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 from pathlib import Path
 
 from launch.descendants import command_line, marked_processes
-from launch.tritonserver import STUB
+from launch.tritonserver import LOOPBACK, STUB
+from triton_repo.contract.http_probe import probe
 
 
 def stub_model(command: tuple[str, ...]) -> str | None:
@@ -47,13 +47,9 @@ class StubWatch:
         return {pid: model for pid, command in commands.items() if (model := stub_model(command))}
 
     def _loaded_models(self) -> set[str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._http_port, timeout=2)
-        try:
-            connection.request("POST", "/v2/repository/index", body=b'{"ready": true}')
-            listed = json.load(connection.getresponse())
-        except (OSError, http.client.HTTPException, ValueError):
-            return set()  # it is the supervisor's part to notice that Triton itself is gone
-        finally:
-            connection.close()
-        # While it shuts down, Triton answers with an error object in place of the list.
+        url = f"http://{LOOPBACK}:{self._http_port}/v2/repository/index"
+        answer = probe(url, "POST", b'{"ready": true}')
+        if answer is None or answer.status != 200:
+            return set()  # Triton itself is gone or shuts down, which the supervisor notices
+        listed = json.loads(answer.body)
         return {model["name"] for model in listed} if isinstance(listed, list) else set()

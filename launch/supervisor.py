@@ -1,4 +1,4 @@
-"""Keeps a chain of servers up, and takes it down without losing a request or leaving a process.
+"""Keeps a chain of servers up, and stops it without losing a request or leaving a process.
 
 Start: in order, each ready before the next. A server that ends is started again, later each time, and given up when
 it keeps ending soon after it became ready; the others run on meanwhile. Stop: in reverse order, so that the gateway
@@ -10,40 +10,21 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 
 from launch.journal import LogLine
 from launch.process import Process, Service
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.restart_policy import RestartPolicy
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
-    """When to start a server again: after `first_delay_s`, doubled with every failure up to `longest_delay_s`.
-
-    A server that was ready for `healthy_s` has a clean record; `max_failures` in a row are too many.
-    """
-
-    first_delay_s: float = 0.5
-    longest_delay_s: float = 30.0
-    healthy_s: float = 60.0
-    max_failures: int = 5
-
-    def failures(self, before: int, ready_for_s: float) -> int:
-        """Failures in a row, with the one just seen."""
-        return 1 if ready_for_s >= self.healthy_s else before + 1
-
-    def delay_s(self, failures: int) -> float:
-        return float(min(self.first_delay_s * 2 ** (failures - 1), self.longest_delay_s))
+MAX_FAILURES = 5
 
 
 class Supervisor:
     def __init__(self, services: Sequence[Service], log: LogLine, policy: RestartPolicy | None = None) -> None:
         self._services = tuple(services)
         self._log = log
-        self._policy = policy or RestartPolicy()
+        self._policy = policy or RestartPolicy(max_failures=MAX_FAILURES)
         self._processes: dict[str, Process] = {}
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -98,8 +79,8 @@ class Supervisor:
         failures = 0
         while True:
             await process.fails()
-            failures = self._policy.failures(failures, process.ready_for_s)
-            if failures >= self._policy.max_failures:
+            failures = self._policy.failures(failures, process.served_s)
+            if self._policy.gives_up(failures):
                 raise LaunchError(f"{process.why_it_failed()} (it failed {failures} times in a row: giving up)")
             delay_s = self._policy.delay_s(failures)
             self._log("conch", f"{process.why_it_failed()}; starting it again in {delay_s:g} s")

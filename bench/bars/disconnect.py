@@ -15,6 +15,7 @@ from bench.bars.finding import Finding, milliseconds
 from bench.load.summary import percentile
 from bench.server import Server, build, serving
 from triton_repo.contract.errors import BenchError
+from triton_repo.contract.http_probe import probe
 
 CLIENTS: Final = 100
 TARGET_MS: Final = 200.0
@@ -63,11 +64,8 @@ def wait_until(server: Server, live: int) -> None:
 
 
 def live_requests(server: Server) -> int:
-    connection = http.client.HTTPConnection(server.target.host, server.metrics_port, timeout=_TIMEOUT_S)
-    try:
-        connection.request("GET", "/metrics")
-        body = connection.getresponse().read().decode()
-    finally:
-        connection.close()
-    series = next(line for line in body.splitlines() if line.startswith(_LIVE))
+    answer = probe(f"http://{server.target.host}:{server.metrics_port}/metrics", timeout_s=_TIMEOUT_S)
+    if answer is None:
+        raise BenchError(f"Triton's metrics did not answer on port {server.metrics_port}")
+    series = next(line for line in answer.body.decode().splitlines() if line.startswith(_LIVE))
     return int(float(series.rpartition(" ")[2]))

@@ -39,12 +39,13 @@ class InFlight:
         """
         if self.draining:
             raise EngineUnavailable("the server is shutting down")
-        if self._tally.total() >= self._max_answers:
-            raise EngineUnavailable(f"the server is busy with {self._max_answers} requests")
         answer = Answer(self._backend, generations, num_prompts, self)
         self._answers.add(answer)
-        self._tally.set(len(self._answers))
         self._idle.clear()
+        self._tally.set(len(self._answers))
+        if self._tally.total() > self._max_answers:  # after it was counted: other processes check at the same time
+            self.release(answer)
+            raise EngineUnavailable(f"the server is busy with {self._max_answers} requests")
         return answer
 
     async def drain(self, grace_s: float) -> None:

@@ -1,7 +1,7 @@
-"""A gateway of several processes, and the one that keeps them up.
+"""A gateway of several worker processes, and the supervisor that restarts them.
 
-uvicorn has a supervisor of its own, but it starts a dead worker again at once and for ever, waits for a stop without
-a bound, and does not hear a second signal meanwhile.
+uvicorn has a supervisor of its own, but it restarts a dead worker at once and without end, waits for a stop without a
+bound, and ignores a second signal meanwhile.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from gateway.answers.tally import Tally, create_slots
 from gateway.processes.shared_port import SharedPort
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.restart_policy import RestartPolicy
 
 logger = logging.getLogger(__name__)
 
 TALLY_FILE: Final = "open-requests"
 
 _BACKLOG: Final = 2048  # as uvicorn's
-_FIRST_DELAY_S: Final = 0.5
-_LONGEST_DELAY_S: Final = 30.0
-_HEALTHY_S: Final = 60.0  # a worker that served this long has a clean record
-_LAST_STEPS_S: Final = 10.0  # of a worker, beyond the grace for open requests
-_HURRY_S: Final = 5.0  # for a worker that was told twice
+_START_TIMEOUT_S: Final = 120.0  # about a second is usual
+_STOP_MARGIN_S: Final = 10.0  # of a worker, beyond the grace for open requests
+_HURRY_S: Final = 5.0  # for a worker after the second signal
 
 
 class Worker:
@@ -43,7 +42,8 @@ class Worker:
         self.slot = slot
         self._process = process
         self._link = link
-        self._serves_since_s = float("inf")
+        self._serves_since_s: float | None = None
+        self._ended_s: float | None = None
 
     @classmethod
     async def start(cls, slot: int, sockets: Sequence[socket.socket], flags: Sequence[str], directory: Path) -> Worker:
@@ -66,26 +66,37 @@ class Worker:
             unless_started.pop_all()
         return cls(slot, process, link)
 
-    async def serves(self) -> bool:
-        """Wait until it serves (True) or has ended (False)."""
-        with suppress(ConnectionError):
-            if await asyncio.get_running_loop().sock_recv(self._link, 1):
-                self._serves_since_s = time.monotonic()
-                return True
+    async def serves(self, timeout_s: float = _START_TIMEOUT_S) -> bool:
+        """Wait until it serves (True), or has ended (False): it is killed if it does not serve within `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                if await asyncio.get_running_loop().sock_recv(self._link, 1):
+                    self._serves_since_s = time.monotonic()
+                    return True
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            logger.error("gateway worker %d did not serve within %g s", self.slot, timeout_s)
+            self.signal(signal.SIGKILL)
         await self.ends()
         return False
 
     async def ends(self) -> None:
         await self._process.wait()
         self._link.close()
+        if self._ended_s is None:
+            self._ended_s = time.monotonic()
 
     @property
     def runs(self) -> bool:
         return self._process.returncode is None
 
     @property
-    def was_healthy(self) -> bool:
-        return time.monotonic() - self._serves_since_s >= _HEALTHY_S
+    def served_s(self) -> float:
+        """From when it served until it ended; 0 if it never served, or still does."""
+        if self._serves_since_s is None or self._ended_s is None:
+            return 0.0
+        return self._ended_s - self._serves_since_s
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -107,6 +118,7 @@ class Workers:
         self._flags = flags
         self._port = port
         self._directory = directory
+        self._policy = RestartPolicy()
         self._workers: dict[int, Worker] = {}
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -115,7 +127,7 @@ class Workers:
         """Serve until SIGINT or SIGTERM, then drain; a second signal, if it is SIGINT, ends the grace for requests.
 
         Raises:
-            LaunchError: a worker ended before it could serve, or had to be killed.
+            LaunchError: a worker ended before it served, or had to be killed.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._request_stop, number)
@@ -138,7 +150,7 @@ class Workers:
     async def _keep_up(self, slot: int) -> None:
         sockets = self._port.sockets()
         for one in sockets:
-            one.listen(_BACKLOG)  # before anything takes time, so that nobody else can claim the port any more
+            one.listen(_BACKLOG)  # first of all: from now on no other program can claim the port
         worker = await self._start(slot, sockets)
         if not await worker.serves():
             raise LaunchError(f"{worker} before it could serve")
@@ -147,17 +159,22 @@ class Workers:
         while True:
             await worker.ends()
             Tally.shared(self._directory / TALLY_FILE, slot).set(0)
-            failures = 1 if worker.was_healthy else failures + 1
-            delay_s = min(_FIRST_DELAY_S * 2 ** (failures - 1), _LONGEST_DELAY_S)
-            logger.error("%s; starting it again in %g s", worker, delay_s)
-            await asyncio.sleep(delay_s)
-            try:
-                worker = await self._start(slot, self._port.sockets())
-            except OSError as error:  # such as no memory, which may have ended the worker in the first place
-                logger.error("gateway worker %d cannot be started: %s", slot, error)
-                continue
+            failures = self._policy.failures(failures, worker.served_s)
+            worker, failures = await self._start_again(slot, failures, str(worker))
             if await worker.serves():
                 logger.info("gateway worker %d serves again", slot)
+
+    async def _start_again(self, slot: int, failures: int, problem: str) -> tuple[Worker, int]:
+        """A new worker, and the failures in a row until it was started."""
+        while True:
+            delay_s = self._policy.delay_s(failures)
+            logger.error("%s; starting it again in %g s", problem, delay_s)
+            await asyncio.sleep(delay_s)
+            try:
+                return await self._start(slot, self._port.sockets()), failures
+            except OSError as error:  # such as no memory, which may have ended the worker in the first place
+                failures = self._policy.failures(failures, served_s=0)
+                problem = f"gateway worker {slot} cannot be started: {error}"
 
     async def _start(self, slot: int, sockets: Sequence[socket.socket]) -> Worker:
         worker = self._workers[slot] = await Worker.start(slot, sockets, self._flags, self._directory)
@@ -168,7 +185,7 @@ class Workers:
         ended: asyncio.Future[Any] = asyncio.gather(*(worker.ends() for worker in self._workers.values()))
         hurried: asyncio.Future[Any] = asyncio.create_task(self._hurried.wait())
         self._signal_all(signal.SIGTERM)
-        timeout_s = self._settings.shutdown_grace_s + _LAST_STEPS_S
+        timeout_s = self._settings.shutdown_grace_s + _STOP_MARGIN_S
         await asyncio.wait({ended, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not ended.done():
@@ -186,10 +203,10 @@ class Workers:
 
 
 async def serve_in_workers(settings: Settings, flags: Sequence[str]) -> None:
-    """What `Workers.run` does, on a port and with a directory of its own.
+    """`Workers.run` on a port and with a temporary directory of its own.
 
     Raises:
-        LaunchError: nobody can listen on the port; also what `Workers.run` raises.
+        LaunchError: the port cannot be listened on; also what `Workers.run` raises.
     """
     with (
         closing(SharedPort(settings.host, settings.port)) as port,

@@ -16,7 +16,8 @@ import pytest
 from launch.descendants import marked_processes
 from launch.process import Service
 from launch.shared_memory import SHM
-from launch.supervisor import RestartPolicy, Supervisor
+from launch.supervisor import Supervisor
+from triton_repo.contract.restart_policy import RestartPolicy
 
 WAIT_S = 240
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from launch.answers import http_status
 from launch.serve import ServeOptions, gateway_service, ready_message
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import KEY, Server, regions, serving, wait_for
+from triton_repo.contract.http_probe import http_status
 
 FreePort = Callable[[], int]
 OPTIONS = ServeOptions(("demo",), "127.0.0.1", 9000, 8000, 8001, 8002, api_key=None, verbose=False)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from launch import answers
+from launch import answer_watch
 from launch.descendants import command_line, marked_processes
-from launch.process import Service
+from launch.process import Process, Service
 from launch.shared_memory import SHM
-from launch.supervisor import RestartPolicy, Supervisor
+from launch.supervisor import Supervisor
 from tests.launch.conftest import (
     IGNORES_SIGTERM,
     SAYS_BYE,
@@ -26,6 +26,7 @@ from tests.launch.conftest import (
     until,
 )
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.restart_policy import RestartPolicy
 
 pytestmark = pytest.mark.asyncio
 
@@ -118,7 +119,7 @@ async def test_a_server_at_fault_is_killed_and_started_again(running: Running, l
 async def test_a_server_that_answers_nobody_any_more_is_killed_and_started_again(
     running: Running, log: Log, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "POLL_S", 0.1)
+    monkeypatch.setattr(answer_watch, "POLL_S", 0.1)
     port = free_port()
     answers_for_a_while = (
         "import http.server, time\n"
@@ -145,11 +146,20 @@ async def test_a_server_that_keeps_dying_is_given_up_and_ends_the_others(log: Lo
     assert_nothing_left(triton, gateway)
 
 
-async def test_failures_are_forgotten_once_a_server_was_healthy_for_long() -> None:
-    policy = RestartPolicy(first_delay_s=0.5, longest_delay_s=30, healthy_s=60, max_failures=5)
-    assert policy.failures(before=3, ready_for_s=59) == 4
-    assert policy.failures(before=3, ready_for_s=60) == 1
-    assert [policy.delay_s(number) for number in (1, 2, 3, 7, 50)] == [0.5, 1, 2, 30, 30]
+async def test_the_time_that_a_server_served_ends_with_the_process(log: Log) -> None:
+    process = await Process.start(service("triton", STAYS), log)
+    assert await process.becomes_ready()
+    os.kill(process.pid, signal.SIGKILL)
+    await process.fails()
+    served_s = process.served_s
+    await asyncio.sleep(0.1)
+    assert process.served_s == served_s > 0
+
+
+async def test_a_server_that_was_never_ready_served_for_no_time(log: Log) -> None:
+    process = await Process.start(service("triton", "raise SystemExit(1)", ready_urls=("http://[::1]:9/",)), log)
+    assert not await process.becomes_ready()
+    assert process.served_s == 0
 
 
 async def test_a_server_that_ends_before_it_is_ready_is_an_error_with_its_last_words(

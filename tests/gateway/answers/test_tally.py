@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,30 @@ def test_a_request_is_refused_where_all_processes_together_have_enough(tmp_path:
         two.open(generations, 1)
 
     asyncio.run(fill())
+
+
+def test_processes_that_open_at_the_same_moment_do_not_pass_the_bound_together(tmp_path: Path) -> None:
+    create_slots(tmp_path / "slots", 4)
+    generations = [Generation("id", "demo", "Hello", Sampling(), stream=True)]
+    opened = []
+
+    class Interrupted(Tally):
+        """Once this process has learnt the total, the next one opens an answer."""
+
+        def total(self) -> int:
+            total = super().total()
+            if processes:
+                open_in(processes.pop())
+            return total
+
+    def open_in(process: InFlight) -> None:
+        with contextlib.suppress(EngineUnavailable):
+            opened.append(process.open(generations, 1))
+
+    async def fill() -> None:
+        processes.extend(InFlight(ScriptedBackend(), 3, Interrupted.shared(tmp_path / "slots", n)) for n in range(4))
+        open_in(processes.pop())
+
+    processes: list[InFlight] = []
+    asyncio.run(fill())
+    assert len(opened) <= 3

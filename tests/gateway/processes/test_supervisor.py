@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,12 +10,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from gateway.answers.tally import create_slots
+from gateway.processes.shared_port import SharedPort
+from gateway.processes.supervisor import TALLY_FILE, Worker
 from launch.descendants import command_line
 from tests.conftest import Stack
 from tests.gateway.bodies import CHAT, HELLO
@@ -23,7 +28,7 @@ from tests.gateway.scrape import requests, scrape, scrape_until, value
 from tests.gateway.silent_triton import silent_triton
 
 NUM_WORKERS = 3
-NOBODY = ("--triton-grpc", "127.0.0.1:1")
+NO_TRITON = ("--triton-grpc", "127.0.0.1:1")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +86,7 @@ def test_a_killed_worker_takes_only_its_own_streams_with_it_and_is_started_again
         outcomes = [end.result(120) for end in ends]
     lost = len(outcomes) - outcomes.count("length")
     assert 0 < lost < len(streams)
-    assert "none" not in outcomes  # nobody takes the half for the whole
+    assert "none" not in outcomes  # no client takes a part for the whole
     wait_for(lambda: " serves again" in gateway.log, lambda: gateway.log)
     assert f"(process {workers[0]}) was killed by SIGKILL; starting it again in 0.5 s" in gateway.log
     assert len(set(gateway.workers) & set(workers)) == NUM_WORKERS - 1
@@ -103,8 +108,8 @@ def test_an_answer_under_way_is_finished_before_the_gateway_ends(stack: Stack, t
     assert list(tmp_path.glob("conch-gateway-*")) == []
 
 
-def test_one_worker_shares_its_metrics_with_nobody(tmp_path: Path) -> None:
-    with running(*NOBODY, environment={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}) as gateway:
+def test_one_worker_does_not_share_its_metrics(tmp_path: Path) -> None:
+    with running(*NO_TRITON, environment={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}) as gateway:
         httpx.post(gateway.url + CHAT, json={"model": "demo", "messages": [HELLO]})
         assert requests(scrape(gateway.url)) == {(CHAT, "", "5xx", "error"): 1}
     assert list(tmp_path.iterdir()) == []
@@ -141,7 +146,7 @@ def test_the_bound_on_open_requests_is_that_of_all_workers_together() -> None:
 
 
 def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
-    with running("--workers", "2", *NOBODY, environment={"TMPDIR": str(tmp_path)}) as gateway:
+    with running("--workers", "2", *NO_TRITON, environment={"TMPDIR": str(tmp_path)}) as gateway:
         workers = gateway.workers
         assert len(workers) == 2
         assert gateway.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -150,8 +155,8 @@ def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_one_sentence() -> None:
-    with running("--workers", "2", *NOBODY) as first:
-        second = Gateway("--workers", "2", "--port", str(first.port), *NOBODY)
+    with running("--workers", "2", *NO_TRITON) as first:
+        second = Gateway("--workers", "2", "--port", str(first.port), *NO_TRITON)
         assert second.ends() == 2
         (line,) = second.log.splitlines()
         assert line == f"port {first.port} on 127.0.0.1 cannot be listened on: Address already in use"
@@ -159,13 +164,44 @@ def test_a_port_in_use_is_one_sentence() -> None:
 
 
 def test_a_worker_that_cannot_start_ends_the_gateway_with_its_own_last_words(tmp_path: Path) -> None:
-    (tmp_path / "uvicorn.py").write_text("raise ImportError('a broken installation')")
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('a broken installation')", encoding="utf-8")
     environment = {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
-    gateway = Gateway("--workers", "2", *NOBODY, environment=environment)
+    gateway = Gateway("--workers", "2", *NO_TRITON, environment=environment)
     assert gateway.ends() == 2
     assert "ImportError: a broken installation" in gateway.log
     assert gateway.log.splitlines()[-1].endswith(") ended with exit status 1 before it could serve")
     assert list(tmp_path.glob("conch-gateway-*")) == []
+
+
+def test_a_worker_that_hangs_while_it_starts_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uvicorn.py").write_text("import time; time.sleep(600)", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def start() -> Worker:
+        worker = await Worker.start(0, [], (), tmp_path)
+        assert not await worker.serves(timeout_s=0.5)
+        return worker
+
+    worker = asyncio.run(asyncio.wait_for(start(), 60))
+    assert str(worker).endswith(" was killed by SIGKILL")
+    assert worker.served_s == 0
+
+
+def test_the_time_that_a_worker_served_ends_with_its_process(tmp_path: Path) -> None:
+    async def start() -> tuple[float, float]:
+        create_slots(tmp_path / TALLY_FILE, 1)
+        with closing(SharedPort("127.0.0.1", 0)) as port:
+            worker = await Worker.start(0, port.sockets(), NO_TRITON, tmp_path)
+        assert await worker.serves()
+        worker.signal(signal.SIGKILL)
+        await worker.ends()
+        served_s = worker.served_s
+        await asyncio.sleep(0.1)
+        await worker.ends()
+        return served_s, worker.served_s
+
+    first, later = asyncio.run(asyncio.wait_for(start(), 60))
+    assert 0 < first == later
 
 
 def test_the_parent_does_not_load_what_only_workers_need() -> None:
@@ -174,7 +210,7 @@ def test_the_parent_does_not_load_what_only_workers_need() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
 
 
-def test_no_workers_is_no_number_of_workers() -> None:
+def test_zero_workers_are_rejected() -> None:
     gateway = Gateway("--workers", "0")
     assert gateway.ends() == 2
     assert gateway.log == "gateway setting workers = '0': Input should be greater than or equal to 1\n"
