@@ -51,7 +51,7 @@ def test_a_request_is_refused_where_all_processes_together_have_enough(tmp_path:
 
 def test_processes_that_open_at_the_same_moment_do_not_pass_the_bound_together(tmp_path: Path) -> None:
     create_slots(tmp_path / "slots", 4)
-    generations = [Generation("id", "demo", "Hello", Sampling(), stream=True)]
+    generations = [Generation("id", "demo", PromptText("Hello"), Sampling(), stream=True)]
     opened = []
 
     class Interrupted(Tally):
