@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import resource
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from triton_repo.contract.distribution import DISTRIBUTION
+from triton_repo.contract.distribution import DISTRIBUTION, installed_version
+from triton_repo.contract.gpu import installed_gpus
 
 _PACKAGES: Final = (
     DISTRIBUTION,
@@ -27,17 +26,15 @@ _PACKAGES: Final = (
     "uvloop",
 )
 _QUIET_CORES: Final = 0.1  # what other programs may use without a word
-_NVIDIA_SMI: Final = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-_NVIDIA_SMI_TIMEOUT_S: Final = 30.0  # without its persistence daemon the driver starts only when it is asked
 
 
 def describe() -> dict[str, Any]:
     """Processor, cores that this process may use, GPUs, memory, system, and the versions that matter."""
-    versions = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    versions = {name: version for name in _PACKAGES if (version := installed_version(name)) is not None}
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "gpus": _gpus(),
+        "gpus": [gpu.name for gpu in installed_gpus().devices],
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -87,19 +84,3 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _gpus() -> list[str]:
-    """Names of NVIDIA's, by the program that comes with their driver: a machine without it has none."""
-    try:
-        done = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, check=True, timeout=_NVIDIA_SMI_TIMEOUT_S)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.splitlines()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,7 @@ from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format, read
 from build_scripts.work import progress
 from build_scripts.work.child import Child
 from triton_repo.contract.capabilities import Runtime
-from triton_repo.contract.distribution import install_command
+from triton_repo.contract.distribution import install_command, installed_version
 from triton_repo.contract.errors import BuildError
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT
 
@@ -68,7 +67,7 @@ class Exporter:
 
     def versions(self) -> dict[str, str]:
         """Of the packages that are installed; a machine that only serves has few of them."""
-        installed = {name: _version(name) for name in self.packages}
+        installed = {name: installed_version(name) for name in self.packages}
         return {name: version for name, version in installed.items() if version is not None}
 
     def require_packages(self) -> None:
@@ -76,13 +75,6 @@ class Exporter:
         absent = sorted(set(self.packages) - set(self.versions()))
         if absent:
             raise BuildError(f"building needs {', '.join(absent)}: {install_command('build', 'openvino')}")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _export_openvino(checkpoint: Checkpoint, spec: EngineSpec, output: Path, log: Path, _: Verify | None) -> None:

@@ -16,7 +16,7 @@ COPY launch launch
 COPY bench bench
 COPY engines engines
 # Editable, so that engines/ lies where the specs are written and mounted.
-RUN pip install --editable '.[gateway]' 'jinja2>=3.1' 'nvidia-ml-py>=12'
+RUN pip install --editable '.[gateway]' 'jinja2>=3.1'
 
 # Neither the hub's cache nor built engines belong into an image: mount something at /cache and at /opt/conch/engines.
 # Only the first is a volume by itself: one at engines/built would hide the engines of a mounted engines/.

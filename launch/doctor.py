@@ -20,9 +20,10 @@ from rich.text import Text
 
 from launch.ports import Listener, check_ports
 from launch.shared_memory import SHM, check_shared_memory
-from launch.tritonserver import LOOPBACK, check_loads, find_tritonserver, has_gpu
+from launch.tritonserver import LOOPBACK, check_loads, find_tritonserver
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.gpu import Gpu, installed_gpus
 from triton_repo.contract.tensors import STEPS
 
 OLDEST_PYTHON = (3, 11)
@@ -147,25 +148,17 @@ def _port(flag: str, port: int) -> str:
 
 
 def check_gpu() -> Finding:
-    """GPUs through NVML, if the driver and nvidia-ml-py are there; serving on CPU needs neither."""
-    if not has_gpu():
+    """GPUs through NVML; serving on the CPU needs none."""
+    found = installed_gpus()
+    if found.problem is not None:
+        return Finding("GPU", "a driver is installed", f"NVML reports: {found.problem}", needed=False)
+    if not found.devices:
         return Finding("GPU", "none: the CPU engine serves")
-    if importlib.util.find_spec("pynvml") is None:
-        return Finding("GPU", "a driver is loaded", "pip install nvidia-ml-py to see which GPUs", needed=False)
-    return Finding("GPU", _gpu_names())
+    return Finding("GPU", ", ".join(map(_shown, found.devices)))
 
 
-def _gpu_names() -> str:
-    pynvml = importlib.import_module("pynvml")
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return ", ".join(
-            f"{pynvml.nvmlDeviceGetName(handle)} {pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30:.0f} GiB"
-            for handle in handles
-        )
-    except pynvml.NVMLError as error:
-        return f"a driver is loaded, but NVML says: {error}"
+def _shown(gpu: Gpu) -> str:
+    return f"{gpu.name} {gpu.memory_bytes / 2**30:.0f} GiB, compute capability {gpu.compute_capability}"
 
 
 def _engines_built() -> list[str]:

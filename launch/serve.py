@@ -30,7 +30,6 @@ from launch.tritonserver import (
     ServerOptions,
     TritonInstallation,
     find_tritonserver,
-    has_gpu,
     lay_out_backends,
     server_argv,
     server_environment,
@@ -38,6 +37,7 @@ from launch.tritonserver import (
 from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.gpu import installed_gpus
 from triton_repo.contract.tensors import STEPS
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
@@ -165,7 +165,7 @@ def triton_service(
 ) -> Service:
     """`repositories` by the name of the engine in each."""
     mark = uuid.uuid4().hex
-    gpu = has_gpu()
+    gpu = installed_gpus().count > 0
     server = ServerOptions(
         repositories=tuple(repositories.values()),
         http_port=options.triton_http_port,

@@ -179,8 +179,3 @@ def server_environment(installation: TritonInstallation, environ: Mapping[str, s
     """The server's whole environment. It gets no API key, which only the gateway needs."""
     kept = {name: value for name, value in environ.items() if name != API_KEY_VARIABLE}
     return {**kept, **installation.environment, "PYTHONUNBUFFERED": "1"}
-
-
-def has_gpu(device: Path = Path("/dev/nvidiactl")) -> bool:
-    """Whether the NVIDIA driver shows a GPU to this machine or container."""
-    return device.exists()

@@ -12,13 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.tensorrt_llm import on_gpu_host as trtllm_host
+from build_scripts.tensorrt_llm import on_gpu_host
 from build_scripts.tensorrt_llm.argv import HOST_SCRIPT, QUANTIZER, Argv, docker_argv, gpu_commands, host_argv
 from build_scripts.tensorrt_llm.output import BuildOutput
 from build_scripts.work import progress
 from triton_repo.contract.errors import BuildError
+from triton_repo.contract.gpu import installed_gpus
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT, ENGINE
-from triton_repo.engine.runtimes.tensorrt_llm.engine import Installed, compiled_otherwise
+from triton_repo.engine.runtimes.tensorrt_llm.engine import compiled_otherwise, installed
 
 _TITLES: Final = {True: "compile", False: "convert and compile, by TensorRT-LLM"}
 
@@ -54,7 +55,7 @@ def remaining_steps(model: Path, source: Path, spec: EngineSpec) -> tuple[Step, 
 def compiled_by(model: Path) -> Mapping[str, str | None] | None:
     """Versions and GPU that compiled the engine in `model`; None where it is not compiled, or not to its end."""
     try:
-        note: Mapping[str, str | None] = json.loads((model / ENGINE / trtllm_host.NOTE).read_bytes())
+        note: Mapping[str, str | None] = json.loads((model / ENGINE / on_gpu_host.NOTE).read_bytes())
     except (OSError, ValueError):
         return None
     return note
@@ -71,10 +72,10 @@ def reason_to_compile(model: Path, source: Path, spec: EngineSpec) -> str | None
         return None
     if compiled_by(model) is None:
         return "not compiled"
-    here = trtllm_host.facts()
-    if here["tensorrt_llm"] is None:  # not installed for this Python: nothing to compare with
+    here = installed()
+    if here.tensorrt_llm is None:  # not installed for this Python: nothing to compare with
         return None
-    otherwise = compiled_otherwise(model / ENGINE, Installed(here["tensorrt_llm"], here["capability"]))
+    otherwise = compiled_otherwise(model / ENGINE, here)
     return None if otherwise is None else f"compiled {otherwise}"
 
 
@@ -84,7 +85,7 @@ def compile_engine(model: Path, source: Path, spec: EngineSpec, max_seq_len: int
     Raises:
         BuildError: TensorRT-LLM's own programs failed; with the reason that they gave, and the log's place.
     """
-    shutil.copyfile(trtllm_host.__file__, model / HOST_SCRIPT)
+    shutil.copyfile(on_gpu_host.__file__, model / HOST_SCRIPT)
     sharded = (model / CHECKPOINT).is_dir()
     here = PurePosixPath(model)
     commands = gpu_commands(PurePosixPath(source), here, spec, max_seq_len, sharded=sharded)
@@ -92,7 +93,7 @@ def compile_engine(model: Path, source: Path, spec: EngineSpec, max_seq_len: int
         return False
     (model / ENGINE).mkdir()
     ranks = spec.build.tensor_parallel * spec.build.pipeline_parallel
-    _run(host_argv(sys.executable, here, commands, trtllm_host.TETHERED), _TITLES[sharded], ranks, log)
+    _run(host_argv(sys.executable, here, commands, on_gpu_host.TETHERED), _TITLES[sharded], ranks, log)
     return True
 
 
@@ -121,17 +122,9 @@ def _is_sharded(model: Path, spec: EngineSpec) -> bool:
 
 def _can_compile(commands: tuple[Argv, ...]) -> bool:
     """Every command is here, and so is TensorRT-LLM, which the programs of Python's import."""
-    return shutil.which("trtllm-build") is not None and all(map(_can_run, commands)) and _has_gpu()
+    return shutil.which("trtllm-build") is not None and all(map(_can_run, commands)) and installed_gpus().count > 0
 
 
 def _can_run(command: Argv) -> bool:
     program, first, *_ = command
     return shutil.which(program) is not None and (first != str(QUANTIZER) or Path(first).is_file())
-
-
-def _has_gpu() -> bool:
-    """Whether the driver's own tool lists a GPU."""
-    if shutil.which("nvidia-smi") is None:
-        return False
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, check=False)
-    return listed.returncode == 0 and bool(listed.stdout.strip())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 from build_scripts.build import ensure_engine
 from tests.build_scripts.adapters import write_adapter
 from tests.build_scripts.conftest import Workshop, write_checkpoint
-from tests.build_scripts.tensorrt_llm.gpu_host import write_programs
+from tests.build_scripts.tensorrt_llm.gpu_host import use_gpu_host
 from tests.conftest import ROOT, Stack, free_port, serving
 from tests.fake_tensorrt_llm import install
 from tests.serving.test_cancellation import nothing_is_left, wait_live
@@ -55,7 +54,7 @@ def gpu_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     write_checkpoint(workshop.checkpoint)
     write_adapter(workshop.root / "tiny" / "french")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", str(write_programs(workshop.root / "bin")), prepend=os.pathsep)
+        use_gpu_host(patch, workshop.root / "bin")
         install(workshop.root / "python")
         ensure_engine(workshop.write_spec(SPEC + SERVED + ADAPTED, runtime="tensorrt_llm"))
         yield workshop

@@ -19,6 +19,14 @@ def conch_version() -> str:
     return metadata.version(DISTRIBUTION)
 
 
+def installed_version(package: str) -> str | None:
+    """The version of a package that is installed for this Python; None where it is not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def install_command(*extras: str) -> str:
     """The command that installs the packages of these extras for this interpreter, wherever it is run.
 

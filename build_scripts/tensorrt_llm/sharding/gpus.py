@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from triton_repo.contract.errors import SpecError
+from triton_repo.contract.gpu import Gpu, installed_gpus
 
 _MIB: Final = 1 << 20
 _GB: Final = 10**9
 _ASKED: Final = re.compile(r"(?:(?P<count>[1-9]\d{0,4})x)?(?P<what>[a-z0-9][a-z0-9.-]*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """A kind of GPU. `memory_bytes` is what the driver reports as its total; `capability` None is not known."""
-
-    name: str
-    memory_bytes: int
-    capability: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +75,6 @@ def _named(what: str) -> Gpu | None:
 
 
 def _of_this_machine() -> Gpus | None:
-    """Through NVML; a rank is planned for the smallest where they differ."""
-    if importlib.util.find_spec("pynvml") is None:
-        return None
-    nvml: Any = importlib.import_module("pynvml")  # nvidia-ml-py; a machine without a GPU needs neither
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return None
-    try:
-        gpus = [_describe(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
-    finally:
-        nvml.nvmlShutdown()
-    return Gpus(min(gpus, key=lambda gpu: gpu.memory_bytes), len(gpus)) if gpus else None
-
-
-def _describe(nvml: Any, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    capability = tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle))
-    name = str(nvml.nvmlDeviceGetName(handle))
-    return Gpu(name, int(nvml.nvmlDeviceGetMemoryInfo(handle).total), (capability[0], capability[1]))
+    """A rank is planned for the smallest where they differ."""
+    found = installed_gpus()
+    return Gpus(min(found.devices, key=lambda gpu: gpu.memory_bytes), found.count) if found.devices else None

@@ -7,13 +7,14 @@ from typing import Final
 
 from build_scripts.architectures import Decoder
 from build_scripts.spec.errors import spec_error
-from build_scripts.tensorrt_llm.sharding.gpus import Gpu, Gpus
+from build_scripts.tensorrt_llm.sharding.gpus import Gpus
 from build_scripts.tensorrt_llm.sharding.layout import RankFile, rank_files
 from build_scripts.tensorrt_llm.sharding.limits import allowed_tp_sizes, check_parallelism
 from build_scripts.tensorrt_llm.sharding.memory import Limits, RankMemory, kv_bytes_per_token, rank_memory
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS, engine_bytes
 from triton_repo.contract.errors import SpecError
+from triton_repo.contract.gpu import Gpu
 
 _LARGEST_WORLD: Final = 64
 _GPUS_PER_NODE: Final = 8
@@ -113,7 +114,7 @@ def _check_gpus(asked: Asked, gpus: Gpus) -> None:
         raise spec_error(asked.origin, product, world, f"must be ≤ {count}, the GPUs ({gpus.gpu.name})")
     how = QUANTIZATIONS[asked.quantization]
     if capability is not None and capability < how.capability:
-        has = f"{gpus.gpu.name} has {_dotted(capability)}"
+        has = f"{gpus.gpu.name} has {gpus.gpu.compute_capability}"
         rule = f"needs compute capability {_dotted(how.capability)} ({how.cards}); {has}"
         raise spec_error(asked.origin, "build.quantization", asked.quantization, rule)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from build_scripts.spec.engine_spec import BuildSection
 from build_scripts.tensorrt_llm.argv import build_argv
 from tests.build_scripts.adapters import write_adapter
 from tests.build_scripts.conftest import Workshop, contents
-from tests.build_scripts.tensorrt_llm.gpu_host import write_programs
+from tests.build_scripts.tensorrt_llm.gpu_host import use_gpu_host
 from triton_repo.contract.engine_config import EngineConfig, LoraConfig
 from triton_repo.contract.errors import SpecError
 
@@ -59,7 +58,7 @@ def test_adapters_are_copied_into_the_engine_which_can_be_copied_itself(adapted:
 
 
 def test_a_compiled_engine_is_compiled_for_its_adapters(adapted: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(write_programs(adapted.root / "bin")), prepend=os.pathsep)
+    use_gpu_host(monkeypatch, adapted.root / "bin")
     engine = adapted.build(ADAPTERS, runtime=RUNTIME)
     told = json.loads((engine.directory / "model" / "engine" / "config.json").read_text())["build_config"]
     assert (told["lora_plugin"], told["max_lora_rank"]) == ("auto", 64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +14,7 @@ from build_scripts.spec.engine_spec import BuildSection
 from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.tensorrt_llm.argv import build_argv
 from tests.build_scripts.conftest import Workshop
-from tests.build_scripts.tensorrt_llm.gpu_host import write_programs
+from tests.build_scripts.tensorrt_llm.gpu_host import use_gpu_host
 from triton_repo.contract.engine_config import EngineConfig, SpeculativeConfig
 from triton_repo.contract.errors import SpecError, UnsupportedParameter
 from triton_repo.contract.sampling import REQUEST_FIELDS
@@ -48,7 +47,7 @@ def test_trtllm_build_is_told_of_lookahead_and_of_the_length_of_its_drafts() -> 
 def test_an_engine_is_compiled_for_lookahead_and_only_another_length_compiles_it_anew(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PATH", str(write_programs(workshop.root / "bin")), prepend=os.pathsep)
+    use_gpu_host(monkeypatch, workshop.root / "bin")
     engine = workshop.build(LOOKAHEAD, runtime=RUNTIME)
     told = json.loads((engine.directory / "model" / "engine" / "config.json").read_text())["build_config"]
     assert (told["speculative_decoding_mode"], told["max_draft_len"]) == ("lookahead_decoding", 15)

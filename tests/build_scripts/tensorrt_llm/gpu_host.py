@@ -1,4 +1,4 @@
-"""A machine that can compile, as far as a PATH makes one: stand-ins for `trtllm-build` and `nvidia-smi`.
+"""A machine that can compile: stand-ins for `trtllm-build`, for NVML, and for the `nvidia-smi` of a GPU host.
 
 `trtllm-build` takes the options of TensorRT-LLM 1.2.1 and no others, says what the real one says, and writes an engine
 directory as the real one does. TRTLLM_BUILD in its environment makes it fail: `error` (as TensorRT does), `raise`, or
@@ -7,8 +7,13 @@ directory as the real one does. TRTLLM_BUILD in its environment makes it fail: `
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+import pytest
+
+from tests.fake_nvml import H100, install_gpus
 
 BUILD = """#!{python}
 import argparse, json, os, pathlib, sys, time
@@ -70,18 +75,17 @@ print("[11/21/2026-00:00:03] [TRT-LLM] [I] Total time of building all engines: 0
 
 SMI = """#!/bin/sh
 case "$1" in
-  --list-gpus) echo "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)";;
   --query-gpu=name,compute_cap) echo "NVIDIA H100 80GB HBM3, 9.0"; echo "NVIDIA H100 80GB HBM3, 9.0";;
   *) exit 2;;
 esac
 """
 
 
-def write_programs(directory: Path, *, build: bool = True, gpu: bool = True) -> Path:
-    """Put the stand-ins into a directory for the PATH."""
+def use_gpu_host(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Put the stand-ins into `directory` and on the PATH, and let this process see two GPUs."""
     directory.mkdir(exist_ok=True)
-    for name, text, wanted in (("trtllm-build", BUILD.format(python=sys.executable), build), ("nvidia-smi", SMI, gpu)):
-        if wanted:
-            (directory / name).write_text(text)
-            (directory / name).chmod(0o755)
-    return directory
+    for name, text in (("trtllm-build", BUILD.format(python=sys.executable)), ("nvidia-smi", SMI)):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory), prepend=os.pathsep)
+    install_gpus(monkeypatch, H100, H100)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -14,8 +13,9 @@ import pytest
 
 from build_scripts.engine.manifest import Manifest
 from tests.build_scripts.conftest import Workshop, contents
-from tests.build_scripts.tensorrt_llm.gpu_host import write_programs
+from tests.build_scripts.tensorrt_llm.gpu_host import use_gpu_host
 from tests.build_scripts.test_interruption import DEADLINE_S, start
+from tests.fake_nvml import install_gpu_for_children, install_gpus
 from tests.fake_tensorrt_llm import PATH
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import BuildError, UnsupportedParameter
@@ -29,8 +29,7 @@ RUNTIME = "tensorrt_llm"
 @pytest.fixture
 def gpu_host(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     """A workshop on a machine with TensorRT-LLM and a GPU."""
-    programs = write_programs(workshop.root / "bin")
-    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    use_gpu_host(monkeypatch, workshop.root / "bin")
     monkeypatch.setenv("CUDA_VERSION", "13.1.0.036")
     return workshop
 
@@ -71,13 +70,16 @@ def test_a_failed_compile_says_why_and_where_the_log_is_and_leaves_the_old_engin
     assert "Build TensorRT engine" in (gpu_host.root / "built" / ".store" / "tiny.log").read_text()
 
 
-@pytest.mark.parametrize("missing", ["trtllm-build", "nvidia-smi"])
-def test_without_one_of_the_two_the_command_is_said_until_it_has_run(
-    gpu_host: Workshop, capsys: pytest.CaptureFixture[str], missing: str
+@pytest.mark.parametrize("missing", ["trtllm-build", "GPU"])
+def test_without_one_of_the_two_the_command_is_shown_until_it_has_run(
+    gpu_host: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
 ) -> None:
-    program = gpu_host.root / "bin" / missing
+    program = gpu_host.root / "bin" / "trtllm-build"
     kept = program.read_bytes()
-    program.unlink()
+    if missing == "GPU":
+        install_gpus(monkeypatch)
+    else:
+        program.unlink()
     gpu_host.build(SPLIT, runtime=RUNTIME)
     docker = capsys.readouterr().err.partition("on a GPU host:\n  ")[2].split("\n")[0]
     gpu_host.build(SPLIT, runtime=RUNTIME)
@@ -203,6 +205,7 @@ def test_a_compiled_engine_has_logprobs_where_it_keeps_its_logits_and_needs_no_n
 
 
 def test_a_build_that_is_killed_takes_its_compiler_with_it(gpu_host: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_gpu_for_children(monkeypatch, gpu_host.root / "bin")
     noted = gpu_host.root / "pid"
     monkeypatch.setenv("TRTLLM_BUILD", "hang")
     monkeypatch.setenv("TRTLLM_PID", str(noted))

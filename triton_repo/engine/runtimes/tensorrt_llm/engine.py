@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.gpu import installed_gpus
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT, ENGINE, settings_of
 
 COMPILED_BY: Final = "compiled_by.json"  # beside the engine files: versions and GPU that compiled them
@@ -27,11 +26,8 @@ class Installed:
 
 
 def installed() -> Installed:
-    try:
-        version: str | None = metadata.version("tensorrt_llm")
-    except metadata.PackageNotFoundError:
-        version = None
-    return Installed(version, _capability())
+    capability = next((gpu.compute_capability for gpu in installed_gpus().devices), None)
+    return Installed(installed_version("tensorrt_llm"), capability)
 
 
 def check_engine(model_directory: Path, config: EngineConfig, found: Installed) -> None:
@@ -83,20 +79,3 @@ def _json(file: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _capability() -> str | None:
-    if importlib.util.find_spec("pynvml") is None:
-        return None
-    nvml: Any = importlib.import_module("pynvml")
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return None
-    try:
-        if not nvml.nvmlDeviceGetCount():
-            return None
-        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(nvml.nvmlDeviceGetHandleByIndex(0))
-    finally:
-        nvml.nvmlShutdown()
-    return f"{major}.{minor}"
