@@ -27,6 +27,10 @@ START_DEADLINE_S = 600
 STOP_DEADLINE_S = 240
 HTTP_TIMEOUT_S = 240
 
+# A shell has what it runs in the background ignore SIGINT, and so would every server that a test sends one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A busy machine makes everything slow, and slow is not wrong: hypothesis measures no test, and what httpx waits for
 # by default (5 s) is no shorter than what the tests name.
 hypothesis.settings.register_profile(
