@@ -24,7 +24,7 @@ from launch.tritonserver import LOOPBACK, check_loads, find_tritonserver
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import Gpu, installed_gpus
-from triton_repo.contract.tensors import STEPS
+from triton_repo.contract.steps import STEPS
 
 OLDEST_PYTHON = (3, 11)
 CONTAINER_VERSION_FILE = Path("/opt/tritonserver/TRITON_VERSION")

@@ -38,7 +38,7 @@ from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
-from triton_repo.contract.tensors import STEPS
+from triton_repo.contract.steps import STEPS
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 GATEWAY_STOP_TIMEOUT_S = 30.0  # beyond the gateway's own grace for open requests

@@ -16,6 +16,7 @@ _TYPES: Final[Mapping[Datatype, int]] = {
     "BOOL": pb.TYPE_BOOL,
     "INT32": pb.TYPE_INT32,
     "UINT64": pb.TYPE_UINT64,
+    "FP16": pb.TYPE_FP16,
     "FP32": pb.TYPE_FP32,
 }
 

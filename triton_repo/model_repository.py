@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from triton_repo.contract.engine_config import EngineConfig
-from triton_repo.contract.tensors import STEPS, step_model
+from triton_repo.contract.steps import STEPS, step_model
 from triton_repo.detokenize.config import model_config as detokenize_config
 from triton_repo.engine.config import model_config as engine_config
 from triton_repo.ensemble.config import model_config as ensemble_config

@@ -19,8 +19,8 @@ from triton_repo.contract.engine_config import (
     TensorRtLlmConfig,
 )
 from triton_repo.contract.errors import SpecError
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import ModelCard
 
 REPOSITORY: Final = "triton"
 

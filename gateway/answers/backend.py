@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import FinishReason, ModelCard
+from triton_repo.contract.tensors import FinishReason
 
 
 class Delta(NamedTuple):

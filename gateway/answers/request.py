@@ -9,8 +9,8 @@ from typing import Any, Final
 from gateway.answers.backend import Chat, Generation, Prompt
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
-from triton_repo.contract.tensors import ModelCard
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
 # All tokens of one HTTP request with their alternatives: about 60 MB of JSON, which waits for a slow reader.

@@ -22,7 +22,7 @@ from gateway.http.request_id import REQUEST_ID
 from gateway.metrics import RequestRecord
 from gateway.state import Gateway
 from triton_repo.contract.errors import EngineFailed, RequestError
-from triton_repo.contract.tensors import ModelCard
+from triton_repo.contract.model_card import ModelCard
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from gateway.http.errors import RESPONSES
 from gateway.state import GatewayDep
-from triton_repo.contract.tensors import ModelCard
+from triton_repo.contract.model_card import ModelCard
 
 
 def add_models(app: FastAPI) -> None:

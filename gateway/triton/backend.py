@@ -12,7 +12,7 @@ from gateway.answers.backend import Delta, Generation
 from gateway.triton.cards import Cards
 from gateway.triton.stream import TritonStream
 from triton_repo.contract.errors import EngineUnavailable, ModelNotFound, RequestError
-from triton_repo.contract.tensors import ModelCard
+from triton_repo.contract.model_card import ModelCard
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.triton.errors import model_not_found, rpc_error
 from triton_repo.contract.errors import EngineFailed, RequestError
-from triton_repo.contract.tensors import CARD_PARAMETER, ModelCard
+from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.answers.backend import Chat, Delta, Generation, Prompt, PromptIds, PromptText
 from triton_repo.contract.errors import EngineFailed, RequestError, from_wire
+from triton_repo.contract.steps import ENSEMBLE_OUTPUTS, step_model
 from triton_repo.contract.tensors import (
     CHANNEL,
     CHAT,
-    ENSEMBLE_OUTPUTS,
     FINISH_REASON,
     FINISH_REASONS,
     MAX_ROWS,
@@ -38,7 +38,6 @@ from triton_repo.contract.tensors import (
     TOKEN_COUNTS,
     TOKEN_LENGTHS,
     Tensor,
-    step_model,
 )
 
 _OUTPUTS: Final = tuple(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from gateway.answers.backend import Delta, Generation
 from triton_repo.contract.errors import EngineUnavailable, ModelNotFound
-from triton_repo.contract.tensors import FinishReason, ModelCard
+from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.tensors import FinishReason
 
 CARD = ModelCard(max_seq_len=512, runtime="scripted", created=1700000000, chat=True, source="a test")
 HANG = object()  # say nothing until cancelled or closed

@@ -14,8 +14,9 @@ from tritonclient.grpc import service_pb2_grpc
 
 from gateway.answers.backend import Delta, Generation, Prompt, PromptText
 from gateway.triton.backend import TritonBackend
+from triton_repo.contract.model_card import CARD_PARAMETER
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import CARD_PARAMETER, RENEW, SUBSCRIBE
+from triton_repo.contract.tensors import RENEW, SUBSCRIBE
 
 HELLO = PromptText("Hello")
 

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from tests.gateway.scripted_backend import CARD
-from triton_repo.contract.tensors import CARD_PARAMETER
+from triton_repo.contract.model_card import CARD_PARAMETER
 
 
 class _SilentTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from typing import Any
 
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import RequestError
-from triton_repo.contract.tensors import ModelCard
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.engine.loop.stream import Emission
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 

@@ -15,10 +15,10 @@ from tests.triton_repo.engines_under_test import RecordingSink, engine_config
 from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import LOWEST, TokenLogprob, from_json, to_json
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import ModelCard
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS
 from triton_repo.detokenize.token_texts import list_deltas, list_tokens
-from triton_repo.detokenize.window import WINDOW
 from triton_repo.engine.loop.stream import Stream
 from triton_repo.engine.request import EngineRequest, parse_request
 from triton_repo.engine.runtimes.replay import ReplayRuntime
@@ -42,7 +42,7 @@ def streamed(name: str, ids: list[int], cuts: list[int]) -> list[Entry]:
     bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
     listed: list[Entry] = []
     for index, (start, end) in enumerate(pairwise(bounds)):
-        window = ids[max(0, start - WINDOW) : start]
+        window = ids[max(0, start - MAX_CONTEXT_IDS) : start]
         logprobs = [TokenLogprob(-float(id)) for id in ids[start:end]]
         final = index == len(bounds) - 2
         listed += listing(name, [*window, *ids[start:end]], len(window), final, logprobs)

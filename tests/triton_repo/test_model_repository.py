@@ -9,8 +9,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from tests.triton_repo.engines_under_test import engine_config
-from triton_repo.contract import tensors
-from triton_repo.contract.tensors import CARD_PARAMETER, ModelCard, Tensor
+from triton_repo.contract import steps, tensors
+from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
+from triton_repo.contract.tensors import Tensor
 from triton_repo.model_repository import render
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -21,6 +22,7 @@ TYPES = {
     "BOOL": pb.TYPE_BOOL,
     "INT32": pb.TYPE_INT32,
     "UINT64": pb.TYPE_UINT64,
+    "FP16": pb.TYPE_FP16,
     "FP32": pb.TYPE_FP32,
 }
 
@@ -37,10 +39,10 @@ def test_config_pbtxt_is_byte_for_byte_as_reviewed(model: str) -> None:
 @pytest.mark.parametrize(
     ("model", "inputs", "outputs"),
     [
-        ("tiny", tensors.ENSEMBLE_INPUTS, tensors.ENSEMBLE_OUTPUTS),
-        ("tiny_preprocess", tensors.PREPROCESS_INPUTS, tensors.PREPROCESS_OUTPUTS),
-        ("tiny_engine", tensors.ENGINE_INPUTS, tensors.ENGINE_OUTPUTS),
-        ("tiny_detokenize", tensors.DETOKENIZE_INPUTS, tensors.DETOKENIZE_OUTPUTS),
+        ("tiny", steps.ENSEMBLE_INPUTS, steps.ENSEMBLE_OUTPUTS),
+        ("tiny_preprocess", steps.PREPROCESS_INPUTS, steps.PREPROCESS_OUTPUTS),
+        ("tiny_engine", steps.ENGINE_INPUTS, steps.ENGINE_OUTPUTS),
+        ("tiny_detokenize", steps.DETOKENIZE_INPUTS, steps.DETOKENIZE_OUTPUTS),
     ],
 )
 def test_every_tensor_has_the_name_type_and_shape_of_the_table(

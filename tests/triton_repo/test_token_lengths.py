@@ -15,8 +15,8 @@ from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, to_json
 from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS
 from triton_repo.detokenize.token_texts import list_deltas
-from triton_repo.detokenize.window import WINDOW
 from triton_repo.engine.loop.stream import Emission
 from triton_repo.engine.request import EngineRequest, parse_request
 from triton_repo.engine.runtimes.replay import ReplayRuntime
@@ -27,7 +27,7 @@ def streamed_lengths(name: str, ids: list[int], cuts: list[int], encoded: bytes)
     bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
     listed: list[int] = []
     for index, (start, end) in enumerate(pairwise(bounds)):
-        window = ids[max(0, start - WINDOW) : start]
+        window = ids[max(0, start - MAX_CONTEXT_IDS) : start]
         delta, lengths = [*window, *ids[start:end]], [len(window), end - start + len(window)]
         [text] = list_deltas(DETOKENIZERS[name], delta, lengths, [index == len(bounds) - 2], [encoded])
         listed += [token["text_length"] for token in json.loads(text or "[]")]

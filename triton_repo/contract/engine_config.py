@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import ModelCard
 
 FILE_NAME: Final = "engine.json"
 DRAFT: Final = "draft"  # the directory of the draft model, beside that of the model

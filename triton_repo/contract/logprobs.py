@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from triton_repo.contract.errors import UnsupportedParameter
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
-from triton_repo.contract.tensors import ModelCard
 
 LENGTHS_ONLY: Final = b"lengths"  # in the LOGPROBS tensor: this delta's tokens are listed with their lengths alone
 LOWEST: Final = -9999.0  # stands for the logarithm of 0, which JSON cannot spell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from triton_repo.contract.tensors import DETOKENIZE_INPUTS, DETOKENIZE_OUTPUTS, step_model
+from triton_repo.contract.steps import DETOKENIZE_INPUTS, DETOKENIZE_OUTPUTS, step_model
 from triton_repo.model_config import python_model
 
 MAX_BATCH_SIZE = 256

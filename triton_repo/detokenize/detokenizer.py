@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from triton_repo.detokenize.window import WINDOW
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS
 
 
 class Detokenizer(Protocol):
@@ -27,7 +27,7 @@ class Detokenizer(Protocol):
 
         Args:
             ids: the window, then the new ids.
-            window_length: how many leading ids were part of earlier deltas: all of them, or the last `WINDOW`.
+            window_length: how many leading ids were part of earlier deltas: all of them, or the last `MAX_CONTEXT_IDS`.
             final: no more ids follow, so a character that is still broken is given as U+FFFD.
         """
 
@@ -99,7 +99,7 @@ class WindowDetokenizer:
     def delta(self, ids: Sequence[int], window_length: int, final: bool) -> str:
         sent = self._whole_characters(ids[:window_length])
         whole = len(ids) if final else self._whole_characters(ids)
-        if window_length < WINDOW:
+        if window_length < MAX_CONTEXT_IDS:
             return self._added([], ids[:sent], ids[sent:whole])
         # The stream began before the window. The anchor stands for the text there, so that the decoder does not take
         # the window for a beginning; the rest of a character that began there would decode to U+FFFD.

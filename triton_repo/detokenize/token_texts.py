@@ -8,9 +8,8 @@ from functools import lru_cache
 from typing import Final
 
 from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, from_json
-from triton_repo.contract.tensors import TEXT_LENGTH
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS, TEXT_LENGTH
 from triton_repo.detokenize.detokenizer import Detokenizer
-from triton_repo.detokenize.window import WINDOW
 
 _REMEMBERED: Final = 1 << 16  # spellings: alternatives come again and again
 
@@ -59,7 +58,7 @@ def list_tokens(
 def _text_lengths(detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool) -> Iterator[int]:
     """The number of characters that each new token adds to the answer."""
     for at in range(window_length, len(ids)):
-        window = ids[max(0, at - WINDOW) : at]
+        window = ids[max(0, at - MAX_CONTEXT_IDS) : at]
         yield len(detokenizer.delta(ids[at - len(window) : at + 1], len(window), final and at == len(ids) - 1))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from triton_repo.contract.tensors import ENGINE_INPUTS, ENGINE_OUTPUTS, step_model
+from triton_repo.contract.steps import ENGINE_INPUTS, ENGINE_OUTPUTS, step_model
 from triton_repo.model_config import python_model
 
 # Requests that Triton may hand over in one call; the batch that the engine runs is its own affair.

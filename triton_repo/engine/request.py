@@ -16,7 +16,7 @@ from triton_repo.contract.sampling import Sampling, invalid_request
 from triton_repo.contract.tensors import (
     END_ID,
     INPUT_IDS,
-    REFUSAL,
+    REJECTION,
     SAMPLING_PARAMETERS,
     SAMPLING_TENSORS,
     STOP_SEQUENCES,
@@ -54,11 +54,11 @@ def parse_request(
 
     Raises:
         InvalidRequest: a value is not allowed; its `param` is OpenAI's name for it.
-        RequestError: the step before has refused the row.
+        RequestError: the preprocess step has rejected the row.
     """
-    refusal = from_wire(tensors.get(REFUSAL.name, [b""])[0].decode(errors="replace"))
-    if refusal is not None:
-        raise refusal
+    rejection = from_wire(tensors.get(REJECTION.name, [b""])[0].decode(errors="replace"))
+    if rejection is not None:
+        raise rejection
     sampling = _parse_sampling(tensors, parameters, config)
     input_ids = _parse_prompt(tensors.get(INPUT_IDS.name, ()), config)
     room = config.max_seq_len - len(input_ids)

@@ -6,22 +6,19 @@ from collections.abc import Iterable
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from triton_repo.contract.tensors import (
-    CARD_PARAMETER,
+from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
+from triton_repo.contract.steps import (
     DETOKENIZE_INPUTS,
     DETOKENIZE_OUTPUTS,
     ENGINE_INPUTS,
     ENGINE_OUTPUTS,
     ENSEMBLE_INPUTS,
     ENSEMBLE_OUTPUTS,
-    MAX_ROWS,
     PREPROCESS_INPUTS,
     PREPROCESS_OUTPUTS,
-    STOP,
-    ModelCard,
-    Tensor,
     step_model,
 )
+from triton_repo.contract.tensors import MAX_ROWS, STOP, Tensor
 from triton_repo.model_config import model_input, model_output
 
 # A tensor has one name along its whole way, so each step is wired by name alone. `stop` is the one input that the

@@ -14,7 +14,8 @@ from gateway.triton.wire import infer_request, pack_row, read_deltas
 from tests.gateway.scripted_triton import generation, packed
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, to_wire
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import ENSEMBLE_INPUTS, SAMPLING_PARAMETERS
+from triton_repo.contract.steps import ENSEMBLE_INPUTS
+from triton_repo.contract.tensors import SAMPLING_PARAMETERS
 
 
 @pytest.mark.parametrize(

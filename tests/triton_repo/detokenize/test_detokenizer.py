@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from tests.triton_repo.detokenize.tokenizers_under_test import byte_level, sentencepiece
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS
 from triton_repo.detokenize.detokenizer import Detokenizer, make_detokenizer
-from triton_repo.detokenize.window import WINDOW
 
 DEMO_TOKENIZER = Path(__file__).parents[3] / "engines" / "demo" / "checkpoint" / "tokenizer.json"
 TOKENIZERS = {
@@ -50,7 +50,7 @@ def stream(detokenizer: Detokenizer, ids: list[int], cuts: list[int]) -> list[st
     bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
     deltas = []
     for index, (start, end) in enumerate(pairwise(bounds)):
-        window = ids[max(0, start - WINDOW) : start]
+        window = ids[max(0, start - MAX_CONTEXT_IDS) : start]
         final = index == len(bounds) - 2
         deltas.append(detokenizer.delta([*window, *ids[start:end]], len(window), final))
     return deltas

@@ -31,11 +31,11 @@ def test_padding_behind_a_prompt_is_no_part_of_it() -> None:
 
 
 def test_what_the_step_before_refused_is_refused_in_its_words() -> None:
-    refusal = to_wire(ContextLengthExceeded("too long", "messages"))
+    rejection = to_wire(ContextLengthExceeded("too long", "messages"))
     with pytest.raises(ContextLengthExceeded, match=r"^too long$") as refused:
-        parse_request({"input_ids": [-1], "refusal": [refusal.encode()]}, {}, CONFIG)
+        parse_request({"input_ids": [-1], "rejection": [rejection.encode()]}, {}, CONFIG)
     assert refused.value.param == "messages"
-    assert parse_request({"input_ids": [5], "refusal": [b""]}, {}, CONFIG).input_ids == [5]
+    assert parse_request({"input_ids": [5], "rejection": [b""]}, {}, CONFIG).input_ids == [5]
 
 
 def test_what_is_given_wins_over_the_engines_defaults() -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, to_json
-from triton_repo.contract.tensors import FinishReason
-from triton_repo.detokenize.window import WINDOW
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS, FinishReason
 from triton_repo.engine.request import EngineRequest
 
 NOT_REPORTED: Final = -1
@@ -97,7 +96,7 @@ class Stream:
 
     def take(self) -> Emission:
         """Everything that waits, as one emission."""
-        window = min(self._sent, WINDOW)
+        window = min(self._sent, MAX_CONTEXT_IDS)
         output_ids = self._ids[self._sent - window :]
         logprobs = self._logprobs[self._sent :] if self._logprobs else ()
         self._sent = len(self._ids)

@@ -12,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from triton_repo.contract.engine_config import EngineConfig, engine_directory
 from triton_repo.contract.errors import EngineFailed, RequestError, to_wire
-from triton_repo.contract.tensors import INPUT_IDS, REFUSAL, STOP_SEQUENCES, Tensor, split_rows
+from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, Tensor, split_rows
 from triton_repo.preprocess.prompt import PromptEncoder
 from triton_repo.preprocess.rows import prepare
 
@@ -44,7 +44,7 @@ class TritonPythonModel:
             [
                 pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
                 _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
-                _column(REFUSAL, [to_wire(error) if error else "" for error in prepared.refusals]),
+                _column(REJECTION, [to_wire(error) if error else "" for error in prepared.refusals]),
             ]
         )
 

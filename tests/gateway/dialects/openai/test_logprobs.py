@@ -18,7 +18,8 @@ from gateway.dialects.openai.chat import ChatEncoder
 from tests.gateway.bodies import CHAT, COMPLETIONS, chat, completion, post, refusal
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import serving
-from triton_repo.contract.tensors import FinishReason, ModelCard
+from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.tensors import FinishReason
 
 CARDS = {
     "demo": ModelCard(512, "scripted", 0, True, "a test", max_logprobs=20),

@@ -13,7 +13,7 @@ from gateway.answers.backend import PromptIds, PromptText
 from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
 from tests.gateway.scripted_backend import CARD, ScriptedBackend
 from tests.gateway.server import serving
-from triton_repo.contract.tensors import ModelCard
+from triton_repo.contract.model_card import ModelCard
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 _UNSUPPORTED = ("temperature", "top_k", "repetition_penalty", "stop_token_ids")

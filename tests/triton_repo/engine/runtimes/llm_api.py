@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from triton_repo.contract.engine_config import EngineConfig, TensorRtLlmConfig
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import ModelCard
 from triton_repo.engine.runtimes.runtime import AsynchronousRuntime, Generation, Runtime, TokenDelta
 from triton_repo.engine.runtimes.tensorrt_llm.engine import Installed
 

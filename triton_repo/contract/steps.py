@@ -1,0 +1,46 @@
+"""The steps of the ensemble: their model names, and which tensors each takes and gives."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from triton_repo.contract.tensors import (
+    BAD_WORDS,
+    CHAT,
+    DELTA_LENGTHS,
+    END_ID,
+    FINISH_REASON,
+    INPUT_IDS,
+    LOGPROBS,
+    OUTPUT_IDS,
+    PAD_ID,
+    PROMPT_TOKEN_IDS,
+    REJECTION,
+    REQUEST_IDS,
+    ROW_IDS,
+    SAMPLING_TENSORS,
+    STOP,
+    STOP_SEQUENCES,
+    STOP_WORDS,
+    STREAM,
+    TEXT_INPUT,
+    TEXT_OUTPUT,
+    TOKEN_COUNTS,
+)
+
+STEPS: Final = ("preprocess", "engine", "detokenize")
+
+PREPROCESS_INPUTS: Final = (TEXT_INPUT, CHAT, PROMPT_TOKEN_IDS, STOP_WORDS, BAD_WORDS, PAD_ID)
+PREPROCESS_OUTPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, REJECTION)
+ENGINE_CLIENT_INPUTS: Final = (STREAM, END_ID, ROW_IDS, *SAMPLING_TENSORS)
+ENGINE_INPUTS: Final = (*PREPROCESS_OUTPUTS, STOP, *ENGINE_CLIENT_INPUTS)
+ENGINE_OUTPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS, LOGPROBS)
+DETOKENIZE_INPUTS: Final = (OUTPUT_IDS, DELTA_LENGTHS, FINISH_REASON, LOGPROBS)
+DETOKENIZE_OUTPUTS: Final = (TEXT_OUTPUT,)
+ENSEMBLE_INPUTS: Final = (*PREPROCESS_INPUTS, *ENGINE_CLIENT_INPUTS)
+ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
+
+
+def step_model(engine: str, step: str) -> str:
+    """Name of the Triton model that runs `step` of the ensemble `engine`."""
+    return f"{engine}_{step}"
