@@ -191,12 +191,6 @@ def test_rows_of_one_request_are_answered_and_refused_each_by_itself(stack: Stac
     ]
 
 
-def test_rows_without_ids_are_refused(stack: Stack) -> None:
-    with triton_stream(stack.triton_grpc) as stream:
-        stream.send("replay", [rows("text_input", "BYTES", [[b"a"], [b"b"]])], "rows")
-        assert "row_ids: each of 2 rows needs an id" in str(stream.next())
-
-
 def test_a_channel_that_nobody_renews_takes_its_requests_with_it(stack: Stack) -> None:
     from tests.serving.test_cancellation import nothing_is_left
 

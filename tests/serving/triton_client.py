@@ -70,4 +70,5 @@ def triton_stream(address: str) -> Iterator[TritonStream]:
 
 
 def scalars(result: InferResult, *names: str) -> Mapping[str, Any]:
-    return {name: result.as_numpy(name)[0] for name in names}
+    """The values of outputs without their batch dimension; `text_output` has none."""
+    return {name: result.as_numpy(name).ravel() for name in names}

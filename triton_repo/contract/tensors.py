@@ -30,11 +30,10 @@ TEXT_INPUT: Final = Tensor("text_input", "BYTES")
 CHAT: Final = Tensor("chat", "BYTES")  # JSON: {"messages": [...], "tools": [...], "template_arguments": {...}}
 PROMPT_TOKEN_IDS: Final = Tensor("prompt_token_ids", "INT32", (-1,))  # a prompt that is already tokenized
 STOP_WORDS: Final = Tensor("stop_words", "BYTES", (-1,))
-BAD_WORDS: Final = Tensor("bad_words", "BYTES", (-1,))  # must be empty: no runtime can exclude words
 STREAM: Final = Tensor("stream", "BOOL")
 END_ID: Final = Tensor("end_id", "INT32")
-PAD_ID: Final = Tensor("pad_id", "INT32")  # ignored: ids are padded with `PADDING`
-ROW_IDS: Final = Tensor("row_ids", "BYTES")  # the request id of each row, if there are several
+EXCLUDE_INPUT_IN_OUTPUT: Final = Tensor("exclude_input_in_output", "BOOL")  # false: begin a whole answer with it
+ROW_IDS: Final = Tensor("row_ids", "BYTES")  # of several rows the request id of each; default: REQUEST_ID/ROW_NUMBER
 MAX_ROWS: Final = 32
 MAX_ROW_ID_BYTES: Final = 256
 
@@ -49,8 +48,15 @@ SAMPLING_TENSORS: Final = (
     Tensor("presence_penalty", "FP32"),
     Tensor("repetition_penalty", "FP32"),
 )
+# Other names of sampling fields: those of NVIDIA's ensemble until 0.19.
+SAMPLING_ALIASES: Final[Mapping[Tensor, str]] = {
+    Tensor("random_seed", "UINT64"): "seed",
+    Tensor("min_length", "INT32"): "min_tokens",
+}
+# Sampling fields that may be tensors or request parameters.
+GUIDE_TENSORS: Final = (Tensor("guided_decoding_guide_type", "BYTES"), Tensor("guided_decoding_guide", "BYTES"))
 
-# The other sampling fields are request parameters: an ensemble hands the parameters of a request to every step. A list
+# Sampling fields that are request parameters: an ensemble hands the parameters of a request to every step. A list
 # is sent as JSON text, because a Triton parameter is a scalar.
 SAMPLING_PARAMETERS: Final = (
     "min_p",

@@ -15,8 +15,11 @@ from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.sampling import Sampling, invalid_request
 from triton_repo.contract.tensors import (
     END_ID,
+    EXCLUDE_INPUT_IN_OUTPUT,
+    GUIDE_TENSORS,
     INPUT_IDS,
     REJECTION,
+    SAMPLING_ALIASES,
     SAMPLING_PARAMETERS,
     SAMPLING_TENSORS,
     STOP_SEQUENCES,
@@ -29,9 +32,10 @@ from triton_repo.engine.features import check_adapter, check_guide
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One checked request. `stop_sequences` are token sequences that end it, each kept in the output.
+    """One checked request.
 
-    `token_lengths`: the client wants to know how many characters of the text each token adds.
+    `stop_sequences` are token sequences that end it, each kept in the output. `echo`: the answer, not
+    streamed, begins with the prompt. `token_lengths`: the client wants to know how many characters each token adds.
     """
 
     input_ids: Sequence[int]
@@ -40,6 +44,7 @@ class EngineRequest:
     sampling: Sampling
     stop_sequences: tuple[tuple[int, ...], ...] = ()
     stream: bool = False
+    echo: bool = False
     token_lengths: bool = False
 
 
@@ -71,13 +76,15 @@ def parse_request(
         )
     if (sampling.min_tokens or 0) > max_tokens:
         raise InvalidRequest(f"min_tokens = {sampling.min_tokens}: must be ≤ max_tokens = {max_tokens}", "min_tokens")
+    stream = bool(tensors.get(STREAM.name, [False])[0])
     return EngineRequest(
         input_ids=input_ids,
         max_tokens=max_tokens,
         end_ids=_end_ids(tensors, sampling, config),
         sampling=sampling,
         stop_sequences=_parse_stop_sequences(tensors),
-        stream=bool(tensors.get(STREAM.name, [False])[0]),
+        stream=stream,
+        echo=not stream and _parse_echo(tensors, sampling),
         token_lengths=_parse_flag(parameters, TOKEN_LENGTHS),
     )
 
@@ -97,8 +104,7 @@ def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:
 def _parse_sampling(
     tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any], config: EngineConfig
 ) -> Sampling:
-    given = {tensor.name: tensors[tensor.name][0] for tensor in SAMPLING_TENSORS if tensor.name in tensors}
-    given |= {name: parameters[name] for name in SAMPLING_PARAMETERS if name in parameters}
+    given = _given(tensors, parameters)
     if isinstance(given.get("stop_token_ids"), str):
         given["stop_token_ids"] = _json(given["stop_token_ids"], "stop_token_ids")
     for name in config.card.unsupported:
@@ -112,6 +118,31 @@ def _parse_sampling(
     check_adapter(sampling, config)
     check_logprobs(sampling, config.card)
     return sampling
+
+
+def _given(tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling fields that the request sets."""
+    given = {name: parameters[name] for name in SAMPLING_PARAMETERS if name in parameters}
+    given |= {tensor.name: tensors[tensor.name][0] for tensor in SAMPLING_TENSORS if tensor.name in tensors}
+    given |= {
+        tensor.name: tensors[tensor.name][0].decode(errors="replace")
+        for tensor in GUIDE_TENSORS
+        if tensor.name in tensors
+    }
+    for alias, name in SAMPLING_ALIASES.items():
+        if alias.name in tensors:
+            if name in given:
+                raise InvalidRequest(f"{alias.name}: another name of {name}, send only one of them", alias.name)
+            given[name] = tensors[alias.name][0]
+    return given
+
+
+def _parse_echo(tensors: Mapping[str, Sequence[Any]], sampling: Sampling) -> bool:
+    name = EXCLUDE_INPUT_IN_OUTPUT.name
+    echo = not tensors.get(name, [True])[0]
+    if echo and sampling.logprobs is not None:
+        raise UnsupportedParameter(f"{name} = false: tokens of the prompt have no logprobs; send true", name)
+    return echo
 
 
 def _parse_flag(parameters: Mapping[str, Any], name: str) -> bool:

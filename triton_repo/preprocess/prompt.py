@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
 from triton_repo.preprocess.chat_template import ChatTemplate
 
 
@@ -22,7 +22,6 @@ class Prompt:
     chat: bytes | None = None
     token_ids: Sequence[int] | None = None
     stop_words: Sequence[bytes] = ()
-    bad_words: Sequence[bytes] = ()
 
 
 class PromptEncoder:
@@ -48,8 +47,6 @@ class PromptEncoder:
             InvalidRequest: not exactly one prompt, no text in it, or one that the chat template refuses.
             ContextLengthExceeded: the prompt fills `max_seq_len`.
         """
-        if any(prompt.bad_words):
-            raise UnsupportedParameter("bad_words: this engine cannot exclude words", "bad_words")
         given = [prompt.text is not None, prompt.chat is not None, prompt.token_ids is not None]
         if sum(given) != 1:
             raise InvalidRequest("send exactly one of text_input, chat and prompt_token_ids", "text_input")

@@ -9,7 +9,6 @@ from typing import Any
 
 from triton_repo.contract.errors import EngineFailed, RequestError
 from triton_repo.contract.tensors import (
-    BAD_WORDS,
     CHAT,
     PADDING,
     PROMPT_TOKEN_IDS,
@@ -58,7 +57,6 @@ def _prepare_row(
             chat=_first(row.get(CHAT.name)),
             token_ids=None if token_ids is None else strip_padding(token_ids),
             stop_words=row.get(STOP_WORDS.name, ()),
-            bad_words=row.get(BAD_WORDS.name, ()),
         )
         return encoder.encode(prompt), encoder.stop_sequences(prompt.stop_words)
     except RequestError as error:

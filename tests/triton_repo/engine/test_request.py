@@ -61,6 +61,39 @@ def test_ignore_eos_leaves_only_the_stop_token_ids() -> None:
     assert request.end_ids == (8,)
 
 
+def test_names_of_older_stock_ensembles_are_accepted() -> None:
+    sampling = parse_request({"input_ids": [5], "random_seed": [7], "min_length": [3]}, {}, CONFIG).sampling
+    assert (sampling.seed, sampling.min_tokens) == (7, 3)
+    with pytest.raises(InvalidRequest, match="random_seed: another name of seed") as caught:
+        parse_request({"input_ids": [5], "random_seed": [7], "seed": [7]}, {}, CONFIG)
+    assert caught.value.param == "random_seed"
+
+
+def test_a_guide_may_be_a_tensor_or_a_parameter() -> None:
+    tensors = {"guided_decoding_guide_type": [b"regex"], "guided_decoding_guide": [b"(yes|no)"]}
+    parameters = {name: value.decode() for name, [value] in tensors.items()}
+    config = engine_config(unsupported=("guided_decoding_guide_type",))
+    prompt: dict[str, Any] = {"input_ids": [5]}
+    with pytest.raises(UnsupportedParameter, match="guided_decoding_guide_type"):
+        parse_request(prompt | tensors, {}, config)
+    with pytest.raises(UnsupportedParameter, match="guided_decoding_guide_type"):
+        parse_request(prompt, parameters, config)
+
+
+@pytest.mark.parametrize(("stream", "echo"), [(False, True), (True, False)])
+def test_only_a_whole_answer_begins_with_the_prompt(stream: bool, echo: bool) -> None:
+    tensors: dict[str, Any] = {"input_ids": [5], "exclude_input_in_output": [False], "stream": [stream]}
+    assert parse_request(tensors, {}, CONFIG).echo is echo
+    assert parse_request({**tensors, "exclude_input_in_output": [True]}, {}, CONFIG).echo is False
+    assert parse_request({"input_ids": [5], "stream": [stream]}, {}, CONFIG).echo is False
+
+
+def test_an_answer_that_begins_with_the_prompt_has_no_logprobs() -> None:
+    with pytest.raises(UnsupportedParameter, match="exclude_input_in_output = false") as caught:
+        parse_request({"input_ids": [5], "exclude_input_in_output": [False]}, {"logprobs": 0}, CONFIG)
+    assert caught.value.param == "exclude_input_in_output"
+
+
 def test_parameters_that_conch_does_not_know_are_left_alone() -> None:
     assert parse_request({"input_ids": [5]}, {"sequence_id": 0, "foo": "bar"}, CONFIG).max_tokens == 99
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.triton_repo.detokenize.tokenizers_under_test import byte_level
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
 from triton_repo.preprocess.chat_template import ChatTemplate
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
 
@@ -96,12 +96,6 @@ def test_a_prompt_that_fills_the_context_is_refused_before_the_engine() -> None:
 def test_a_text_that_cannot_fit_is_refused_without_tokenizing_it() -> None:
     with pytest.raises(ContextLengthExceeded, match="bytes of text"):
         ENCODER.encode(Prompt(text=b"a" * 10_000_000))
-
-
-def test_bad_words_are_refused_unless_they_are_empty() -> None:
-    assert ENCODER.encode(Prompt(text=b"a", bad_words=[b""]))
-    with pytest.raises(UnsupportedParameter):
-        ENCODER.encode(Prompt(text=b"a", bad_words=[b"no"]))
 
 
 def test_stop_words_are_tokenized_alone_and_empty_ones_are_none() -> None:

@@ -39,7 +39,8 @@ class TritonPythonModel:
         texts = decode_deltas(self._detokenizer, ids, lengths, finals)
         if pb_utils.get_input_tensor_by_name(request, LOGPROBS.name) is not None:
             texts += list_deltas(self._detokenizer, ids, lengths, finals, _row(request, LOGPROBS))
-        encoded = np.array([[text.encode() for text in texts]], dtype=np.object_)
+        # Without a batch dimension: NVIDIA's client takes the first element of the answer for its text.
+        encoded = np.array([text.encode() for text in texts], dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(TEXT_OUTPUT.name, encoded)])
 
 

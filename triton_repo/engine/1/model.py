@@ -88,7 +88,7 @@ class TritonPythonModel:
                 case Generate([row]):
                     self._submit(id, row, parameters, sink)
                 case Generate(rows):
-                    self._submit_rows(rows, parameters, sink)
+                    self._submit_rows(row_ids(rows, id), rows, parameters, sink)
                 case Subscribe(channel):
                     self._loop.subscribe(channel, sink)
                 case Renew(channel):
@@ -98,8 +98,7 @@ class TritonPythonModel:
                     self._loop.stop(name)
                     sink.end()
 
-    def _submit_rows(self, rows: Sequence[Row], parameters: Mapping[str, Any], sink: Sink) -> None:
-        ids = row_ids(rows)
+    def _submit_rows(self, ids: Sequence[str], rows: Sequence[Row], parameters: Mapping[str, Any], sink: Sink) -> None:
         shared = SharedSink(sink, len(rows))
         for id, row in zip(ids, rows, strict=True):
             row_sink = RowSink(shared, id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,15 @@ from triton_repo.engine.loop.outlet import Sink
 from triton_repo.engine.loop.stream import NOT_REPORTED, Emission
 
 
-def row_ids(rows: Sequence[Mapping[str, Sequence[Any]]]) -> list[str]:
-    """The request id of each row.
+def row_ids(rows: Sequence[Mapping[str, Sequence[Any]]], request_id: str) -> list[str]:
+    """The request id of each row; without `row_ids` that of their request, or a random one, and the row's number.
 
     Raises:
         InvalidRequest: an id is missing, too long, not UTF-8, or that of another row.
     """
+    if ROW_IDS.name not in rows[0]:
+        stem = request_id or uuid.uuid4().hex
+        return [f"{stem}/{number}" for number in range(len(rows))]
     ids = [bytes(row.get(ROW_IDS.name, [b""])[0]) for row in rows]
     if len(set(ids)) < len(ids) or not all(0 < len(id) <= MAX_ROW_ID_BYTES for id in ids):
         rule = f"each of {len(ids)} rows needs an id of its own, of at most {MAX_ROW_ID_BYTES} bytes"

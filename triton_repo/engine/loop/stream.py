@@ -98,6 +98,8 @@ class Stream:
         """Everything that waits, as one emission."""
         window = min(self._sent, MAX_CONTEXT_IDS)
         output_ids = self._ids[self._sent - window :]
+        if self._request.echo:
+            output_ids = [*self._request.input_ids, *output_ids]
         logprobs = self._logprobs[self._sent :] if self._logprobs else ()
         self._sent = len(self._ids)
         self._emitted = True

@@ -153,11 +153,16 @@ def test_rows_that_end_on_several_threads_end_the_request_once() -> None:
 @pytest.mark.parametrize("second", [b"", b"a", b"x" * 257])
 def test_rows_need_ids_of_their_own_of_a_bounded_length(second: bytes) -> None:
     with pytest.raises(InvalidRequest, match="row_ids: each of 2 rows needs an id of its own, of at most 256 bytes"):
-        row_ids([{"row_ids": [b"a"]}, {"row_ids": [second]}])
-    with pytest.raises(InvalidRequest, match="row_ids"):
-        row_ids([{}, {}])
+        row_ids([{"row_ids": [b"a"]}, {"row_ids": [second]}], "batch")
+
+
+def test_rows_without_ids_are_numbered() -> None:
+    assert row_ids([{}, {}], "batch") == ["batch/0", "batch/1"]
+    [first, second], [other, _] = row_ids([{}, {}], ""), row_ids([{}, {}], "")
+    assert (first.rpartition("/")[2], second.rpartition("/")[2]) == ("0", "1")
+    assert first != other, "requests without an id do not share those of their rows"
 
 
 def test_ids_that_are_no_text_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="row_ids: not valid UTF-8"):
-        row_ids([{"row_ids": [b"\xff"]}, {"row_ids": [b"\xfe"]}])
+        row_ids([{"row_ids": [b"\xff"]}, {"row_ids": [b"\xfe"]}], "")
