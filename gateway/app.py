@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import FastAPI
-from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from gateway.answers.backend import Backend
 from gateway.answers.in_flight import InFlight
@@ -37,19 +37,18 @@ from triton_repo.contract.errors import RequestError
 _OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"})
 
 
+@dataclass(frozen=True, slots=True)
 class Application:
-    """The gateway as an ASGI application: layers around `api`. `state.gateway` is there while its lifespan lasts."""
+    """The gateway: `asgi` is what a server runs, layers around `api`, whose routes answer all but generation."""
 
-    def __init__(self, layers: ASGIApp, api: FastAPI) -> None:
-        self._layers = layers
-        self.api = api
+    asgi: ASGIApp
+    api: FastAPI
 
     @property
-    def state(self) -> State:
-        return self.api.state
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._layers(scope, receive, send)
+    def gateway(self) -> Gateway:
+        """What the routes share, while the lifespan lasts."""
+        gateway: Gateway = self.api.state.gateway
+        return gateway
 
 
 def create_app(settings: Settings, backend: Backend | None = None, tally: Tally | None = None) -> Application:
@@ -72,13 +71,13 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_models(api)
     add_health(api)
     page_paths = add_pages(api)
-    generate = Generate(api, api.state, errors)
+    generate = Generate(HeadAsGet(api), api.state, errors)
     return Application(_layers(generate, settings, _OPEN_PATHS | set(page_paths), errors), api)
 
 
 def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors: ErrorResponses) -> ASGIApp:
     """`app` in its layers; the last one is the outermost."""
-    layers: ASGIApp = HeadAsGet(app)
+    layers = app
     if settings.api_key is not None:
         layers = RequireApiKey(layers, settings.api_key.get_secret_value(), open_paths, _presented_keys, errors)
     layers = InternalErrors(layers, errors)
@@ -107,14 +106,15 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engines = backend or TritonBackend(settings.triton_grpc)  # a gRPC channel belongs to the running loop
-        in_flight = InFlight(engines, settings.max_concurrent_requests, tally)
+        in_flight = InFlight(engines, settings.max_concurrent_requests, tally, settings.request_timeout_s)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
         app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat)
-        beating = asyncio.create_task(heartbeat.run())
+        clocks = [asyncio.create_task(clock.run()) for clock in (heartbeat, in_flight)]
         try:
             yield
         finally:
-            beating.cancel()
+            for clock in clocks:
+                clock.cancel()
             await in_flight.drain(settings.shutdown_grace_s)
 
     return lifespan

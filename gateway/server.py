@@ -14,7 +14,6 @@ import uvicorn
 from gateway.app import Application
 from gateway.http.protocol import HttpProtocol
 from gateway.settings import Settings
-from gateway.state import Gateway
 
 _LINGER_S: Final = 3  # for clients that do not read their last bytes
 _HURRY_POLL_S: Final = 0.1
@@ -28,7 +27,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: Application, settings: Settings) -> None:
         config = uvicorn.Config(
-            app,
+            app.asgi,
             host=settings.host,
             port=settings.port,
             http=HttpProtocol,
@@ -45,7 +44,7 @@ class Server(uvicorn.Server):
         self._grace_s = settings.shutdown_grace_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        gateway: Gateway = self._app.state.gateway
+        gateway = self._app.gateway
         drain = asyncio.create_task(gateway.in_flight.drain(self._grace_s))
         while not drain.done():
             if self.force_exit:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
 
 from gateway.answers.backend import Backend, Generation
 from gateway.answers.choice import Choice
@@ -13,30 +12,26 @@ from gateway.answers.merge import merge
 from triton_repo.contract.errors import EngineUnavailable, RequestError
 
 
-class Owner(Protocol):
-    """What opened an answer, and outlives it."""
-
-    def cancel(self, generation: Generation) -> None:
-        """Stop one generation, in the background: the caller may itself be about to end, cancelled."""
-
-    def release(self, answer: Answer) -> None:
-        """The answer is closed."""
-
-
 class Answer:
     """One answer. Its opener closes it: `close` cancels what the engines are still doing for it.
 
     Args:
         generations: one per choice, those of the same prompt side by side.
         num_prompts: how many prompts they answer; a prompt's tokens count once, however many choices it has.
-        owner: does what has to outlive the answer.
+        released: is called when the answer is closed.
     """
 
-    def __init__(self, backend: Backend, generations: Sequence[Generation], num_prompts: int, owner: Owner) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        generations: Sequence[Generation],
+        num_prompts: int,
+        released: Callable[[Answer], None] = lambda _: None,
+    ) -> None:
         self._backend = backend
         self._choices = [Choice(index, generation) for index, generation in enumerate(generations)]
         self._choices_per_prompt = len(generations) // num_prompts
-        self._owner = owner
+        self._released = released
         self._running = dict(enumerate(generations))
         self._num_ended = 0
 
@@ -74,14 +69,14 @@ class Answer:
             return None
         return "length" if "length" in reasons else reasons[0]
 
-    def stop_engines(self) -> None:
-        """Cancel every generation that has not ended."""
+    def stop_engines(self, error: RequestError | None = None) -> None:
+        """Cancel every generation that has not ended; with `error` the answer ends at once, whatever the engines do."""
         while self._running:
-            self._owner.cancel(self._running.popitem()[1])
+            self._backend.cancel(self._running.popitem()[1], error)
 
     def close(self) -> None:
         self.stop_engines()
-        self._owner.release(self)
+        self._released(self)
 
     async def _read(self, choice: Choice) -> AsyncGenerator[Sequence[Event], None]:
         try:
@@ -99,7 +94,7 @@ class Answer:
             self._running.pop(choice.index, None)
             raise
         if choice.index in self._running:  # a stop string: the engine does not know that it is over
-            self._owner.cancel(self._running.pop(choice.index))
+            self._backend.cancel(self._running.pop(choice.index))
         self._num_ended += 1
         if self._num_ended == len(self._choices):
             yield (self.usage,)

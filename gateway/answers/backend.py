@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from triton_repo.contract.errors import RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import FinishReason
@@ -101,8 +102,11 @@ class Backend(Protocol):
     def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """The deltas; the last one, and only that, has a finish reason. Closing it early stops no engine."""
 
-    async def cancel(self, generation: Generation) -> None:
-        """Tell the engine to stop; a generation that has ended, or has not begun, is no error."""
+    def cancel(self, generation: Generation, error: RequestError | None = None) -> None:
+        """Tell the engine to stop; a generation that has ended, or has not begun, is no error.
+
+        Its `generate` ends as the engine says, or with `error` at once.
+        """
 
     async def ready(self) -> None:
         """Return if some engine is ready and makes progress.

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from gateway.answers.answer import Answer
 from gateway.answers.backend import Backend, Generation
 from gateway.answers.tally import Tally
-from triton_repo.contract.errors import EngineUnavailable, RequestError
+from triton_repo.contract.errors import EngineUnavailable, RequestTimedOut
 
 logger = logging.getLogger(__name__)
 
+_TICKS: Final = 10  # looks at the clock within one timeout
+_LONGEST_TICK_S: Final = 1.0
 _LAST_WORDS_S: Final = 1.0  # for a cancelled engine to say so, and for its stream to be written
 
 
 class InFlight:
-    """Opens answers and knows which are open. `max_answers` bounds the `tally`, which other processes may share."""
+    """Opens answers and knows which are open.
 
-    def __init__(self, backend: Backend, max_answers: int, tally: Tally) -> None:
+    Args:
+        max_answers: bound on the `tally`, which other processes may share.
+        timeout_s: time for a whole answer; 0 is no limit.
+    """
+
+    def __init__(self, backend: Backend, max_answers: int, tally: Tally, timeout_s: float = 0) -> None:
         self._backend = backend
         self._max_answers = max_answers
         self._tally = tally
-        self._answers: set[Answer] = set()
-        self._cancels: set[asyncio.Task[None]] = set()
+        self._timeout_s = timeout_s
+        self._answers: dict[Answer, float] = {}  # when each was opened, oldest first
         self._idle = asyncio.Event()
         self._idle.set()
         self._hurried = asyncio.Event()
@@ -39,12 +47,12 @@ class InFlight:
         """
         if self.draining:
             raise EngineUnavailable("the server is shutting down")
-        answer = Answer(self._backend, generations, num_prompts, self)
-        self._answers.add(answer)
+        answer = Answer(self._backend, generations, num_prompts, self._release)
+        self._answers[answer] = time.monotonic()
         self._idle.clear()
         self._tally.set(len(self._answers))
         if self._tally.total() > self._max_answers:  # after it was counted: other processes check at the same time
-            self.release(answer)
+            self._release(answer)
             raise EngineUnavailable(f"the server is busy with {self._max_answers} requests")
         return answer
 
@@ -58,8 +66,6 @@ class InFlight:
         for answer in self._answers:
             answer.stop_engines()
         await self._idle_within(_LAST_WORDS_S)
-        if self._cancels:
-            await asyncio.wait(self._cancels, timeout=_LAST_WORDS_S)
         await self._backend.close()  # an engine that hangs says nothing, but its streams end with this
         await self._idle_within(_LAST_WORDS_S)
 
@@ -67,25 +73,23 @@ class InFlight:
         """No grace any more, for the drain that is under way or comes."""
         self._hurried.set()
 
-    def release(self, answer: Answer) -> None:
-        self._answers.discard(answer)
+    async def run(self) -> None:
+        """End answers that are older than the timeout. One clock for all: a timer for each costs as much as to parse a
+        short body."""
+        while self._timeout_s:
+            await asyncio.sleep(min(self._timeout_s / _TICKS, _LONGEST_TICK_S))
+            overdue_s = time.monotonic() - self._timeout_s
+            for answer in [answer for answer, opened_s in self._answers.items() if opened_s <= overdue_s]:
+                answer.stop_engines(RequestTimedOut(f"the answer was not complete within {self._timeout_s:g} s"))
+
+    def _release(self, answer: Answer) -> None:
+        self._answers.pop(answer, None)
         self._tally.set(len(self._answers))
         if not self._answers:
             self._idle.set()
-
-    def cancel(self, generation: Generation) -> None:
-        task = asyncio.get_running_loop().create_task(self._cancel(generation))
-        self._cancels.add(task)
-        task.add_done_callback(self._cancels.discard)
 
     async def _idle_within(self, timeout_s: float) -> None:
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:
             logger.warning("%d requests still open after %g s", len(self._answers), timeout_s)
-
-    async def _cancel(self, generation: Generation) -> None:
-        try:
-            await self._backend.cancel(generation)
-        except RequestError as error:
-            logger.warning("request %s was not cancelled: %s", generation.request_id, error)

@@ -2,8 +2,7 @@
 
 To open a stream for each request costs as much as a short answer, and a message for each delta more than the engine:
 requests that wait to be sent are rows of one message, and a message on a channel carries the deltas of all that are
-due. A slow reader does not hold up the others: deltas wait in the inbox of their request, which is as long as its
-answer.
+due. A slow reader does not hold up the others: deltas wait in the inbox of their request, up to `MAX_WAITING`.
 
 Ids on the stream are a request's own, `rows-…` for several that travel together, `channel-…`, and `renew:channel-…`.
 """
@@ -28,6 +27,8 @@ from triton_repo.contract.tensors import CHANNEL_LEASE_S
 
 logger = logging.getLogger(__name__)
 
+# Of one request, in characters: the memory that a client which does not read can take.
+MAX_WAITING: Final = 16 * 2**20
 _RENEWAL_S: Final = CHANNEL_LEASE_S / 4
 _CLOSE_TIMEOUT_S: Final = 0.5  # for Triton to take the last requests
 
@@ -41,13 +42,28 @@ class Control(NamedTuple):
 class Inbox(asyncio.Queue[Delta | RequestError]):
     """What arrived for one request, whose deltas travel on `channel`; a RequestError is the end of it.
 
-    `triton_id` is the id of the request to Triton of which it is a row.
+    Attributes:
+        triton_id: that of the request to Triton of which it is a row.
+        num_waiting: characters of the deltas that wait here for a client that reads slowly.
     """
 
-    def __init__(self, channel: Channel, triton_id: str) -> None:
+    def __init__(self, generation: Generation, channel: Channel) -> None:
         super().__init__()
+        self.generation = generation
         self.channel = channel
-        self.triton_id = triton_id
+        self.triton_id = generation.request_id
+        self.num_waiting = 0
+
+    def add(self, delta: Delta | RequestError) -> None:
+        if isinstance(delta, Delta):
+            self.num_waiting += len(delta.text) + len(delta.tokens)
+        self.put_nowait(delta)
+
+    async def next(self) -> Delta | RequestError:
+        delta = await self.get()
+        if isinstance(delta, Delta):
+            self.num_waiting -= len(delta.text) + len(delta.tokens)
+        return delta
 
 
 class TritonStream:
@@ -74,14 +90,18 @@ class TritonStream:
         """Send a request whose deltas are wanted, until `forget`."""
         channel = self._channels.to(generation.model)
         row = pack_row(generation, channel.name)
-        inbox = self._inboxes[generation.request_id] = Inbox(channel, generation.request_id)
+        inbox = self._inboxes[generation.request_id] = Inbox(generation, channel)
         self._outgoing.put_nowait(row)
         return inbox
 
     def forget(self, generation: Generation) -> None:
         self._inboxes.pop(generation.request_id, None)
 
-    def cancel(self, generation: Generation) -> None:
+    def cancel(self, generation: Generation, error: RequestError | None) -> None:
+        """Tell the engine to stop; with `error`, which ends the request here, the engine's answer is not waited for."""
+        inbox = self._inboxes.get(generation.request_id)
+        if error is not None and inbox is not None:
+            inbox.put_nowait(error)
         self._outgoing.put_nowait(Control(stop_request(generation.model, generation.request_id)))
 
     async def close(self) -> None:
@@ -163,7 +183,10 @@ class TritonStream:
         for request_id, delta in deltas:
             inbox = self._inboxes.get(request_id)
             if inbox is not None:
-                inbox.put_nowait(delta)
+                inbox.add(delta)
+                if inbox.num_waiting > MAX_WAITING:
+                    self.cancel(inbox.generation, EngineUnavailable("the client reads its stream too slowly"))
+                    self.forget(inbox.generation)
 
     def _fail(self, id: str, text: str) -> None:
         """A renewal, a request or a channel failed; with a channel every request that may have lost deltas on it."""

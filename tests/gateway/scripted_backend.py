@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.answers.backend import Delta, Generation
-from triton_repo.contract.errors import EngineUnavailable, ModelNotFound
+from triton_repo.contract.errors import EngineUnavailable, ModelNotFound, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import FinishReason
 
@@ -38,6 +38,7 @@ class ScriptedBackend:
     closed: bool = False
     _said_something: threading.Condition = field(default_factory=threading.Condition)
     _stop: dict[str, asyncio.Event] = field(default_factory=dict)
+    _errors: dict[str, RequestError] = field(default_factory=dict)
 
     async def models(self) -> Mapping[str, ModelCard]:
         await self.ready()
@@ -58,6 +59,8 @@ class ScriptedBackend:
         for step in self.script:
             if step is HANG:
                 await stop.wait()
+                if generation.request_id in self._errors:
+                    raise self._errors[generation.request_id]
                 if self.closed:
                     raise EngineUnavailable("the server is shutting down")
                 yield delta("", "cancelled")
@@ -69,11 +72,13 @@ class ScriptedBackend:
                 assert isinstance(step, Delta)
                 yield step
 
-    async def cancel(self, generation: Generation) -> None:
+    def cancel(self, generation: Generation, error: RequestError | None = None) -> None:
         with self._said_something:
             self.cancelled.append(generation.request_id)
             self._said_something.notify_all()
-        if not self.deaf and generation.request_id in self._stop:
+        if error is not None:
+            self._errors[generation.request_id] = error
+        if (error or not self.deaf) and generation.request_id in self._stop:
             self._stop[generation.request_id].set()
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@
     │   │   └── ContextLengthExceeded  prompt, or prompt + max_tokens, beyond max_seq_len
     │   ├── AuthenticationFailed  401
     │   ├── ModelNotFound         404
+    │   ├── RequestTimedOut       504  not complete within the time that a request may take
     │   ├── EngineUnavailable     503  loading, restarting, draining or full: worth a retry
     │   └── EngineFailed          500  this request failed inside the engine
     ├── SpecError                 an engine spec or a build flag is not allowed
@@ -81,6 +82,11 @@ class EngineUnavailable(RequestError):
     status = 503
     type = "service_unavailable_error"
     code = "engine_unavailable"
+
+
+class RequestTimedOut(RequestError):
+    status = 504
+    code = "request_timeout"
 
 
 class EngineFailed(RequestError):

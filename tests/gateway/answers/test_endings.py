@@ -225,3 +225,14 @@ def test_a_second_interrupt_ends_the_grace_and_engine_and_client_are_still_told(
         rest = "".join(text)
     assert [kind(event) for event in events(first + rest)] == ["role", "text", "error"]
     assert len(backend.cancelled) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_takes_longer_than_a_request_may_ends_even_if_its_engine_hangs(stream: bool) -> None:
+    backend = ScriptedBackend([delta("a"), HANG], deaf=True)
+    with serving(backend, request_timeout_s=0.5) as gateway:
+        response = httpx.post(gateway.url + CHAT, json=body(stream=stream))
+    error = events(response.text)[-1]["error"] if stream else response.json()["error"]
+    assert response.status_code == (200 if stream else 504)
+    assert (error["message"], error["code"]) == ("the answer was not complete within 0.5 s", "request_timeout")
+    assert len(backend.cancelled) == 1

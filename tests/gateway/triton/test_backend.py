@@ -192,7 +192,7 @@ async def test_closing_the_backend_ends_a_stream_that_waits() -> None:
 async def test_a_cancel_goes_to_the_engine_step_with_the_id_of_the_request() -> None:
     triton = ScriptedTriton()
     async with connected(triton) as backend:
-        await backend.cancel(generation())
+        backend.cancel(generation())
         while not triton.asked:
             await asyncio.sleep(0.01)
     (request,) = triton.asked
@@ -231,7 +231,7 @@ async def test_a_triton_without_models_is_not_ready() -> None:
 async def test_a_triton_that_is_not_there_is_unavailable() -> None:
     backend = TritonBackend("127.0.0.1:1")
     try:
-        await backend.cancel(generation())
+        backend.cancel(generation())
         for attempt in (backend.ready(), read(backend)):
             with pytest.raises(EngineUnavailable, match="cannot be reached"):
                 await attempt
@@ -297,8 +297,8 @@ async def test_a_model_that_is_unloaded_is_forgotten() -> None:
 
 @pytest.mark.asyncio
 async def test_a_card_that_has_changed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.triton.cards._MIN_INTERVAL_S", 0)
-    monkeypatch.setattr("gateway.triton.cards._FRESH_S", 0)
+    monkeypatch.setattr("gateway.triton.backend._MIN_INTERVAL_S", 0)
+    monkeypatch.setattr("gateway.triton.backend._FRESH_S", 0)
     triton = ScriptedTriton(configs={"demo": CARD.to_json()})
     async with connected(triton) as backend:
         assert await backend.card("demo") == CARD
@@ -322,3 +322,21 @@ async def test_an_engine_that_rejects_renewals_is_not_ready(caplog: pytest.LogCa
         with pytest.raises(EngineUnavailable, match="no progress: demo"):
             await backend.ready()
     assert "no progress for 12 s" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_reads_too_slowly_takes_a_bounded_amount_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.triton.stream.MAX_WAITING", 100)
+    triton = ScriptedTriton((*[response("x" * 10)] * 50, response("", "stop")))
+    async with connected(triton) as backend:
+        slow = backend.generate(generation(request_id="slow"))
+        await anext(slow)
+        while not any(request.model_name == "demo_engine" for request in triton.asked):
+            await asyncio.sleep(0.01)
+        for _ in range(11):
+            assert (await anext(slow)).text == "x" * 10
+        with pytest.raises(EngineUnavailable, match="too slowly"):
+            await anext(slow)
+        triton.responses = (*[response("y" * 60)] * 3, response("", "stop"))
+        fast = backend.generate(generation(request_id="fast"))
+        assert [len(delta.text) async for delta in fast] == [60, 60, 60, 0], "what is read no longer waits"
