@@ -38,7 +38,7 @@ class Settings(BaseModel):
 
 
 def flag_values(argv: Sequence[str]) -> dict[str, Any]:
-    """The command line as values of settings, one flag each; only those that were given."""
+    """The command line as values of settings: one flag each, and only those that were given."""
     parser = argparse.ArgumentParser("gateway", description=f"The API key is read from {API_KEY_VARIABLE}.")
     for name, field in Settings.model_fields.items():
         if name != "api_key":
@@ -50,6 +50,14 @@ def flag_values(argv: Sequence[str]) -> dict[str, Any]:
                 nargs="*" if many else None,
             )
     return vars(parser.parse_args(argv))
+
+
+def to_flags(settings: Settings) -> tuple[str, ...]:
+    """The command line whose `flag_values` are these settings. It has no API key."""
+    words: list[str] = []
+    for name, value in settings.model_dump(exclude={"api_key"}, exclude_defaults=True).items():
+        words += ["--" + name.replace("_", "-"), *map(str, value if isinstance(value, tuple) else (value,))]
+    return tuple(words)
 
 
 def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from gateway.settings import Settings, load_settings
 from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import ConchError, LaunchError
@@ -48,6 +49,7 @@ _adopt("verify", "build_scripts.verify.command", "verify_command", extra="build"
 _adopt("bench", "bench.command", "bench_command", extra="bench")
 _adopt("sweep", "bench.sweep.command", "sweep_command", extra="bench")
 
+DEFAULTS = Settings()  # of the gateway
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 ApiKey = Annotated[
     str | None,
@@ -63,13 +65,23 @@ ApiKey = Annotated[
 @app.command()
 def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     engines: Annotated[list[str] | None, typer.Argument(help="Names or spec files of engines; demo if none.")] = None,
-    host: Annotated[str, typer.Option(help="Address of the gateway; Triton itself stays on loopback.")] = "127.0.0.1",
-    port: Port = 9000,
+    host: Annotated[str, typer.Option(help="Address of the gateway; Triton itself stays on loopback.")] = DEFAULTS.host,
+    port: Port = DEFAULTS.port,
     triton_http_port: Port = 8000,
     triton_grpc_port: Port = 8001,
     triton_metrics_port: Port = 8002,
     api_key: ApiKey = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Gateway processes that share the port.")] = 1,
+    workers: Annotated[int, typer.Option(help="Gateway processes that share the port.")] = DEFAULTS.workers,
+    cors_origins: Annotated[
+        list[str] | None, typer.Option(help="Origin whose pages may call the API, or *; may be repeated.")
+    ] = None,
+    keep_alive_timeout_s: Annotated[
+        float, typer.Option(help="How long an idle connection is kept open; longer than the pools of proxies do.")
+    ] = DEFAULTS.keep_alive_timeout_s,
+    request_timeout_s: Annotated[
+        float, typer.Option(help="How long an answer may take; 0 is no limit.")
+    ] = DEFAULTS.request_timeout_s,
+    access_log: Annotated[bool, typer.Option(help="Log a line for each request.")] = DEFAULTS.access_log,
     launcher: Annotated[
         str, typer.Option(help="Who starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
     ] = "single",
@@ -85,14 +97,22 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     run(
         ServeOptions(
             engines=tuple(engines or ("demo",)),
-            host=host,
-            port=port,
+            gateway=load_settings(
+                {
+                    "host": host,
+                    "port": port,
+                    "workers": workers,
+                    "cors_origins": cors_origins or (),
+                    "keep_alive_timeout_s": keep_alive_timeout_s,
+                    "request_timeout_s": request_timeout_s,
+                    "access_log": access_log,
+                },
+                {API_KEY_VARIABLE: api_key or ""},
+            ),
             triton_http_port=triton_http_port,
             triton_grpc_port=triton_grpc_port,
             triton_metrics_port=triton_metrics_port,
-            api_key=api_key,
             verbose=verbose,
-            workers=workers,
             ranks=rank_options(launcher, hosts, rsh_agent),
         )
     )

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from gateway.settings import Settings, to_flags
 from launch.journal import Journal, triton_line_matters
 from launch.ports import Listener, check_ports
 from launch.process import Service
@@ -59,23 +60,23 @@ class ServedEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """The command line of `conch serve`; `engines` are names or paths of specs."""
+    """The command line of `conch serve`; `engines` are names or paths of specs.
+
+    Every setting of the `gateway` reaches it as it is, but for Triton's address.
+    """
 
     engines: tuple[str, ...]
-    host: str
-    port: int
+    gateway: Settings
     triton_http_port: int
     triton_grpc_port: int
     triton_metrics_port: int
-    api_key: str | None
-    verbose: bool
-    workers: int = 1
+    verbose: bool = False
     ranks: RankOptions = field(default_factory=RankOptions)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         return (
-            Listener("--port", self.host, self.port),
+            Listener("--port", self.gateway.host, self.gateway.port),
             Listener("--triton-http-port", LOOPBACK, self.triton_http_port),
             Listener("--triton-grpc-port", LOOPBACK, self.triton_grpc_port),
             Listener("--triton-metrics-port", LOOPBACK, self.triton_metrics_port),
@@ -84,8 +85,9 @@ class ServeOptions:
     @property
     def url(self) -> str:
         """Where a client on this machine reaches the gateway."""
-        host = _EVERY_ADDRESS.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
-        return f"http://{host}:{self.port}"
+        host = self.gateway.host
+        reachable = _EVERY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
+        return f"http://{reachable}:{self.gateway.port}"
 
 
 def serve(options: ServeOptions) -> None:
@@ -190,17 +192,11 @@ def triton_service(
 
 
 def gateway_service(options: ServeOptions, environ: Mapping[str, str]) -> Service:
-    key = {API_KEY_VARIABLE: options.api_key} if options.api_key else {}
+    settings = options.gateway.model_copy(update={"triton_grpc": f"{LOOPBACK}:{options.triton_grpc_port}"})
+    key = {API_KEY_VARIABLE: settings.api_key.get_secret_value()} if settings.api_key else {}
     return Service(
         name="gateway",
-        argv=(
-            sys.executable,
-            *("-m", "gateway"),
-            *("--host", options.host),
-            *("--port", str(options.port)),
-            *("--triton-grpc", f"{LOOPBACK}:{options.triton_grpc_port}"),
-            *("--workers", str(options.workers)),
-        ),
+        argv=(sys.executable, "-m", "gateway", *to_flags(settings)),
         environment={**environ, **key, "PYTHONUNBUFFERED": "1"},
         mark=uuid.uuid4().hex,
         ready_urls=(f"{options.url}/health/ready",),
@@ -218,7 +214,7 @@ def _announce(options: ServeOptions, engines: Sequence[ServedEngine], started: f
 
 def ready_message(options: ServeOptions, names: Sequence[str], took_s: float, command: str = "conch") -> str:
     """What a person reads once everything answers; the key appears only as the variable that holds it."""
-    authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.api_key else ""
+    authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.gateway.api_key else ""
     body = f'{{"model": "{names[0]}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     return (
         f"\nConch is ready: {options.url}  (engines: {', '.join(names)}; started in {took_s:.1f} s)\n"

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "gateway": {"triton_repo"},
     "build_scripts": {"triton_repo"},
     "bench": {"build_scripts", "triton_repo"},
-    "launch": {"bench", "build_scripts", "triton_repo"},
+    "launch": {"bench", "build_scripts", "gateway", "triton_repo"},
     "engines": set[str](),
 }
 HEAVY = {"torch", "openvino", "openvino_genai", "tensorrt_llm", "transformers", "optimum", "nncf"}

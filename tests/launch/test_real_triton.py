@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.settings import Settings
 from launch.descendants import command_line, marked_processes
 from launch.process import Service
 from launch.serve import ServeOptions, triton_service
@@ -54,7 +55,7 @@ def make_triton(tmp_path: Path, free_port: Callable[[], int]) -> MakeTriton:
         (directory / "config.pbtxt").write_text(CONFIG)
         (directory / "1/model.py").write_text(model)
         one, two, three, four = (free_port() for _ in range(4))
-        options = ServeOptions(("echo",), "127.0.0.1", one, two, three, four, api_key=None, verbose=False)
+        options = ServeOptions(("echo",), Settings(port=one), two, three, four)
         installation = find_tritonserver(os.environ)
         backends = lay_out_backends(installation, tmp_path / "run")
         return triton_service(options, {"echo": tmp_path / "repository"}, installation, backends)

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from gateway.settings import Settings
 from launch.serve import ServeOptions, gateway_service, ready_message
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import KEY, Server, regions, serving, wait_for
 from triton_repo.contract.http_probe import http_status
 
 FreePort = Callable[[], int]
-OPTIONS = ServeOptions(("demo",), "127.0.0.1", 9000, 8000, 8001, 8002, api_key=None, verbose=False)
+OPTIONS = ServeOptions(("demo",), Settings(), 8000, 8001, 8002)
 
 
 def is_gateway(command: bytes) -> bool:
@@ -105,15 +107,17 @@ def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path, free_port: Fre
 
 
 def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment() -> None:
-    gateway = gateway_service(ServeOptions(("a",), "0.0.0.0", 80, 81, 82, 83, KEY, False), {"HOME": "/me"})
+    settings = Settings(host="0.0.0.0", port=80, api_key=SecretStr(KEY))
+    gateway = gateway_service(ServeOptions(("a",), settings, 81, 82, 83), {"HOME": "/me"})
     assert gateway.argv[1:7] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80")
-    assert gateway.argv[7:] == ("--triton-grpc", "127.0.0.1:82", "--workers", "1")
+    assert gateway.argv[7:] == ("--triton-grpc", "127.0.0.1:82")
     assert gateway.environment == {"HOME": "/me", "CONCH_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
     assert gateway.ready_urls == ("http://127.0.0.1:80/health/ready",)
 
 
 def test_the_ready_message_names_the_key_by_its_variable_only() -> None:
-    message = ready_message(ServeOptions(("a",), "::", 9000, 8000, 8001, 8002, KEY, False), ["a", "b"], 3.21)
+    options = ServeOptions(("a",), Settings(host="::", api_key=SecretStr(KEY)), 8000, 8001, 8002)
+    message = ready_message(options, ["a", "b"], 3.21)
     assert message == (
         "\nConch is ready: http://[::1]:9000  (engines: a, b; started in 3.2 s)\n"
         "  chat in a browser:  http://[::1]:9000/\n"

@@ -16,7 +16,7 @@ from gateway.app import create_app
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.page_files import PAGE_DIRECTORY, page_path
 from gateway.server import Server
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings, flag_values, load_settings, to_flags
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import serving
 from triton_repo.contract.api_key import API_KEY_VARIABLE
@@ -283,3 +283,20 @@ def test_settings_are_checked_whole_and_the_key_comes_from_the_environment() -> 
         load_settings({"port": "99999"}, {})
     with pytest.raises(LaunchError, match="prot"):
         load_settings({"prot": 1}, {})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(host="::", port=0, workers=3, access_log=False, request_timeout_s=0, keep_alive_timeout_s=1.5),
+        Settings(cors_origins=("http://a.example", "*"), triton_grpc="[::1]:8001"),
+    ],
+)
+def test_settings_can_be_passed_on_as_flags(settings: Settings) -> None:
+    assert load_settings(flag_values(to_flags(settings)), {}) == settings
+
+
+def test_the_flags_of_settings_hold_no_key() -> None:
+    settings = load_settings({"port": 1}, {API_KEY_VARIABLE: KEY})
+    assert to_flags(settings) == ("--port", "1")
