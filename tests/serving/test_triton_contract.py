@@ -76,6 +76,8 @@ def test_a_chat_goes_through_the_checkpoints_template(stack: Stack) -> None:
         ({"text_input": "x", "max_tokens": 10**6}, "max_tokens"),
         ({"text_input": "x", "min_p": 3}, "min_p"),
         ({"text_input": "x", "bad_words": ["no"]}, "bad_words"),
+        ({"text_input": "x", "add_special_tokens": "no"}, "add_special_tokens"),
+        ({"chat": "{}", "add_special_tokens": True}, "add_special_tokens"),
         ({"stop_words": ["x"], "max_tokens": 5}, "text_input"),
         ({"chat": "{"}, "JSON"),
     ],

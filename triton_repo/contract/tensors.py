@@ -116,6 +116,7 @@ SUBSCRIBE: Final = "subscribe"
 RENEW: Final = "renew"
 CHANNEL: Final = "channel"
 CHANNEL_LEASE_S: Final = 8.0  # shorter than Triton waits for open requests when it stops
+ADD_SPECIAL_TOKENS: Final = "add_special_tokens"  # a bool: tokenize `text_input` with BOS and the like; default true
 TOKEN_LENGTHS: Final = "token_lengths"  # noqa: S105  (a bool: list the `text_length` of each token in TEXT_OUTPUT)
 
 

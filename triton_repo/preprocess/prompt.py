@@ -10,22 +10,28 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.tensors import ADD_SPECIAL_TOKENS
 from triton_repo.preprocess.chat_template import ChatTemplate
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt as the client gave it: exactly one of text, chat JSON and token ids."""
+    """One prompt as the client gave it: exactly one of text, chat JSON and token ids.
+
+    `add_special_tokens` says whether the tokenizer adds BOS and the like: by default to text, and never to a chat,
+    whose template writes them.
+    """
 
     text: bytes | None = None
     chat: bytes | None = None
     token_ids: Sequence[int] | None = None
     stop_words: Sequence[bytes] = ()
+    add_special_tokens: bool | None = None
 
 
 class PromptEncoder:
-    """Renders and tokenizes prompts of one engine, and refuses those that leave no room for an answer."""
+    """Renders and tokenizes prompts of one engine, and rejects those that leave no room for an answer."""
 
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, max_seq_len: int) -> None:
         self._tokenizer = tokenizer
@@ -44,16 +50,17 @@ class PromptEncoder:
         """Token ids of the prompt.
 
         Raises:
-            InvalidRequest: not exactly one prompt, no text in it, or one that the chat template refuses.
+            InvalidRequest: not exactly one prompt, an empty one, or one that the chat template rejects.
             ContextLengthExceeded: the prompt fills `max_seq_len`.
         """
         given = [prompt.text is not None, prompt.chat is not None, prompt.token_ids is not None]
         if sum(given) != 1:
             raise InvalidRequest("send exactly one of text_input, chat and prompt_token_ids", "text_input")
         if prompt.chat is not None:
-            ids, param = self._encode_chat(prompt.chat), "messages"
+            ids, param = self._encode_chat(prompt.chat, prompt.add_special_tokens), "messages"
         elif prompt.text is not None:
-            ids, param = self._tokenize(_utf8(prompt.text, "prompt"), "prompt", add_special_tokens=True), "prompt"
+            add_special_tokens = prompt.add_special_tokens is not False
+            ids, param = self._tokenize(_utf8(prompt.text, "prompt"), "prompt", add_special_tokens), "prompt"
         else:
             ids, param = list(prompt.token_ids or ()), "prompt"
         if not ids:
@@ -62,17 +69,20 @@ class PromptEncoder:
         return ids
 
     def stop_sequences(self, stop_words: Sequence[bytes]) -> list[list[int]]:
-        """Each stop word's tokens, tokenized alone as NVIDIA's preprocessing does; empty words are no words.
+        """Each stop word's tokens, tokenized alone as NVIDIA's preprocessing does; empty words are ignored.
 
-        A word that the model spells with other tokens in context is missed here: a client that must not miss one
-        matches text, as the gateway does.
+        A stop word that the model writes with other tokens, as it may after other text, does not end the answer: a
+        client that needs that matches the text, as the gateway does.
         """
         words = [_utf8(word, "stop_words") for word in stop_words if word]
         return [self._tokenizer.encode(word, add_special_tokens=False).ids for word in words]
 
-    def _encode_chat(self, chat: bytes) -> list[int]:
+    def _encode_chat(self, chat: bytes, add_special_tokens: bool | None) -> list[int]:
         if self._template is None:
             raise InvalidRequest("messages: this model has no chat template; use /v1/completions", "messages")
+        if add_special_tokens:
+            rule = "the chat template writes the special tokens of a chat"
+            raise UnsupportedParameter(f"{ADD_SPECIAL_TOKENS} = true: {rule}", ADD_SPECIAL_TOKENS)
         try:
             fields: Any = json.loads(chat)
         except (ValueError, RecursionError) as error:
@@ -80,17 +90,17 @@ class PromptEncoder:
         if not isinstance(fields, dict):
             raise InvalidRequest("chat: a JSON object is required", "messages")
         text = self._template.render(fields, max_characters=self._max_bytes)
-        # The template has written every special token that the prompt needs.
         return self._tokenize(text, "messages", add_special_tokens=False)
 
-    def _tokenize(self, text: str, param: str, *, add_special_tokens: bool) -> list[int]:
+    def _tokenize(self, text: str, param: str, add_special_tokens: bool) -> list[int]:
         num_bytes = _num_bytes(text, param)
         if num_bytes > self._max_bytes:
             raise ContextLengthExceeded(
-                f"{param}: {num_bytes} bytes of text cannot fit into the model's context of {self._max_seq_len} tokens",
+                f"{param}: this model's maximum context length is {self._max_seq_len} tokens, and {num_bytes} bytes of "
+                "text cannot fit",
                 param,
             )
-        # "fast" leaves out the offsets, which nobody asks for: a third of the time.
+        # "fast" leaves out the offsets, which nothing needs: a third of the time.
         (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
         return list(encoding.ids)
 

@@ -1,4 +1,4 @@
-"""The rows of one request on their way to the engine: each is tokenized or refused by itself."""
+"""The rows of one request on their way to the engine: each is tokenized or rejected independently."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from triton_repo.contract.errors import EngineFailed, RequestError
+from triton_repo.contract.errors import EngineFailed, InvalidRequest, RequestError
 from triton_repo.contract.tensors import (
+    ADD_SPECIAL_TOKENS,
     CHAT,
     PADDING,
     PROMPT_TOKEN_IDS,
@@ -22,34 +23,41 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """For each row its token ids, padded to the length of the longest, its stop sequences, and why it has none."""
+class PreparedRows:
+    """Per row its token ids, padded to the length of the longest, its stop sequences, and the error if it has none."""
 
     input_ids: list[list[int]]
     stop_sequences: list[list[list[int]]]
-    refusals: list[RequestError | None]
+    rejections: list[RequestError | None]
 
 
-def prepare(rows: Sequence[Mapping[str, Sequence[Any]]], encoder: PromptEncoder) -> Prepared:
-    """Tokenize the prompts of all rows.
+def prepare(
+    rows: Sequence[Mapping[str, Sequence[Any]]], parameters: Mapping[str, Any], encoder: PromptEncoder
+) -> PreparedRows:
+    """Tokenize the prompts of all rows. `parameters` are those of their request.
 
     Raises:
-        RequestError: there is but one row, and it is refused.
+        RequestError: there is only one row, and it is rejected; or a parameter is wrong.
     """
-    outcomes = [_prepare_row(row, encoder) for row in rows]
-    refusals = [outcome if isinstance(outcome, RequestError) else None for outcome in outcomes]
-    if len(refusals) == 1 and refusals[0] is not None:
-        raise refusals[0]
+    add_special_tokens = parameters.get(ADD_SPECIAL_TOKENS)
+    if not isinstance(add_special_tokens, bool | None):
+        raise InvalidRequest(
+            f"{ADD_SPECIAL_TOKENS} = {add_special_tokens!r}: true or false is required", ADD_SPECIAL_TOKENS
+        )
+    outcomes = [_prepare_row(row, add_special_tokens, encoder) for row in rows]
+    rejections = [outcome if isinstance(outcome, RequestError) else None for outcome in outcomes]
+    if len(rejections) == 1 and rejections[0] is not None:
+        raise rejections[0]
     encoded = [([], []) if isinstance(outcome, RequestError) else outcome for outcome in outcomes]
     longest = max(1, *(len(ids) for ids, _ in encoded))
     padded = [ids + [PADDING] * (longest - len(ids)) for ids, _ in encoded]
-    return Prepared(padded, [sequences for _, sequences in encoded], refusals)
+    return PreparedRows(padded, [sequences for _, sequences in encoded], rejections)
 
 
 def _prepare_row(
-    row: Mapping[str, Sequence[Any]], encoder: PromptEncoder
+    row: Mapping[str, Sequence[Any]], add_special_tokens: bool | None, encoder: PromptEncoder
 ) -> tuple[list[int], list[list[int]]] | RequestError:
-    """Token ids and stop sequences of one row, or what is wrong with it, which must not fail those beside it."""
+    """Token ids and stop sequences of one row, or its error, which must not fail the other rows."""
     token_ids = row.get(PROMPT_TOKEN_IDS.name)
     try:
         prompt = Prompt(
@@ -57,6 +65,7 @@ def _prepare_row(
             chat=_first(row.get(CHAT.name)),
             token_ids=None if token_ids is None else strip_padding(token_ids),
             stop_words=row.get(STOP_WORDS.name, ()),
+            add_special_tokens=add_special_tokens,
         )
         return encoder.encode(prompt), encoder.stop_sequences(prompt.stop_words)
     except RequestError as error:

@@ -1,4 +1,4 @@
-"""Prompts become token ids, or one clear refusal."""
+"""Prompts become token ids, or one clear error."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from tests.triton_repo.detokenize.tokenizers_under_test import byte_level
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.preprocess.chat_template import ChatTemplate
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
 
@@ -100,6 +101,36 @@ def test_a_text_that_cannot_fit_is_refused_without_tokenizing_it() -> None:
 
 def test_stop_words_are_tokenized_alone_and_empty_ones_are_none() -> None:
     assert [text_of(ids) for ids in ENCODER.stop_sequences([b"", b"two  spaces", b"\n"])] == ["two  spaces", "\n"]
+
+
+def with_bos() -> PromptEncoder:
+    """An encoder whose tokenizer writes a BOS token before every text, as Llama's does."""
+    tokenizer = byte_level()
+    bos = tokenizer.token_to_id("<|im_start|>")
+    tokenizer.post_processor = TemplateProcessing("<|im_start|> $A", special_tokens=[("<|im_start|>", bos)])
+    return PromptEncoder(tokenizer, ChatTemplate("<|im_start|>{{ messages[0].content }}", {}), 64)
+
+
+@pytest.mark.parametrize(("add_special_tokens", "num_bos"), [(None, 2), (True, 2), (False, 1)])
+def test_special_tokens_are_added_to_a_text_unless_the_client_wrote_them(
+    add_special_tokens: bool | None, num_bos: int
+) -> None:
+    ids = with_bos().encode(Prompt(text=b"<|im_start|>hi", add_special_tokens=add_special_tokens))
+    assert text_of(ids) == "<|im_start|>" * num_bos + "hi"
+
+
+@pytest.mark.parametrize("add_special_tokens", [None, False])
+def test_special_tokens_are_never_added_to_a_chat(add_special_tokens: bool | None) -> None:
+    message = json.dumps({"messages": [{"role": "user", "content": "hi"}]}).encode()
+    ids = with_bos().encode(Prompt(chat=message, add_special_tokens=add_special_tokens))
+    assert text_of(ids) == "<|im_start|>hi"
+    with pytest.raises(UnsupportedParameter, match="add_special_tokens = true") as caught:
+        with_bos().encode(Prompt(chat=message, add_special_tokens=True))
+    assert caught.value.param == "add_special_tokens"
+
+
+def test_token_ids_are_taken_as_they_are_whatever_is_said_of_special_tokens() -> None:
+    assert with_bos().encode(Prompt(token_ids=[5, 6], add_special_tokens=True)) == [5, 6]
 
 
 def test_a_model_without_a_template_refuses_messages() -> None:

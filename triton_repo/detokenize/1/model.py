@@ -28,7 +28,7 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         try:
             return self._decode(request)
-        except Exception:  # the boundary of one message: what is wrong with it must not fail those beside it
+        except Exception:  # the boundary of one message: its failure must not fail the others of the batch
             logger.exception("a message of request %r could not be decoded", request.request_id())
             error = to_wire(EngineFailed("the answer could not be decoded"))
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(error, pb_utils.TritonError.INTERNAL))

@@ -33,22 +33,22 @@ class TritonPythonModel:
         try:
             return self._encode(request)
         except RequestError as error:
-            return _refusal(error)
-        except Exception:  # the boundary of one request: what is wrong with it must not fail those beside it
+            return _failure(error)
+        except Exception:  # the boundary of one request: its failure must not fail the others of the batch
             logger.exception("request %r could not be prepared", request.request_id())
-            return _refusal(EngineFailed("the prompt could not be prepared"))
+            return _failure(EngineFailed("the prompt could not be prepared"))
 
     def _encode(self, request: Any) -> Any:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         for name, values in tensors.items():
             check_stock_input(name, values)
         rows = split_rows({name: values.tolist() for name, values in tensors.items()})
-        prepared = prepare(rows, self._encoder)
+        prepared = prepare(rows, json.loads(request.parameters() or "{}"), self._encoder)
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
                 _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
-                _column(REJECTION, [to_wire(error) if error else "" for error in prepared.refusals]),
+                _column(REJECTION, [to_wire(error) if error else "" for error in prepared.rejections]),
             ]
         )
 
@@ -58,5 +58,5 @@ def _column(tensor: Tensor, texts: Sequence[str]) -> Any:
     return pb_utils.Tensor(tensor.name, np.array([[text.encode()] for text in texts], dtype=np.object_))
 
 
-def _refusal(error: RequestError) -> Any:
+def _failure(error: RequestError) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG))

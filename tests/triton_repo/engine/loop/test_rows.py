@@ -42,37 +42,46 @@ def test_prompts_are_padded_to_the_longest_and_keep_their_stop_words() -> None:
         {"prompt_token_ids": [7], "stop_words": [b"a"]},
         {"prompt_token_ids": [7, 8, 9], "stop_words": [b"b"]},
     ]
-    prepared = prepare(rows, ENCODER)
+    prepared = prepare(rows, {}, ENCODER)
     assert prepared.input_ids == [[7, PADDING, PADDING], [7, 8, 9]]
     assert prepared.stop_sequences == [ENCODER.stop_sequences([b"a"]), ENCODER.stop_sequences([b"b"])]
-    assert prepared.refusals == [None, None]
+    assert prepared.rejections == [None, None]
 
 
 def test_padding_that_a_client_sends_is_no_part_of_a_prompt() -> None:
     padded = [7] + [PADDING] * 24
-    prepared = prepare([{"prompt_token_ids": [7] * 25}, {"prompt_token_ids": padded}], ENCODER)
-    assert (prepared.input_ids, prepared.refusals[1]) == ([[PADDING], [7]], None)
+    prepared = prepare([{"prompt_token_ids": [7] * 25}, {"prompt_token_ids": padded}], {}, ENCODER)
+    assert (prepared.input_ids, prepared.rejections[1]) == ([[PADDING], [7]], None)
+
+
+def test_a_request_says_whether_special_tokens_are_added() -> None:
+    rows: list[dict[str, Any]] = [{"text_input": [b"a"]}, {"text_input": [b"b"]}]
+    with_them = prepare(rows, {"add_special_tokens": True}, ENCODER)
+    assert with_them.input_ids == prepare(rows, {}, ENCODER).input_ids
+    with pytest.raises(InvalidRequest, match="add_special_tokens = 1: true or false is required") as caught:
+        prepare(rows, {"add_special_tokens": 1}, ENCODER)
+    assert caught.value.param == "add_special_tokens"
 
 
 def test_a_refused_row_has_no_ids_and_leaves_the_others_theirs() -> None:
-    prepared = prepare([{"prompt_token_ids": [7] * 20}, {"prompt_token_ids": [7]}, {}], ENCODER)
+    prepared = prepare([{"prompt_token_ids": [7] * 20}, {"prompt_token_ids": [7]}, {}], {}, ENCODER)
     assert prepared.input_ids == [[PADDING], [7], [PADDING]]
-    assert [type(refusal) for refusal in prepared.refusals] == [ContextLengthExceeded, type(None), InvalidRequest]
+    assert [type(error) for error in prepared.rejections] == [ContextLengthExceeded, type(None), InvalidRequest]
 
 
 def test_rows_that_are_all_refused_are_still_rows() -> None:
-    assert prepare([{}, {}], ENCODER).input_ids == [[PADDING], [PADDING]]
+    assert prepare([{}, {}], {}, ENCODER).input_ids == [[PADDING], [PADDING]]
 
 
 def test_a_row_that_cannot_be_prepared_shows_nothing_of_why(caplog: pytest.LogCaptureFixture) -> None:
-    prepared = prepare([{"text_input": [7]}, {"prompt_token_ids": [7]}], ENCODER)
-    assert [str(refusal) for refusal in prepared.refusals] == ["the prompt could not be prepared", "None"]
+    prepared = prepare([{"text_input": [7]}, {"prompt_token_ids": [7]}], {}, ENCODER)
+    assert [str(error) for error in prepared.rejections] == ["the prompt could not be prepared", "None"]
     assert "a prompt could not be prepared" in caplog.text
 
 
 def test_the_refusal_of_a_single_row_is_that_of_the_request() -> None:
     with pytest.raises(InvalidRequest, match="exactly one"):
-        prepare([{}], ENCODER)
+        prepare([{}], {}, ENCODER)
 
 
 def test_the_request_ends_with_the_last_of_its_rows() -> None:
