@@ -57,9 +57,14 @@ ROLES = (
         ("fastapi", "numpy", "orjson", "prometheus_client", "tritonclient", "uvicorn"),
         True,
     ),
-    Role("models", "the models inside Triton", ("jinja2", "numpy", "tokenizers", "transformers"), True),
+    Role("models", "the models inside Triton", ("jinja2", "numpy", "tokenizers"), True),
     Role("openvino", "the CPU engine", ("openvino_genai",), False),
-    Role("build", "exporting checkpoints", ("nncf", "optimum", "safetensors", "torch", "tritonclient", "yaml"), False),
+    Role(
+        "build",
+        "exporting checkpoints",
+        ("nncf", "optimum", "safetensors", "torch", "transformers", "tritonclient", "yaml"),
+        False,
+    ),
     Role("chat", "the terminal client", ("openai",), False),
     Role("bench", "the load generator", ("httptools", "orjson", "psutil", "uvloop"), False),
 )

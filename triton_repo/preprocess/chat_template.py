@@ -1,49 +1,54 @@
-"""A checkpoint's chat template: messages in, prompt text out.
-
-The template is code from outside. It runs in transformers' immutable Jinja sandbox, with its output bounded.
-"""
+"""A checkpoint's chat template: messages in, prompt text out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-from transformers.utils import chat_template_utils
 
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
+from triton_repo.preprocess.content_format import detect_content_format, in_format
+from triton_repo.preprocess.jinja_environment import compile_template
 
-# What a running template may raise on a client's messages, beside its own `raise_exception`.
+# What a running template may raise on a client's messages; its own `raise_exception` is a TemplateError.
 _TEMPLATE_ERRORS: Final = (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError)
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
+_PROBE_CHARACTERS: Final = 1 << 20  # more than any template adds to one short message
 
 
 class ChatTemplate:
-    """Renders the messages of one request."""
+    """Renders the messages of one request.
+
+    Raises:
+        ValueError: `source` is not a template.
+    """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        # transformers' public function returns only whole texts; its compiled template can be stopped on the way.
-        self._template: jinja2.Template = chat_template_utils._compile_jinja_template(source)
+        self._template = compile_template(source)
         self._special_tokens = dict(special_tokens)
+        self._content_format = detect_content_format(
+            lambda messages: self._render(self._variables({}, messages, tools=None), _PROBE_CHARACTERS)
+        )
 
     @classmethod
     def load(cls, tokenizer_directory: Path) -> ChatTemplate | None:
-        """The template that lies beside the tokenizer, or None for a base model."""
+        """The template in the tokenizer's directory, or None for a base model."""
         file = tokenizer_directory / "chat_template.jinja"
         if not file.exists():
             return None
-        config: dict[str, Any] = json.loads((tokenizer_directory / "tokenizer_config.json").read_text())
-        return cls(file.read_text(), {name: _token_text(config.get(name)) for name in _SPECIAL_TOKENS})
+        config: dict[str, Any] = json.loads((tokenizer_directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+        return cls(file.read_text(encoding="utf-8"), {name: _token_text(config.get(name)) for name in _SPECIAL_TOKENS})
 
     def render(self, chat: Mapping[str, Any], max_characters: int) -> str:
         """The prompt of `chat` = {"messages": [...], "tools": [...] | None, "template_arguments": {...} | None}.
 
         Raises:
-            InvalidRequest: the template refuses the messages.
-            ContextLengthExceeded: its output passes `max_characters`.
+            InvalidRequest: the template rejects the messages.
+            ContextLengthExceeded: the prompt is longer than `max_characters`.
         """
         messages = chat.get("messages")
         if not isinstance(messages, list) or not messages:
@@ -54,17 +59,23 @@ class ChatTemplate:
         for name in _RESERVED.intersection(arguments):
             raise InvalidRequest(f"chat_template_kwargs.{name}: this name is reserved", "chat_template_kwargs")
         try:
-            variables = {
-                **self._special_tokens,
-                **arguments,
-                "messages": [_with_parsed_arguments(message) for message in messages],
-                "tools": chat.get("tools") or None,
-                "documents": None,
-                "add_generation_prompt": True,
-            }
-            return _join_bounded(self._template.generate(variables), max_characters)
+            messages = [in_format(_with_parsed_arguments(message), self._content_format) for message in messages]
+            return self._render(self._variables(arguments, messages, chat.get("tools") or None), max_characters)
         except _TEMPLATE_ERRORS as error:
-            raise InvalidRequest(f"messages: the chat template refuses them: {error}", "messages") from error
+            raise InvalidRequest(f"messages: rejected by the chat template: {error}", "messages") from error
+
+    def _variables(self, arguments: Mapping[str, Any], messages: Sequence[Any], tools: Any) -> dict[str, Any]:
+        return {
+            **self._special_tokens,
+            **arguments,
+            "messages": messages,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": True,
+        }
+
+    def _render(self, variables: Mapping[str, Any], max_characters: int) -> str:
+        return _join_bounded(self._template.generate(variables), max_characters)
 
 
 def _join_bounded(pieces: Iterable[str], max_characters: int) -> str:
@@ -81,7 +92,7 @@ def _join_bounded(pieces: Iterable[str], max_characters: int) -> str:
 
 
 def _token_text(token: str | Mapping[str, str] | None) -> str:
-    """`tokenizer_config.json` spells a special token as text or as an object with `content`."""
+    """`tokenizer_config.json` has a special token as text or as an object with `content`."""
     if token is None:
         return ""
     return token if isinstance(token, str) else token["content"]
@@ -98,4 +109,4 @@ def _parse_call(call: Any) -> Any:
     try:
         return {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
     except (TypeError, KeyError, ValueError, RecursionError):
-        return call  # not OpenAI's shape, or not JSON: the template sees what was sent
+        return call  # not OpenAI's shape, or not JSON: the template gets what was sent

@@ -96,14 +96,17 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "no tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").unlink(), "no tokenizer: neither tokenizer.json"),
     "broken tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").write_text("{}"), "chat template: "),
     "template syntax": (_template("{% for %}"), "tokenizer and chat template: "),
-    "template memory": (_template("{{ 'a' * 10**11 }}"), "tokenizer and chat template: MemoryError"),
+    "template memory": (
+        _template("{{ 'a' * 10**11 }}"),
+        "tokenizer and chat template: messages: rejected by the chat template: the result of * would be longer than",
+    ),
     "template output": (
         _template("{% for i in range(9999) %}{{ 'a' * 9999 }}{% endfor %}"),
         "tokenizer and chat template: messages: the prompt is longer",
     ),
     "template that reaches out": (
         _template("{{ ''.__class__.__mro__[1].__subclasses__() }}"),
-        "tokenizer and chat template: messages: the chat template refuses them",
+        "tokenizer and chat template: messages: rejected by the chat template",
     ),
     "template without end": (
         _template("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
