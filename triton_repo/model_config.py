@@ -22,7 +22,7 @@ _TYPES: Final[Mapping[Datatype, int]] = {
 
 
 def model_input(tensor: Tensor) -> pb.ModelInput:
-    """An input; one of variable length is ragged, so that Triton may batch requests of different lengths."""
+    """An input. One of variable length is ragged, so that Triton may batch requests of different lengths."""
     return pb.ModelInput(
         name=tensor.name,
         data_type=_TYPES[tensor.datatype],
@@ -41,7 +41,7 @@ def python_model(
 ) -> pb.ModelConfig:
     """A model of the Python backend with one instance.
 
-    One instance keeps the deltas of a stream in order; requests that wait together are handed over in one call.
+    One instance keeps the deltas of a stream in order. Requests that wait together are passed to it in one call.
     """
     return pb.ModelConfig(
         name=name,

@@ -13,8 +13,8 @@ from triton_repo.ensemble.config import model_config as ensemble_config
 from triton_repo.model_config import to_pbtxt
 from triton_repo.preprocess.config import model_config as preprocess_config
 
-# Triton insists on a version directory for the ensemble too, and git-like tools drop empty ones.
-_ENSEMBLE_NOTE = b"An ensemble has no files of its own; Triton wants the version directory.\n"
+# Triton requires a version directory for the ensemble too, and git-like tools drop empty ones.
+_ENSEMBLE_NOTE = b"An ensemble has no files of its own; Triton requires the version directory.\n"
 
 
 def render(config: EngineConfig) -> Mapping[PurePosixPath, bytes]:

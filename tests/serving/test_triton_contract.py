@@ -69,7 +69,7 @@ def test_a_chat_goes_through_the_checkpoints_template(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "complaint"),
+    ("body", "message"),
     [
         ({"text_input": "x", "temperature": 7}, "temperature"),
         ({"text_input": "x", "max_tokens": 0}, "max_tokens"),
@@ -83,11 +83,11 @@ def test_a_chat_goes_through_the_checkpoints_template(stack: Stack) -> None:
     ],
 )
 def test_a_bad_request_gets_one_sentence_and_the_next_is_served(
-    stack: Stack, body: dict[str, object], complaint: str
+    stack: Stack, body: dict[str, object], message: str
 ) -> None:
     url = f"{stack.triton_http}/v2/models/demo/generate"
     answer = json.loads(curl(url, body))
-    assert complaint in answer["error"]
+    assert message in answer["error"]
     assert "Traceback" not in answer["error"]
     assert json.loads(curl(url, STOCK))["text_output"]
 

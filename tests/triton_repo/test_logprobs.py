@@ -153,10 +153,10 @@ def test_as_many_alternatives_as_an_engine_knows_are_given(value: int, known: in
     assert parse_request({"input_ids": [5]}, {"logprobs": value}, config).sampling.logprobs == value
 
 
-def test_more_alternatives_are_refused_by_name() -> None:
+def test_more_alternatives_are_rejected_by_name() -> None:
     config = engine_config(card=ModelCard(64, "openvino", 0, True, "tests", max_logprobs=0))
-    with pytest.raises(UnsupportedParameter, match=r"logprobs: 1 alternatives .* the openvino runtime") as refused:
+    with pytest.raises(UnsupportedParameter, match=r"logprobs: 1 alternatives .* the openvino runtime") as rejected:
         parse_request({"input_ids": [5]}, {"logprobs": 1}, config)
-    assert refused.value.param == "logprobs"
+    assert rejected.value.param == "logprobs"
     with pytest.raises(InvalidRequest, match="logprobs = 21"):
         parse_request({"input_ids": [5]}, {"logprobs": 21}, config)

@@ -1,4 +1,4 @@
-"""The key of the API: where it is read from, and what it may be. The gateway asks for it, and clients bring it."""
+"""The API key: the environment variable that the gateway and our own clients read it from, and which keys are valid."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SENDABLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 def check_api_key(key: str | None) -> str | None:
-    """`key`; None for an empty one, which is none.
+    """The key, or None if it is empty.
 
     Raises:
-        LaunchError: nobody could send it in an `Authorization` header. The message does not show it.
+        LaunchError: no client could send it in an `Authorization` header. The message does not show it.
     """
     if key and not _SENDABLE.fullmatch(key):
-        rule = "printable ASCII with no blank or newline at either end"
+        rule = "printable ASCII without a space at either end"
         raise LaunchError(f"{API_KEY_VARIABLE} = (not shown): no header can carry this key; allowed: {rule}")
     return key or None

@@ -16,8 +16,8 @@
     └── BenchError                a measurement cannot be made
 
 A RequestError crosses Triton as text, because an error response of Triton carries nothing else: `to_wire`
-appends the class and the parameter to the message, `from_wire` reads them back and drops whatever Triton
-put around them.
+appends the class and the parameter to the message, `from_wire` reads them back and drops what Triton put
+around them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from typing import ClassVar
 
 
 class ConchError(Exception):
-    """Root of every error that Conch raises on purpose; its text is one sentence for a person."""
+    """Root of every error that Conch raises on purpose; its text is one sentence for the user."""
 
 
 class RequestError(ConchError):
-    """One request fails, the others go on.
+    """One request fails, the others continue.
 
     Attributes:
-        param: name of the request's parameter that is at fault, or None.
+        param: name of the request's parameter that is wrong, or None.
         status: HTTP status.
         type: OpenAI's `error.type`.
         code: OpenAI's `error.code`, or None.
@@ -119,12 +119,12 @@ _WIRE = re.compile(r"(?:in ensemble '[^']*', )?(?P<message>.*) \[conch:(?P<cls>\
 
 
 def to_wire(error: RequestError) -> str:
-    """The error as the text of a Triton error response; what no UTF-8 can spell (half a surrogate pair) is a "?"."""
+    """The error as the text of a Triton error response; half a surrogate pair, invalid in UTF-8, becomes "?"."""
     return f"{error.message} [conch:{type(error).__name__}:{error.param or ''}]".encode(errors="replace").decode()
 
 
 def from_wire(text: str) -> RequestError | None:
-    """The error that `to_wire` wrote, or None for a text that is Triton's own."""
+    """The error that `to_wire` wrote, or None for a text of Triton itself."""
     match = _WIRE.match(text)
     if match is None or match["cls"] not in _WIRE_CLASSES:
         return None

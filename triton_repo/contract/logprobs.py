@@ -1,7 +1,7 @@
 """Logprobs of tokens: what a runtime reports, and its form between the engine and the detokenizer.
 
-A logprob is the natural logarithm of the probability that the model gave to a token. Who asks for `logprobs` = n gets
-that of every token of the answer, and with it the n most likely tokens of its place (the token may be one of them).
+A logprob is the natural logarithm of the probability that the model gave to a token. A request with `logprobs` = n gets
+it for every token of the answer, and for the n most likely tokens at each position (the token may be one of them).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
 
 LENGTHS_ONLY: Final = b"lengths"  # in the LOGPROBS tensor: this delta's tokens are listed with their lengths alone
-LOWEST: Final = -9999.0  # stands for the logarithm of 0, which JSON cannot spell
+LOWEST: Final = -9999.0  # for the logarithm of 0, which JSON cannot express
 
 
 class TokenLogprob(NamedTuple):
-    """The logprob of one token, and ids and logprobs of the most likely tokens of its place, likeliest first."""
+    """The logprob of one token, and ids and logprobs of the most likely tokens at its position, most likely first."""
 
     logprob: float
     top: Sequence[tuple[int, float]] = ()
@@ -28,19 +28,18 @@ class TokenLogprob(NamedTuple):
 def check_logprobs(sampling: Sampling, card: ModelCard) -> None:
     """
     Raises:
-        UnsupportedParameter: the engine does not know so many alternatives.
+        UnsupportedParameter: the engine cannot report that many alternatives.
     """
     if sampling.logprobs is not None and sampling.logprobs > card.max_logprobs:
-        knows = f"those of {card.max_logprobs} alternatives" if card.max_logprobs else "none of an alternative"
         raise UnsupportedParameter(
-            f"{LOGPROBS_FIELD}: {sampling.logprobs} alternatives to each token; the {card.runtime} runtime knows the "
-            f"logprob of the token itself, and {knows}",
+            f"{LOGPROBS_FIELD}: {sampling.logprobs} alternatives to each token; the {card.runtime} runtime reports the "
+            f"logprob of the token itself and those of at most {card.max_logprobs} alternatives",
             LOGPROBS_FIELD,
         )
 
 
 def to_json(logprobs: Sequence[TokenLogprob]) -> bytes:
-    """The logprobs of one delta; nothing at all for a delta without."""
+    """The logprobs of one delta; b"" for a delta without."""
     if not logprobs:
         return b""
     return json.dumps(
@@ -53,5 +52,5 @@ def from_json(text: bytes) -> list[TokenLogprob]:
 
 
 def _bounded(logprob: float) -> float:
-    """Rounding may lift the sum of all probabilities above 1."""
+    """A logprob that JSON can express and that is not positive: rounding may make the probabilities add up to more."""
     return min(0.0, max(LOWEST, logprob))

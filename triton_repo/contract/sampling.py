@@ -1,7 +1,7 @@
 """What one request may ask of the engine: names, types and ranges, declared once for every front end.
 
-The gateway validates OpenAI bodies with these fields and the engine model validates again whatever reaches it
-through Triton, so that no front end can let a value through that another refuses.
+The gateway validates OpenAI bodies with these fields, and the engine model validates every request that reaches it
+through Triton again, so that no front end can accept a value that another rejects.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Sampling(BaseModel):
 
     `temperature` 0 is greedy decoding. `max_tokens` None is the room that the prompt leaves in `max_seq_len`.
     `top_k` 0 or -1 switches it off, as in vLLM. Ranges of the penalties are OpenAI's, the others are those of
-    vLLM and TensorRT-LLM. A guide says what an answer must look like; its two fields are those of NVIDIA's ensemble.
-    `lora_name` is one of the engine's adapters. `logprobs` None asks for none, 0 for those of the tokens alone, n for
-    those of the n most likely tokens of each place too.
+    vLLM and TensorRT-LLM. A guide is the grammar that an answer must match; its two fields are those of NVIDIA's
+    ensemble. `lora_name` is one of the engine's adapters. `logprobs` None asks for none, 0 for those of the tokens
+    alone, n also for those of the n most likely tokens at each position.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
@@ -56,7 +56,7 @@ class Sampling(BaseModel):
 GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
 ADAPTER_FIELD: Final = "lora_name"
 LOGPROBS_FIELD: Final = "logprobs"
-# Of one request alone: no engine has a default for them.
+# Per-request fields: no engine has a default for them.
 REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD, LOGPROBS_FIELD)
 
 
@@ -66,7 +66,7 @@ _REPR.maxlevel = 2
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:
-    """The first complaint of a pydantic validation as the error that a client sees: parameter, value, rule."""
+    """The first error of a pydantic validation as the error that a client sees: parameter, value, rule."""
     first = error.errors(include_url=False, include_context=False)[0]
     path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tagged-"))]
     param = path[0] if path else None

@@ -1,8 +1,8 @@
 """Token ids to text, delta by delta, as a pure function.
 
 A step of an ensemble has no memory of a request, and ids cannot be decoded on their own: one character may be spread
-over several tokens, and SentencePiece drops the leading space of whatever it is given. So each delta brings a short
-window of the ids before it, and says what the new ids add to the text of the window. Joined, the deltas are
+over several tokens, and SentencePiece drops the leading space of what it decodes. So each delta comes with a few of the
+ids before it as context, and its text is what the new ids add to that of the context. Joined, the texts are
 decode(all ids), and none ends in half a character. Special tokens (EOS, turn markers) leave no text.
 """
 
@@ -20,19 +20,19 @@ from triton_repo.contract.tensors import MAX_CONTEXT_IDS
 
 
 class Detokenizer(Protocol):
-    def __hash__(self) -> int: ...  # what it spells may be remembered
+    def __hash__(self) -> int: ...  # the bytes of its tokens are cached
 
-    def delta(self, ids: Sequence[int], window_length: int, final: bool) -> str:
-        """The text that the ids after the window add.
+    def delta(self, ids: Sequence[int], num_context: int, final: bool) -> str:
+        """The text that the new ids add.
 
         Args:
-            ids: the window, then the new ids.
-            window_length: how many leading ids were part of earlier deltas: all of them, or the last `MAX_CONTEXT_IDS`.
-            final: no more ids follow, so a character that is still broken is given as U+FFFD.
+            ids: the context ids, then the new ids.
+            num_context: number of context ids: all ids of earlier deltas, or the last `MAX_CONTEXT_IDS` of them.
+            final: no more ids follow, so an incomplete character at the end becomes U+FFFD.
         """
 
-    def spell(self, id: int) -> bytes:
-        """The bytes that a token stands for, in the middle of a text; a special token stands for its name.
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes of a token in the middle of a text; those of a special token are its name.
 
         With a decoder like SentencePiece's they may begin with a space that the text lacks if the token is its first.
         """
@@ -43,13 +43,13 @@ def load_detokenizer(tokenizer_file: Path) -> Detokenizer:
 
 
 def make_detokenizer(tokenizer: Tokenizer) -> Detokenizer:
-    """The way to detokenize that fits how the tokenizer spells bytes."""
+    """The detokenizer for the way in which the tokenizer encodes bytes."""
     spec: dict[str, Any] = json.loads(tokenizer.to_str())
     special = {token["id"]: token["content"].encode() for token in spec.get("added_tokens", []) if token["special"]}
     tokens = {id: text for text, id in tokenizer.get_vocab(with_added_tokens=True).items() if id not in special}
     if (spec.get("decoder") or {}).get("type") == "ByteLevel":
         return ByteLevelDetokenizer(tokens, special)
-    return WindowDetokenizer(tokenizer, tokens, special)
+    return ContextDetokenizer(tokenizer, tokens, special)
 
 
 def decode_deltas(
@@ -57,8 +57,8 @@ def decode_deltas(
 ) -> list[str]:
     """The texts of all deltas of one message; `ids` and `lengths` as `OUTPUT_IDS` and `DELTA_LENGTHS` describe them."""
     texts, start = [], 0
-    for window_length, length, final in zip(lengths[::2], lengths[1::2], finals, strict=True):
-        texts.append(detokenizer.delta(ids[start : start + length], window_length, final))
+    for num_context, length, final in zip(lengths[::2], lengths[1::2], finals, strict=True):
+        texts.append(detokenizer.delta(ids[start : start + length], num_context, final))
         start += length
     return texts
 
@@ -71,23 +71,23 @@ class ByteLevelDetokenizer:
         self._special = special
         self._bytes = {id: _token_bytes(text, alphabet) for id, text in tokens.items()}
 
-    def delta(self, ids: Sequence[int], window_length: int, final: bool) -> str:
-        # The window leaves in the decoder what is unfinished at its end; its own text was sent before.
+    def delta(self, ids: Sequence[int], num_context: int, final: bool) -> str:
+        # The context leaves an incomplete character at its end in the decoder; its text was sent before.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        decoder.decode(self._join(ids[:window_length]))
-        return decoder.decode(self._join(ids[window_length:]), final)
+        decoder.decode(self._join(ids[:num_context]))
+        return decoder.decode(self._join(ids[num_context:]), final)
 
-    def spell(self, id: int) -> bytes:
+    def token_bytes(self, id: int) -> bytes:
         return self._bytes.get(id, b"") or self._special.get(id, b"")
 
     def _join(self, ids: Sequence[int]) -> bytes:
         return b"".join([self._bytes.get(id, b"") for id in ids])
 
 
-class WindowDetokenizer:
-    """For every other tokenizer: decode(window + new) minus decode(window), both cut before an unfinished character.
+class ContextDetokenizer:
+    """For every other tokenizer: decode(context + new) minus decode(context), both cut before an incomplete character.
 
-    A character is unfinished only in the tokens `<0x..>` of SentencePiece's byte fallback, one byte each.
+    Only the tokens `<0x..>` of SentencePiece's byte fallback, one byte each, make incomplete characters.
     """
 
     def __init__(self, tokenizer: Tokenizer, tokens: Mapping[int, str], special: Mapping[int, bytes]) -> None:
@@ -96,17 +96,17 @@ class WindowDetokenizer:
         self._byte = {id: int(text[3:5], 16) for id, text in tokens.items() if _is_byte_token(text)}
         self._anchor = tokenizer.encode("a", add_special_tokens=False).ids[-1:]
 
-    def delta(self, ids: Sequence[int], window_length: int, final: bool) -> str:
-        sent = self._whole_characters(ids[:window_length])
+    def delta(self, ids: Sequence[int], num_context: int, final: bool) -> str:
+        sent = self._whole_characters(ids[:num_context])
         whole = len(ids) if final else self._whole_characters(ids)
-        if window_length < MAX_CONTEXT_IDS:
+        if num_context < MAX_CONTEXT_IDS:
             return self._added([], ids[:sent], ids[sent:whole])
-        # The stream began before the window. The anchor stands for the text there, so that the decoder does not take
-        # the window for a beginning; the rest of a character that began there would decode to U+FFFD.
+        # The stream began before the context. The anchor stands for the text there, so that the decoder does not treat
+        # the context as the beginning; the rest of a character that began there would decode to U+FFFD.
         start = self._skip_continuation(ids[:sent])
         return self._added(self._anchor, ids[start:sent], ids[sent:whole])
 
-    def spell(self, id: int) -> bytes:
+    def token_bytes(self, id: int) -> bytes:
         if id in self._special:
             return self._special[id]
         return bytes([self._byte[id]]) if id in self._byte else self._added(self._anchor, [], [id]).encode()
@@ -119,7 +119,7 @@ class WindowDetokenizer:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def _whole_characters(self, ids: Sequence[int]) -> int:
-        """How many leading ids make up whole characters."""
+        """How many leading ids end in a complete character."""
         for length in range(1, min(4, len(ids) + 1)):
             lead = self._byte.get(ids[-length])
             if lead is None:
@@ -129,9 +129,9 @@ class WindowDetokenizer:
         return len(ids)
 
     def _skip_continuation(self, ids: Sequence[int]) -> int:
-        """How many leading ids go on with a character from before the window."""
+        """How many leading ids belong to a character that began before the context."""
         leading = [_is_continuation(self._byte.get(id, 0)) for id in ids[:3]]
-        return next((index for index, goes_on in enumerate(leading) if not goes_on), len(leading))
+        return next((index for index, continues in enumerate(leading) if not continues), len(leading))
 
 
 def _is_continuation(byte: int) -> bool:
@@ -139,7 +139,7 @@ def _is_continuation(byte: int) -> bool:
 
 
 def _continuation_bytes(lead: int) -> int:
-    """How many continuation bytes follow a lead byte in UTF-8 (RFC 3629); 0 for what leads nothing."""
+    """How many continuation bytes follow a lead byte in UTF-8 (RFC 3629); 0 for a byte that is not a lead byte."""
     if 0xC2 <= lead <= 0xDF:
         return 1
     if 0xE0 <= lead <= 0xEF:
@@ -150,11 +150,11 @@ def _continuation_bytes(lead: int) -> int:
 def _token_bytes(text: str, alphabet: Mapping[str, int]) -> bytes:
     if all(character in alphabet for character in text):
         return bytes(alphabet[character] for character in text)
-    return text.encode()  # an added token stands for its own text
+    return text.encode()  # an added token is its own text
 
 
 def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's printable character for each byte: printable Latin-1 stands for itself, the rest follow from U+0100."""
+    """GPT-2's printable character for each byte: printable Latin-1 is itself, the other bytes follow from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}

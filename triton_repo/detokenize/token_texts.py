@@ -11,7 +11,7 @@ from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, from_json
 from triton_repo.contract.tensors import MAX_CONTEXT_IDS, TEXT_LENGTH
 from triton_repo.detokenize.detokenizer import Detokenizer
 
-_REMEMBERED: Final = 1 << 16  # spellings: alternatives come again and again
+_CACHED_TOKENS: Final = 1 << 16  # alternatives repeat often
 
 
 def list_deltas(
@@ -21,55 +21,56 @@ def list_deltas(
     finals: Sequence[bool],
     logprobs: Sequence[bytes],
 ) -> list[str]:
-    """The tokens of all deltas of one message, as JSON: beside the texts of `decode_deltas`. `logprobs`: `LOGPROBS`."""
+    """The tokens of all deltas of one message, each delta's as JSON. `logprobs` are the values of `LOGPROBS`."""
     listed, start = [], 0
-    for window_length, length, final, encoded in zip(lengths[::2], lengths[1::2], finals, logprobs, strict=True):
-        tokens = _list_delta(detokenizer, ids[start : start + length], window_length, final, encoded)
+    for num_context, length, final, encoded in zip(lengths[::2], lengths[1::2], finals, logprobs, strict=True):
+        tokens = _list_delta(detokenizer, ids[start : start + length], num_context, final, encoded)
         listed.append(f"[{', '.join(tokens)}]" if tokens else "")
         start += length
     return listed
 
 
 def _list_delta(
-    detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool, encoded: bytes
+    detokenizer: Detokenizer, ids: Sequence[int], num_context: int, final: bool, encoded: bytes
 ) -> list[str]:
     if encoded == LENGTHS_ONLY:
-        return [f'{{"{TEXT_LENGTH}": {length}}}' for length in _text_lengths(detokenizer, ids, window_length, final)]
-    return list_tokens(detokenizer, ids, window_length, final, from_json(encoded))
+        return [f'{{"{TEXT_LENGTH}": {length}}}' for length in _text_lengths(detokenizer, ids, num_context, final)]
+    return list_tokens(detokenizer, ids, num_context, final, from_json(encoded))
 
 
 def list_tokens(
-    detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool, logprobs: Sequence[TokenLogprob]
+    detokenizer: Detokenizer, ids: Sequence[int], num_context: int, final: bool, logprobs: Sequence[TokenLogprob]
 ) -> list[str]:
-    """The new tokens of one delta, each as a JSON object; `ids` and `window_length` as for `Detokenizer.delta`.
+    """The new tokens of one delta, each as a JSON object; `ids` and `num_context` as for `Detokenizer.delta`.
 
-    `bytes` are what the token stands for. `token` is their text, in which U+FFFD stands for a part of a character.
-    `text_length` is the number of characters that the token adds to the answer: 0 if it leaves a character unfinished.
+    `bytes` are the bytes of the token, `token` is their text, with U+FFFD for a part of a character. `text_length` is
+    the number of characters that the token adds to the answer: 0 if it leaves a character incomplete.
     """
     listed = []
-    lengths = _text_lengths(detokenizer, ids, window_length, final)
-    for id, of, length in zip(ids[window_length:], logprobs, lengths, strict=False):
+    lengths = _text_lengths(detokenizer, ids, num_context, final)
+    for id, of, length in zip(ids[num_context:], logprobs, lengths, strict=False):
         top = ", ".join([f"{{{_entry(detokenizer, other, logprob)}}}" for other, logprob in of.top])
         entry = _entry(detokenizer, id, of.logprob)
         listed.append(f'{{{entry}, "top_logprobs": [{top}], "{TEXT_LENGTH}": {length}}}')
     return listed
 
 
-def _text_lengths(detokenizer: Detokenizer, ids: Sequence[int], window_length: int, final: bool) -> Iterator[int]:
+def _text_lengths(detokenizer: Detokenizer, ids: Sequence[int], num_context: int, final: bool) -> Iterator[int]:
     """The number of characters that each new token adds to the answer."""
-    for at in range(window_length, len(ids)):
-        window = ids[max(0, at - MAX_CONTEXT_IDS) : at]
-        yield len(detokenizer.delta(ids[at - len(window) : at + 1], len(window), final and at == len(ids) - 1))
+    for at in range(num_context, len(ids)):
+        num_own_context = min(at, MAX_CONTEXT_IDS)
+        own_ids = ids[at - num_own_context : at + 1]
+        yield len(detokenizer.delta(own_ids, num_own_context, final and at == len(ids) - 1))
 
 
 def _entry(detokenizer: Detokenizer, id: int, logprob: float) -> str:
-    """The members of a JSON object; as text, because an encoder takes thrice as long, and a token may have twenty."""
-    text, spelled = _spell(detokenizer, id)
-    return f'"token": {text}, "logprob": {logprob!r}, "bytes": {spelled}'
+    """The members of a JSON object, as text: an encoder takes three times as long, and a token may have 20 of these."""
+    text, own_bytes = _text_and_bytes(detokenizer, id)
+    return f'"token": {text}, "logprob": {logprob!r}, "bytes": {own_bytes}'
 
 
-@lru_cache(_REMEMBERED)
-def _spell(detokenizer: Detokenizer, id: int) -> tuple[str, str]:
+@lru_cache(_CACHED_TOKENS)
+def _text_and_bytes(detokenizer: Detokenizer, id: int) -> tuple[str, str]:
     """A token's text and its bytes, as JSON."""
-    spelled = detokenizer.spell(id)
-    return json.dumps(spelled.decode(errors="replace")), json.dumps([*spelled])
+    own_bytes = detokenizer.token_bytes(id)
+    return json.dumps(own_bytes.decode(errors="replace")), json.dumps([*own_bytes])

@@ -21,8 +21,8 @@ from triton_repo.contract.steps import (
 from triton_repo.contract.tensors import MAX_ROWS, STOP, Tensor
 from triton_repo.model_config import model_input, model_output
 
-# A tensor has one name along its whole way, so each step is wired by name alone. `stop` is the one input that the
-# ensemble does not offer: a cancellation goes to NAME_engine itself.
+# A tensor has the same name in every step, so steps are wired by name alone. `stop` is the one input of a step that the
+# ensemble does not have: a cancellation is sent to NAME_engine itself.
 _WIRING: tuple[tuple[str, tuple[Tensor, ...], tuple[Tensor, ...]], ...] = (
     ("preprocess", PREPROCESS_INPUTS, PREPROCESS_OUTPUTS),
     ("engine", tuple(tensor for tensor in ENGINE_INPUTS if tensor is not STOP), ENGINE_OUTPUTS),
@@ -31,7 +31,7 @@ _WIRING: tuple[tuple[str, tuple[Tensor, ...], tuple[Tensor, ...]], ...] = (
 
 
 def model_config(engine: str, card: ModelCard) -> pb.ModelConfig:
-    """The ensemble takes up to `MAX_ROWS` rows a request (NVIDIA's takes one); its steps batch on their own."""
+    """The ensemble takes up to `MAX_ROWS` rows per request; its steps batch requests on their own."""
     return pb.ModelConfig(
         name=engine,
         platform="ensemble",

@@ -81,20 +81,20 @@ def test_arguments_too_deep_to_parse_reach_the_template_as_they_came() -> None:
         (Prompt(chat=b"[" * 100_000), "messages"),
     ],
 )
-def test_what_is_no_prompt_is_refused_with_its_parameter(prompt: Prompt, param: str) -> None:
+def test_what_is_no_prompt_is_rejected_with_its_parameter(prompt: Prompt, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         ENCODER.encode(prompt)
     assert caught.value.param == param
 
 
-def test_a_prompt_that_fills_the_context_is_refused_before_the_engine() -> None:
+def test_a_prompt_that_fills_the_context_is_rejected_before_the_engine() -> None:
     fits = Prompt(token_ids=[5] * 63)
     assert len(ENCODER.encode(fits)) == 63
     with pytest.raises(ContextLengthExceeded, match="64 tokens"):
         ENCODER.encode(Prompt(token_ids=[5] * 64))
 
 
-def test_a_text_that_cannot_fit_is_refused_without_tokenizing_it() -> None:
+def test_a_text_that_cannot_fit_is_rejected_without_tokenizing_it() -> None:
     with pytest.raises(ContextLengthExceeded, match="bytes of text"):
         ENCODER.encode(Prompt(text=b"a" * 10_000_000))
 
@@ -133,7 +133,7 @@ def test_token_ids_are_taken_as_they_are_whatever_is_said_of_special_tokens() ->
     assert with_bos().encode(Prompt(token_ids=[5, 6], add_special_tokens=True)) == [5, 6]
 
 
-def test_a_model_without_a_template_refuses_messages() -> None:
+def test_a_model_without_a_template_rejects_messages() -> None:
     with pytest.raises(InvalidRequest, match="no chat template"):
         PromptEncoder(TOKENIZER, None, 64).encode(chat([{"role": "user", "content": "hi"}]))
 
@@ -151,7 +151,7 @@ def test_a_model_without_a_template_refuses_messages() -> None:
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     ],
 )
-def test_a_template_that_fails_or_breaks_out_is_one_refused_request(source: str) -> None:
+def test_a_template_that_fails_or_breaks_out_is_one_rejected_request(source: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         ChatTemplate(source, {}).render({"messages": [{"role": "user", "content": "hi"}]}, 1000)
     assert caught.value.param == "messages"
