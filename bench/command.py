@@ -9,6 +9,7 @@ import typer
 
 from bench.load.distribution import GRAMMAR
 from bench.options import Api, Options
+from triton_repo.contract.api_key import API_KEY_VARIABLE
 
 
 def bench_command(  # noqa: PLR0913, PLR0917 - the options of a command
@@ -36,7 +37,7 @@ def bench_command(  # noqa: PLR0913, PLR0917 - the options of a command
     cpu_of: Annotated[
         list[int] | None, typer.Option(help="Id of a process whose CPU, with all its descendants', is counted.")
     ] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="CONCH_API_KEY", show_envvar=True)] = None,
+    api_key: Annotated[str | None, typer.Option(envvar=API_KEY_VARIABLE, show_envvar=True)] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the runs into this .png, .svg or .pdf file.")] = None,
 ) -> None:

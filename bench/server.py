@@ -13,10 +13,10 @@ from typing import Final
 from bench.child_server import ROOT, ChildServer, free_ports, tethered
 from bench.load.connection import Target
 from bench.processes import ProcessTrees
+from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.errors import BenchError
 
 _CONCH: Final = (sys.executable, "-m", "launch.cli")
-_API_KEY_VARIABLE: Final = "CONCH_API_KEY"  # a person's own: the load sends none
 _START_TIMEOUT_S: Final = 600.0
 
 
@@ -53,7 +53,9 @@ def serving(*arguments: str) -> Iterator[Server]:
     flags = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
     argv = [*_CONCH, "serve", *arguments]
     argv += [word for flag, port in zip(flags, ports, strict=True) for word in (flag, str(port))]
-    environment = {name: value for name, value in os.environ.items() if name != _API_KEY_VARIABLE}
+    environment = {
+        name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE
+    }  # the load sends no key
     server = ChildServer("conch serve", argv, ports[0], "/health/ready", environment, _START_TIMEOUT_S)
     with server.running() as running:
         yield Server(Target.parse(f"http://127.0.0.1:{ports[0]}"), ports[3], running.pid, running.ready_after_s)

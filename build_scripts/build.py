@@ -1,12 +1,11 @@
 """From a spec to a built engine. Nothing is rebuilt when nothing has changed.
 
-1. spec.py        reads and checks `engines/NAME.toml` and the flags
-2. checkpoint.py  finds the checkpoint and reads its configuration
-3. plan.py        refuses what cannot be built, hashes the rest, compares it with the manifest of what was built before
-4. tokenizer.py   writes the tokenizer and proves it and its chat template
-5. exporters.py   writes the model, by runtime; draft.py what goes with a draft model
-6. render.py      writes what Triton reads
-7. store.py       puts the new engine in place of the old one, whole or not at all
+1. spec/               reads and checks `engines/NAME.toml` and the flags
+2. source/             finds the checkpoint, reads its configuration, writes and tests the tokenizer
+3. plan.py             checks the spec against the checkpoint, hashes the inputs, compares them with the last build's
+4. builders.py         has the builder of each runtime, which writes the model
+5. engine/render.py    writes what Triton reads
+6. engine/store.py     puts the new engine in place of the old one, whole or not at all
 """
 
 from __future__ import annotations
@@ -17,28 +16,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from build_scripts.engine.manifest import FILE_NAME, Manifest, file_sizes
-from build_scripts.engine.render import REPOSITORY, render
+from build_scripts.engine.builder import Builder, Export
+from build_scripts.engine.manifest import Manifest, file_sizes
+from build_scripts.engine.render import render
 from build_scripts.engine.store import EngineStore
-from build_scripts.exporters import EXPORTERS
-from build_scripts.plan import BuildRequest, Plan, make_plan
+from build_scripts.plan import BuildRequest, Plan, installed_versions, make_plan, prepare_build
 from build_scripts.source.draft import check_vocabulary
 from build_scripts.source.tokenizer import write_tokenizer
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.reading import read_spec
-from build_scripts.tensorrt_llm.compile import compiled_by
-from build_scripts.tensorrt_llm.export import link
+from build_scripts.spec.reading import ENGINES, named_specs, read_spec, spec_file
 from build_scripts.work import progress
 from build_scripts.work.disk import write_file
-from triton_repo.contract.distribution import conch_version
-from triton_repo.contract.engine_config import ADAPTERS, DRAFT
+from triton_repo.contract.distribution import conch_version, install_command
+from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
 from triton_repo.contract.errors import BuildError, SpecError
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT
-
-MODEL: Final = "model"
-ENGINES: Final = Path(__file__).resolve().parents[1] / "engines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +43,15 @@ class Engine:
 
     @contextmanager
     def hold(self) -> Iterator[Path]:
-        """Its Triton model repository as it is now: a build in the meantime puts another beside it."""
+        """Its Triton model repository as it is now; a build in the meantime leaves it alone."""
         with EngineStore(self.directory.parent, self.directory.name).hold() as directory:
-            yield directory / REPOSITORY
+            yield EngineDirectory(directory).repository
 
 
 def ensure_engine(spec_or_name: str) -> Engine:
     """The engine of a spec file, of a name in `engines/`, or of a built directory; built if it is not up to date.
 
-    A built directory (or a name that has no spec) is taken as it is and only rendered anew.
+    A built directory (or a name that has no spec) is taken as it is and only rendered again.
 
     Raises:
         SpecError: there is no such spec, or it is not allowed.
@@ -86,124 +78,117 @@ def build(request: BuildRequest) -> Engine:
 
 def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> None:
     directory, old = _current(store)
-    plan = make_plan(request, old)
-    reasons, shards = plan.reasons_to_build(directory, old), None
-    if directory is not None and not reasons:
-        reasons, shards = _reasons_to_finish(plan, directory / MODEL)
-    if directory is None or old is None or reasons:
-        progress.say(f"{store.name}: building ({', '.join(reasons[:5])})")
-        started = time.monotonic()
-        _build_anew(store, plan, shards)
-        progress.say(f"{store.name}: built in {time.monotonic() - started:.1f} s: {_shown(store.link)}")
+    with prepare_build(request) as prepared:
+        plan = make_plan(prepared, old)
+        reasons, unfinished = plan.reasons_to_build(directory, old), None
+        if directory is not None and not reasons:
+            reasons, unfinished = _reasons_to_finish(plan, directory.model)
+        if directory is None or old is None or reasons:
+            progress.say(f"{store.name}: building ({', '.join(reasons[:5])})")
+            started = time.monotonic()
+            _rebuild(store, plan, unfinished)
+            progress.say(f"{store.name}: built in {time.monotonic() - started:.1f} s: {_shown(store.link)}")
+        else:
+            if request.verify is not None:
+                request.verify(prepared.materials.checkpoint, directory.model.checkpoint, store.log)
+            compiled = directory.model.read_compiled_by()  # which may have happened elsewhere, after the build
+            manifest = old.model_copy(update={"spec": plan.spec, "source_files": plan.source, "compiled": compiled})
+            render(directory, manifest)
+            write_file(directory.manifest_file, manifest.to_json())
+            progress.say(f"{store.name}: up to date: {_shown(store.link)}")
         _say_what_remains(store, plan)
-        return
-    if plan.verify is not None:
-        plan.verify(plan.checkpoint, directory / MODEL / CHECKPOINT, store.log)
-    compiled = compiled_by(directory / MODEL)  # which may have happened elsewhere, after the build
-    manifest = old.model_copy(update={"spec": plan.spec, "source_files": plan.source, "compiled": compiled})
-    render(directory, manifest)
-    write_file(directory / FILE_NAME, manifest.to_json())
-    progress.say(f"{store.name}: up to date: {_shown(store.link)}")
-    _say_what_remains(store, plan)
 
 
-def _reasons_to_finish(plan: Plan, model: Path) -> tuple[list[str], Path | None]:
-    """Why this machine should do what another one could not, and the shards in `model` that will do as they are."""
-    exporter = EXPORTERS[plan.spec.runtime]
-    reason = exporter.reason_to_finish(model, plan.checkpoint.directory.absolute(), plan.spec)
-    if reason is None:
-        return [], None
-    has_shards = exporter.has_shards(plan.spec.build) and (model / CHECKPOINT).is_dir()
-    return [reason], model / CHECKPOINT if has_shards else None
+def _reasons_to_finish(plan: Plan, model: ModelDirectory) -> tuple[list[str], ModelDirectory | None]:
+    """Why this machine should build again what another one could not finish, and the model with parts to reuse."""
+    source = plan.prepared.materials.checkpoint.directory.absolute()
+    reason = plan.prepared.builder.reason_to_finish(model, source, plan.spec)
+    return ([], None) if reason is None else ([reason], model)
 
 
 def _say_what_remains(store: EngineStore, plan: Plan) -> None:
     """The steps that this machine cannot do, as commands for one that can."""
-    model, source = store.link.absolute() / MODEL, plan.checkpoint.directory.absolute()
-    for step in EXPORTERS[plan.spec.runtime].remaining(model, source, plan.spec):
+    model = EngineDirectory(store.link.absolute()).model
+    source = plan.prepared.materials.checkpoint.directory.absolute()
+    for step in plan.prepared.builder.remaining(model, source, plan.spec):
         progress.say(f"{store.name}: not done here: {step.title}; on a {step.where}:\n  {shlex.join(step.argv)}")
 
 
-def _current(store: EngineStore) -> tuple[Path | None, Manifest | None]:
-    directory = store.current()
-    if directory is None:
+def _current(store: EngineStore) -> tuple[EngineDirectory | None, Manifest | None]:
+    path = store.current()
+    if path is None:
         return None, None
     try:
-        return directory, Manifest.load(directory)
+        return EngineDirectory(path), Manifest.load(EngineDirectory(path))
     except BuildError:  # of another version: to be replaced
-        return directory, None
+        return EngineDirectory(path), None
 
 
-def _build_anew(store: EngineStore, plan: Plan, shards: Path | None) -> None:
-    """`shards` is a directory with those that this build would write, if there is one."""
-    exporter = EXPORTERS[plan.spec.runtime]
-    exporter.require_packages()
+def _rebuild(store: EngineStore, plan: Plan, unfinished: ModelDirectory | None) -> None:
+    builder, materials = plan.prepared.builder, plan.prepared.materials
+    _require_packages(builder)
     store.log.write_bytes(b"")
     with store.partial() as partial:
+        engine = EngineDirectory(partial)
         with progress.step("tokenizer"):
-            write_tokenizer(plan.checkpoint, partial / "tokenizer", store.log)
-        if plan.draft is not None:
-            check_vocabulary(plan.draft, partial / "tokenizer", partial / "scratch", store.log)
-        if exporter.export is not None:
-            (partial / MODEL).mkdir()
-            if shards is not None:
-                link(shards, sorted(path.name for path in shards.iterdir()), partial / MODEL / CHECKPOINT)
-            exporter.export(plan.checkpoint, plan.spec, partial / MODEL, store.log, plan.verify)
-        if plan.draft is not None and exporter.export is not None:
-            (partial / DRAFT).mkdir()
-            exporter.export(plan.draft.checkpoint, plan.spec, partial / DRAFT, store.log, plan.verify)
-            exporter.pair(partial / "tokenizer", [partial / MODEL, partial / DRAFT], store.log)
-        for adapter in plan.adapters:
-            adapter.copy_to(partial / ADAPTERS)
+            write_tokenizer(materials.checkpoint, engine.tokenizer, store.log)
+        if materials.draft is not None:
+            check_vocabulary(materials.draft, engine.tokenizer, partial / "scratch", store.log)
+        verify = plan.prepared.request.verify
+        builder.export(Export(materials.checkpoint, plan.spec, engine.model, store.log, verify, unfinished))
+        if materials.draft is not None:
+            builder.export(Export(materials.draft.checkpoint, plan.spec, engine.draft, store.log, verify))
+            builder.finish_pair(engine, store.log)
+        for adapter in materials.adapters:
+            adapter.copy_to(engine.adapters)
         with progress.step("publish"):
-            manifest = _manifest(plan, partial)
-            render(partial, manifest)
-            write_file(partial / FILE_NAME, manifest.to_json())
+            manifest = _manifest(plan, engine)
+            render(engine, manifest)
+            write_file(engine.manifest_file, manifest.to_json())
             store.publish(partial, manifest.inputs.fingerprint)
 
 
-def _manifest(plan: Plan, partial: Path) -> Manifest:
+def _require_packages(builder: Builder) -> None:
+    absent = sorted(set(builder.packages) - set(installed_versions(builder)))
+    if absent:
+        raise BuildError(f"building needs {', '.join(absent)}: {install_command('build', 'openvino')}")
+
+
+def _manifest(plan: Plan, engine: EngineDirectory) -> Manifest:
+    materials = plan.prepared.materials
     return Manifest(
         inputs=plan.inputs,
         created=int(time.time()),
         conch=conch_version(),
         spec=plan.spec,
-        facts=plan.facts,
-        draft_facts=plan.draft.facts if plan.draft else None,
-        chat=(partial / "tokenizer" / "chat_template.jinja").exists(),
+        facts=materials.facts,
+        draft_facts=materials.draft.facts if materials.draft else None,
+        chat=engine.chat_template.exists(),
         source_files=plan.source,
-        compiled=compiled_by(partial / MODEL),
-        files=file_sizes(partial),
+        compiled=engine.model.read_compiled_by(),
+        files=file_sizes(engine.path),
     )
 
 
 def _shown(path: Path) -> Path:
-    """The path as a person in the working directory would write it."""
+    """Relative to the working directory where it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def spec_file(spec_or_name: str) -> Path | None:
-    if spec_or_name.endswith(".toml"):
-        return Path(spec_or_name)
-    named = ENGINES / f"{spec_or_name}.toml"
-    return named if named.is_file() and "/" not in spec_or_name else None
+def _built_directory(path_or_name: str) -> EngineDirectory:
+    for path in (Path(path_or_name), ENGINES / "built" / path_or_name):
+        if EngineDirectory(path).manifest_file.is_file():
+            return EngineDirectory(path)
+    raise SpecError(f"{path_or_name}: neither a spec file, nor a built engine, nor one of engines/: {named_specs()}")
 
 
-def _built_directory(path_or_name: str) -> Path:
-    for directory in (Path(path_or_name), ENGINES / "built" / path_or_name):
-        if (directory / FILE_NAME).is_file():
-            return directory
-    specs = ", ".join(sorted(file.stem for file in ENGINES.glob("*.toml")))
-    raise SpecError(f"{path_or_name}: neither a spec file, nor a built engine, nor one of engines/: {specs}")
-
-
-def _open_built(directory: Path) -> Engine:
+def _open_built(directory: EngineDirectory) -> Engine:
     manifest = Manifest.load(directory)
     damaged = manifest.damage(directory)
     if damaged:
-        raise BuildError(f"{directory}: {', '.join(damaged)}: damaged; build it again")
+        raise BuildError(f"{directory.path}: {', '.join(damaged)}: damaged; build it again")
     try:
         render(directory, manifest)
     except OSError as error:
-        raise BuildError(f"{directory}: {error}") from error
-    return Engine(manifest.spec.name, manifest.spec, directory.absolute())
+        raise BuildError(f"{directory.path}: {error}") from error
+    return Engine(manifest.spec.name, manifest.spec, directory.path.absolute())

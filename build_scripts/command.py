@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from build_scripts.build import ENGINES, build, spec_file
+from build_scripts.build import build
 from build_scripts.plan import BuildRequest
 from build_scripts.preview import show_plan
 from build_scripts.source.convert import convert
-from build_scripts.spec.reading import read_spec
+from build_scripts.spec.reading import ENGINES, read_spec, require_spec_file
 from build_scripts.verify.step import VerifyStep
 from triton_repo.contract.errors import ConchError, SpecError
 
@@ -52,9 +52,7 @@ def _request(spec: str | None, overrides: Mapping[str, object], output_dir: Path
         if "model" not in given:
             raise SpecError("name a spec (engines/demo.toml) or give --model and --name")
         return BuildRequest(read_spec(None, given), "flags", Path.cwd(), output_dir or ENGINES / "built")
-    file = spec_file(spec)
-    if file is None:
-        raise SpecError(f"{spec}: not a spec file, and engines/ has no {spec}.toml")
+    file = require_spec_file(spec)
     return BuildRequest(read_spec(file, given), str(file), file.parent, output_dir or file.parent / "built")
 
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from build_scripts.builders import BUILDERS
+from build_scripts.engine.builder import Builder, Materials, Preview, Verify
 from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
-from build_scripts.engine.render import sequence_length
-from build_scripts.exporters import EXPORTERS, Verify
-from build_scripts.source.adapters import FILES, Adapter, find_adapters
+from build_scripts.source.adapters import FILES, find_adapters
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
-from build_scripts.source.draft import Draft, find_draft
+from build_scripts.source.draft import Draft, check_draft
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
-from triton_repo.contract.engine_config import ADAPTERS
+from triton_repo.contract.distribution import installed_version
+from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.contract.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """A spec, where it was read (for complaints), where its relative paths start, where built engines live.
+    """A spec, where it was read (for errors), where its relative paths start, where built engines live.
 
-    `gpu` is what the engine is to fit (`--gpu`), if anything; `verify` is how to verify its shards (`--verify`), if so.
+    `gpu` is what the engine must fit (`--gpu`), if anything; `verify` is how to verify its shards (`--verify`), if so.
     """
 
     spec: EngineSpec
@@ -32,20 +36,29 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """One build; its `spec` names the checkpoints as people do, not by a path of this machine."""
+class PreparedBuild:
+    """A build with its checkpoints found and every rule checked that needs no weights.
 
+    `materials.spec` has what the request's spec leaves open filled in.
+    """
+
+    request: BuildRequest
+    builder: Builder
+    materials: Materials
+    preview: Preview | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A prepared build with all its inputs hashed. `spec` names checkpoints for people, by no path of this machine."""
+
+    prepared: PreparedBuild
     spec: EngineSpec
-    checkpoint: Checkpoint
-    facts: CheckpointFacts
-    draft: Draft | None
-    adapters: tuple[Adapter, ...]
     source: tuple[SourceFile, ...]
     inputs: Inputs
-    verify: Verify | None
 
-    def reasons_to_build(self, directory: Path | None, built: Manifest | None) -> list[str]:
-        """In words, why what is in `directory` will not do; empty if it will."""
+    def reasons_to_build(self, directory: EngineDirectory | None, built: Manifest | None) -> list[str]:
+        """Why what is in `directory` is not up to date; empty if it is."""
         if directory is None:
             return ["not built yet"]
         if built is None:
@@ -53,50 +66,107 @@ class Plan:
         return built.inputs.changes_to(self.inputs) + [f"{name} is damaged" for name in built.damage(directory)]
 
 
-def make_plan(request: BuildRequest, built: Manifest | None) -> Plan:
-    """Find the checkpoint, hash what `built` has not hashed, check the spec against it.
+@contextmanager
+def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[PreparedBuild]:
+    """Find the checkpoints and check the spec against them. Copies in the cache are kept until the end of the block.
+
+    A preview needs no weights: only the small files of a checkpoint are fetched.
 
     Raises:
         SpecError: the spec asks for what the checkpoint cannot give.
-        BuildError: the checkpoint cannot be found or used.
+        BuildError: a checkpoint cannot be found or used.
     """
-    spec, exporter = request.spec, EXPORTERS[request.spec.runtime]
-    if request.verify is not None and not exporter.has_shards(spec.build):
-        rule = "--verify is for runtime tensorrt_llm, compiled from unquantized shards"
-        raise spec_error(request.origin, "runtime", spec.runtime, rule)
-    checkpoint = resolve(spec.model, request.base, exporter.formats)
-    facts = checkpoint.facts()
-    length = sequence_length(spec, facts, request.origin)
-    spec = exporter.prepare(spec, checkpoint, request.origin, length, request.gpu)
-    draft = find_draft(spec, facts, length, request.base, request.origin, exporter.formats)
+    spec, base, origin = request.spec, request.base, request.origin
+    builder = BUILDERS[spec.runtime]
+    _check_flags(request, builder, preview)
+    formats = () if preview else builder.formats
+    with ExitStack() as stack:
+        checkpoint = stack.enter_context(resolve(spec.model, base, formats))
+        facts = checkpoint.facts()
+        length = _sequence_length(spec, facts, origin)
+        draft = None
+        if spec.speculative is not None and spec.speculative.draft_model is not None:
+            found = stack.enter_context(resolve(spec.speculative.draft_model, base, formats))
+            draft = check_draft(found, facts, length, origin)
+        adapters = find_adapters(spec, base, origin)
+        directory = EngineDirectory(request.built / spec.name)
+        materials = Materials(spec, origin, directory, checkpoint, facts, length, draft, adapters)
+        outline = builder.prepare(materials, request.gpu, preview=preview)
+        yield PreparedBuild(request, builder, replace(materials, spec=outline.spec), outline.preview)
+
+
+def make_plan(prepared: PreparedBuild, built: Manifest | None) -> Plan:
+    """Hash the inputs of the build, but for files that `built` has hashed already."""
+    builder, materials = prepared.builder, prepared.materials
     known = built.source_files if built else ()
-    source = source_files(checkpoint.directory, exporter.source_names(checkpoint), known)
-    if draft is not None:
-        names = exporter.source_names(draft.checkpoint)
-        source += source_files(draft.checkpoint.directory, names, known, prefix="draft/")
-    adapters = find_adapters(spec, request.base, request.origin)
-    for adapter in adapters:
-        source += source_files(adapter.directory, FILES, known, prefix=f"{ADAPTERS}/{adapter.name}/")
-    # A machine that only serves lacks the exporting packages: there the versions that built the engine stand.
+    source = source_files(materials.checkpoint.directory, _source_names(builder, materials.checkpoint), known)
+    if materials.draft is not None:
+        draft = materials.draft.checkpoint
+        source += source_files(draft.directory, _source_names(builder, draft), known, prefix="draft/")
+    for adapter in materials.adapters:
+        source += source_files(adapter.directory, FILES, known, prefix=f"adapters/{adapter.name}/")
+    spec = materials.spec
+    # A machine that only serves lacks the packages that export: there the versions that built the engine count.
     versions = built.inputs.versions if built and built.inputs.runtime == spec.runtime else {}
     inputs = Inputs(
         format=FORMAT,
         runtime=spec.runtime,
-        settings=_settings(spec, exporter.settings),
+        settings=_settings(spec, builder.settings),
         checkpoint={file.name: file.sha256 for file in source},
-        versions={**versions, **exporter.versions()},
+        versions={**versions, **installed_versions(builder)},
     )
-    said = _as_people_say(spec, checkpoint, draft)
-    return Plan(said, checkpoint, facts, draft, adapters, source, inputs, request.verify)
+    return Plan(prepared, _with_display_names(spec, materials.checkpoint, materials.draft), source, inputs)
+
+
+def installed_versions(builder: Builder) -> dict[str, str]:
+    """Versions of the packages that the builder needs, as far as they are installed."""
+    found = {name: installed_version(name) for name in builder.packages}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def _check_flags(request: BuildRequest, builder: Builder, preview: bool) -> None:
+    runtime = request.spec.runtime
+    if preview and request.verify is not None:
+        raise SpecError("--verify: not with --plan, which writes no shards")
+    if preview and not builder.has_preview:
+        names = " or ".join(name for name, each in BUILDERS.items() if each.has_preview)
+        raise spec_error(request.origin, "runtime", runtime, f"--plan is for runtime {names}")
+    if request.verify is not None and not builder.writes_shards(request.spec.build):
+        rule = "--verify is for runtime tensorrt_llm, compiled from unquantized shards"
+        raise spec_error(request.origin, "runtime", runtime, rule)
+
+
+def _sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str) -> int:
+    """Tokens of prompt and answer together, after every rule that ties the spec to its checkpoint."""
+    limit, asked = facts.max_position_embeddings, spec.build.max_seq_len
+    length = asked or limit
+    if length is None:
+        raise SpecError(f"{origin}: build.max_seq_len is required: the checkpoint has no max_position_embeddings")
+    if limit is not None and length > limit:
+        rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
+        raise spec_error(origin, "build.max_seq_len", asked, rule)
+    cache = spec.serve.max_tokens_in_paged_kv_cache
+    if cache is not None and cache < length:
+        rule = f"must be ≥ build.max_seq_len ({length}), or the longest request never fits"
+        raise spec_error(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule)
+    if not spec.serve.enable_chunked_context and spec.build.max_num_tokens < length:
+        rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
+        raise spec_error(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule)
+    return length
+
+
+def _source_names(builder: Builder, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Files of the checkpoint that the engine is made of."""
+    return (*builder.weight_files(checkpoint), *checkpoint.text_files())
 
 
 def _settings(spec: EngineSpec, keys: tuple[str, ...]) -> dict[str, str]:
-    """What the model is built for; engines from before there was lookahead need no new build."""
+    """The values that the model is built for. (No `max_draft_len` without lookahead: older engines stay up to date.)"""
     compiled_for = {"max_draft_len": str(spec.max_draft_len)} if spec.max_draft_len else {}
     return {key: str(getattr(spec.build, key)) for key in keys} | compiled_for
 
 
-def _as_people_say(spec: EngineSpec, checkpoint: Checkpoint, draft: Draft | None) -> EngineSpec:
+def _with_display_names(spec: EngineSpec, checkpoint: Checkpoint, draft: Draft | None) -> EngineSpec:
     named = spec.model_copy(update={"model": checkpoint.source})
     if draft is None or spec.speculative is None:
         return named

@@ -1,94 +1,56 @@
-"""`conch build --plan`: what a build would do, on stdout, in seconds and without a GPU; nothing is read but headers."""
+"""`conch build --plan`: what a build would do, on stdout, in seconds and without a GPU; it reads only file headers."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
-from build_scripts.architectures import UnknownArchitecture
-from build_scripts.engine.render import sequence_length
-from build_scripts.plan import BuildRequest
-from build_scripts.source.adapters import Adapter, find_adapters
-from build_scripts.source.checkpoint import resolve
-from build_scripts.source.draft import Draft, find_draft
-from build_scripts.spec.errors import spec_error
-from build_scripts.tensorrt_llm.compile import plan_steps
-from build_scripts.tensorrt_llm.plan import check_converter, plan_shards, resolved
-from build_scripts.tensorrt_llm.report import print_plan, print_steps, steps_json, to_json
-from build_scripts.tensorrt_llm.sharding.gpus import find_gpus
-from triton_repo.contract.errors import SpecError
+from build_scripts.engine.builder import Materials
+from build_scripts.plan import BuildRequest, prepare_build
 
-_WIDTH = 160  # of tables that go into a file or a pipe
-
-
-@dataclass(frozen=True, slots=True)
-class Companions:
-    """What an engine has beside its model: found and checked, and not read."""
-
-    adapters: tuple[Adapter, ...]
-    draft: Draft | None
-
-    def to_json(self) -> dict[str, Any]:
-        adapters = [
-            {"name": adapter.name, "rank": adapter.rank, "weight_bytes": adapter.weight_bytes}
-            for adapter in self.adapters
-        ]
-        return {"adapters": adapters, "draft_model": self.draft.checkpoint.source if self.draft else None}
-
-    def print(self, console: Console) -> None:
-        for adapter in self.adapters:
-            told = f"Adapter {adapter.name}: rank {adapter.rank}, {adapter.weight_bytes:,} bytes"
-            console.print(told, markup=False)
-        if self.draft is not None:
-            console.print(f"Draft: {self.draft.checkpoint.source}; its memory is not counted", markup=False)
+_WIDTH: Final = 160  # of tables that go into a file or a pipe
 
 
 def show_plan(request: BuildRequest, as_json: bool) -> None:
     """Print the plan of the build that is asked for, as tables or as one JSON object.
 
     Raises:
-        SpecError: the spec asks for what cannot be built, or its runtime splits nothing.
+        SpecError: the spec asks for what cannot be built, or its runtime has no plan to show.
         BuildError: the checkpoint or the draft cannot be found or used.
     """
-    spec = request.spec
-    if request.verify is not None:
-        raise SpecError("--verify: not with --plan, which writes no shards")
-    if spec.runtime != "tensorrt_llm":
-        raise spec_error(request.origin, "runtime", spec.runtime, "--plan is for runtime tensorrt_llm")
-    checkpoint = resolve(spec.model, request.base, formats=())
-    facts = checkpoint.facts()
-    length = sequence_length(spec, facts, request.origin)
-    draft = find_draft(spec, facts, length, request.base, request.origin, formats=())
-    companions = Companions(find_adapters(spec, request.base, request.origin), draft)
-    source: Path = checkpoint.directory.absolute()
-    model = (request.built / spec.name / "model").absolute()
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
-    try:
-        plan = plan_shards(spec, checkpoint, request.origin, length, find_gpus(request.gpu))
-    except UnknownArchitecture as unknown:
-        check_converter(spec, request.origin)
-        steps = plan_steps(model, source, resolved(spec, checkpoint, length), length, own=False)
-        if as_json:
-            own = {"engine": spec.name, "converter": "tensorrt_llm", "steps": steps_json(steps)}
-            _print_json(console, own | companions.to_json())
-            return
-        console.print(f"{unknown}. TensorRT-LLM's own converter does this one, on a GPU host:", markup=False)
-        companions.print(console)
-        print_steps(console, steps)
+    with prepare_build(request, preview=True) as prepared:
+        preview = prepared.preview
+    if preview is None:
         return
-    steps = plan_steps(model, source, resolved(spec, checkpoint, length), length, own=True)
     if as_json:
-        _print_json(console, to_json(spec.name, plan, steps) | companions.to_json())
-    else:
-        print_plan(console, spec.name, plan)
-        companions.print(console)
-        print_steps(console, steps)
+        values = preview.to_json() | _companions_json(prepared.materials)
+        console.file.write(json.dumps(values, indent=2) + "\n")
+        return
+    preview.print(console)
+    _print_companions(console, prepared.materials)
+    for number, step in enumerate(preview.steps, 1):
+        console.print(f"{number}. {step.title} ({step.where})")
+        if step.argv:
+            console.print(f"   {shlex.join(step.argv)}", markup=False)
 
 
-def _print_json(console: Console, value: object) -> None:
-    console.file.write(json.dumps(value, indent=2) + "\n")
+def _companions_json(materials: Materials) -> dict[str, Any]:
+    """What an engine has in addition to its model."""
+    adapters = [
+        {"name": adapter.name, "rank": adapter.rank, "weight_bytes": adapter.weight_bytes}
+        for adapter in materials.adapters
+    ]
+    return {"adapters": adapters, "draft_model": materials.draft.checkpoint.source if materials.draft else None}
+
+
+def _print_companions(console: Console, materials: Materials) -> None:
+    for adapter in materials.adapters:
+        text = f"Adapter {adapter.name}: rank {adapter.rank}, {adapter.weight_bytes:,} bytes"
+        console.print(text, markup=False)
+    if materials.draft is not None:
+        console.print(f"Draft: {materials.draft.checkpoint.source}; its memory is not counted", markup=False)

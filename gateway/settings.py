@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.workers import MAX_WORKERS
 
 # Set by the parent of several workers for prometheus_client, which then keeps its values in files there.
 METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -32,7 +33,7 @@ class Settings(BaseModel):
     max_concurrent_requests: Annotated[int, Field(ge=1, description="more at once are rejected with 503")] = 1024
     sse_ping_interval_s: Annotated[float, Field(ge=0, description="heartbeat of a stream; 0 is none")] = 15.0
     shutdown_grace_s: Annotated[float, Field(ge=0, description="time for open requests after SIGTERM")] = 10.0
-    workers: Annotated[int, Field(ge=1, le=256, description="processes that share the port")] = 1
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
 

@@ -22,6 +22,7 @@ from launch.ports import Listener, check_ports
 from launch.shared_memory import SHM, check_shared_memory
 from launch.tritonserver import LOOPBACK, check_loads, find_tritonserver
 from triton_repo.contract.distribution import install_command
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import Gpu, installed_gpus
 from triton_repo.contract.steps import STEPS
@@ -167,9 +168,10 @@ def _shown(gpu: Gpu) -> str:
 
 
 def _engines_built() -> list[str]:
-    from build_scripts.build import ENGINES
+    from build_scripts.spec.reading import ENGINES
 
-    return sorted(path.parent.name for path in (ENGINES / "built").glob("*/manifest.json"))
+    built = (ENGINES / "built").glob("*")
+    return sorted(path.name for path in built if EngineDirectory(path).manifest_file.is_file())
 
 
 def check_engines(names: Sequence[str]) -> Finding:

@@ -37,6 +37,7 @@ from launch.tritonserver import (
 )
 from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
 from triton_repo.contract.steps import STEPS
@@ -111,7 +112,7 @@ def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...
     configurations = tuple(map(EngineConfig.load, directories))
     for directory, configuration in zip(directories, configurations, strict=True):
         if configuration.runtime == "tensorrt_llm":
-            check_engine(directory / "model", configuration, installed())
+            check_engine(EngineDirectory(directory).model.path, configuration, installed())
     return configurations
 
 

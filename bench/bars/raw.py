@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.child_server import ROOT
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BenchError
 
 Prompts = Sequence[Sequence[int]]
@@ -84,7 +85,7 @@ def run_wave(pipeline: Any, prompts: Prompts, max_tokens: int) -> Wave:
 def main(engine: Path) -> None:
     from triton_repo.engine.runtimes.openvino.pipeline import open_pipeline
 
-    pipeline = open_pipeline(engine / "model", EngineConfig.load(engine))
+    pipeline = open_pipeline(EngineDirectory(engine).model.path, EngineConfig.load(engine))
     for line in sys.stdin:
         wave = run_wave(pipeline, **json.loads(line))
         sys.stdout.write(json.dumps({"elapsed_s": wave.elapsed_s, "tokens": wave.tokens, "ttft_s": wave.ttft_s}) + "\n")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bench.load.summary import percentile
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BenchError
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.runtime import Generation, Runtime
@@ -83,7 +84,7 @@ class Driver:
         from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
 
         config = EngineConfig.model_validate(EngineConfig.load(engine).model_dump() | settings)
-        self._runtime: Runtime = OpenVinoRuntime(engine / "model", config)
+        self._runtime: Runtime = OpenVinoRuntime(EngineDirectory(engine).model.path, config)
         self._keys = count(1)
 
     def answers(self, prompts: Sequence[Ids], tokens: int) -> list[list[int]]:

@@ -11,14 +11,15 @@ from typing import Final
 from pydantic import BaseModel
 
 from bench.sweep.grid import Axis, Settings, Value, combinations, label
-from build_scripts.build import ENGINES
 from build_scripts.engine.manifest import Manifest
 from build_scripts.engine.store import EngineStore
-from build_scripts.plan import BuildRequest, Plan, make_plan
+from build_scripts.plan import BuildRequest, Plan, make_plan, prepare_build
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec, ServeSection
 from build_scripts.spec.reading import read_spec
 from build_scripts.spec.speculative import SpeculativeSection
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BenchError, BuildError, SpecError
+from triton_repo.contract.workers import MAX_WORKERS
 
 _SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
     "build": BuildSection,
@@ -26,7 +27,6 @@ _SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
     "speculative": SpeculativeSection,
 }
 WORKERS: Final = "workers"  # the one setting that is a flag of `conch serve`: gateway processes
-MOST_WORKERS: Final = 256
 KEYS: Final = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), WORKERS)
 
 
@@ -47,21 +47,8 @@ class Candidate:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What `conch serve` has to be told beside the spec."""
+        """Flags of `conch serve`, in addition to the spec."""
         return () if self.workers == 1 else ("--workers", str(self.workers))
-
-
-def spec_file(spec: str) -> Path:
-    """The file of a spec that is named as for `conch build`.
-
-    Raises:
-        SpecError: there is none.
-    """
-    file = Path(spec) if spec.endswith(".toml") else ENGINES / f"{spec}.toml"
-    if file.is_file():
-        return file
-    known = ", ".join(sorted(file.stem for file in ENGINES.glob("*.toml")))
-    raise SpecError(f"{spec}: neither a spec file nor one of engines/: {known}")
 
 
 def own_value(spec: EngineSpec, key: str) -> Value:
@@ -87,7 +74,9 @@ def candidates(file: Path, axes: Sequence[Axis]) -> list[Candidate]:
         try:
             spec = _movable(read_spec(file, _overrides(base, settings)), file.parent)
             known = known or _built(file.parent / "built", spec.name)
-            plan = make_plan(BuildRequest(spec, str(file), file.parent, file.parent / "built"), known)
+            request = BuildRequest(spec, str(file), file.parent, file.parent / "built")
+            with prepare_build(request) as prepared:
+                plan = make_plan(prepared, known)
         except SpecError as error:
             raise SpecError(f"{label(settings)}: {error}") from error
         known = known or _as_built(plan)  # so that the checkpoint is hashed once
@@ -103,13 +92,13 @@ def _overrides(base: EngineSpec, settings: Settings) -> dict[str, Value]:
 
 
 def _workers(value: Value) -> int:
-    if type(value) is not int or not 1 <= value <= MOST_WORKERS:
-        raise BenchError(f"--vary {label({WORKERS: value})}: must be a whole number from 1 to {MOST_WORKERS}")
+    if type(value) is not int or not 1 <= value <= MAX_WORKERS:
+        raise BenchError(f"--vary {label({WORKERS: value})}: must be a whole number from 1 to {MAX_WORKERS}")
     return value
 
 
 def _movable(spec: EngineSpec, base: Path) -> EngineSpec:
-    """Directories that the spec names from where it lies, named from anywhere."""
+    """The spec with absolute paths instead of paths relative to its file."""
     return spec.model_copy(
         update={
             "model": _absolute(spec.model, base),
@@ -139,10 +128,10 @@ def _absolute(model: str, base: Path) -> str:
 
 
 def _built(directory: Path, name: str) -> Manifest | None:
-    """Of the person's own engine, which knows the hashes of its checkpoint."""
+    """The manifest of the user's own engine, which has the hashes of its checkpoint."""
     try:
         engine = EngineStore(directory, name).current()
-        return Manifest.load(engine) if engine else None
+        return Manifest.load(EngineDirectory(engine)) if engine else None
     except BuildError:  # of another version
         return None
 
@@ -153,7 +142,7 @@ def _as_built(plan: Plan) -> Manifest:
         created=int(time.time()),
         conch="",
         spec=plan.spec,
-        facts=plan.facts,
+        facts=plan.prepared.materials.facts,
         chat=False,
         source_files=plan.source,
         files={},

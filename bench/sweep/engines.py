@@ -14,6 +14,7 @@ from bench.sweep.spec_text import spec_text
 from build_scripts.engine.manifest import Manifest
 from build_scripts.engine.store import EngineStore
 from build_scripts.work.disk import write_file
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BuildError
 
 
@@ -65,9 +66,10 @@ def adopt(source: Path, built: Path, candidate: Candidate) -> bool:
 
 
 def _is_current(store: EngineStore, engine: str) -> bool:
-    directory = store.current()
-    if directory is None:
+    current = store.current()
+    if current is None:
         return False
+    directory = EngineDirectory(current)
     try:
         manifest = Manifest.load(directory)
     except BuildError:  # of another version

@@ -10,13 +10,13 @@ from typing import Final
 from bench.load.generator import ClosedLoop
 from bench.load.summary import Slo
 from bench.session import parse_concurrency
-from bench.sweep.candidate import KEYS, Candidate, candidates, own_value, spec_file
+from bench.sweep.candidate import KEYS, Candidate, candidates, own_value
 from bench.sweep.goal import Goal
 from bench.sweep.grid import Axis, Settings, Value, check_size, parse_axes
 from bench.sweep.options import SweepOptions
 from bench.sweep.outcome import Load
 from bench.sweep.runner import workload
-from build_scripts.spec.reading import read_spec
+from build_scripts.spec.reading import read_spec, require_spec_file
 from triton_repo.contract.errors import BenchError
 
 SAMPLES_OF_A_P99: Final = 100
@@ -47,7 +47,7 @@ def plan_sweep(options: SweepOptions) -> Sweep:
         BenchError, SpecError: an option, or one point of the grid, is not allowed; named.
         BuildError: the checkpoint cannot be found or used.
     """
-    file = spec_file(options.spec)
+    file = require_spec_file(options.spec)
     base = read_spec(file)
     axes = parse_axes(options.vary, KEYS)
     if options.search == "quick":

@@ -6,24 +6,26 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from build_scripts.source.checkpoint import CheckpointFacts
 from build_scripts.spec.engine_spec import EngineSpec
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BuildError
 
-FILE_NAME: Final = "manifest.json"
 FORMAT: Final = 1  # of the directory; a higher one rebuilds every engine
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Fields that a newer version of Conch has added are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class SourceFile(_Value):
-    """One file of the checkpoint. Its hash is taken over, as `make` would, while size, time and inode are the same."""
+    """One file of the checkpoint. Its hash is computed again only when its size, time or inode changes."""
 
     name: str
     size: int
@@ -33,11 +35,11 @@ class SourceFile(_Value):
 
 
 class Inputs(_Value):
-    """All that decides what a build writes; equal inputs, equal engine."""
+    """Everything that determines what a build writes; equal inputs, equal engine."""
 
     format: int
     runtime: str
-    settings: Mapping[str, str]  # the keys of [build] that the exporter reads
+    settings: Mapping[str, str]  # the keys of [build] that the builder reads
     checkpoint: Mapping[str, str]  # file name -> sha256
     versions: Mapping[str, str]  # of the packages that export
 
@@ -47,7 +49,7 @@ class Inputs(_Value):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     def changes_to(self, new: Inputs) -> list[str]:
-        """In words, what differs in `new`."""
+        """What differs in `new`, for people."""
         changes = [f"format {self.format} → {new.format}"] if self.format != new.format else []
         changes += [f"runtime {self.runtime} → {new.runtime}"] if self.runtime != new.runtime else []
         changes += _changes(self.settings, new.settings)
@@ -69,20 +71,36 @@ class Manifest(_Value):
     compiled: Mapping[str, str | None] | None = None  # of a compiled engine: TensorRT-LLM, TensorRT, CUDA, GPU
     files: Mapping[str, int]  # relative path -> bytes, of what the build wrote
 
+    @field_validator("spec", mode="before")
     @classmethod
-    def load(cls, directory: Path) -> Manifest:
-        """Raises: BuildError: there is none, or it is of another version of Conch."""
+    def _known_keys(cls, spec: object) -> object:
+        """A person's spec may have no unknown key; that of a newer version may."""
+        return _without_unknown_keys(spec, EngineSpec)
+
+    @classmethod
+    def load(cls, directory: EngineDirectory) -> Manifest:
+        """Raises: BuildError: there is none, or it is of a version of Conch that this one cannot read."""
+        file = directory.manifest_file
         try:
-            return cls.model_validate_json((directory / FILE_NAME).read_bytes())
+            manifest = cls.model_validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
-            raise BuildError(f"{directory}: not an engine of this version: {FILE_NAME} is unreadable") from error
+            raise BuildError(f"{directory.path}: not an engine of this version: {file.name} is unreadable") from error
+        if manifest.inputs.format > FORMAT:
+            found = f"format {manifest.inputs.format} of {file.name}; this version reads up to {FORMAT}"
+            raise BuildError(f"{directory.path}: built by a newer version of Conch: {found}")
+        return manifest
+
+    @property
+    def max_seq_len(self) -> int:
+        """Tokens of prompt and answer together. (Manifests of earlier versions leave it to the checkpoint.)"""
+        return self.spec.build.max_seq_len or self.facts.max_position_embeddings or 0
 
     def to_json(self) -> bytes:
         return (self.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
 
-    def damage(self, directory: Path) -> list[str]:
+    def damage(self, directory: EngineDirectory) -> list[str]:
         """Names of files that are gone or have another size."""
-        return [name for name, size in self.files.items() if _size(directory / name) != size]
+        return [name for name, size in self.files.items() if _size(directory.path / name) != size]
 
 
 def source_files(
@@ -105,6 +123,21 @@ def file_sizes(directory: Path) -> dict[str, int]:
     """Relative path -> bytes of every file under `directory`."""
     files = (path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): path.stat().st_size for path in sorted(files)}
+
+
+def _without_unknown_keys(values: object, section: type[BaseModel]) -> object:
+    if not isinstance(values, dict):
+        return values
+    known = {}
+    for key, value in values.items():
+        if (field := section.model_fields.get(key)) is not None:
+            inner = next((part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)), None)
+            known[key] = value if inner is None else _without_unknown_keys(value, inner)
+    return known
+
+
+def _is_section(part: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(part, type) and issubclass(part, BaseModel)
 
 
 def _sha256(path: Path) -> str:

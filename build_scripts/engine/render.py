@@ -7,49 +7,39 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from build_scripts.engine.manifest import Manifest
-from build_scripts.source.checkpoint import CheckpointFacts
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.errors import spec_error
 from build_scripts.work.disk import write_file
 from triton_repo import model_repository
 from triton_repo.contract.engine_config import (
-    FILE_NAME,
     EngineConfig,
     ReplayConfig,
     TensorRtLlmConfig,
 )
-from triton_repo.contract.errors import SpecError
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 
-REPOSITORY: Final = "triton"
-
-# OpenAI's defaults, for what neither the spec nor the checkpoint says.
+# OpenAI's defaults, where neither the spec nor the checkpoint has one.
 _OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
 _GREEDY: Final = Sampling(temperature=0.0)
 _KV_CACHE_BYTES: Final = 4 << 30  # cap of the default size of the paged KV cache
 _BYTES_PER_VALUE: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "u8": 1}
 
 
-def render(directory: Path, manifest: Manifest) -> None:
-    """Bring `engine.json` and `triton/` of the built engine in `directory` up to date; equal files are not touched.
-
-    Raises:
-        SpecError: the spec asks for what the checkpoint cannot give.
-    """
-    config = engine_config(manifest, directory / "tokenizer")
-    repository = directory / REPOSITORY
+def render(directory: EngineDirectory, manifest: Manifest) -> None:
+    """Bring `engine.json` and `triton/` of a built engine up to date; equal files are not touched."""
+    config = engine_config(manifest, directory)
     files = model_repository.render(config)
     for path, content in files.items():
-        write_file(repository / path, content)
-    write_file(directory / FILE_NAME, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
-    _remove_strays(repository, {PurePosixPath(path) for path in files})
+        write_file(directory.repository / path, content)
+    write_file(directory.config_file, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
+    _remove_strays(directory.repository, {PurePosixPath(path) for path in files})
 
 
-def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig:
+def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfig:
     """Everything that the Triton models know of the engine."""
     spec, facts = manifest.spec, manifest.facts
-    max_seq_len = sequence_length(spec, facts)
+    max_seq_len = manifest.max_seq_len
     unsupported = _unsupported(spec)
     greedy = _GREEDY if "temperature" in unsupported else Sampling()
     checkpoints = facts.sampling.model_copy(update=dict.fromkeys(unsupported))
@@ -72,7 +62,7 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
         flush_interval_s=spec.flush_interval_ms / 1000,
         max_step_s=spec.serve.max_step_s,
         sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
-        replay=_replay(spec, tokenizer_directory),
+        replay=_replay(spec, directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
         card=ModelCard(
             max_seq_len=max_seq_len,
@@ -84,30 +74,6 @@ def engine_config(manifest: Manifest, tokenizer_directory: Path) -> EngineConfig
             max_logprobs=spec.capabilities.max_logprobs,
         ),
     )
-
-
-def sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str = "") -> int:
-    """Tokens of prompt and answer together, after every rule that ties the spec (of `origin`) to its checkpoint.
-
-    Raises:
-        SpecError: one of the rules is broken.
-    """
-    limit, asked = facts.max_position_embeddings, spec.build.max_seq_len
-    length = asked or limit
-    origin = origin or spec.name
-    if length is None:
-        raise SpecError(f"{origin}: build.max_seq_len is required: the checkpoint has no max_position_embeddings")
-    if limit is not None and length > limit:
-        rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
-        raise spec_error(origin, "build.max_seq_len", asked, rule)
-    cache = spec.serve.max_tokens_in_paged_kv_cache
-    if cache is not None and cache < length:
-        rule = f"must be ≥ build.max_seq_len ({length}), or the longest request never fits"
-        raise spec_error(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule)
-    if not spec.serve.enable_chunked_context and spec.build.max_num_tokens < length:
-        rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
-        raise spec_error(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule)
-    return length
 
 
 def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
@@ -125,7 +91,7 @@ def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> 
         return spec.serve.max_tokens_in_paged_kv_cache
     full_batch = spec.build.max_batch_size * max_seq_len
     values = manifest.facts.kv_values_per_token
-    if values is None or spec.runtime == "tensorrt_llm":  # there, free GPU memory is the bound
+    if values is None or spec.runtime == "tensorrt_llm":  # its bound is the free GPU memory
         return full_batch
     if manifest.draft_facts is not None:  # a draft has a cache of as many tokens
         values += manifest.draft_facts.kv_values_per_token or 0
@@ -134,26 +100,26 @@ def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> 
 
 
 def _layered(*layers: Sampling) -> Sampling:
-    """Later layers win wherever they say something."""
-    said: dict[str, object] = {}
+    """Later layers win."""
+    values: dict[str, object] = {}
     for layer in layers:
-        said |= layer.model_dump(exclude_none=True)
-    return Sampling.model_validate(said)
+        values |= layer.model_dump(exclude_none=True)
+    return Sampling.model_validate(values)
 
 
-def _replay(spec: EngineSpec, tokenizer_directory: Path) -> ReplayConfig | None:
+def _replay(spec: EngineSpec, directory: EngineDirectory) -> ReplayConfig | None:
     if spec.replay is None:
         return None
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(directory.tokenizer_file))
     ids = tokenizer.encode(spec.replay.text, add_special_tokens=False).ids
     return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second)
 
 
 def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
     build, serve = spec.build, spec.serve
-    said = {
+    given = {
         "capacity_scheduler_policy": serve.capacity_scheduler_policy,
         "kv_cache_free_gpu_memory_fraction": serve.kv_cache_free_gpu_memory_fraction,
         "kv_cache_host_memory_bytes": serve.kv_cache_host_memory_bytes,
@@ -168,7 +134,7 @@ def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
         "max_beam_width": build.compile.max_beam_width,
         "lora": {**build.lora.model_dump(), "adapters": tuple(build.lora.adapters)} if build.lora else None,
     }
-    return TensorRtLlmConfig.model_validate({key: value for key, value in (shape | said).items() if value is not None})
+    return TensorRtLlmConfig.model_validate({key: value for key, value in (shape | given).items() if value is not None})
 
 
 def _remove_strays(repository: Path, wanted: set[PurePosixPath]) -> None:

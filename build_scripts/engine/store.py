@@ -1,8 +1,8 @@
 """Where built engines live, and how one replaces another: whole or not at all.
 
 built/NAME -> .store/NAME-<fingerprint>-*   the link is relative and is swapped in one rename
-built/.store/.partial-NAME-*                a build at work, or what a killed one left
-built/.store/NAME.lock, NAME.log            one build of NAME at a time, and its noise
+built/.store/.partial-NAME-*                a build in progress, or what a killed one left
+built/.store/NAME.lock, NAME.log            one build of NAME at a time, and its log
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from triton_repo.contract.errors import BuildError
 
 @dataclass(frozen=True, slots=True)
 class EngineStore:
-    """The built engine NAME in the directory `built`; every method but `current` wants the lock to be held."""
+    """The built engine NAME in the directory `built`; every method but `current` and `hold` needs the lock."""
 
     built: Path
     name: str
@@ -48,8 +48,6 @@ class EngineStore:
     def hold(self) -> Iterator[Path]:
         """The engine's directory, which `sweep` leaves alone until the end of the block, whatever is built meanwhile.
 
-        Needs no lock.
-
         Raises:
             BuildError: nothing is built.
         """
@@ -65,7 +63,7 @@ class EngineStore:
 
     @contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[None]:
-        """Hold the engine against other builds of it; `waiting` is told the process that holds it now."""
+        """Keep other builds of the engine out; `waiting` gets the id of the process that holds the lock."""
         self._store.mkdir(parents=True, exist_ok=True)
         with (self._store / f"{self.name}.lock").open("a+") as file:
             try:
@@ -92,9 +90,9 @@ class EngineStore:
     def publish(self, partial: Path, fingerprint: str) -> None:
         """Make `partial` the engine, durably."""
         if self.link.is_dir() and not self.link.is_symlink():
-            raise BuildError(f"{self.link}: a directory that no build has made; move it away")
+            raise BuildError(f"{self.link}: a directory that was not made by a build; move it away")
         sync_tree(partial)
-        unique = partial.name.rpartition("-")[2]  # nothing that stands is ever moved: the link is the only switch
+        unique = partial.name.rpartition("-")[2]  # published directories never move: the link is the only switch
         directory = self._store / f"{self.name}-{fingerprint[:12]}-{unique}"
         partial.replace(directory)
         sync(self._store)
@@ -104,7 +102,7 @@ class EngineStore:
         sync(self.built)
 
     def sweep(self) -> None:
-        """Remove replaced engines that nobody holds, and what killed builds left."""
+        """Remove replaced engines that no process holds, and what killed builds left."""
         current = self.link.resolve()
         name = re.escape(self.name)
         ours = re.compile(rf"\.partial-{name}-\w{{8}}(-link)?|{name}-[0-9a-f]{{12}}-\w{{8}}")

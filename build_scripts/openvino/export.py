@@ -19,7 +19,7 @@ _SAFETENSORS_DTYPES: Final = {"F16": "float16", "BF16": "bfloat16"}
 _INT4_GROUP_SIZE: Final = 128  # as optimum-cli; layers that it does not divide take the largest group that does
 
 
-def export(checkpoint: str, weights: list[str], output: str, dtype: str, quantization: str) -> None:
+def export_model(checkpoint: str, weights: list[str], output: str, dtype: str, quantization: str) -> None:
     """Write `MODEL_FILES` into the new directory `output`. Meant for a child process: it imports torch.
 
     Raises:
@@ -33,7 +33,7 @@ def export(checkpoint: str, weights: list[str], output: str, dtype: str, quantiz
     del model
     if quantization != "none":
         _compress_weights(staging / MODEL_FILES[0], quantization)
-    for name in MODEL_FILES:  # and nothing else that the exporter thought fit to write
+    for name in MODEL_FILES:  # and nothing else that the exporter wrote
         if (staging / name).exists():
             (staging / name).replace(Path(output, name))
     shutil.rmtree(staging)

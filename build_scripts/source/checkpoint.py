@@ -10,14 +10,15 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from build_scripts.source.nemo_cache import Hold, hold_copy
+from build_scripts.source.nemo_cache import cached_copy
 from build_scripts.weights.huggingface import SAFETENSORS, TOKENIZER_FILES, Format, promised_files, weight_files
 from build_scripts.weights.nemo.checkpoint import is_nemo
 from build_scripts.weights.strict_json import parse_object
@@ -31,9 +32,12 @@ _GENERATION_FIELDS: Final = ("temperature", "top_p", "top_k", "min_p", "repetiti
 
 
 class CheckpointFacts(BaseModel):
-    """What an engine takes over from the checkpoint; None is what it does not say. Lengths are in tokens."""
+    """What an engine takes from its checkpoint; None is what that leaves out. Lengths are in tokens.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Part of the manifest: fields that a newer version has added are ignored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     architecture: str
     vocab_size: Count
@@ -45,14 +49,10 @@ class CheckpointFacts(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint on this machine; `source` is how people call it (a hub id, a directory's name).
-
-    `hold` keeps a directory of the cache for as long as the checkpoint is in use.
-    """
+    """A checkpoint on this machine; `source` is its display name (a hub id, a directory's name)."""
 
     directory: Path
     source: str
-    hold: Hold | None = field(default=None, compare=False, repr=False)
 
     def facts(self) -> CheckpointFacts:
         config = self._json("config.json")
@@ -112,7 +112,7 @@ class Checkpoint:
         raise BuildError(f"{self.source}: config.json: architectures = {shown}; needs a …ForCausalLM that writes text")
 
     def _sampling(self, generation: Mapping[str, Any]) -> Sampling:
-        """The checkpoint's own defaults, which it means only where it says `do_sample`."""
+        """The checkpoint's own defaults, which count only with `do_sample`."""
         if generation.get("do_sample") is not True:
             return Sampling()
         try:
@@ -121,11 +121,13 @@ class Checkpoint:
             raise BuildError(f"{self.source}: generation_config.json: {invalid_request(error).message}") from error
 
 
-def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> Checkpoint:
-    """The checkpoint that a spec names: a directory beside the spec, an absolute one, or one of the HuggingFace hub.
+@contextmanager
+def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> Iterator[Checkpoint]:
+    """The checkpoint that a spec names: a directory (relative to the spec, or absolute), or one of the HuggingFace hub.
 
-    A NeMo checkpoint is converted into the cache, once. Of the hub, weights are fetched in the first of `formats` that
-    it has; without formats only the small files are fetched or written.
+    A NeMo checkpoint is converted into the cache, once; its copy stays there until the end of the block. Of the hub,
+    weights are fetched in the first of `formats` that it has; without formats only the small files are fetched or
+    written.
 
     Raises:
         BuildError: there is no such directory, and the hub does not have it or cannot be reached.
@@ -133,13 +135,14 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
     directory = base / model
     source = directory.name if Path(model).is_absolute() else model
     if directory.exists() and is_nemo(directory):
-        copy = hold_copy(directory, source, bool(formats))
-        return Checkpoint(copy.directory, source, copy)
-    if directory.is_dir():
-        return Checkpoint(directory, source)
-    if not _HUB_ID.fullmatch(model):
+        with cached_copy(directory, source, bool(formats)) as copy:
+            yield Checkpoint(copy, source)
+    elif directory.is_dir():
+        yield Checkpoint(directory, source)
+    elif _HUB_ID.fullmatch(model):
+        yield Checkpoint(_download(model, base, formats), model)
+    else:
         raise BuildError(f"{model}: no such directory (looked in {base}), and not a hub id org/name")
-    return Checkpoint(_download(model, base, formats), model)
 
 
 def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:
@@ -152,13 +155,13 @@ def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:
         raise BuildError(f"{model}: no such directory in {base}, not in the local hub cache, and {reason}") from error
     except (HfHubHTTPError, HFValidationError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise BuildError(f"{model}: no such directory in {base}, and the HuggingFace hub says: {reason}") from error
+        raise BuildError(f"{model}: no such directory in {base}, and the HuggingFace hub answers: {reason}") from error
 
 
 def _fetch(model: str, formats: Sequence[Format]) -> Path:
     directory = _snapshot(model, ["*.json", *TOKENIZER_FILES])
     for format in formats:
-        names = promised_files(directory, format)  # and no others: consolidated.safetensors has the same once more
+        names = promised_files(directory, format)  # not consolidated.safetensors, a copy of the same weights
         suffix = Path(format[0]).suffix  # nothing else is fetched, whatever the index says
         _snapshot(model, [glob.escape(name) for name in names if name.endswith(suffix)], directory.name)
         if any((directory / name).is_file() for name in names):

@@ -1,13 +1,13 @@
-"""HuggingFace copies of NeMo checkpoints in the user's cache: made once, and removed when they are of no more use.
+"""HuggingFace copies of NeMo checkpoints in the user's cache: made once, and removed when they are out of date.
 
 ~/.cache/conch/nemo/NAME-<key>          a copy; the key changes with every file of its source
                     NAME-<key>-small    … without weights, for a plan
                     lock                one writes or sweeps at a time
 
-Each copy has a note of its source, which whoever uses the copy keeps locked. A copy that its source no longer makes (it
-changed, or is gone), or that a larger one has replaced, is removed by the next conversion of any NeMo checkpoint; a
-build that finds its copy removes none. A source on a disk that is not mounted counts as gone, one that cannot be read
-does not.
+Each copy has a note of its source, a file that each user of the copy keeps locked. A copy that is out of date (its
+source changed, or is gone), or that a larger one has replaced, is removed by the next conversion of any NeMo
+checkpoint; a build that finds its copy removes none. A source on a disk that is not mounted counts as gone, one that
+cannot be read does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -28,55 +28,47 @@ from build_scripts.source.convert import write_view
 from build_scripts.weights.hf_writer import write_huggingface
 from build_scripts.weights.nemo.checkpoint import open_nemo
 from build_scripts.work import progress
-from build_scripts.work.disk import remove_unless_held
+from build_scripts.work.disk import held, remove_unless_held
 from triton_repo.contract.errors import BuildError
 
-_FORMAT: Final = 2  # of what is written; a higher one writes it anew
+_FORMAT: Final = 2  # of the copies; a higher one writes them again
 _NOTE: Final = "nemo_source.txt"
 _SMALL: Final = "-small"
 _COPY: Final = re.compile(r"(?P<name>.+-(?P<key>[0-9a-f]{16}))(-small)?")
-_PARTIAL: Final = ".partial-"  # of hf_writer; under the lock, what bears it was left by one that was killed
+_PARTIAL: Final = ".partial-"  # of hf_writer; under the lock, a directory with it was left by a process that was killed
 
 
-class Hold:
-    """A copy that no sweep removes for as long as this object lives."""
+@contextmanager
+def cached_copy(path: Path, source: str, weights: bool) -> Iterator[Path]:
+    """The NeMo checkpoint at `path` as a HuggingFace directory; without `weights` maybe only its small files.
 
-    def __init__(self, copy: Path) -> None:
-        """Raises: FileNotFoundError: there is no such copy, or a sweep was quicker."""
-        self.directory = copy
-        self._descriptor = os.open(copy / _NOTE, os.O_RDONLY)
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-        if not os.fstat(self._descriptor).st_nlink:
-            raise FileNotFoundError(copy)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
-
-
-def hold_copy(path: Path, source: str, weights: bool) -> Hold:
-    """The NeMo checkpoint at `path` as a HuggingFace directory; without `weights` maybe only what is beside them.
+    No sweep removes the directory before the end of the block.
 
     Raises:
         BuildError: the checkpoint is broken or of no known kind, or the disk is full.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conch" / "nemo"
-    try:
-        whole = cache / f"{path.stem}-{_key(path)}"
-        small = whole.with_name(whole.name + _SMALL)
-        return _find(whole) or (None if weights else _find(small)) or _make(path, source, whole if weights else small)
-    except OSError as error:
-        raise BuildError(f"{error.filename or cache}: {error.strerror or error}") from error
+    with ExitStack() as stack:
+        try:
+            whole = cache / f"{path.stem}-{_key(path)}"
+            small = whole.with_name(whole.name + _SMALL)
+            copy = _find(whole, stack) or (None if weights else _find(small, stack))
+            copy = copy or _make(path, source, whole if weights else small, stack)
+        except OSError as error:
+            raise BuildError(f"{error.filename or cache}: {error.strerror or error}") from error
+        yield copy
 
 
-def _find(copy: Path) -> Hold | None:
+def _find(copy: Path, stack: ExitStack) -> Path | None:
+    """The copy, held until `stack` closes; None where there is none, or a sweep was quicker."""
     try:
-        return Hold(copy)
+        stack.enter_context(held(copy / _NOTE))
     except FileNotFoundError:
         return None
+    return copy
 
 
-def _make(path: Path, source: str, copy: Path) -> Hold:
+def _make(path: Path, source: str, copy: Path, stack: ExitStack) -> Path:
     with _locked(copy.parent):
         _sweep(copy.parent)  # before the copy, which may need the room
         if not copy.is_dir():
@@ -86,7 +78,8 @@ def _make(path: Path, source: str, copy: Path) -> Hold:
                 write_huggingface(replace(view, weights={}), copy)
             else:
                 write_view(view, copy)
-        return Hold(copy)
+        stack.enter_context(held(copy / _NOTE))
+        return copy
 
 
 @contextmanager
@@ -109,7 +102,10 @@ def _sweep(cache: Path) -> None:
             try:
                 if _is_stale(path, copy["name"], copy["key"]):
                     _remove(path)
-            except (OSError, ValueError) as error:  # ValueError: a note of zeros, as a crash of the machine leaves
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # ValueError: a note of zeros, after a crash
                 progress.say(f"{path}: left alone: {error}")
 
 

@@ -16,6 +16,7 @@ from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection
 from triton_repo.contract.errors import SpecError
 
+ENGINES: Final = Path(__file__).resolve().parents[2] / "engines"
 # Flags of `conch build` by the key that they override.
 FLAGS: Final[Mapping[str, str]] = {
     "name": "--name",
@@ -50,6 +51,27 @@ def read_spec(file: Path | None, overrides: Mapping[str, object] | None = None) 
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise SpecError(_message(first, file, overrides)) from error
+
+
+def spec_file(spec_or_name: str) -> Path | None:
+    """The file of a spec, or of the name of one in `engines/`; None where there is no such name."""
+    if spec_or_name.endswith(".toml"):
+        return Path(spec_or_name)
+    named = ENGINES / f"{spec_or_name}.toml"
+    return named if named.is_file() and "/" not in spec_or_name else None
+
+
+def require_spec_file(spec_or_name: str) -> Path:
+    """Raises: SpecError: there is no such file, or no such name."""
+    file = spec_file(spec_or_name)
+    if file is None or not file.is_file():
+        raise SpecError(f"{spec_or_name}: neither a spec file nor one of engines/: {named_specs()}")
+    return file
+
+
+def named_specs() -> str:
+    """The names of the specs in `engines/`, for people."""
+    return ", ".join(sorted(file.stem for file in ENGINES.glob("*.toml")))
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

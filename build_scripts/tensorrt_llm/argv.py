@@ -8,7 +8,7 @@ from typing import Final
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.tensorrt_llm.on_gpu_host import THEN
 from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT, ENGINE
+from triton_repo.contract.engine_directory import CHECKPOINT, COMPILED
 
 Argv = tuple[str, ...]
 
@@ -30,7 +30,7 @@ def build_argv(model: PurePosixPath, build: BuildSection, max_seq_len: int, max_
     compile = build.compile
     options: dict[str, object] = {
         "checkpoint_dir": model / CHECKPOINT,
-        "output_dir": model / ENGINE,
+        "output_dir": model / COMPILED,
         "max_batch_size": build.max_batch_size,
         "max_num_tokens": build.max_num_tokens,
         "max_seq_len": max_seq_len,
@@ -86,7 +86,7 @@ def convert_argv(source: PurePosixPath, model: PurePosixPath, build: BuildSectio
         "from tensorrt_llm import BuildConfig; from tensorrt_llm._tensorrt_engine import LLM; "
         f"LLM({str(source)!r}, dtype={build.dtype!r}, {parallel}, "
         f"build_config=BuildConfig({', '.join(f'{key}={value}' for key, value in limits.items())}))"
-        f".save({str(model / ENGINE)!r})"
+        f".save({str(model / COMPILED)!r})"
     )
     return ("python3", "-c", program)
 
@@ -106,7 +106,7 @@ def host_argv(python: str, model: PurePosixPath, commands: tuple[Argv, ...], *fl
     """The commands by way of `trtllm_host`."""
     first, *others = commands
     words = (*first, *(word for command in others for word in (THEN, *command)))
-    return (python, str(model / HOST_SCRIPT), *flags, str(model / ENGINE), *words)
+    return (python, str(model / HOST_SCRIPT), *flags, str(model / COMPILED), *words)
 
 
 def docker_argv(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *, sharded: bool) -> Argv:

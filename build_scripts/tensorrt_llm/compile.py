@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from typing import Final
 
+from build_scripts.engine.builder import Step
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.tensorrt_llm import on_gpu_host
 from build_scripts.tensorrt_llm.argv import HOST_SCRIPT, QUANTIZER, Argv, docker_argv, gpu_commands, host_argv
 from build_scripts.tensorrt_llm.output import BuildOutput
 from build_scripts.work import progress
+from triton_repo.contract.engine_directory import ModelDirectory
 from triton_repo.contract.errors import BuildError
 from triton_repo.contract.gpu import installed_gpus
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT, ENGINE
 from triton_repo.engine.runtimes.tensorrt_llm.engine import compiled_otherwise, installed
 
 _TITLES: Final = {True: "compile", False: "convert and compile, by TensorRT-LLM"}
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a build as `--plan` shows it; `argv` is empty for what Conch itself does."""
-
-    title: str
-    where: Literal["here", "GPU host"]
-    argv: Argv = ()
 
 
 def plan_steps(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *, own: bool) -> tuple[Step, ...]:
@@ -42,56 +31,47 @@ def plan_steps(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *,
     return (Step("shards", "here"), step) if sharded else (step,)
 
 
-def remaining_steps(model: Path, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
-    """What is left to do for a built engine whose model directory is `model`: nothing once it is compiled."""
+def remaining_steps(model: ModelDirectory, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
+    """What is left to do for a built engine with the model `model`: nothing once it is compiled."""
     build = spec.build
-    if build.flow == "pytorch" or build.max_seq_len is None or compiled_by(model) is not None:
+    if build.flow == "pytorch" or build.max_seq_len is None or model.read_compiled_by() is not None:
         return ()
     sharded = _is_sharded(model, spec)
-    argv = docker_argv(model, source, spec, build.max_seq_len, sharded=sharded)
+    argv = docker_argv(model.path, source, spec, build.max_seq_len, sharded=sharded)
     return (Step(_TITLES[sharded], "GPU host", argv),)
 
 
-def compiled_by(model: Path) -> Mapping[str, str | None] | None:
-    """Versions and GPU that compiled the engine in `model`; None where it is not compiled, or not to its end."""
-    try:
-        note: Mapping[str, str | None] = json.loads((model / ENGINE / on_gpu_host.NOTE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return note
-
-
-def reason_to_compile(model: Path, source: Path, spec: EngineSpec) -> str | None:
-    """Why this machine should compile the engine in `model`, once more perhaps; None where it need not, or cannot."""
+def reason_to_compile(model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:
+    """Why this machine should compile (or recompile) the engine in `model`; None where it need not, or cannot."""
     build = spec.build
     if build.flow == "pytorch" or build.max_seq_len is None:
         return None
     sharded = _is_sharded(model, spec)
-    commands = gpu_commands(PurePosixPath(source), PurePosixPath(model), spec, build.max_seq_len, sharded=sharded)
+    commands = gpu_commands(PurePosixPath(source), PurePosixPath(model.path), spec, build.max_seq_len, sharded=sharded)
     if not _can_compile(commands):
         return None
-    if compiled_by(model) is None:
+    if model.read_compiled_by() is None:
         return "not compiled"
     here = installed()
     if here.tensorrt_llm is None:  # not installed for this Python: nothing to compare with
         return None
-    otherwise = compiled_otherwise(model / ENGINE, here)
+    otherwise = compiled_otherwise(model.compiled, here)
     return None if otherwise is None else f"compiled {otherwise}"
 
 
-def compile_engine(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, log: Path) -> bool:
-    """Compile into `model`/engine; False where TensorRT-LLM or a GPU is missing.
+def compile_engine(model: ModelDirectory, source: Path, spec: EngineSpec, max_seq_len: int, log: Path) -> bool:
+    """Compile the shards or the checkpoint; False where TensorRT-LLM or a GPU is missing.
 
     Raises:
-        BuildError: TensorRT-LLM's own programs failed; with the reason that they gave, and the log's place.
+        BuildError: TensorRT-LLM's own programs failed; with the reason that they gave, and the path of the log.
     """
-    shutil.copyfile(on_gpu_host.__file__, model / HOST_SCRIPT)
-    sharded = (model / CHECKPOINT).is_dir()
-    here = PurePosixPath(model)
+    shutil.copyfile(on_gpu_host.__file__, model.path / HOST_SCRIPT)
+    sharded = model.checkpoint.is_dir()
+    here = PurePosixPath(model.path)
     commands = gpu_commands(PurePosixPath(source), here, spec, max_seq_len, sharded=sharded)
     if not _can_compile(commands):
         return False
-    (model / ENGINE).mkdir()
+    model.compiled.mkdir()
     ranks = spec.build.tensor_parallel * spec.build.pipeline_parallel
     _run(host_argv(sys.executable, here, commands, on_gpu_host.TETHERED), _TITLES[sharded], ranks, log)
     return True
@@ -115,9 +95,9 @@ def _run(argv: Argv, title: str, ranks: int, log: Path) -> None:
         raise BuildError(f"{title}: {output.reason} (exit code {status}; log: {log})")
 
 
-def _is_sharded(model: Path, spec: EngineSpec) -> bool:
+def _is_sharded(model: ModelDirectory, spec: EngineSpec) -> bool:
     """Whether Conch's shards are in `model`; quantized ones are those of TensorRT-LLM, and maybe not all of them."""
-    return (model / CHECKPOINT).is_dir() and spec.build.quantization == "none"
+    return model.checkpoint.is_dir() and spec.build.quantization == "none"
 
 
 def _can_compile(commands: tuple[Argv, ...]) -> bool:

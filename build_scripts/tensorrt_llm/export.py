@@ -14,7 +14,7 @@ from build_scripts.work import progress
 
 
 def link(directory: Path, names: Sequence[str], output: Path) -> None:
-    """Bring the files `names` of `directory` into the new directory `output`, as hard links where that is possible."""
+    """Link the files `names` of `directory` into the new directory `output`; copy what cannot be hard-linked."""
     output.mkdir()
     sizes = [(directory / name).stat().st_size for name in names]
     with progress.transfer("checkpoint", sum(sizes)) as show:
@@ -29,7 +29,7 @@ def link(directory: Path, names: Sequence[str], output: Path) -> None:
             show(done)
 
 
-def export(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to a child
+def write_checkpoint(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to a child
     checkpoint: str, source: str, output: str, tp: int, pp: int, dtype: str, meter: str
 ) -> None:
     """Write the shards into the new directory `output`; the file `meter` says how many bytes are written.

@@ -1,24 +1,30 @@
-"""A spec of runtime tensorrt_llm beside its checkpoint: what can be said, and refused, before anything is read."""
+"""A spec of runtime tensorrt_llm and its checkpoint: what can be checked before weights are read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from build_scripts.architectures import UnknownArchitecture, check_weights, decoder_of, without_rope
 from build_scripts.architectures.config_values import ConfigValues
-from build_scripts.source.checkpoint import Checkpoint
+from build_scripts.source.checkpoint import MODELOPT_CONFIG, Checkpoint
+from build_scripts.source.draft import Draft
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
-from build_scripts.tensorrt_llm.quantized_checkpoint import stored_quantization
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds
-from build_scripts.tensorrt_llm.sharding.gpus import Gpus, find_gpus
+from build_scripts.tensorrt_llm.sharding.gpus import Gpus
+from build_scripts.tensorrt_llm.sharding.limits import broken_tp_rule
 from build_scripts.tensorrt_llm.sharding.memory import Limits
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.plan import Asked, ShardPlan, make_shard_plan
+from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS
 from build_scripts.weights.huggingface import open_weights, read_config, weight_files
+from build_scripts.weights.strict_json import parse_object
 from build_scripts.weights.view import ITEM_SIZES
 from triton_repo.contract.engine_config import KV_CACHE_FREE_GPU_MEMORY_FRACTION
-from triton_repo.contract.errors import BuildError
+
+_BY_ALGORITHM: Final = {how.algorithm: name for name, how in QUANTIZATIONS.items() if how.algorithm is not None}
 
 
 def resolved(spec: EngineSpec, checkpoint: Checkpoint, max_seq_len: int) -> EngineSpec:
@@ -41,7 +47,7 @@ def plan_shards(
 ) -> ShardPlan:
     """Check the spec against the configuration, against the weights' headers where they are here, and against `gpus`.
 
-    The PyTorch flow is TensorRT-LLM's own code: what it computes is its own matter, how it splits a model is not.
+    The PyTorch flow is TensorRT-LLM's own code: only how it splits a model is checked here, not what it computes.
 
     Raises:
         UnknownArchitecture: TensorRT-LLM's own converter must do this one.
@@ -49,16 +55,16 @@ def plan_shards(
         SpecError: the model cannot be split as the spec asks, or does not fit.
     """
     config = read_config(checkpoint.directory, checkpoint.source)
-    as_it_is = spec.build.flow == "pytorch"
-    decoder = decoder_of(without_rope(config) if as_it_is else config, checkpoint.source)
+    as_is = spec.build.flow == "pytorch"
+    decoder = decoder_of(without_rope(config) if as_is else config, checkpoint.source)
     if has_weights(checkpoint.directory):
         weights = open_weights(checkpoint.directory, checkpoint.source)
-        if not as_it_is:  # that reads quantized weights too, under names of their own
+        if not as_is:  # that reads quantized weights too, under names of their own
             check_weights(decoder, weights, checkpoint.source)
     build = resolved(spec, checkpoint, max_seq_len).build
-    quantization = stored_quantization(checkpoint, config) if as_it_is else build.quantization
+    quantization = _stored_quantization(checkpoint, config) if as_is else build.quantization
     if quantization is None:
-        quantization, gpus = "none", None  # nobody here knows what such weights take
+        quantization, gpus = "none", None  # how much memory such weights take is not known here
     value_bytes = ITEM_SIZES[build.dtype]
     limits = Limits(
         max_seq_len,
@@ -74,6 +80,22 @@ def plan_shards(
     return make_shard_plan(decoder, Asked(origin, parallel, build.dtype, quantization, limits), gpus)
 
 
+def _stored_quantization(checkpoint: Checkpoint, config: Mapping[str, Any]) -> str | None:
+    """The one of QUANTIZATIONS that the weights of `checkpoint` are in; None where it is none of them.
+
+    Raises:
+        BuildError: ModelOpt's file is no JSON object.
+    """
+    file = checkpoint.directory / MODELOPT_CONFIG
+    modelopt = parse_object(file.read_bytes(), str(file)).get("quantization") if file.is_file() else None
+    section = modelopt or config.get("quantization_config")
+    if not section:
+        return "none"
+    values = section if isinstance(section, dict) else {}
+    algorithm = values.get("quant_algo") or values.get("quant_method")
+    return _BY_ALGORITHM.get(algorithm.upper()) if isinstance(algorithm, str) else None
+
+
 def _adapters(spec: EngineSpec) -> AdapterBounds | None:
     lora = spec.build.lora
     if lora is None:
@@ -82,7 +104,7 @@ def _adapters(spec: EngineSpec) -> AdapterBounds | None:
 
 
 def check_converter(spec: EngineSpec, origin: str) -> None:
-    """Raises: SpecError: the spec asks for what TensorRT-LLM's own converter is not told here."""
+    """Raises: SpecError: the spec asks for what Conch cannot pass on to TensorRT-LLM's own converter."""
     if spec.build.flow == "pytorch":
         return
     for key, section in (("build.lora", spec.build.lora), ("speculative", spec.speculative)):
@@ -96,19 +118,12 @@ def has_weights(directory: Path) -> bool:
     return bool(weight_files(directory))
 
 
-def prepare(spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: int, gpu: str | None) -> EngineSpec:
-    """The spec as it will be built, after every refusal that needs no weights.
-
-    The GPUs of this machine do not count here: one can compile the engines of all ranks for others.
-
-    Raises:
-        BuildError: the checkpoint cannot be used.
-        SpecError: the spec asks for what cannot be built.
-    """
+def check_draft_split(draft: Draft, tp_size: int) -> None:
+    """A draft is split as its model is. Raises: SpecError: this one cannot be split so."""
     try:
-        plan_shards(spec, checkpoint, origin, max_seq_len, find_gpus(gpu) if gpu else None)
-    except UnknownArchitecture:  # TensorRT-LLM's own code reads it
-        check_converter(spec, origin)
-    if not has_weights(checkpoint.directory):
-        raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")
-    return resolved(spec, checkpoint, max_seq_len)
+        config = read_config(draft.checkpoint.directory, draft.checkpoint.source)
+        decoder = decoder_of(without_rope(config), draft.checkpoint.source)
+    except UnknownArchitecture:  # TensorRT-LLM's own code splits it
+        return
+    if (rule := broken_tp_rule(decoder, tp_size)) is not None:
+        raise draft.error(f"build.tensor_parallel = {tp_size} {rule} of the draft")

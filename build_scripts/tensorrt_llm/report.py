@@ -1,27 +1,65 @@
-"""A ShardPlan for people (tables) and for machines (JSON values)."""
+"""What a build would write, for `--plan`: tables for people, JSON values for machines."""
 
 from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from build_scripts.tensorrt_llm.compile import Step
+from build_scripts.engine.builder import Step
 from build_scripts.tensorrt_llm.sharding.plan import RankPlan, ShardPlan
 from build_scripts.weights.view import ITEM_SIZES
 
 _LAYER: Final = re.compile(r"\.layers\.\d+\.")
 
 
-def to_json(name: str, plan: ShardPlan, steps: Sequence[Step]) -> dict[str, Any]:
-    """Everything, bytes as whole numbers. `kv_tokens` and `sequences` are null where no GPU is given."""
+@dataclass(frozen=True, slots=True)
+class ShardPreview:
+    """The shards of engine `name`, and how they are compiled."""
+
+    name: str
+    plan: ShardPlan
+    steps: tuple[Step, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, bytes as whole numbers. `kv_tokens` and `sequences` are null where no GPU is given."""
+        return _plan_json(self.name, self.plan) | {"steps": _steps_json(self.steps)}
+
+    def print(self, console: Console) -> None:
+        """Ranks, tensors, capacity."""
+        asked = self.plan.asked
+        console.print(
+            f"{self.name}: {self.plan.decoder.architecture}, {asked.dtype}, quantization {asked.quantization}, "
+            f"tp {asked.parallel.tp_size} × pp {asked.parallel.pp_size}"
+        )
+        console.print(_rank_table(self.plan))
+        console.print(_tensor_table(self.plan))
+        console.print(_capacity(self.plan))
+
+
+@dataclass(frozen=True, slots=True)
+class ConverterPreview:
+    """An engine of an architecture that only TensorRT-LLM's own converter knows; `reason` names it."""
+
+    name: str
+    reason: str
+    steps: tuple[Step, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"engine": self.name, "converter": "tensorrt_llm", "steps": _steps_json(self.steps)}
+
+    def print(self, console: Console) -> None:
+        console.print(f"{self.reason}. TensorRT-LLM's own converter does this one, on a GPU host:", markup=False)
+
+
+def _plan_json(name: str, plan: ShardPlan) -> dict[str, Any]:
     asked, decoder = plan.asked, plan.decoder
     return {
         "engine": name,
@@ -42,31 +80,11 @@ def to_json(name: str, plan: ShardPlan, steps: Sequence[Step]) -> dict[str, Any]
         "kv_tokens": plan.kv_tokens,
         "sequences": plan.sequences,
         "ranks": [_rank_json(plan, rank) for rank in plan.ranks],
-        "steps": steps_json(steps),
     }  # fmt: skip
 
 
-def steps_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
+def _steps_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return [{"title": step.title, "where": step.where, "argv": list(step.argv)} for step in steps]
-
-
-def print_plan(console: Console, name: str, plan: ShardPlan) -> None:
-    """Ranks, tensors, capacity."""
-    asked = plan.asked
-    console.print(
-        f"{name}: {plan.decoder.architecture}, {asked.dtype}, quantization {asked.quantization}, "
-        f"tp {asked.parallel.tp_size} × pp {asked.parallel.pp_size}"
-    )
-    console.print(_rank_table(plan))
-    console.print(_tensor_table(plan))
-    console.print(_capacity(plan))
-
-
-def print_steps(console: Console, steps: Sequence[Step]) -> None:
-    for number, step in enumerate(steps, 1):
-        console.print(f"{number}. {step.title} ({step.where})")
-        if step.argv:
-            console.print(f"   {shlex.join(step.argv)}", markup=False)
 
 
 def _rank_json(plan: ShardPlan, rank: RankPlan) -> dict[str, Any]:
@@ -137,7 +155,7 @@ def _capacity(plan: ShardPlan) -> str:
     per_token = f"KV cache: {plan.kv_bytes_per_token / 1024:,.1f} KiB per token over all ranks"
     limits = plan.asked.limits
     if plan.gpus is None:
-        return f"{per_token}. No GPU given (--gpu h100-80gb): whether it fits is not said."
+        return f"{per_token}. No GPU given (--gpu h100-80gb): so whether it fits is not known."
     return (
         f"{per_token}. {plan.gpus.gpu.name} ({_gb(plan.gpus.gpu.memory_bytes)}) holds {plan.kv_tokens:,} tokens: "
         f"{plan.sequences} sequences of {limits.max_seq_len:,} at once (max_batch_size {limits.max_batch_size})."

@@ -13,6 +13,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from build_scripts.build import Engine, ensure_engine
+from build_scripts.engine.manifest import Manifest
+from triton_repo.contract.engine_directory import EngineDirectory
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ eos_token }}"
 
@@ -39,6 +41,14 @@ class Workshop:
     def store(self) -> set[str]:
         """What lies beside the engines: kinds of entries, not their random parts."""
         return {"engine" if path.is_dir() else path.name for path in (self.root / "built" / ".store").iterdir()}
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.load(EngineDirectory(self.engine))
+
+    @property
+    def damage(self) -> list[str]:
+        return self.manifest.damage(EngineDirectory(self.engine))
 
     def write_spec(self, text: str = "", runtime: str = "openvino") -> str:
         self.spec.write_text(f'name = "tiny"\nmodel = "tiny/checkpoint"\nruntime = "{runtime}"\n{text}')

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from build_scripts.build import ENGINES
+from build_scripts.spec.reading import ENGINES
 from tests.conftest import CONCH, Stack, free_port
 from tests.docs.commands import verbs
 from tests.docs.pages import NOT_RUN, ROOT, Example, all_examples, long_flags

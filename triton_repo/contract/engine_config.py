@@ -1,4 +1,7 @@
-"""`engine.json`: what the Triton models know of a built engine. The build writes it, the models read it."""
+"""`engine.json`: what the Triton models know of a built engine. The build writes it, the models read it.
+
+Readers ignore fields that they do not know: a newer version may have written it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
-
-FILE_NAME: Final = "engine.json"
-DRAFT: Final = "draft"  # the directory of the draft model, beside that of the model
-ADAPTERS: Final = "adapters"  # … and of the LoRA adapters, each in a directory of its name
-
 
 Flow = Literal["compiled", "pytorch"]
 GuidedDecodingBackend = Literal["xgrammar", "llguidance"]
@@ -24,7 +23,7 @@ CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "sta
 class ReplayConfig(BaseModel):
     """What the `replay` runtime plays: the ids of a text, at a pace per stream (0 = as fast as it can)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     token_ids: Annotated[tuple[int, ...], Field(min_length=1)]
     tokens_per_second: Annotated[float, Field(ge=0)] = 0.0
@@ -42,7 +41,7 @@ class SpeculativeConfig(BaseModel):
     the model alone would answer, by `lookahead` at temperature 0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     mode: SpeculativeMode
     num_assistant_tokens: Annotated[int, Field(ge=1)]
@@ -54,7 +53,7 @@ class SpeculativeConfig(BaseModel):
 class LoraConfig(BaseModel):
     """The adapters that requests may name, and bounds of all: the rank, and what they adapt (TensorRT-LLM's names)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     adapters: Annotated[tuple[str, ...], Field(min_length=1)]
     max_rank: Annotated[int, Field(ge=1)]
@@ -71,7 +70,7 @@ class TensorRtLlmConfig(BaseModel):
     `gather_generation_logits` keeps the logits that logprobs are computed from: only the compiled flow needs it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     flow: Flow = "compiled"
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
@@ -89,7 +88,7 @@ class TensorRtLlmConfig(BaseModel):
 class EngineConfig(BaseModel):
     """One engine as it runs: its limits, its batch, its cache, its defaults. Lengths are in tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     runtime: str
@@ -114,14 +113,6 @@ class EngineConfig(BaseModel):
     card: ModelCard
 
     @classmethod
-    def load(cls, engine_directory: Path) -> EngineConfig:
-        return cls.model_validate_json((engine_directory / FILE_NAME).read_bytes())
-
-
-def engine_directory(model_repository: str) -> Path:
-    """The built engine that a Triton model belongs to.
-
-    Triton tells a Python model the directory that holds its `config.pbtxt`: `<engine>/triton/<model>`. The engine is
-    found from there, not from an absolute path, so that a built engine can be copied and mounted anywhere.
-    """
-    return Path(model_repository).resolve().parents[1]
+    def load(cls, directory: Path) -> EngineConfig:
+        """Of the built engine in `directory`."""
+        return cls.model_validate_json(EngineDirectory(directory).config_file.read_bytes())

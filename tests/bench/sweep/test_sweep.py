@@ -18,9 +18,9 @@ from bench.server import serving
 from bench.sweep.options import SweepOptions
 from bench.sweep.plan import plan_sweep
 from bench.sweep.spec_text import spec_text
-from build_scripts.build import ENGINES, ensure_engine
-from build_scripts.plan import BuildRequest, make_plan
-from build_scripts.spec.reading import read_spec
+from build_scripts.build import ensure_engine
+from build_scripts.plan import BuildRequest, make_plan, prepare_build
+from build_scripts.spec.reading import ENGINES, read_spec
 from launch.cli import app
 from launch.descendants import PROC
 from tests.build_scripts.adapters import write_adapter
@@ -118,7 +118,7 @@ french = "adapters/french"
 
 
 def test_a_candidate_names_its_adapters_so_that_its_spec_can_lie_anywhere(tmp_path: Path) -> None:
-    adapter = write_adapter(tmp_path / "adapters" / "french")
+    written = write_adapter(tmp_path / "adapters" / "french")
     file = tmp_path / "guess.toml"
     file.write_text(ADAPTED)
     planned = plan_sweep(SweepOptions(str(file), vary=("build.max_batch_size=8,16",)))
@@ -127,9 +127,12 @@ def test_a_candidate_names_its_adapters_so_that_its_spec_can_lie_anywhere(tmp_pa
         elsewhere.mkdir()
         moved = elsewhere / "moved.toml"
         moved.write_text(spec_text(candidate.spec))
-        plan = make_plan(BuildRequest(read_spec(moved), str(moved), elsewhere, elsewhere / "built"), None)
-        assert [(one.name, one.directory) for one in plan.adapters] == [("french", adapter), ("fr.v2", adapter)]
-        assert plan.inputs.fingerprint == candidate.engine
+        request = BuildRequest(read_spec(moved), str(moved), elsewhere, elsewhere / "built")
+        with prepare_build(request) as prepared:
+            fingerprint = make_plan(prepared, None).inputs.fingerprint
+        found = [(adapter.name, adapter.directory) for adapter in prepared.materials.adapters]
+        assert found == [("french", written), ("fr.v2", written)]
+        assert fingerprint == candidate.engine
 
 
 def test_speculative_decoding_can_be_swept_on_and_off(tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def test_a_spec_that_asks_for_more_than_the_checkpoint_has_is_refused(
 
 
 def _facts(workshop: Workshop) -> CheckpointFacts:
-    return resolve("tiny/checkpoint", workshop.root).facts()
+    with resolve("tiny/checkpoint", workshop.root) as checkpoint:
+        return checkpoint.facts()
 
 
 def test_end_tokens_come_from_the_generation_config_or_else_from_the_config(workshop: Workshop) -> None:
@@ -205,5 +206,6 @@ def test_a_vocabulary_and_merges_become_a_fast_tokenizer(workshop: Workshop) -> 
 
 
 def test_a_model_that_is_nowhere_is_said_to_be_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="not/a/hub/id: no such directory"):
-        resolve("not/a/hub/id", tmp_path)
+    missing = resolve("not/a/hub/id", tmp_path)
+    with pytest.raises(BuildError, match="not/a/hub/id: no such directory"), missing:
+        pass

@@ -73,8 +73,8 @@ def test_of_the_hub_the_weights_are_fetched_once_and_in_a_format_that_the_runtim
     hub: Path, index: str | None, offered: list[str], formats: tuple[Format, ...], fetched: set[str]
 ) -> None:
     _offer(hub, index, *offered)
-    directory = resolve("org/model", hub, formats).directory
-    assert {path.name for path in directory.iterdir()} - {"config.json", index} == fetched
+    with resolve("org/model", hub, formats) as checkpoint:
+        assert {path.name for path in checkpoint.directory.iterdir()} - {"config.json", index} == fetched
 
 
 def test_an_index_on_the_hub_brings_nothing_but_weights(hub: Path) -> None:
@@ -82,5 +82,6 @@ def test_an_index_on_the_hub_brings_nothing_but_weights(hub: Path) -> None:
         json.dumps({"weight_map": {"a": "run.py", "b": "x*.safetensors"}})
     )
     _offer(hub, None, "run.py", "xyz.safetensors")
-    directory = resolve("org/model", hub).directory
-    assert {path.name for path in directory.iterdir()} == {"config.json", "model.safetensors.index.json"}
+    with resolve("org/model", hub) as checkpoint:
+        names = {path.name for path in checkpoint.directory.iterdir()}
+    assert names == {"config.json", "model.safetensors.index.json"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import re
 import threading
@@ -12,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from build_scripts.source.nemo_cache import Hold, hold_copy
+from build_scripts.source.checkpoint import resolve
+from build_scripts.source.nemo_cache import cached_copy
+from build_scripts.work.disk import held, remove_unless_held
 from tests.build_scripts.checkpoints import make_checkpoint
 from tests.build_scripts.conftest import contents
 from tests.build_scripts.weights.nemo.nemo_checkpoints import make_nemo1
@@ -33,7 +34,8 @@ def original(tmp_path: Path) -> Path:
 
 def copy_of(path: Path, weights: bool = True) -> Path:
     """Held only while it is made."""
-    return hold_copy(path, "x", weights).directory
+    with cached_copy(path, "x", weights) as copy:
+        return copy
 
 
 def touch(path: Path, seconds: int) -> None:
@@ -78,13 +80,11 @@ def test_a_copy_that_is_in_use_is_never_removed_and_is_once_it_is_not(
     tmp_path: Path, cache: Path, original: Path
 ) -> None:
     path = make_nemo1(tmp_path / "a.nemo", original)
-    hold = hold_copy(path, "x", weights=True)
-    before = contents(hold.directory)
-    touch(path, 5)
-    second = copy_of(path)
-    assert contents(hold.directory) == before
-    del hold
-    gc.collect()
+    with cached_copy(path, "x", weights=True) as copy:
+        before = contents(copy)
+        touch(path, 5)
+        second = copy_of(path)
+        assert contents(copy) == before
     touch(path, 6)
     third = copy_of(path)
     assert copies(cache) == {third}
@@ -193,5 +193,31 @@ def test_a_checkpoint_with_a_link_to_nowhere_is_refused_by_its_name(tmp_path: Pa
 
 
 def test_a_copy_that_is_swept_at_the_same_moment_is_not_held(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Hold(tmp_path)
+    note = tmp_path / "copy" / "note"
+    with pytest.raises(FileNotFoundError), held(note):
+        pass
+    note.parent.mkdir()
+    note.touch()
+    with held(note):
+        remove_unless_held(note.parent, note)
+        assert note.exists()
+    remove_unless_held(note.parent, note)
+    assert not note.parent.exists()
+
+
+def test_a_copy_is_let_go_at_the_end_of_the_block_even_where_an_error_keeps_the_checkpoint_alive(
+    tmp_path: Path, cache: Path, original: Path
+) -> None:
+    path = make_nemo1(tmp_path / "a.nemo", original)
+    kept = []
+
+    def fail() -> None:
+        with resolve(str(path), tmp_path) as checkpoint:
+            kept.append(checkpoint)
+            raise BuildError("of the build")
+
+    with pytest.raises(BuildError):
+        fail()
+    touch(path, 5)
+    assert copies(cache) == {copy_of(path)}
+    assert not kept[0].directory.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from build_scripts.exporters import EXPORTERS
+from build_scripts.builders import BUILDERS
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from tests.build_scripts.conftest import Workshop
 from triton_repo.contract.errors import SpecError
@@ -62,5 +62,5 @@ def test_settings_that_do_not_go_together_are_refused(
 
 
 def test_every_key_that_is_compiled_in_makes_a_new_build() -> None:
-    assert set(EXPORTERS["tensorrt_llm"].settings) == set(BuildSection.model_fields)
+    assert set(BUILDERS["tensorrt_llm"].settings) == set(BuildSection.model_fields)
     assert EngineSpec.model_validate({"name": "a", "model": "b", "runtime": RUNTIME}).build.max_batch_size == 256

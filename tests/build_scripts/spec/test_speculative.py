@@ -10,12 +10,12 @@ import pytest
 from tokenizers import Tokenizer
 
 from build_scripts.build import ensure_engine
-from build_scripts.engine.manifest import Manifest
-from build_scripts.plan import BuildRequest, make_plan
+from build_scripts.plan import BuildRequest, make_plan, prepare_build
 from build_scripts.spec.reading import read_spec
 from tests.build_scripts.conftest import Workshop, contents, copy
 from tests.triton_repo.engine.runtimes.drafts import write_draft
 from triton_repo.contract.engine_config import EngineConfig, SpeculativeConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import SpecError, UnsupportedParameter
 from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, REQUEST_FIELDS, Sampling
 from triton_repo.engine.request import parse_request
@@ -214,8 +214,9 @@ def test_tensorrt_llm_takes_the_drafts_checkpoint_along_and_tells_clients_what_i
 
 def reasons_to_build(workshop: Workshop) -> list[str]:
     request = BuildRequest(read_spec(workshop.spec), str(workshop.spec), workshop.root, workshop.root / "built")
-    manifest = Manifest.load(workshop.engine)
-    return make_plan(request, manifest).reasons_to_build(workshop.engine, manifest)
+    with prepare_build(request) as prepared:
+        plan = make_plan(prepared, workshop.manifest)
+        return plan.reasons_to_build(EngineDirectory(workshop.engine), workshop.manifest)
 
 
 def answer(engine: Path) -> list[int]:

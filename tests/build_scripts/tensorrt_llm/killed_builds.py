@@ -22,7 +22,6 @@ from typing import Any, ParamSpec
 import torch  # noqa: F401 - once, before the forks, and so is what proves a tokenizer
 
 import triton_repo.preprocess.prompt  # noqa: F401
-from build_scripts.engine.manifest import Manifest
 from build_scripts.engine.store import EngineStore
 from build_scripts.work.child import Child
 from tests.build_scripts.conftest import Workshop
@@ -76,10 +75,9 @@ def is_killed(workshop: Workshop, change: int) -> bool:
 
 def standing(workshop: Workshop) -> int:
     """The max_batch_size of the engine, which is whole."""
-    manifest = Manifest.load(workshop.engine)
-    assert manifest.damage(workshop.engine) == []
+    assert workshop.damage == []
     assert (workshop.engine / "model" / "checkpoint" / "config.json").is_file()
-    return manifest.spec.build.max_batch_size
+    return workshop.manifest.spec.build.max_batch_size
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ import pytest
 from safetensors.torch import load_file
 
 from build_scripts.build import ensure_engine
-from build_scripts.engine.manifest import Manifest
 from tests.build_scripts.conftest import Workshop, contents, copy
 from tests.build_scripts.tensorrt_llm.sharding.test_sharding import assert_equal, recombined
 from tests.build_scripts.test_command import run
@@ -60,8 +59,8 @@ def test_the_plan_gives_the_files_that_are_then_written_to_the_byte(workshop: Wo
 def test_an_absent_dtype_is_the_checkpoints_and_a_rebuild_changes_nothing(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine = workshop.build(runtime=RUNTIME)
-    settings = Manifest.load(engine.directory).inputs.settings
+    workshop.build(runtime=RUNTIME)
+    settings = workshop.manifest.inputs.settings
     assert (settings["dtype"], settings["max_seq_len"]) == ("float16", "256")
     workshop.build("[sampling]\ntop_k = 7", runtime=RUNTIME)
     assert "tiny: up to date" in capsys.readouterr().err

@@ -11,7 +11,6 @@ import time
 import psutil
 import pytest
 
-from build_scripts.engine.manifest import Manifest
 from tests.build_scripts.conftest import Workshop, contents
 from tests.build_scripts.tensorrt_llm.gpu_host import use_gpu_host
 from tests.build_scripts.test_interruption import DEADLINE_S, start
@@ -45,7 +44,7 @@ def test_with_tensorrt_llm_and_a_gpu_a_build_compiles_and_notes_by_what(
     assert {path.name for path in compiled.glob("rank*.engine")} == {f"rank{rank}.engine" for rank in range(4)}
     limits = json.loads((compiled / "config.json").read_text())["build_config"]
     assert (limits["max_seq_len"], limits["max_batch_size"], limits["max_num_tokens"]) == (128, 256, 8192)
-    noted = Manifest.load(engine.directory).compiled
+    noted = gpu_host.manifest.compiled
     assert noted is not None
     assert noted["gpu"] == "NVIDIA H100 80GB HBM3"
     assert (noted["capability"], noted["cuda"]) == ("9.0", "13.1.0.036")
@@ -87,9 +86,9 @@ def test_without_one_of_the_two_the_command_is_shown_until_it_has_run(
     program.write_bytes(kept)
     program.chmod(0o755)
     run_in_a_container(gpu_host, docker)
-    engine = gpu_host.build(SPLIT, runtime=RUNTIME)
+    gpu_host.build(SPLIT, runtime=RUNTIME)
     assert "not done here" not in capsys.readouterr().err
-    assert Manifest.load(engine.directory).compiled is not None
+    assert gpu_host.manifest.compiled is not None
 
 
 def test_what_one_machine_could_not_compile_another_one_compiles_from_the_same_shards(
@@ -102,12 +101,12 @@ def test_what_one_machine_could_not_compile_another_one_compiles_from_the_same_s
     inode = shard.stat().st_ino
     (gpu_host.root / "elsewhere").rename(compiler)
     capsys.readouterr()
-    engine = gpu_host.build(SPLIT, runtime=RUNTIME)
+    gpu_host.build(SPLIT, runtime=RUNTIME)
     said = capsys.readouterr().err
     assert "tiny: building (not compiled)" in said
     assert "not done here" not in said
-    assert (shard.stat().st_ino, Manifest.load(engine.directory).damage(engine.directory)) == (inode, [])
-    assert Manifest.load(engine.directory).compiled is not None
+    assert (shard.stat().st_ino, gpu_host.damage) == (inode, [])
+    assert gpu_host.manifest.compiled is not None
     gpu_host.build(SPLIT, runtime=RUNTIME)
     assert "tiny: up to date" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.contract.engine_config import engine_directory
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, to_wire
 from triton_repo.contract.tensors import DELTA_LENGTHS, FINISH_REASON, LOGPROBS, OUTPUT_IDS, TEXT_OUTPUT, Tensor
 from triton_repo.detokenize.detokenizer import decode_deltas, load_detokenizer
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        directory = engine_directory(args["model_repository"])
-        self._detokenizer = load_detokenizer(directory / "tokenizer" / "tokenizer.json")
+        directory = EngineDirectory.of_triton_model(args["model_repository"])
+        self._detokenizer = load_detokenizer(directory.tokenizer_file)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.contract.engine_config import EngineConfig, engine_directory
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
 from triton_repo.contract.tensors import (
     CHANNEL,
@@ -62,7 +63,7 @@ class ResponseSink:
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         sys.setswitchinterval(0.001)  # the engine's thread must not keep new requests waiting for the GIL
-        directory = engine_directory(args["model_repository"])
+        directory = EngineDirectory.of_triton_model(args["model_repository"]).path
         self._config = EngineConfig.load(directory)
         metrics = EngineMetrics(self._config.name)
         settings = LoopSettings(self._config.flush_interval_s, self._config.max_step_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import SpecError
 from triton_repo.engine.runtimes.runtime import Runtime
 
@@ -16,14 +17,15 @@ def open_runtime(engine_directory: Path, config: EngineConfig) -> Runtime:
         SpecError: `config.runtime` is not one of `openvino`, `tensorrt_llm`, `replay`.
         LaunchError: this machine cannot run the engine.
     """
+    model = EngineDirectory(engine_directory).model.path
     if config.runtime == "openvino":
         from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
 
-        return OpenVinoRuntime(engine_directory / "model", config)
+        return OpenVinoRuntime(model, config)
     if config.runtime == "tensorrt_llm":
         from triton_repo.engine.runtimes.tensorrt_llm.opening import open_tensorrt_llm
 
-        return open_tensorrt_llm(engine_directory / "model", config)
+        return open_tensorrt_llm(model, config)
     if config.runtime == "replay" and config.replay is not None:
         from triton_repo.engine.runtimes.replay import ReplayRuntime
 

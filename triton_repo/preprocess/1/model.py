@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_repo.contract.engine_config import EngineConfig, engine_directory
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, RequestError, to_wire
 from triton_repo.contract.stock_inputs import check_stock_input
 from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, Tensor, split_rows
@@ -22,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        directory = engine_directory(args["model_repository"])
-        config = EngineConfig.load(directory)
-        self._encoder = PromptEncoder.load(directory / "tokenizer", config.max_seq_len)
+        directory = EngineDirectory.of_triton_model(args["model_repository"])
+        config = EngineConfig.load(directory.path)
+        self._encoder = PromptEncoder.load(directory.tokenizer, config.max_seq_len)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import openvino_genai
 
-from triton_repo.contract.engine_config import DRAFT, EngineConfig, SpeculativeConfig
+from triton_repo.contract.engine_config import EngineConfig, SpeculativeConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.engine.runtimes.runtime import Generation
 
 # Tokens in one block of the CPU plugin's paged attention.
@@ -26,7 +27,7 @@ def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
         return _open(model_directory, config, {**properties, "prompt_lookup": True})
     if speculative is not None:
         draft = openvino_genai.draft_model(
-            model_directory.with_name(DRAFT), "CPU", scheduler_config=_scheduler(config), **properties
+            EngineDirectory(model_directory.parent).draft.path, "CPU", scheduler_config=_scheduler(config), **properties
         )
         return _open(model_directory, config, {**properties, "draft_model": draft})
     return _open(model_directory, config, properties)

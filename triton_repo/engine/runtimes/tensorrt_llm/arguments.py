@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.contract.engine_config import (
-    ADAPTERS,
-    DRAFT,
     EngineConfig,
     LoraConfig,
     SpeculativeConfig,
     TensorRtLlmConfig,
 )
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.runtime import Generation
-
-CHECKPOINT, ENGINE = "checkpoint", "engine"  # directories in the model directory of a built engine
-TOKENIZER: Final = "tokenizer"  # the directory beside the model directory
 
 NO_END_ID: Final = -1
 # Types of guides, and how `GuidedDecodingParams` calls them.
@@ -43,8 +39,9 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
     refuses it.
     """
     settings = settings_of(config)
+    engine = EngineDirectory(model_directory.parent)
     arguments: dict[str, Any] = {
-        "model": str(model_directory / (ENGINE if settings.flow == "compiled" else CHECKPOINT)),
+        "model": str(engine.model.compiled if settings.flow == "compiled" else engine.model.checkpoint),
         "skip_tokenizer_init": True,  # token ids in, token ids out
         "tensor_parallel_size": settings.tensor_parallel,
         "pipeline_parallel_size": settings.pipeline_parallel,
@@ -56,7 +53,7 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
     }
     if settings.guided_decoding_backend is not None:  # a grammar is one of characters: its vocabulary must be known
         arguments["skip_tokenizer_init"] = False
-        arguments["tokenizer"] = str(model_directory.with_name(TOKENIZER))
+        arguments["tokenizer"] = str(engine.tokenizer)
         arguments["guided_decoding_backend"] = settings.guided_decoding_backend
     if settings.gather_generation_logits:
         arguments["gather_generation_logits"] = True
@@ -93,7 +90,7 @@ def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig)
         }
     arguments: dict[str, Any] = {"max_draft_len": speculative.num_assistant_tokens}
     if speculative.mode == "draft":
-        return {**arguments, "speculative_model_dir": str(model_directory.with_name(DRAFT) / CHECKPOINT)}
+        return {**arguments, "speculative_model_dir": str(EngineDirectory(model_directory.parent).draft.checkpoint)}
     # By default what one request has said is a guess for the others.
     return {**arguments, "max_matching_ngram_size": speculative.max_ngram_size, "is_public_pool": False}
 
@@ -115,7 +112,7 @@ def adapter_arguments(model_directory: Path, config: EngineConfig) -> list[dict[
     """Arguments of a `LoRARequest` for each adapter."""
     lora = settings_of(config).lora
     names = () if lora is None else lora.adapters
-    directory = model_directory.with_name(ADAPTERS)
+    directory = EngineDirectory(model_directory.parent).adapters
     return [
         {"lora_name": name, "lora_int_id": number, "lora_path": str(directory / name)}
         for number, name in enumerate(names, start=1)

@@ -6,15 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import COMPILED_BY, ModelDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import CHECKPOINT, ENGINE, settings_of
-
-COMPILED_BY: Final = "compiled_by.json"  # beside the engine files: versions and GPU that compiled them
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import settings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +44,9 @@ def engine_complaint(model_directory: Path, config: EngineConfig, found: Install
     if found.tensorrt_llm is None:
         return "needs TensorRT-LLM, which is not installed here: serve it in the container of docker/gpu.Dockerfile"
     if settings_of(config).flow == "pytorch":
-        has_checkpoint = (model_directory / CHECKPOINT / "config.json").is_file()
-        return None if has_checkpoint else f"has no checkpoint in {model_directory / CHECKPOINT}: build it again"
-    engine = model_directory / ENGINE
+        checkpoint = ModelDirectory(model_directory).checkpoint
+        return None if (checkpoint / "config.json").is_file() else f"has no checkpoint in {checkpoint}: build it again"
+    engine = ModelDirectory(model_directory).compiled
     if not (engine / "config.json").is_file():
         return "is not compiled yet: conch build says the command that compiles it on a GPU host"
     otherwise = compiled_otherwise(engine, found)

@@ -1,0 +1,134 @@
+"""What makes the model of an engine, by runtime: the protocol that each builder follows, and its values."""
+# ruff: noqa: ARG002 - what a runtime does not override ignores its arguments
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from rich.console import Console
+
+from build_scripts.source.adapters import Adapter
+from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts
+from build_scripts.source.draft import Draft
+from build_scripts.spec.engine_spec import BuildSection, EngineSpec
+from build_scripts.weights.huggingface import SAFETENSORS, Format
+from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
+
+Verify = Callable[[Checkpoint, Path, Path], None]  # of the shards in a directory, with a log; raises BuildError
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a build, as `--plan` shows it; `argv` is empty for what Conch itself does."""
+
+    title: str
+    where: Literal["here", "GPU host"]
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """A spec and what was found for it. `directory` is where the engine will lie; `max_seq_len` is in tokens."""
+
+    spec: EngineSpec
+    origin: str
+    directory: EngineDirectory
+    checkpoint: Checkpoint
+    facts: CheckpointFacts
+    max_seq_len: int
+    draft: Draft | None
+    adapters: tuple[Adapter, ...]
+
+
+class Preview(Protocol):
+    """What a build will write, for `--plan`."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def print(self, console: Console) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a builder finds out without reading weights: the spec with nothing left open, and a preview."""
+
+    spec: EngineSpec
+    preview: Preview | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One model to write into `model`.
+
+    Attributes:
+        log: takes the output of child processes.
+        verify: how to verify the shards, if that is asked for.
+        unfinished: the model of the same inputs that another machine left unfinished; parts of it can be reused.
+    """
+
+    checkpoint: Checkpoint
+    spec: EngineSpec
+    model: ModelDirectory
+    log: Path
+    verify: Verify | None = None
+    unfinished: ModelDirectory | None = None
+
+
+class Builder(Protocol):
+    """How the engines of one runtime are built. A class derives from it and overrides what its runtime has.
+
+    Attributes:
+        formats: of weights that it reads, in order of preference.
+        settings: the keys of [build] that `export` reads; a change of any other needs no new build.
+        packages: distributions whose versions show in what `export` writes.
+        has_preview: whether `prepare` returns a preview for `--plan`.
+    """
+
+    formats: tuple[Format, ...] = SAFETENSORS
+    settings: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    has_preview: bool = False
+
+    def prepare(self, materials: Materials, gpu: str | None, *, preview: bool) -> Outline:
+        """Check what can be checked before weights are read, and fill in what the spec leaves open.
+
+        `gpu` is what the engine must fit. A preview needs no weights, and without `gpu` is for this machine's GPUs.
+
+        Raises:
+            BuildError: the checkpoint cannot be used.
+            SpecError: the spec asks for what cannot be built.
+        """
+        return Outline(materials.spec)
+
+    def weight_files(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+        """Names of the checkpoint's files that hold the weights."""
+        return checkpoint.weight_files()
+
+    def writes_shards(self, build: BuildSection) -> bool:
+        """Whether `export` writes shards that can be verified."""
+        return False
+
+    def export(self, export: Export) -> None:
+        """Write a model, as far as this machine can. Raises: BuildError."""
+        return
+
+    def finish_pair(self, engine: EngineDirectory, log: Path) -> None:
+        """Write what a model and its draft need in addition to their exports."""
+        return
+
+    def reason_to_finish(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:
+        """Why this machine should build an engine again that another one could not finish; None where it need not.
+
+        `source` is the directory of the checkpoint.
+        """
+        return None
+
+    def remaining(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
+        """The steps that are left for another machine once the engine is published."""
+        return ()

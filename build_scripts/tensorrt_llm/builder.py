@@ -1,0 +1,114 @@
+"""Builds the models of runtime tensorrt_llm, as far as this machine can; `remaining` lists the other steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from build_scripts.architectures import Decoder, UnknownArchitecture, decoder_of, family_of
+from build_scripts.engine.builder import Builder, Export, Materials, Outline, Step
+from build_scripts.source.checkpoint import Checkpoint
+from build_scripts.spec.engine_spec import BuildSection, EngineSpec
+from build_scripts.tensorrt_llm.compile import compile_engine, plan_steps, reason_to_compile, remaining_steps
+from build_scripts.tensorrt_llm.export import link, write_checkpoint
+from build_scripts.tensorrt_llm.plan import check_converter, check_draft_split, has_weights, plan_shards, resolved
+from build_scripts.tensorrt_llm.report import ConverterPreview, ShardPreview
+from build_scripts.tensorrt_llm.sharding.gpus import find_gpus
+from build_scripts.tensorrt_llm.sharding.layout import rank_files
+from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
+from build_scripts.weights.huggingface import FORMATS, read_config, weight_files
+from build_scripts.work import progress
+from build_scripts.work.child import Child
+from triton_repo.contract.engine_directory import ModelDirectory
+from triton_repo.contract.errors import BuildError
+
+
+class TensorRtLlmBuilder(Builder):
+    """Shards and compiles a checkpoint; for the PyTorch flow, links it as it is."""
+
+    formats = FORMATS
+    settings = (
+        "dtype",
+        "quantization",
+        "tensor_parallel",
+        "pipeline_parallel",
+        "max_seq_len",
+        "max_batch_size",
+        "max_num_tokens",
+        "flow",
+        "compile",
+        "lora",
+    )
+    packages = ("torch",)
+    has_preview = True
+
+    def prepare(self, materials: Materials, gpu: str | None, *, preview: bool) -> Outline:
+        """Without `gpu` this machine's GPUs count for a preview alone: it can compile the engines of others."""
+        checkpoint, length = materials.checkpoint, materials.max_seq_len
+        if materials.draft is not None:
+            check_draft_split(materials.draft, materials.spec.build.tensor_parallel)
+        spec = resolved(materials.spec, checkpoint, length)
+        model, source = materials.directory.model.path.absolute(), checkpoint.directory.absolute()
+        gpus = find_gpus(gpu) if gpu or preview else None
+        try:
+            shards = plan_shards(spec, checkpoint, materials.origin, length, gpus)
+        except UnknownArchitecture as unknown:  # TensorRT-LLM's own code reads it
+            check_converter(spec, materials.origin)
+            steps = plan_steps(model, source, spec, length, own=False)
+            outline = Outline(spec, ConverterPreview(spec.name, str(unknown), steps))
+        else:
+            steps = plan_steps(model, source, spec, length, own=True)
+            outline = Outline(spec, ShardPreview(spec.name, shards, steps))
+        if not preview and not has_weights(checkpoint.directory):
+            raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")
+        return outline
+
+    def weight_files(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+        return weight_files(checkpoint.directory)
+
+    def writes_shards(self, build: BuildSection) -> bool:
+        return build.flow == "compiled" and build.quantization == "none"
+
+    def export(self, export: Export) -> None:
+        checkpoint, build, model = export.checkpoint, export.spec.build, export.model
+        model.path.mkdir()
+        if build.flow == "pytorch":
+            names = (*weight_files(checkpoint.directory), *checkpoint.text_files())
+            link(checkpoint.directory, names, model.checkpoint)
+            return
+        config = read_config(checkpoint.directory, checkpoint.source)
+        if build.quantization == "none" and family_of(config) is not None:
+            shards = export.unfinished.checkpoint if export.unfinished else None
+            if shards is not None and shards.is_dir():
+                link(shards, sorted(path.name for path in shards.iterdir()), model.checkpoint)
+            else:
+                _write_shards(export, decoder_of(config, checkpoint.source))
+            if export.verify is not None:
+                export.verify(checkpoint, model.checkpoint, export.log)
+        elif export.verify is not None:
+            raise BuildError(f"{checkpoint.source}: --verify runs Conch's own shards; TensorRT-LLM converts this one")
+        length = build.max_seq_len or 0  # `prepare` has filled it in
+        compile_engine(model, checkpoint.directory.absolute(), export.spec, length, export.log)
+
+    def reason_to_finish(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:
+        return reason_to_compile(model, source, spec)
+
+    def remaining(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
+        return remaining_steps(model, source, spec)
+
+
+def _write_shards(export: Export, decoder: Decoder) -> None:
+    build = export.spec.build
+    tp, pp = build.tensor_parallel, build.pipeline_parallel
+    total = sum(file.weight_bytes for file in rank_files(decoder, Parallelism(tp, pp), build.dtype))
+    meter = export.model.path.with_name("written")
+    with progress.metered(f"shards (tp {tp}, pp {pp}, {build.dtype})", total, meter):
+        Child("shards", export.log).call(
+            write_checkpoint,
+            checkpoint=str(export.checkpoint.directory),
+            source=export.checkpoint.source,
+            output=str(export.model.checkpoint),
+            tp=tp,
+            pp=pp,
+            dtype=build.dtype,
+            meter=str(meter),
+        )
