@@ -14,7 +14,7 @@ _NOTHING = "–"
 
 def capability_table() -> str:
     """A row for each ability, a column for each runtime and flow."""
-    rows = [["", *map(_title, CAPABILITIES)], ["---"] * (1 + len(CAPABILITIES))]
+    rows = [["ability", *map(_title, CAPABILITIES)], ["---"] * (1 + len(CAPABILITIES))]
     rows += [[name, *map(ability, CAPABILITIES)] for name, ability in _ABILITIES.items()]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

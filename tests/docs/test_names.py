@@ -20,9 +20,10 @@ from tests.docs.pages import PAGES, README, ROOT, codes, examples, long_flags, t
 ENGINES_PAGE = ROOT / "engines" / "README.md"
 API_PAGE = ROOT / "docs" / "api.md"
 MAX_README_LINES = 180
+SOURCES = ("build_scripts", "gateway", "launch", "triton_repo")
 WILDCARDS = {"sampling.*"}  # a section whose keys are documented elsewhere: as parameters of requests
 # Flags of programs that are not ours.
-FOREIGN_FLAGS = {"--help", "--shm-size"}
+FOREIGN_FLAGS = {"--enable-shared", "--help", "--shm-size"}
 
 
 def spec_keys(model: type[BaseModel] = EngineSpec, prefix: str = "") -> Iterator[str]:
@@ -98,6 +99,14 @@ def test_every_file_that_the_text_names_exists(page: Path) -> None:
     for code in codes(page):
         if re.fullmatch(r"(build_scripts|triton_repo|launch|gateway|bench|docker|docs|tests)/[\w./-]*", code):
             assert (ROOT / code).exists(), code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_message_in_a_table_of_symptoms_is_one_of_ours(page: Path) -> None:
+    sources = (file.read_text(encoding="utf-8") for folder in SOURCES for file in (ROOT / folder).rglob("*.py"))
+    text = "\n".join(sources)
+    parts = {part.strip() for name in table_names(page, "symptom") for part in name.split("…")}
+    assert {part for part in parts if part not in text} == set()
 
 
 def test_every_page_of_docs_is_linked_from_another() -> None:
