@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.layout import ROOT, imported_modules, layout, packages
+
+MAX_ROOMS = 18
 # Who may import whom: each folder only from those to its right.
 MAY_IMPORT = {
     "triton_repo": set[str](),
@@ -23,14 +24,7 @@ HEAVY = {"torch", "openvino", "openvino_genai", "tensorrt_llm", "transformers", 
 
 
 def imported_roots(file: Path) -> set[str]:
-    roots: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: a relative import"
-            roots.add((node.module or "").split(".")[0])
-    return roots
+    return {name.split(".")[0] for name in imported_modules(file)}
 
 
 @pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
@@ -41,27 +35,23 @@ def test_a_folder_imports_only_what_lies_below_it(folder: str) -> None:
             assert not strangers, f"{file.relative_to(ROOT)} imports {strangers}"
 
 
-def test_modules_inside_a_folder_import_each_other_without_a_cycle() -> None:
-    modules = {
-        ".".join(file.relative_to(ROOT).with_suffix("").parts): file
-        for folder in MAY_IMPORT
-        for file in (ROOT / folder).rglob("*.py")
-        if "built" not in file.parts and "1" not in file.parts
-    }
-    edges = {name: imported_modules(file) & set(modules) for name, file in modules.items()}
-    while leaves := {name for name, targets in edges.items() if not targets}:
-        edges = {name: targets - leaves for name, targets in edges.items() if name not in leaves}
-    assert not edges, f"import cycle among {sorted(edges)}"
+@pytest.mark.parametrize("folder", packages(), ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_rooms_of_a_folder_import_each_other_one_way_only(folder: Path) -> None:
+    """Modules, and subfolders as seen from outside: so two folders never import each other both ways."""
+    assert layout(folder).upward == frozenset()
 
 
-def imported_modules(file: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+@pytest.mark.parametrize("folder", packages(), ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_a_folder_holds_a_handful_of_rooms(folder: Path) -> None:
+    assert len(layout(folder).arrows) <= MAX_ROOMS
+
+
+def test_two_modules_that_import_each_other_are_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    (folder / "http").mkdir(parents=True)
+    (folder / "http" / "body.py").write_text("from gateway.answers import request\n", encoding="utf-8")
+    (folder / "answers.py").write_text("import gateway.http.body\n", encoding="utf-8")
+    assert layout(folder).upward == {("http", "answers"), ("answers", "http")}
 
 
 @pytest.mark.parametrize("module", ["gateway.app", "launch.cli", "triton_repo.contract.tensors"])

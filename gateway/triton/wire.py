@@ -19,6 +19,7 @@ from gateway.answers.backend import Chat, Delta, Generation, Prompt, PromptIds, 
 from triton_repo.contract.errors import EngineFailed, RequestError, from_wire
 from triton_repo.contract.steps import ENSEMBLE_OUTPUTS, step_model
 from triton_repo.contract.tensors import (
+    ADD_SPECIAL_TOKENS,
     CHANNEL,
     CHAT,
     FINISH_REASON,
@@ -83,7 +84,7 @@ def pack_row(generation: Generation, channel: str) -> Row:
     if generation.stops:
         parameters.append((TOKEN_LENGTHS, True))
     if isinstance(prompt, PromptText) and prompt.add_special_tokens is not None:
-        parameters.append(("add_special_tokens", prompt.add_special_tokens))
+        parameters.append((ADD_SPECIAL_TOKENS, prompt.add_special_tokens))
     return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)))
 
 
