@@ -45,6 +45,10 @@ class Choice:
 _ONE: Final = {"1 stream": decode(1)}
 _STREAMS: Final = {**_ONE, "8 streams": decode(8)}
 _ARRIVALS: Final = {"4 streams, long prompts arrive": long_prompts_arrive(4)}
+_GAPS: Final = {
+    **{f"{streams} streams, long prompts arrive": long_prompts_arrive(streams) for streams in (1, 8, 32)},
+    **{f"{streams} streams": decode(streams) for streams in (1, 8, 32)},
+}
 _CHATS: Final = {
     "8 chats, one system prompt": same_system_prompt(8),
     "8 chats, nothing in common": other_system_prompts(8),
@@ -61,7 +65,8 @@ _DRAFTS: Final = {
     "8 streams, guessable": decode(8),
 }
 
-_WIDE: Final = {"max_num_tokens": 2048}  # room for any prompt of a load in one iteration
+_UNBOUNDED: Final = {"max_gap_s": 0.0}  # a step holds `max_num_tokens`, whatever it takes
+_WIDE: Final = {**_UNBOUNDED, "max_num_tokens": 2048}  # room for any prompt of a load in one iteration
 _FORGETFUL: Final = {**_WIDE, "enable_kv_cache_reuse": False}  # the usual side has seen the prompts that it made
 _LOOKUP: Final = {"mode": "prompt_lookup", "num_assistant_tokens": 5, "max_ngram_size": 3}
 
@@ -80,10 +85,13 @@ def _resources() -> Iterator[Choice]:
 
 
 def _scheduling() -> Iterator[Choice]:
-    usual = Side("512", settings={"max_num_tokens": 512})
+    usual = Side("512", settings={**_UNBOUNDED, "max_num_tokens": 512})
     for tokens in (64, 256, 2048):
-        other = Side(f"{tokens}", settings={"max_num_tokens": tokens})
+        other = Side(f"{tokens}", settings={**_UNBOUNDED, "max_num_tokens": tokens})
         yield Choice("max_num_tokens", "build.max_num_tokens", usual, other, _ARRIVALS)
+    for gap_ms in (400, 200, 100):
+        bounded = Side(f"{gap_ms}", settings={"max_gap_s": gap_ms / 1000})
+        yield Choice("max_gap", "serve.max_gap_ms", Side("0", settings=_UNBOUNDED), bounded, _GAPS)
     whole = Side("off", settings={**_WIDE, "enable_chunked_context": False})
     yield Choice("chunked", "serve.enable_chunked_context", Side("on, 512", settings=usual.settings), whole, _ARRIVALS)
 

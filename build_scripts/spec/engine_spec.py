@@ -51,7 +51,9 @@ class ServeSection(_Section):
     """`[serve]`: how a built engine runs; a change here needs no new build.
 
     `flush_interval_ms` 0 sends every token by itself; None is the runtime's own. A step of the engine that takes longer
-    than `max_step_s` is a hang: its process is ended and started again; 0 = never. `kv_cache_dtype` None follows
+    than `max_step_s` is a hang: its process is ended and started again; 0 = never. `max_gap_ms`, for `openvino`: the
+    longest that running streams are to wait for a step with tokens of new prompts, which the engine bounds by its own
+    speed, measured at the start, below `build.max_num_tokens`; 0 = no other bound. `kv_cache_dtype` None follows
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
@@ -64,6 +66,7 @@ class ServeSection(_Section):
 
     flush_interval_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
     max_step_s: Annotated[float, Field(ge=0)] = 120.0
+    max_gap_ms: Annotated[float, Field(ge=0)] | None = None
     kv_cache_dtype: KvCacheDtype | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
     enable_kv_cache_reuse: bool = True
@@ -111,6 +114,18 @@ class EngineSpec(_Section):
     def capabilities(self) -> Capabilities:
         """What its runtime can do."""
         return capabilities_of(self.runtime, self.build.flow)
+
+    @property
+    def few_streams_flush_interval_ms(self) -> float:
+        """While few streams are live; an interval that the spec names is kept, however many are."""
+        if self.serve.flush_interval_ms is not None:
+            return self.serve.flush_interval_ms
+        return self.capabilities.few_streams_flush_interval_ms or self.flush_interval_ms
+
+    @property
+    def max_gap_ms(self) -> float:
+        given = self.serve.max_gap_ms
+        return self.capabilities.max_gap_ms if given is None else given
 
     @property
     def max_draft_len(self) -> int:

@@ -47,6 +47,8 @@ class Capabilities:
         reasons: why, for keys of `allowed` where that helps a person.
         defaults: of keys of the spec, where they are not those of every runtime.
         flush_interval_ms: the default of `serve.flush_interval_ms`.
+        few_streams_flush_interval_ms: the same while few streams are live; None makes no difference.
+        max_gap_ms: the default of `serve.max_gap_ms`.
         speculation: by mode.
         guides: types of guides, by the library that enforces them.
         logprobs_key: the key that must be true for logprobs; None where there always are.
@@ -59,6 +61,8 @@ class Capabilities:
     flow: Flow = "compiled"
     required: tuple[str, ...] = ()
     flush_interval_ms: float = 10.0
+    few_streams_flush_interval_ms: float | None = None
+    max_gap_ms: float = 0.0
     reasons: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, object] = field(default_factory=dict)
     speculation: Mapping[SpeculativeMode, Speculation] = field(default_factory=dict)
@@ -94,12 +98,16 @@ _OPENVINO: Final = Capabilities(
             "serve.kv_cache_dtype",
             "serve.num_threads",
             "serve.dynamic_quantization_group_size",
+            "serve.max_gap_ms",
         }
     ),
     allowed={**_ONE_PROCESS, "build.quantization": ("none", "int8", "int4")},
     # The engine on the CPU shares it with every message that leaves, and each of its threads waits for the slowest: at
     # 8 streams of 90 M parameters on two cores, 50 ms delivers a sixth more tokens than 10 ms, and a text still flows.
     flush_interval_ms=100.0,
+    few_streams_flush_interval_ms=50.0,  # few streams send few messages
+    # A step of 512 prompt tokens stops all running streams for longer than a reader takes for a flowing text.
+    max_gap_ms=200.0,
     speculation={
         "prompt_lookup": Speculation(("min_tokens",), {"serve.enable_chunked_context": (True,)}, logprobs=True),
         "draft": Speculation(("min_tokens",), {"serve.enable_chunked_context": (False,)}, logprobs=True),

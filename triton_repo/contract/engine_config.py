@@ -106,7 +106,9 @@ class EngineConfig(BaseModel):
     dynamic_quantization_group_size: Annotated[int, Field(ge=0)] | None = None
     speculative: SpeculativeConfig | None = None
     flush_interval_s: Annotated[float, Field(ge=0)] = 0.01
+    few_streams_flush_interval_s: Annotated[float, Field(ge=0)] = 0.01
     max_step_s: Annotated[float, Field(ge=0)] = 120.0
+    max_gap_s: Annotated[float, Field(ge=0)] = 0.0
     sampling: Sampling = Sampling()
     replay: ReplayConfig | None = None
     tensorrt_llm: TensorRtLlmConfig | None = None

@@ -25,6 +25,7 @@ from triton_repo.contract.tensors import (
 from triton_repo.engine.calls import Generate, Renew, Row, Stop, Subscribe, is_direct, parse_call
 from triton_repo.engine.guides.queue import GuideQueue, guide_validator
 from triton_repo.engine.loop.delivery import errors_sent_to
+from triton_repo.engine.loop.flush import FlushIntervals
 from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.loop.outlet import Sink
 from triton_repo.engine.loop.rows import RowSink, SharedSink, row_ids
@@ -66,7 +67,8 @@ class TritonPythonModel:
         directory = EngineDirectory.of_triton_model(args["model_repository"]).path
         self._config = EngineConfig.load(directory)
         metrics = EngineMetrics(self._config.name)
-        settings = LoopSettings(self._config.flush_interval_s, self._config.max_step_s)
+        flush = FlushIntervals(self._config.few_streams_flush_interval_s, self._config.flush_interval_s)
+        settings = LoopSettings(flush, self._config.max_step_s)
         runtime = open_runtime(directory, self._config)
         self._loop = EngineLoop(runtime, settings, metrics.observe, metrics.observe_step_age)
         self._guides = GuideQueue(self._loop, guide_validator(self._config))

@@ -20,7 +20,7 @@ from triton_repo.engine.loop.channels import Channels
 from triton_repo.engine.loop.command_runner import CommandRunner, shutting_down
 from triton_repo.engine.loop.commands import Close, Command, Renew, Stop, Submit, Subscribe, Wake
 from triton_repo.engine.loop.delivery import Delivery
-from triton_repo.engine.loop.flush import FlushClock
+from triton_repo.engine.loop.flush import FlushClock, FlushIntervals
 from triton_repo.engine.loop.housekeeping import Housekeeping
 from triton_repo.engine.loop.last_errors import send_last_errors, stack_of
 from triton_repo.engine.loop.live_requests import Counters, LiveRequests
@@ -38,12 +38,12 @@ CLOSE_TIMEOUT_S: Final = 5.0  # less than Triton waits for its models when it st
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How often streams are flushed (see `flush.flush_interval_s`), and how old a step may become.
+    """When streams are flushed, and how old a step may become.
 
     A step older than `stall_s` makes renewals fail, one older than `max_step_s` ends the process; 0 is no limit.
     """
 
-    flush_interval_s: float
+    flush: FlushIntervals
     max_step_s: float = 0.0
     stall_s: float = STALL_S
 
@@ -73,7 +73,7 @@ class EngineLoop:
         self._channels = Channels()
         self._delivery = Delivery(runtime, self._live, self._channels)
         self._commands = CommandRunner(runtime, self._live, self._channels, self._delivery)
-        self._flush_clock = FlushClock(settings.flush_interval_s)
+        self._flush_clock = FlushClock(settings.flush)
         self._housekeeping = Housekeeping(runtime, self._live, self._channels, self._delivery, observe)
         if isinstance(runtime, AsynchronousRuntime):
             runtime.on_arrival(lambda: self._inbox.put(Wake()))

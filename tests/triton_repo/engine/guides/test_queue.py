@@ -11,7 +11,7 @@ import pytest
 
 from tests.fake_tensorrt_llm import PATH
 from tests.triton_repo.engine.guides.gated_parser import GatedParser
-from tests.triton_repo.engine.loop.running_loop import TEXT, WAIT_S, engine_loop, eventually, request
+from tests.triton_repo.engine.loop.running_loop import AT_ONCE, TEXT, WAIT_S, engine_loop, eventually, request
 from tests.triton_repo.engines_under_test import RecordingSink
 from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, RequestError, from_wire
@@ -182,7 +182,7 @@ def test_closing_fails_what_waits_and_takes_nothing_more(loop: EngineLoop, parse
 
 
 def test_an_engine_that_closes_ends_every_request_once(parser: GatedParser) -> None:
-    loop = EngineLoop(ReplayRuntime(ReplayConfig(token_ids=TEXT, tokens_per_second=1)), LoopSettings(0.0))
+    loop = EngineLoop(ReplayRuntime(ReplayConfig(token_ids=TEXT, tokens_per_second=1)), LoopSettings(AT_ONCE))
     queue = GuideQueue(loop, GuideValidator(parser))
     sinks = [RecordingSink() for _ in range(8)]
     for number, sink in enumerate(sinks):

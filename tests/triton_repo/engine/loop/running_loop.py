@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tests.triton_repo.engines_under_test import RecordingSink
 from triton_repo.contract.sampling import Sampling
+from triton_repo.engine.loop.flush import FlushIntervals
 from triton_repo.engine.loop.live_requests import Counters
 from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.loop.stream import Emission
@@ -15,6 +16,7 @@ from triton_repo.engine.request import EngineRequest
 from triton_repo.engine.runtimes.runtime import Runtime
 
 WAIT_S = 120
+AT_ONCE = FlushIntervals(0, 0)
 TEXT = tuple(range(10, 30))
 
 
@@ -33,7 +35,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 def engine_loop(
     runtime: Runtime, flush_s: float = 0.0, observe: Callable[[Counters], None] = lambda _: None
 ) -> Iterator[EngineLoop]:
-    loop = EngineLoop(runtime, LoopSettings(flush_s), observe)
+    loop = EngineLoop(runtime, LoopSettings(FlushIntervals(flush_s, flush_s)), observe)
     try:
         yield loop
     finally:

@@ -7,7 +7,15 @@ import threading
 
 import pytest
 
-from tests.triton_repo.engine.loop.running_loop import TEXT, WAIT_S, BrokenSink, engine_loop, eventually, request
+from tests.triton_repo.engine.loop.running_loop import (
+    AT_ONCE,
+    TEXT,
+    WAIT_S,
+    BrokenSink,
+    engine_loop,
+    eventually,
+    request,
+)
 from tests.triton_repo.engines_under_test import RecordingSink, ScriptedRuntime
 from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest
@@ -188,7 +196,7 @@ def test_a_runtime_that_cannot_even_cancel_still_leaves_every_request_answered()
 
 def test_a_runtime_that_fails_again_and_again_is_given_up() -> None:
     runtime, given_up = ScriptedRuntime(), threading.Event()
-    loop = EngineLoop(runtime, LoopSettings(0.0), give_up=given_up.set)
+    loop = EngineLoop(runtime, LoopSettings(AT_ONCE), give_up=given_up.set)
     runtime.steps = [RuntimeError("lost") for _ in range(MAX_FAILURES)]
     loop.stop("nobody")
     assert given_up.wait(WAIT_S)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from tests.triton_repo.engine.loop.running_loop import TEXT, WAIT_S, eventually, request
+from tests.triton_repo.engine.loop.running_loop import AT_ONCE, TEXT, WAIT_S, eventually, request
 from tests.triton_repo.engines_under_test import RecordingSink, ScriptedRuntime
 from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
@@ -47,7 +47,7 @@ def hanging() -> Iterator[HangingRuntime]:
 
 def test_a_step_that_hangs_fails_what_is_live_and_what_waits_and_is_given_up(hanging: HangingRuntime) -> None:
     given_up, hung, waiting, channel = threading.Event(), RecordingSink(), RecordingSink(), RecordingSink()
-    loop = EngineLoop(hanging, LoopSettings(0.0, max_step_s=SHORT_S), give_up=given_up.set)
+    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), give_up=given_up.set)
     loop.subscribe("channel", channel)
     loop.submit("a", request(), hung, "channel")
     assert hanging.hangs.wait(WAIT_S)
@@ -72,7 +72,7 @@ class BlockedSink(RecordingSink):
 
 def test_a_client_that_cannot_be_answered_does_not_keep_a_hung_engine_alive(hanging: HangingRuntime) -> None:
     given_up, sink = threading.Event(), BlockedSink()
-    loop = EngineLoop(hanging, LoopSettings(0.0, max_step_s=SHORT_S), give_up=given_up.set)
+    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), give_up=given_up.set)
     loop.submit("a", request(), sink)
     assert given_up.wait(WAIT_S)
     sink.released.set()
@@ -80,7 +80,7 @@ def test_a_client_that_cannot_be_answered_does_not_keep_a_hung_engine_alive(hang
 
 def test_without_a_limit_a_step_may_take_as_long_as_it_likes(hanging: HangingRuntime) -> None:
     given_up, sink, ages = threading.Event(), RecordingSink(), list[float]()
-    loop = EngineLoop(hanging, LoopSettings(0.0, max_step_s=0), observe_step_age=ages.append, give_up=given_up.set)
+    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=0), observe_step_age=ages.append, give_up=given_up.set)
     loop.submit("a", request(), sink)
     eventually(lambda: len(ages) >= 2 and ages[-1] > 1)
     assert not given_up.is_set()
@@ -91,7 +91,7 @@ def test_loading_the_model_again_is_no_step(hanging: HangingRuntime) -> None:
     hanging.is_reloading = True
     given_up, ages = threading.Event(), list[float]()
     loop = EngineLoop(
-        hanging, LoopSettings(0.0, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
+        hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
     )
     loop.submit("a", request(), RecordingSink())
     assert hanging.hangs.wait(WAIT_S)
@@ -104,7 +104,9 @@ def test_loading_the_model_again_is_no_step(hanging: HangingRuntime) -> None:
 def test_an_engine_that_makes_progress_or_has_nothing_to_do_is_not_given_up() -> None:
     given_up, sink, ages = threading.Event(), RecordingSink(), list[float]()
     runtime = ReplayRuntime(ReplayConfig(token_ids=TEXT, tokens_per_second=20))
-    loop = EngineLoop(runtime, LoopSettings(0.0, max_step_s=5.0), observe_step_age=ages.append, give_up=given_up.set)
+    loop = EngineLoop(
+        runtime, LoopSettings(AT_ONCE, max_step_s=5.0), observe_step_age=ages.append, give_up=given_up.set
+    )
     loop.submit("a", request(20), sink)
     eventually(lambda: sink.ends == 1 and len(ages) > 1)
     loop.close()
@@ -112,7 +114,7 @@ def test_an_engine_that_makes_progress_or_has_nothing_to_do_is_not_given_up() ->
 
 
 def test_a_renewal_names_the_stall_and_extends_the_lease_all_the_same(hanging: HangingRuntime) -> None:
-    loop = EngineLoop(hanging, LoopSettings(0.0, stall_s=SHORT_S))
+    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, stall_s=SHORT_S))
     loop.renew("channel")
     loop.submit("a", request(), RecordingSink())
     assert hanging.hangs.wait(WAIT_S)
@@ -131,7 +133,7 @@ def test_a_renewal_names_the_stall_and_extends_the_lease_all_the_same(hanging: H
 
 
 def test_closing_an_engine_that_hangs_ends_and_its_clients_are_told(hanging: HangingRuntime) -> None:
-    loop, sink = EngineLoop(hanging, LoopSettings(0.0)), RecordingSink()
+    loop, sink = EngineLoop(hanging, LoopSettings(AT_ONCE)), RecordingSink()
     loop.submit("a", request(), sink)
     assert hanging.hangs.wait(WAIT_S)
     loop.close(timeout_s=SHORT_S)
@@ -158,7 +160,7 @@ class RemoteRuntime(ScriptedRuntime):
 def test_an_asynchronous_runtime_that_shows_no_work_is_given_up_once_requests_are_live() -> None:
     given_up, sink, ages = threading.Event(), RecordingSink(), list[float]()
     loop = EngineLoop(
-        RemoteRuntime(), LoopSettings(0.0, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
+        RemoteRuntime(), LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
     )
     eventually(lambda: len(ages) > 10)
     assert not given_up.is_set(), "nothing is live"
@@ -171,7 +173,7 @@ def test_an_asynchronous_runtime_that_works_without_a_token_is_not_given_up() ->
     runtime, given_up, ages = RemoteRuntime(), threading.Event(), list[float]()
     runtime.worked_s = float("inf")  # at any time
     loop = EngineLoop(
-        runtime, LoopSettings(0.0, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
+        runtime, LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
     )
     loop.submit("a", request(), RecordingSink())
     eventually(lambda: len(runtime.submitted) == 1)

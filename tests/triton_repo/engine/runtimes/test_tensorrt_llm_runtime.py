@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.triton_repo.engine.loop.running_loop import AT_ONCE
 from tests.triton_repo.engine.runtimes.llm_api import (
     DIES,
     END,
@@ -177,7 +178,7 @@ def test_statistics_that_fail_once_are_collected_again(opened: Runtime) -> None:
 def test_the_engine_loop_gives_up_an_executor_that_died(runtime: Runtime) -> None:
     given_up = threading.Event()
     sink = RecordingSink()
-    loop = EngineLoop(runtime, LoopSettings(0.0), give_up=given_up.set)
+    loop = EngineLoop(runtime, LoopSettings(AT_ONCE), give_up=given_up.set)
     loop.submit("a", EngineRequest([10, DIES], 9, (END,), GREEDY, stream=True), sink)
     assert given_up.wait(WAIT_S)
     assert str(sink.errors[0]) == "the engine failed while this request was running"
@@ -185,7 +186,7 @@ def test_the_engine_loop_gives_up_an_executor_that_died(runtime: Runtime) -> Non
 
 def test_the_engine_loop_wakes_for_what_arrives(opened: Runtime) -> None:
     sink = RecordingSink()
-    loop = EngineLoop(opened, LoopSettings(0.0))
+    loop = EngineLoop(opened, LoopSettings(AT_ONCE))
     loop.submit("a", EngineRequest(PROMPT, 9, (END,), GREEDY, stream=True), sink)
     deadline = time.monotonic() + WAIT_S
     while not sink.ends:
