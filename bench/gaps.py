@@ -1,4 +1,4 @@
-"""`python -m bench.gaps`: how evenly streams arrive at a client, with the default settings and with fixed intervals.
+"""`python -m bench.gaps`: how evenly streams arrive at a client, with some settings and with others.
 
 Two `conch serve` with one engine, whose `[serve]` differs, take turns wave by wave, so that whatever else the machine
 does hits both alike; both are started several times, since two processes with the same pipeline differ by their luck.
@@ -33,7 +33,7 @@ from bench.load.workload import random_ids
 from bench.server import Server, build, serving
 from triton_repo.contract.errors import BenchError, ConchError
 
-SIDES: Final[Mapping[str, str]] = {"fixed": "flush_interval_ms = 100\nmax_gap_ms = 0\n", "default": ""}
+FIXED: Final = "flush_interval_ms=100,max_gap_ms=0"
 PROMPT_TOKENS: Final = 128
 NEW_TOKENS: Final = 64
 LONG_TOKENS: Final = 1024
@@ -69,12 +69,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="waves of each side after each start (default: 3)")
     parser.add_argument("--starts", type=int, default=2, help="starts of both servers (default: 2)")
     parser.add_argument("--arrivals", action="store_true", help="long prompts arrive while the streams run")
+    settings = "settings of [serve], as KEY=VALUE,… (default: "
+    parser.add_argument("--usual", default=FIXED, metavar="SETTINGS", help=f"{settings}{FIXED})")
+    parser.add_argument("--other", default="", metavar="SETTINGS", help=f"{settings}those of the runtime)")
     options = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(machine.one_line(report.heading()["machine"]), style="dim", soft_wrap=True, highlight=False)
     pairs: dict[int, list[tuple[Wave, Wave]]] = {streams: [] for streams in options.streams}
     with tempfile.TemporaryDirectory() as directory:
-        specs = [write_spec(Path(directory) / label, settings) for label, settings in SIDES.items()]
+        sides = (options.usual, options.other)
+        specs = [write_spec(Path(directory) / str(number), side) for number, side in enumerate(sides)]
         for start in range(options.starts):
             random = Random(start)  # noqa: S311 - repeatable is what it must be
             with ExitStack() as stack:
@@ -93,7 +97,7 @@ def write_spec(directory: Path, settings: str) -> Path:
     for old, new in (
         ('"checkpoint-90m"', f'"{llama_checkpoint()}"'),
         ("max_seq_len = 512", "max_seq_len = 2048"),  # for the long prompts
-        ("[serve]\n", f"[serve]\n{settings}"),
+        ("[serve]\n", "\n".join(["[serve]", *settings.split(","), ""])),
     ):
         text = text.replace(old, new)
     spec = directory / f"{_ENGINE}.toml"
@@ -160,9 +164,8 @@ def _body(random: Random, tokens: int) -> bytes:
 
 def table(pairs: Mapping[int, Sequence[tuple[Wave, Wave]]]) -> Table:
     """By number of streams: the medians of both sides, and the median, least and greatest ratio of the pairs."""
-    usual, other = SIDES
     view = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("streams", "", usual, other, f"{other} / {usual}"):
+    for column in ("streams", "", "usual", "other", "other / usual"):
         view.add_column(column, justify="right", no_wrap=True)
     for streams, waves in pairs.items():
         for name, figure in FIGURES.items():

@@ -164,6 +164,15 @@ def test_serving_settings_are_rendered_without_a_build(
     assert contents(built_workshop.engine / "model") == model
 
 
+def test_intervals_that_a_spec_names_are_kept_and_others_are_the_runtimes(built_workshop: Workshop) -> None:
+    def intervals(serve: str) -> tuple[float, ...]:
+        config = EngineConfig.load(built_workshop.build(serve).directory)
+        return config.few_streams_flush_interval_s, config.flush_interval_s, config.max_gap_s, config.max_step_s
+
+    assert intervals("") == (0.05, 0.1, 0.2, 120)
+    assert intervals("[serve]\nflush_interval_ms = 250\nmax_gap_ms = 0\nmax_step_s = 9") == (0.25, 0.25, 0, 9)
+
+
 def test_an_engine_that_is_held_outlives_its_successors_build(built_workshop: Workshop) -> None:
     engine = ensure_engine(str(built_workshop.spec))
     with engine.hold() as repository:

@@ -7,7 +7,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from triton_repo.contract.steps import ENGINE_INPUTS, ENGINE_OUTPUTS, step_model
 from triton_repo.model_config import python_model
 
-# Requests that Triton may hand over in one call; the batch that the engine runs is its own affair.
+# Requests that Triton may hand over in one call. The size of the batch that the engine runs is independent of it.
 MAX_BATCH_SIZE = 64
 
 

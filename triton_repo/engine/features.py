@@ -1,7 +1,7 @@
 """Checks of what only some engines can do for a request: LoRA adapters and guided decoding.
 
-A guide is checked here for what it says; whether its library can parse it takes longer to find out, which
-`guides.queue` does before the engine gets the request.
+A guide is checked here for its type; whether its library can parse it takes longer to find out, and is the task of
+`guides.queue`, before the engine gets the request.
 """
 
 from __future__ import annotations

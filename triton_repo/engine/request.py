@@ -54,8 +54,8 @@ def parse_request(
     """Check a request against the engine's limits.
 
     Args:
-        tensors: name -> values of the request's one row.
-        parameters: the Triton request's parameters; names that Conch does not know are left alone.
+        tensors: name -> values of one row of the Triton request.
+        parameters: those of the Triton request; unknown names are ignored.
 
     Raises:
         InvalidRequest: a value is not allowed; its `param` is OpenAI's name for it.
@@ -160,7 +160,7 @@ def _parse_stop_sequences(tensors: Mapping[str, Sequence[Any]]) -> tuple[tuple[i
 
 
 def _end_ids(tensors: Mapping[str, Sequence[Any]], sampling: Sampling, config: EngineConfig) -> tuple[int, ...]:
-    """Ids that end the generation, all of the vocabulary: an engine may index its logits with them."""
+    """Ids that end the generation. All are in the vocabulary: an engine may index its logits with them."""
     end_id = tensors.get(END_ID.name)
     eos = config.eos_token_ids
     if end_id is not None:  # -1 is TensorRT-LLM's "none"

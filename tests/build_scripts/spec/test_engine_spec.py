@@ -36,6 +36,12 @@ REFUSED = [
     ("build = 3", "build = 3; must be a table"),
     ("[serve]\nflush_interval_ms = -1", "serve.flush_interval_ms = -1; must be ≥ 0"),
     ("[serve]\nflush_interval_ms = nan", "serve.flush_interval_ms = NaN; must be a finite number"),
+    ("[serve]\nmax_step_s = -1", "serve.max_step_s = -1; must be ≥ 0"),
+    ("[serve]\nmax_gap_ms = -1", "serve.max_gap_ms = -1; must be ≥ 0"),
+    (
+        'runtime = "replay"\n[serve]\nmax_gap_ms = 9\n[replay]\ntext = "a"',
+        "serve.max_gap_ms = 9.0; needs runtime openvino, not replay: remove the key",
+    ),
     ('[serve]\nkv_cache_dtype = "fp8"', 'serve.kv_cache_dtype = "fp8"; allowed: float32, float16, bfloat16, u8'),
     ("[serve]\nenable_kv_cache_reuse = 1", "serve.enable_kv_cache_reuse = 1; must be true or false"),
     ("[sampling]\ntemperature = 3", "sampling.temperature = 3; must be ≤ 2"),

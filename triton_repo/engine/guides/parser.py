@@ -23,7 +23,7 @@ LIMIT_S: Final = 2.0
 # than a normal one needs, and little compared with the memory of a machine that serves an engine.
 LIMIT_BYTES: Final = 1 << 30
 _MAX_ERROR_LENGTH: Final = 200  # characters
-# The search path is the parent's: a Triton stub finds what is installed for it, wherever the child's Python would look.
+# With the parent's search path: a Triton stub may find packages where its child's Python would not look.
 _PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from triton_repo.engine.guides.parser import main; main()"
 
 

@@ -1,8 +1,8 @@
 """The `replay` runtime: plays one text at a set pace, without a model.
 
 Deterministic, for tests, benchmarks and demos of the serving path. A generation gets the text's ids from the start;
-without `ignore_eos` it ends with the text, with it the text goes round until `max_tokens`. Its logprobs are made up:
-every token is by turns the likeliest, the second and the third of all; the others are ids of the same text.
+without `ignore_eos` it ends with the text, with it the text is repeated until `max_tokens`. Its logprobs are made up:
+the tokens are in turn the most likely, the second and the third of all; their alternatives are ids of the same text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Playing:
 
 
 class ReplayRuntime:
-    """Plays `config.token_ids`; at most one token per generation and step, as a decoding engine."""
+    """Plays `config.token_ids`, at most one token per generation and step, as an engine does that decodes."""
 
     def __init__(self, config: ReplayConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._ids = config.token_ids
@@ -52,7 +52,10 @@ class ReplayRuntime:
     def step(self) -> Sequence[TokenDelta]:
         now_s = self._clock()
         due = [playing for playing in self._playing.values() if not self._pace or self._due_s(playing) <= now_s]
-        return [self._play(playing) if playing.num_alternatives is None else self._told(playing) for playing in due]
+        return [
+            self._play(playing) if playing.num_alternatives is None else self._play_with_logprobs(playing)
+            for playing in due
+        ]
 
     def idle_s(self) -> float | None:
         if not self._playing:
@@ -78,8 +81,7 @@ class ReplayRuntime:
         del self._playing[playing.key]
         return TokenDelta(playing.key, (token_id,), "length" if playing.length_reason else "stop")
 
-    def _told(self, playing: _Playing) -> TokenDelta:
-        """`_play` with logprobs."""
+    def _play_with_logprobs(self, playing: _Playing) -> TokenDelta:
         place = playing.played
         delta = self._play(playing)
         [token_id] = delta.token_ids

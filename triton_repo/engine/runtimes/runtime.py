@@ -1,5 +1,7 @@
-"""What the engine model asks of an engine, and nothing more: the seam behind which OpenVINO, TensorRT-LLM or a
-replay runs. A runtime knows token ids only; text, messages and Triton are none of its business."""
+"""The interface of a runtime, which OpenVINO, TensorRT-LLM and replay implement.
+
+A runtime knows token ids only: no text, no messages, no Triton.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ class Runtime(Protocol):
         """Queue a generation; its deltas come from `step` until one has a finish reason or an error.
 
         Raises:
-            EngineFailed: the engine refuses it; no delta follows.
+            EngineFailed: the engine rejects it; no delta follows.
         """
 
     def cancel(self, key: int) -> None:
@@ -87,10 +89,10 @@ class Runtime(Protocol):
 
 @runtime_checkable
 class AsynchronousRuntime(Runtime, Protocol):
-    """A runtime that computes on threads of its own: its deltas arrive, and `step` only hands over what has arrived."""
+    """A runtime that computes on threads of its own; `step` only hands over the deltas that have arrived."""
 
     def on_arrival(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, from any thread, when `step` has come to have something to hand over."""
+        """Have `wake` called, from any thread, whenever `step` has something new to hand over."""
 
     def last_work_s(self) -> float:
         """When, on the monotonic clock, it last showed that it computes: by a token, or an iteration without one."""

@@ -28,6 +28,10 @@ def test_an_engine_too_fast_to_be_measured_is_not_bounded() -> None:
     assert tokens_within(0.2, {16: 0.01, 96: 0.009}, smallest=48) > 1 << 20
 
 
+def test_a_measurement_that_was_disturbed_bounds_no_step_below_what_it_needs() -> None:
+    assert tokens_within(0.01, {16: 0.2, 96: 0.1}, smallest=48) == 64
+
+
 def config(**settings: Any) -> EngineConfig:
     return EngineConfig.load(ensure_engine("demo").directory).model_copy(update=settings)
 

@@ -20,7 +20,7 @@ from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import kv_cache_arguments, llm_arguments, sampling_arguments
-from triton_repo.engine.runtimes.tensorrt_llm.engine import Installed, engine_complaint
+from triton_repo.engine.runtimes.tensorrt_llm.engine import Installed, engine_error
 
 pytestmark = pytest.mark.usefixtures("tensorrt_llm")
 
@@ -71,7 +71,7 @@ def test_an_engine_that_this_machine_cannot_run_is_refused_in_one_sentence(tmp_p
     config = engine_config()
 
     def said(found: Installed = FOUND) -> str | None:
-        return engine_complaint(model, config, found)
+        return engine_error(model, config, found)
 
     assert "needs TensorRT-LLM, which is not installed here" in str(said(Installed(None, "9.0")))
     assert "was compiled by TensorRT-LLM 1.2.0, and this is 1.2.1: compile it again here" in str(said())

@@ -58,7 +58,8 @@ def tokens_within(gap_s: float, times_s: dict[int, float], smallest: int) -> int
 
 
 def _power_of_two_up_to(number: float) -> int:
-    return 1 << max(0, int(number).bit_length() - 1)
+    """At least 1."""
+    return 1 << (max(1, int(number)).bit_length() - 1)
 
 
 class _Prompts:

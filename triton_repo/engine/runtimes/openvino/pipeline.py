@@ -15,8 +15,8 @@ from triton_repo.engine.runtimes.runtime import Generation
 # Tokens in one block of the CPU plugin's paged attention.
 KV_BLOCK_SIZE: Final = 32
 _PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
-_LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline refuses 1, which asks for the most likely token alone
-_LOWEST_TEMPERATURE: Final = 1e-6  # below, logits divided by it overflow; greedy decoding is what is meant
+_LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline rejects 1, which is the most likely token alone
+_LOWEST_TEMPERATURE: Final = 1e-6  # logits divided by less overflow; greedy decoding is meant
 
 
 def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
@@ -39,7 +39,7 @@ def num_blocks(tokens: int) -> int:
 
 
 def cache_blocks(config: EngineConfig) -> int:
-    """Blocks of the engine's cache; candidates of speculative decoding have theirs beside those that were asked for."""
+    """Blocks of the engine's cache; the candidates of speculative decoding get blocks on top of those in the spec."""
     blocks = num_blocks(config.max_tokens_in_paged_kv_cache)
     if config.speculative is not None:
         blocks += config.max_batch_size * num_blocks(config.speculative.num_assistant_tokens)
@@ -49,7 +49,7 @@ def cache_blocks(config: EngineConfig) -> int:
 def generation_config(
     generation: Generation, seed: int, num_generated: int, speculative: SpeculativeConfig | None
 ) -> Any:
-    """What the pipeline is to do for a generation that has `num_generated` tokens behind it already."""
+    """What the pipeline is to do for a generation that has generated `num_generated` tokens already."""
     sampling = generation.sampling
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = generation.max_tokens - num_generated

@@ -36,7 +36,7 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
 
     A compiled engine knows its limits; they are handed over all the same, so that it warns where they differ. A limit
     that only the PyTorch flow or only the compiled flow has an argument for is given to that one alone: the other
-    refuses it.
+    rejects it.
     """
     settings = settings_of(config)
     engine = EngineDirectory(model_directory.parent)
@@ -91,7 +91,7 @@ def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig)
     arguments: dict[str, Any] = {"max_draft_len": speculative.num_assistant_tokens}
     if speculative.mode == "draft":
         return {**arguments, "speculative_model_dir": str(EngineDirectory(model_directory.parent).draft.checkpoint)}
-    # By default what one request has said is a guess for the others.
+    # By default the tokens of one request are candidates for the others.
     return {**arguments, "max_matching_ngram_size": speculative.max_ngram_size, "is_public_pool": False}
 
 
@@ -157,7 +157,7 @@ def sampling_arguments(generation: Generation, pad_id: int) -> dict[str, Any]:
 
 
 def _choice(sampling: Sampling) -> dict[str, Any]:
-    """How one token is chosen of all. Without any of these TensorRT-LLM is greedy, not at temperature 1."""
+    """How a token is sampled. Without any of these TensorRT-LLM is greedy, not at temperature 1."""
     if sampling.temperature == 0:
         return dict(_GREEDY)
     return {

@@ -18,7 +18,7 @@ from triton_repo.engine.runtimes.tensorrt_llm.arguments import settings_of
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What this machine has; None is not known. `capability` is that of the GPUs, such as `9.0`."""
+    """What this machine has; None is unknown. `capability` is the compute capability of its GPUs, such as `9.0`."""
 
     tensorrt_llm: str | None
     capability: str | None
@@ -34,12 +34,12 @@ def check_engine(model_directory: Path, config: EngineConfig, found: Installed) 
     Raises:
         LaunchError: the engine in `model_directory` cannot run here, in one sentence with the remedy.
     """
-    complaint = engine_complaint(model_directory, config, found)
-    if complaint is not None:
-        raise LaunchError(f"engine {config.name} {complaint}")
+    error = engine_error(model_directory, config, found)
+    if error is not None:
+        raise LaunchError(f"engine {config.name} {error}")
 
 
-def engine_complaint(model_directory: Path, config: EngineConfig, found: Installed) -> str | None:
+def engine_error(model_directory: Path, config: EngineConfig, found: Installed) -> str | None:
     """Why the engine cannot run where `found` is installed, as the end of a sentence."""
     if found.tensorrt_llm is None:
         return "needs TensorRT-LLM, which is not installed here: serve it in the container of docker/gpu.Dockerfile"
@@ -48,7 +48,7 @@ def engine_complaint(model_directory: Path, config: EngineConfig, found: Install
         return None if (checkpoint / "config.json").is_file() else f"has no checkpoint in {checkpoint}: build it again"
     engine = ModelDirectory(model_directory).compiled
     if not (engine / "config.json").is_file():
-        return "is not compiled yet: conch build says the command that compiles it on a GPU host"
+        return "is not compiled yet: conch build prints the command that compiles it on a GPU host"
     otherwise = compiled_otherwise(engine, found)
     if otherwise is not None:
         return f"was compiled {otherwise}: compile it again here (conch build), or serve it where it was compiled"
@@ -56,7 +56,7 @@ def engine_complaint(model_directory: Path, config: EngineConfig, found: Install
 
 
 def compiled_otherwise(engine: Path, found: Installed) -> str | None:
-    """By which version or for which GPUs the files in `engine` were compiled, where `found` has others."""
+    """By which version or for which GPUs the files in `engine` were compiled; None if `found` has the same."""
     version = _json(engine / "config.json").get("version")
     if version != found.tensorrt_llm:
         return f"by TensorRT-LLM {version}, and this is {found.tensorrt_llm}"

@@ -1,7 +1,7 @@
 """The `tensorrt_llm` runtime: compiled engines and the PyTorch flow, both through TensorRT-LLM's LLM API (1.2).
 
-The LLM API batches on threads and processes of its own and is asked through asyncio. So a thread runs an event loop
-in which every generation is a task that waits for its results; what arrives is queued, and the engine loop is woken to
+The LLM API batches on threads and processes of its own, and its interface is asyncio. So a thread runs an event loop in
+which every generation is a task that waits for its results; what arrives is queued, and the engine loop is woken to
 collect it.
 
     engine loop:  submit, cancel  ->  event loop:  generate_async, abort
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 _FINISH_REASONS: Final[Mapping[str | None, FinishReason]] = {None: "", "stop": "stop", "length": "length"}
 _STATS_PAUSE_S: Final = 0.5
-# What says that one request is at fault; anything else is taken for the end of the executor.
+# Errors of one request; anything else counts as the end of the executor.
 _OF_ONE_REQUEST: Final = (RequestError, ValueError, TypeError)
 
 
 class TensorRtLlmRuntime:
     """Drives an `LLM` of either flow.
 
-    `adapters` are those that requests may name; `pad_id` is any id of the vocabulary: nothing here is padded.
+    `adapters` are those that requests may name; `pad_id` is any id of the vocabulary, since nothing is padded here.
     """
 
     def __init__(self, llm: Any, adapters: Mapping[str | None, LoRARequest], pad_id: int = 0) -> None:
@@ -98,7 +98,7 @@ class TensorRtLlmRuntime:
         self._thread.join()
 
     def _is_news(self, delta: TokenDelta) -> bool:
-        """Whether the delta is of a live generation; takes note of what it says."""
+        """Whether the delta is of a live generation; tracks its first token and its end."""
         if delta.key not in self._live:
             return False  # cancelled before the LLM API knew
         if delta.finish_reason or delta.error is not None:
@@ -124,7 +124,7 @@ class TensorRtLlmRuntime:
         task.add_done_callback(self._tasks.discard)
 
     def _begin(self, generation: Generation) -> None:
-        """Not a task, so that an `_abort` that was called later comes later."""
+        """Not a task, so that an `_abort` that was called later runs later."""
         with self._failing_alone(generation.key):
             guide = guide_arguments(generation.sampling)
             parameters = SamplingParams(
@@ -151,7 +151,7 @@ class TensorRtLlmRuntime:
         except _OF_ONE_REQUEST as error:
             logger.error("TensorRT-LLM fails a request: %s", _first_line(error))
             self._arrive(TokenDelta(key, error=EngineFailed("the engine failed on this request")))
-        except Exception as error:  # the boundary of the executor: without it no request goes on
+        except Exception as error:  # the boundary of the executor: without the executor no request goes on
             logger.exception("TensorRT-LLM's executor is lost")
             self._lose(error)
 
@@ -165,7 +165,7 @@ class TensorRtLlmRuntime:
             reason = _FINISH_REASONS[sequence.finish_reason]
             ids = list(sequence.token_ids_diff)
             if reason == "stop" and sequence.stop_reason is None and not set(ids[-1:]) & set(generation.end_ids):
-                ids.append(generation.end_ids[0])  # the compiled flow samples the end id and keeps it to itself
+                ids.append(generation.end_ids[0])  # the compiled flow samples the end id and leaves it out
             logprobs = () if generation.sampling.logprobs is None else _logprobs(sequence, generation.sampling.logprobs)
             self._arrive(TokenDelta(generation.key, ids, reason, logprobs=logprobs))
             if reason:
@@ -208,17 +208,17 @@ class TensorRtLlmRuntime:
 
 
 def _logprobs(sequence: Any, num_alternatives: int) -> list[TokenLogprob]:
-    """Of the new ids. By place: what a response brings no logprobs for leaves `logprobs_diff` as it was."""
+    """The logprobs of the new ids, by position: a response without logprobs leaves `logprobs_diff` as it was."""
     ids = sequence.token_ids_diff
-    places = sequence.logprobs[len(sequence.token_ids) - len(ids) :]
-    return [_logprob(id, place, num_alternatives) for id, place in zip(ids, places, strict=False)]
+    by_position = sequence.logprobs[len(sequence.token_ids) - len(ids) :]
+    return [_logprob(id, candidates, num_alternatives) for id, candidates in zip(ids, by_position, strict=False)]
 
 
-def _logprob(id: int, place: Mapping[int, Any], num_alternatives: int) -> TokenLogprob:
-    if id not in place:
+def _logprob(id: int, candidates: Mapping[int, Any], num_alternatives: int) -> TokenLogprob:
+    if id not in candidates:
         raise RequestError("there is no logprob of a token that was sampled")
-    # As plain numbers: what cannot be one is the trouble of this request, and not of those beside it in a message.
-    logprobs = {int(other): float(token.logprob) for other, token in place.items()}
+    # As plain numbers: a value that is none fails this request here, not all the requests of a message later.
+    logprobs = {int(other): float(token.logprob) for other, token in candidates.items()}
     ranked = sorted(logprobs.items(), key=lambda token: token[1], reverse=True)
     return TokenLogprob(logprobs[id], ranked[:num_alternatives])
 
