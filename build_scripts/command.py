@@ -1,4 +1,4 @@
-"""`conch build`: what the command line asks for, done by build.py, preview.py or convert.py."""
+"""`conch build`: its command line, carried out by build.py, preview.py or convert.py."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ MaxNumTokens = Annotated[int | None, typer.Option(help="Tokens in one engine ite
 Tp = Annotated[int | None, typer.Option(help="Tensor-parallel ranks.")]
 Pp = Annotated[int | None, typer.Option(help="Pipeline-parallel ranks.")]
 Flow = Annotated[str | None, typer.Option(help="Of tensorrt_llm: compiled, or pytorch (compiles nothing).")]
-OutputDir = Annotated[Path | None, typer.Option(help="Where built engines live (default: built/ beside the spec).")]
-ShowPlan = Annotated[bool, typer.Option("--plan", help="Say what would be built, and build nothing.")]
+OutputDir = Annotated[Path | None, typer.Option(help="Where built engines live (default: built/ next to the spec).")]
+ShowPlan = Annotated[bool, typer.Option("--plan", help="Show what would be built, and build nothing.")]
 Gpu = Annotated[
     str | None, typer.Option(help="To fit: h100-80gb, 4xh100-80gb, or GB each; --plan: by default this machine's.")
 ]

@@ -52,7 +52,7 @@ class Candidate:
 
 
 def own_value(spec: EngineSpec, key: str) -> Value:
-    """What the spec says for one of the `KEYS`; None where it leaves it open."""
+    """The spec's value of one of the `KEYS`; None where it has none."""
     if key == WORKERS:
         return 1
     section, _, name = key.partition(".")

@@ -61,7 +61,7 @@ def family_of(config: Mapping[str, Any]) -> str | None:
 
 
 def without_rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration for who needs a decoder's sizes alone: any kind of rotary embedding will do."""
+    """config.json without its rotary embedding, for callers that need only the sizes of a decoder."""
     return {key: value for key, value in config.items() if key not in ROPE_KEYS}
 
 
@@ -81,7 +81,7 @@ def decoder_of(config: Mapping[str, Any], source: str) -> Decoder:
     hidden_size, num_heads = values.count("hidden_size"), values.count("num_attention_heads")
     num_kv_heads = values.count("num_key_value_heads", num_heads)
     if num_heads % num_kv_heads:
-        raise values.refuse("num_key_value_heads", f"must divide num_attention_heads ({num_heads})")
+        raise values.error("num_key_value_heads", f"must divide num_attention_heads ({num_heads})")
     return Decoder(
         architecture=architecture,
         family=family.name,

@@ -31,7 +31,7 @@ class ConfigValues:
     source: str
     values: Mapping[str, Any]
 
-    def refuse(self, key: str, rule: str) -> BuildError:
+    def error(self, key: str, rule: str) -> BuildError:
         shown = json.dumps(self.values.get(key), default=str)
         return BuildError(f"{self.source}: config.json: {key} = {shown[:80]}; {rule}")
 
@@ -41,7 +41,7 @@ class ConfigValues:
         if value is None and default is not None:
             return default
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _LARGEST:
-            raise self.refuse(key, "must be a whole number ≥ 1")
+            raise self.error(key, "must be a whole number ≥ 1")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -50,7 +50,7 @@ class ConfigValues:
         if value is None and default is not None:
             return default
         if not is_positive(value):
-            raise self.refuse(key, "must be a number > 0")
+            raise self.error(key, "must be a number > 0")
         return float(value)
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -58,28 +58,28 @@ class ConfigValues:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.refuse(key, "must be true or false")
+            raise self.error(key, "must be true or false")
         return value
 
     def activation(self) -> str:
         value = self.values.get("hidden_act", "silu")
         if value != "silu":
-            raise self.refuse("hidden_act", "allowed: silu (TensorRT-LLM's gated MLP of these families)")
+            raise self.error("hidden_act", "allowed: silu (TensorRT-LLM's gated MLP of these families)")
         return "silu"
 
     def head_size(self, hidden_size: int, num_heads: int) -> int:
         if self.values.get("head_dim") is None and hidden_size % num_heads:
             rule = f"must be divisible by num_attention_heads ({num_heads}) where head_dim is not given"
-            raise self.refuse("hidden_size", rule)
+            raise self.error("hidden_size", rule)
         return self.count("head_dim", hidden_size // num_heads)
 
     def dtype(self) -> str:
-        """Of the weights, as the checkpoint says it; float32 where it does not."""
+        """The checkpoint's dtype of the weights; float32 where it has none."""
         key = "dtype" if self.values.get("dtype") is not None else "torch_dtype"
         value = self.values.get(key)
         dtype = "float32" if value is None else str(value).removeprefix("torch.")
         if dtype not in WEIGHT_DTYPES:
-            raise self.refuse(key, f"allowed: {', '.join(WEIGHT_DTYPES)}")
+            raise self.error(key, f"allowed: {', '.join(WEIGHT_DTYPES)}")
         return dtype
 
     def rope(self) -> Rope:
@@ -87,24 +87,24 @@ class ConfigValues:
         key = "rope_parameters" if self.values.get("rope_parameters") is not None else "rope_scaling"
         given = self.values.get(key)
         if given is not None and not isinstance(given, Mapping):
-            raise self.refuse(key, "must be an object or null")
+            raise self.error(key, "must be an object or null")
         scaling = dict(given or {})
         theta = scaling.pop("rope_theta", None) or self.number("rope_theta", 10000.0)
         if not is_positive(theta):
-            raise self.refuse(key, "rope_theta must be a number > 0")
+            raise self.error(key, "rope_theta must be a number > 0")
         kind = scaling.pop("type", None)
         kind = scaling.pop("rope_type", kind) or "default"
         partial = scaling.pop("partial_rotary_factor", None) or self.values.get("partial_rotary_factor") or 1.0
         if partial != 1.0:
-            raise self.refuse(key, "partial_rotary_factor must be 1: these families rotate whole heads")
+            raise self.error(key, "partial_rotary_factor must be 1: these families rotate whole heads")
         return Rope(float(theta), None if kind == "default" else self._scaling(key, str(kind), scaling))
 
     def _scaling(self, key: str, kind: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
         if kind not in _SCALINGS:
-            raise self.refuse(key, f"rope_type {kind}; allowed: default, {', '.join(_SCALINGS)}")
+            raise self.error(key, f"rope_type {kind}; allowed: default, {', '.join(_SCALINGS)}")
         for needed in _SCALINGS[kind]:
             if not is_positive(values.get(needed)):
-                raise self.refuse(key, f"{needed} must be a number > 0 for rope_type {kind}")
+                raise self.error(key, f"{needed} must be a number > 0 for rope_type {kind}")
         return {"rope_type": kind, **values}
 
 

@@ -17,7 +17,7 @@ class Rope:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """What a `config.json` says, checked. Sizes count values, not bytes.
+    """The values of a `config.json`, checked. Sizes count values, not bytes.
 
     Attributes:
         architecture: HuggingFace's class name, `LlamaForCausalLM`.

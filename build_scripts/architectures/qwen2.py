@@ -9,5 +9,5 @@ from build_scripts.architectures.config_values import ConfigValues
 
 def traits(config: ConfigValues) -> dict[str, Any]:
     if config.flag("use_sliding_window"):
-        raise config.refuse("use_sliding_window", "allowed: false (windows by layer are not converted)")
+        raise config.error("use_sliding_window", "allowed: false (windows by layer are not converted)")
     return {"qkv_bias": True}

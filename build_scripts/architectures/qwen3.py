@@ -9,7 +9,7 @@ from build_scripts.architectures.config_values import ConfigValues
 
 def traits(config: ConfigValues) -> dict[str, Any]:
     if config.flag("use_sliding_window"):
-        raise config.refuse("use_sliding_window", "allowed: false (windows by layer are not converted)")
+        raise config.error("use_sliding_window", "allowed: false (windows by layer are not converted)")
     if config.flag("attention_bias"):
-        raise config.refuse("attention_bias", "allowed: false (TensorRT-LLM's Qwen3 has no attention bias)")
+        raise config.error("attention_bias", "allowed: false (TensorRT-LLM's Qwen3 has no attention bias)")
     return {"qk_norm": True}

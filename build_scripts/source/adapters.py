@@ -1,4 +1,4 @@
-"""The LoRA adapters of `[build.lora]`: found and checked beside the spec, copied into the engine."""
+"""The LoRA adapters of `[build.lora]`: found and checked, copied into the engine."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_adapters(spec: EngineSpec, base: Path, origin: str) -> tuple[Adapter, .
     """The adapters that the spec names, each checked; `base` is where its relative paths start.
 
     Raises:
-        SpecError: one is not there, or TensorRT-LLM cannot serve it beside the others.
+        SpecError: one does not exist, or TensorRT-LLM cannot serve it together with the others.
     """
     section = spec.build.lora
     if section is None:
@@ -80,9 +80,9 @@ def _adapter(name: str, directory: Path, section: LoraSection) -> Adapter:
         needed = f"must be a directory with {' and '.join(FILES)}"
         raise BuildError(f"{needed}; it lacks {', '.join(missing)} (looked in {directory})")
     config = parse_object((directory / _CONFIG).read_bytes(), _CONFIG)
-    complaint = _of_config(config, section)
-    if complaint is not None:
-        raise BuildError(complaint)
+    problem = _config_problem(config, section)
+    if problem is not None:
+        raise BuildError(problem)
     weights = read_header(directory / _WEIGHTS)
     too_high = [name for name, tensor in weights.items() if tensor.shape and min(tensor.shape) > config["r"]]
     if too_high:
@@ -90,7 +90,7 @@ def _adapter(name: str, directory: Path, section: LoraSection) -> Adapter:
     return Adapter(name, directory, config["r"], sum(tensor.nbytes for tensor in weights.values()))
 
 
-def _of_config(config: Mapping[str, Any], section: LoraSection) -> str | None:
+def _config_problem(config: Mapping[str, Any], section: LoraSection) -> str | None:
     for key, allowed in _PLAIN.items():
         if config.get(key, allowed[-1]) not in allowed:
             return f"its {key} = {json.dumps(config[key])} cannot be served; allowed: {json.dumps(allowed[0])}"

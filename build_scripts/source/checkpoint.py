@@ -1,8 +1,8 @@
-"""Where a checkpoint lies and what its configuration says; nothing in it is ever run.
+"""Finds a checkpoint and reads its configuration; nothing in it is ever run.
 
 Only safetensors, JSON and tokenizer files are read, and by runtimes that can, pickled weights (`pytorch_model.bin`): a
 pickle is a program, so weights.pickled reads it and runs nothing. A checkpoint that brings its own modelling code and
-no architecture that transformers knows is refused.
+no architecture that transformers knows is rejected.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _fetch(model: str, formats: Sequence[Format]) -> Path:
     directory = _snapshot(model, ["*.json", *TOKENIZER_FILES])
     for format in formats:
         names = promised_files(directory, format)  # not consolidated.safetensors, a copy of the same weights
-        suffix = Path(format[0]).suffix  # nothing else is fetched, whatever the index says
+        suffix = Path(format[0]).suffix  # nothing else is fetched, whatever the index lists
         _snapshot(model, [glob.escape(name) for name in names if name.endswith(suffix)], directory.name)
         if any((directory / name).is_file() for name in names):
             break

@@ -145,7 +145,7 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
 
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise error  # Path.rglob would take a directory that cannot be read for an empty one
 
-    return sorted(Path(root, name) for root, *names in os.walk(path, onerror=refuse) for name in chain(*names))
+    return sorted(Path(root, name) for root, *names in os.walk(path, onerror=fail) for name in chain(*names))

@@ -44,7 +44,7 @@ def read_spec(file: Path | None, overrides: Mapping[str, object] | None = None) 
     for key, value in overrides.items():
         *section, last = key.split(".")
         table = values.setdefault(section[0], {}) if section else values
-        if isinstance(table, dict):  # else the validation below says what is wrong with it
+        if isinstance(table, dict):  # else the validation below reports it
             table[last] = value
     try:
         return EngineSpec.model_validate(values)

@@ -94,7 +94,7 @@ def convert_argv(source: PurePosixPath, model: PurePosixPath, build: BuildSectio
 def gpu_commands(
     source: PurePosixPath, model: PurePosixPath, spec: EngineSpec, max_seq_len: int, *, sharded: bool
 ) -> tuple[Argv, ...]:
-    """What is left to do on a GPU host; `sharded` says that the shards in `model`/checkpoint are there."""
+    """The commands left for a GPU host; `sharded`: the shards are in `model`/checkpoint already."""
     build = spec.build
     if not sharded and build.quantization == "none":
         return (convert_argv(source, model, build, max_seq_len),)
@@ -103,7 +103,7 @@ def gpu_commands(
 
 
 def host_argv(python: str, model: PurePosixPath, commands: tuple[Argv, ...], *flags: str) -> Argv:
-    """The commands by way of `trtllm_host`."""
+    """The commands, run by `on_gpu_host.py`."""
     first, *others = commands
     words = (*first, *(word for command in others for word in (THEN, *command)))
     return (python, str(model / HOST_SCRIPT), *flags, str(model / COMPILED), *words)

@@ -23,7 +23,7 @@ _TITLES: Final = {True: "compile", False: "convert and compile, by TensorRT-LLM"
 
 
 def plan_steps(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *, own: bool) -> tuple[Step, ...]:
-    """The steps of a build; `own` says that Conch itself splits this architecture."""
+    """The steps of a build; `own`: Conch itself splits this architecture."""
     if spec.build.flow == "pytorch":
         return (Step("checkpoint", "here"),)
     sharded = own and spec.build.quantization == "none"

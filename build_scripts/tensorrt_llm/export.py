@@ -1,4 +1,4 @@
-"""HuggingFace weights -> what an engine of TensorRT-LLM is made of: shards, or for the PyTorch flow the files."""
+"""HuggingFace weights -> shards for TensorRT-LLM, or for the PyTorch flow the files as they are."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def link(directory: Path, names: Sequence[str], output: Path) -> None:
 def write_checkpoint(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to a child
     checkpoint: str, source: str, output: str, tp: int, pp: int, dtype: str, meter: str
 ) -> None:
-    """Write the shards into the new directory `output`; the file `meter` says how many bytes are written.
+    """Write the shards into the new directory `output`; the file `meter` has the number of bytes written so far.
 
     Meant for a child process.
 

@@ -1,4 +1,4 @@
-"""What runs on the GPU host, perhaps in NVIDIA's bare container: so it needs nothing but Python's own library.
+"""Runs the compiler on a GPU host, perhaps in NVIDIA's bare container: so it needs only Python's own library.
 
     python3 on_gpu_host.py [--tethered] ENGINE COMMAND… [--then COMMAND…]
 
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-NOTE = "compiled_by.json"
+NOTE = "compiled_by.json"  # contract/engine_directory.py has it too, which is not there to be imported
 TETHERED, THEN = "--tethered", "--then"
 
 
@@ -34,7 +34,7 @@ def commands_of(words: Sequence[str]) -> list[list[str]]:
 
 
 def facts() -> dict[str, str | None]:
-    """Versions and GPU of this machine; None is not known."""
+    """Versions and GPU of this machine; None where not known. (`nvidia-smi` is there wherever a driver is.)"""
     gpu, capability = _gpu()
     return {
         "tensorrt_llm": _version("tensorrt_llm"),
@@ -57,7 +57,7 @@ def main() -> int:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
         if status:
             return status if status > 0 else 128 - status
-    (engine / f"{NOTE}.new").write_text(json.dumps(facts(), indent=2) + "\n")
+    (engine / f"{NOTE}.new").write_text(json.dumps(facts(), indent=2) + "\n", encoding="utf-8")
     (engine / f"{NOTE}.new").replace(engine / NOTE)
     return 0
 
@@ -77,10 +77,10 @@ def _version(package: str) -> str | None:
 def _gpu() -> tuple[str | None, str | None]:
     query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     try:
-        said = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(query, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None, None
-    name, _, capability = said.partition("\n")[0].rpartition(", ")
+    name, _, capability = output.partition("\n")[0].rpartition(", ")
     return name, capability
 
 

@@ -1,4 +1,4 @@
-"""What `trtllm-build` and the quantizer say while they work: how far they are, and why they failed."""
+"""Parses the output of `trtllm-build` and the quantizer: their progress, and why they failed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _DOING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 _LOGGED: Final = re.compile(r"\[(?:TRT|TRT-LLM|TensorRT-LLM)\]\s*\[(?:E|ERROR)\]\s*(.+)")
 _RAISED: Final = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception): .+)")
 _USAGE: Final = re.compile(r"^\S+: error: (.+)")
-_NO_REASON: Final = "Engine building failed, please check error log"  # what it raises behind the true reason
+_NO_REASON: Final = "Engine building failed, please check error log"  # what it raises after the actual error
 _MAX_REASON: Final = 300
 
 
 class BuildOutput:
-    """Takes the lines in one by one.
+    """Takes the lines one by one.
 
     Attributes:
-        engines: how many ranks are written.
-        doing: in words, what it is at.
+        engines: number of ranks that are written.
+        doing: the current activity, for people.
     """
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class BuildOutput:
         if match := _USAGE.search(line):
             self._usage = match[1]
         if (match := _LOGGED.search(line)) and not self._logged:
-            self._logged = match[1]  # the first is the cause, those behind it are what came of it
+            self._logged = match[1]  # the first is the cause, the later ones follow from it
         if (match := _RAISED.search(line)) and _NO_REASON not in line:
             self._raised = match[1]
 
     @property
     def reason(self) -> str:
-        """Why it failed, in its own words."""
-        said = self._usage or self._logged or self._raised or self._last or "it said nothing"
-        return said if len(said) <= _MAX_REASON else f"{said[: _MAX_REASON - 3]}..."
+        """Why it failed, as it reported it."""
+        reason = self._usage or self._logged or self._raised or self._last or "no output"
+        return reason if len(reason) <= _MAX_REASON else f"{reason[: _MAX_REASON - 3]}..."

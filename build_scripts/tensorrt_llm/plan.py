@@ -28,10 +28,10 @@ _BY_ALGORITHM: Final = {how.algorithm: name for name, how in QUANTIZATIONS.items
 
 
 def resolved(spec: EngineSpec, checkpoint: Checkpoint, max_seq_len: int) -> EngineSpec:
-    """The spec with what it leaves to the checkpoint filled in: `max_seq_len`, and `dtype` (float16 for float32).
+    """The spec with the values that it leaves to the checkpoint: `max_seq_len`, and `dtype` (float16 for float32).
 
     Raises:
-        BuildError: the checkpoint must say its dtype, and says one that is not known.
+        BuildError: the checkpoint's dtype is not supported.
     """
     dtype = spec.build.dtype if "dtype" in spec.build.model_fields_set else _served_dtype(checkpoint)
     return spec.model_copy(update={"build": spec.build.model_copy(update={"dtype": dtype, "max_seq_len": max_seq_len})})

@@ -1,4 +1,4 @@
-"""`python -m build_scripts.verify SHARDS SOURCE`: proves a TensorRT-LLM checkpoint that is already there."""
+"""`python -m build_scripts.verify SHARDS SOURCE`: verifies an existing TensorRT-LLM checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def verify_command(
 ) -> None:
     """Run the shards of a TensorRT-LLM checkpoint, and their source in transformers, on the same prompts; compare.
 
-    Exits with 1 where they differ, and says which layer, tensor and rank is the first to do so.
+    Exits with 1 where they differ, and names the first layer, tensor and rank that does.
     """
     from build_scripts.verify.compare import verify_shards  # torch and transformers
 

@@ -30,8 +30,8 @@ _SHOWN: Final = 4  # rows
 def verify_shards(
     directory: Path, view: CheckpointView, tolerance: float = TOLERANCE, done: Callable[[int], None] = lambda _: None
 ) -> Verification:
-    """Run the shards in `directory` and the checkpoint `view` on the same prompts; `done` is told how many
-    bytes of the shards have been through.
+    """Run the shards in `directory` and the checkpoint `view` on the same prompts; `done` gets the
+    number of bytes of the shards that are compared.
 
     Raises:
         BuildError: the shards are incomplete, are not made of this checkpoint, or there is not enough memory.
@@ -64,7 +64,7 @@ def verify_shards(
 
 
 def _check_same_model(config: ShardConfig, decoder: Decoder, directory: Path, source: str) -> None:
-    said = {
+    pairs = {
         "architecture": (config.architecture, decoder.architecture),
         "vocab_size": (config.vocab_size, decoder.vocab_size),
         "hidden_size": (config.hidden_size, decoder.hidden_size),
@@ -75,7 +75,7 @@ def _check_same_model(config: ShardConfig, decoder: Decoder, directory: Path, so
         "intermediate_size": (config.intermediate_size, decoder.intermediate_size),
         "qk_layernorm": (config.qk_layernorm, decoder.qk_norm),
     }
-    for key, (found, wanted) in said.items():
+    for key, (found, wanted) in pairs.items():
         if found != wanted:
             raise BuildError(f"{directory / 'config.json'}: {key} = {found}; {source} has {wanted}")
 

@@ -1,4 +1,4 @@
-"""What the shards and transformers are both asked: a few random prompts, and the ends of the vocabulary."""
+"""The prompts for both the shards and transformers: a few random ones, and the ends of the vocabulary."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Reference:
     """The checkpoint `view` with its weights rounded to `dtype`, computed in float32.
 
     Raises:
-        BuildError: transformers refuses the configuration.
+        BuildError: transformers rejects the configuration.
     """
 
     def __init__(self, view: CheckpointView, dtype: str) -> None:
@@ -56,7 +56,7 @@ class Reference:
             config = architecture.config_class.from_dict(dict(view.config))
         except (StrictDataclassError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
-            raise BuildError(f"{view.source}: config.json: transformers refuses it: {reason}") from error
+            raise BuildError(f"{view.source}: config.json: transformers rejects it: {reason}") from error
         with torch.device("meta"):
             model = architecture._from_config(config, attn_implementation="eager", dtype=torch.float32)
         model.model.rotary_emb = type(model.model.rotary_emb)(config)  # computed, not loaded: must not be on meta

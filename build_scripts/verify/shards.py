@@ -1,4 +1,4 @@
-"""A TensorRT-LLM checkpoint read back from disk: what TensorRT-LLM 1.2 finds in it, and nothing that the sharder knew.
+"""A TensorRT-LLM checkpoint read back from disk as TensorRT-LLM 1.2 reads it, independent of the code that wrote it.
 
 The layout is written down here a second time, from TensorRT-LLM's own models (models/llama/model.py,
 models/qwen/model.py, mapping.py), and the files are read by the safetensors library: a mistake of the sharder or of our
@@ -60,7 +60,7 @@ class RotaryScaling(BaseModel):
 
 
 class ShardConfig(BaseModel):
-    """`config.json` of a TensorRT-LLM checkpoint, as far as it says what is computed."""
+    """`config.json` of a TensorRT-LLM checkpoint: the keys that decide what is computed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -200,7 +200,7 @@ def open_shards(directory: Path) -> Shards:
 
 def _check(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
     if not path.is_file():
-        raise BuildError(f"{path}: missing; config.json has a rank of this number")
+        raise BuildError(f"{path}: missing; config.json lists this rank")
     with _opened(path) as file:
         names = set(file.keys())
         for name in sorted(names ^ shapes.keys()):

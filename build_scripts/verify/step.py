@@ -17,7 +17,7 @@ from triton_repo.contract.errors import BuildError
 
 @dataclass(frozen=True, slots=True)
 class VerifyStep:
-    """Runs shards against the checkpoint that they are made of, and prints what was found."""
+    """Runs shards against the checkpoint that they are made of, and prints the result."""
 
     as_json: bool = False
 
@@ -42,7 +42,7 @@ class VerifyStep:
 
 
 def run(shards: str, checkpoint: str, source: str, found: str, meter: str) -> None:
-    """The child's side: write the Verification into the file `found`; `meter` says how many bytes are done.
+    """The child's side: write the Verification into the file `found`; `meter` has the number of bytes done.
 
     Raises:
         BuildError: the shards cannot be run.
@@ -53,4 +53,4 @@ def run(shards: str, checkpoint: str, source: str, found: str, meter: str) -> No
         Path(meter).write_bytes(b"%d" % count)
 
     result = verify_shards(Path(shards), open_checkpoint(Path(checkpoint), source), done=done)
-    Path(found).write_text(result.model_dump_json())
+    Path(found).write_text(result.model_dump_json(), encoding="utf-8")

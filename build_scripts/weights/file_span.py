@@ -13,7 +13,7 @@ from triton_repo.contract.errors import BuildError
 
 @dataclass(frozen=True, slots=True)
 class FileSpan:
-    """`size` bytes of `path` from `offset` on. Its text, for complaints, is the file and the member in it."""
+    """`size` bytes of `path` from `offset` on. As text, for errors, it is the file and the member in it."""
 
     path: Path
     offset: int

@@ -23,7 +23,7 @@ def write_huggingface(
     wrote: Callable[[int], None] = lambda _: None,
     max_file_bytes: int = MAX_FILE_BYTES,
 ) -> None:
-    """Write `view` into the new directory `output`; `wrote` is told how many bytes of weights are done.
+    """Write `view` into the new directory `output`; `wrote` gets the number of bytes of weights written so far.
 
     Raises:
         BuildError: `output` is there already, a weight cannot be read, or the disk is full. Nothing is left then.

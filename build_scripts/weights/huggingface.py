@@ -112,5 +112,5 @@ def _weight_map(index: Path) -> dict[str, str]:
         raise BuildError(f"{index}: weight_map must name the file of each weight")
     for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file or file in {"", ".", ".."}:
-            raise BuildError(f"{index}: {name}: {file!r:.80} must be the name of a file beside it")
+            raise BuildError(f"{index}: {name}: {file!r:.80} must be the name of a file in the same directory")
     return weight_map

@@ -1,4 +1,4 @@
-"""A checkpoint of whatever kind as a CheckpointView: the one place that tells the kinds apart."""
+"""Opens a checkpoint of any format as a CheckpointView: the one place that distinguishes the formats."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from build_scripts.weights.view import CheckpointView
 
 
 def open_checkpoint(path: Path, source: str) -> CheckpointView:
-    """The checkpoint at `path`, which people call `source`. Reads configuration and headers, and no weights.
+    """The checkpoint at `path`, with the display name `source`. Reads configuration and headers, and no weights.
 
     Raises:
-        BuildError: it is of no kind that is known, or broken; names the file.
+        BuildError: it is of an unknown format, or broken; names the file.
     """
     return open_nemo(path, source) if is_nemo(path) else open_huggingface(path, source)

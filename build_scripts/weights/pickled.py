@@ -1,7 +1,7 @@
-"""Tensors of a `torch.save` file (HuggingFace's `.bin`, NeMo 1's `.ckpt`), without running what a pickle may say.
+"""Tensors of a `torch.save` file (HuggingFace's `.bin`, NeMo 1's `.ckpt`), without running code in the pickle.
 
 A pickle is a program. It is only ever read by torch's restricted reader (`weights_only=True`), which knows tensors and
-plain containers and refuses the rest, and there is no other way round it. The tensors are placed on no device, so that
+plain containers and rejects the rest; there is no fallback. The tensors are placed on no device, so that
 reading the pickle reads no weights; their bytes are later read from where they lie in the file.
 """
 
@@ -79,16 +79,16 @@ def _load(span: FileSpan) -> tuple[Any, dict[int, int]]:
             file.seek(0)
             return torch.load(file, map_location="meta", weights_only=True), records
     except UnpicklingError as error:
-        raise BuildError(f"{span}: its pickle asks for more than tensors: {_reason(error)}") from error
+        raise BuildError(f"{span}: its pickle contains more than tensors: {_reason(error)}") from error
     except _DAMAGE as error:
         raise BuildError(f"{span}: not a readable torch.save file: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:
-    """torch says the why in a paragraph of its own, after advice that must not be followed."""
+    """The line with the cause: torch puts it after advice that must not be followed."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "GLOBAL" in line or "Unsupported" in line or "blocked" in line]
-    return (told or lines or [type(error).__name__])[0][:200]
+    causes = [line for line in lines if "GLOBAL" in line or "Unsupported" in line or "blocked" in line]
+    return (causes or lines or [type(error).__name__])[0][:200]
 
 
 def _records(file: IO[bytes]) -> dict[int, int]:
@@ -116,8 +116,10 @@ def _lazy(span: FileSpan, name: str, tensor: torch.Tensor, records: Mapping[int,
     place = int(getattr(storage, "_checkpoint_offset", None) or 0)  # torch's own, for readers like this one
     first = int(tensor.storage_offset())
     dtype, shape, stride = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), tensor.stride()
-    if place not in records or dtype not in ITEM_SIZES:
-        raise BuildError(f"{span}: {name}: a {dtype} tensor on its own terms; must be a plain one")
+    if dtype not in ITEM_SIZES:
+        raise BuildError(f"{span}: {name}: unsupported tensor: dtype {dtype}; allowed: {', '.join(ITEM_SIZES)}")
+    if place not in records:
+        raise BuildError(f"{span}: {name}: unsupported tensor: its storage is not in this file")
     extent = 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) if tensor.numel() else 0
     end = (first + extent) * ITEM_SIZES[dtype]
     if end > records[place]:

@@ -1,4 +1,4 @@
-"""Safetensors read and written by hand, so that nothing is believed and nothing is in memory that is not being used.
+"""Reads and writes safetensors: every header is validated, and memory holds only the rows in use.
 
 The format (huggingface.co/docs/safetensors): 8 bytes with the length of the header, little-endian; the header, JSON
 padded with spaces; the data. The header gives each tensor's dtype, shape and place, counted from the end of the header.

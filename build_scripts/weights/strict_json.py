@@ -1,6 +1,6 @@
-"""JSON objects from outside: a key that occurs twice is refused, for two readers may take different ones of it.
+"""Untrusted JSON objects: a key that occurs twice is rejected, because two readers may take different values.
 
-So is half a character (a lone surrogate), which JSON can hold and no file that is written of it.
+So is a lone surrogate (half a character), which JSON can spell and UTF-8 cannot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAY_BE_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escap
 
 
 def parse_object(text: bytes, where: str) -> dict[str, Any]:
-    """The object that `text` is; `where` begins every complaint.
+    """The object that `text` is; `where` begins every error.
 
     Raises:
         BuildError: no JSON, no object, a key twice, or half a character.
@@ -38,7 +38,7 @@ def _check_characters(value: dict[str, Any], where: str) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise BuildError(f"{where}: has half a character (a lone surrogate), {error.object[error.start]!a}") from error
+        raise BuildError(f"{where}: has a lone surrogate (half a character), {error.object[error.start]!a}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""YAML from outside, as plain values: bounded in size, depth and what its aliases stand for; a key twice is refused.
+"""Untrusted YAML as plain values: bounded in size, in depth and in what its aliases expand to; no key twice.
 
-`_target_` and its like name classes to those who would build them. Here they are text.
+`_target_` and the like name classes for readers that build objects. Here they are text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_table(text: bytes, where: str) -> dict[str, Any]:
-    """The table that `text` is; `where` begins every complaint.
+    """The table that `text` is; `where` begins every error.
 
     Raises:
         BuildError: no YAML, no table, a key twice, a tag that asks for more than plain values, or too much of it.

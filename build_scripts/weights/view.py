@@ -1,4 +1,4 @@
-"""What every reader gives: a checkpoint under HuggingFace's names, whatever it lies in, and nothing of it read yet.
+"""What every reader gives: a checkpoint under HuggingFace's names, whatever its format, with no weights read yet.
 
     HF safetensors ┐
     HF .bin        ├─ readers ─>  CheckpointView(config, weights, text files)  ─> architectures ─> sharding
@@ -44,11 +44,11 @@ WEIGHT_DTYPES: Final = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """A tensor that still lies in its file.
+    """A tensor that has not been read from its file yet.
 
     Attributes:
         dtype: torch's name without `torch.`, one of ITEM_SIZES.
-        origin: the file (and member) that it lies in, for complaints.
+        origin: the file (and member) that it lies in, for errors.
         reader: rows start…stop of dimension 0 in memory that is the caller's; reads no more than those rows.
     """
 
@@ -89,7 +89,7 @@ class CheckpointView:
     """A checkpoint as HuggingFace would lay it out.
 
     Attributes:
-        source: how people call it (a hub id, a directory's name, a file).
+        source: its display name (a hub id, a directory's name, a file).
         config: the values of HuggingFace's `config.json`.
         weights: name -> tensor, in the order in which reading them is cheapest.
         text_files: file name -> content of `generation_config.json` and of the tokenizer's files.

@@ -1,7 +1,7 @@
-"""A step in a process of its own.
+"""Runs a step of a build in a child process.
 
-Exporting pulls in torch and writes noise, and a chat template is code from outside. A child keeps all of that out of
-the process that goes on to serve: its memory returns, its noise lands in a log, its crash is one sentence.
+Exporting imports torch and prints a lot, and a chat template is untrusted code. A child keeps all of that out of the
+process that goes on to serve: its memory is freed, its output goes to a log, its crash is one sentence.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PROGRAM: Final = f"import sys; sys.path.append({_ROOT!r}); from build_scripts.w
 # A step works on files that are already here; fetching them was the parent's part.
 _ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _HINTS: Final[dict[int, str]] = {signal.SIGKILL: "; is there enough memory?", signal.SIGXCPU: "; it took too long"}
-_MAX_COMPLAINT = 500  # characters; must fit into a pipe's buffer, because it is read after the child's end
+_MAX_MESSAGE = 500  # characters; must fit into a pipe's buffer, because it is read after the child's end
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
     """Runs functions of modules, with JSON values as arguments, in child processes that die with their parent."""
 
-    step: str  # what the complaint is about
+    step: str  # begins its errors
     log: Path
     timeout_s: float | None = None
 
@@ -48,9 +48,9 @@ class Child:
             BuildError: the function raised, the child died, or `timeout_s` passed.
         """
         job = json.dumps([function.__module__, function.__name__, args, kwargs])
-        complaint = self._run([sys.executable, "-I", "-c", _PROGRAM, job])
-        if complaint is not None:
-            raise BuildError(f"{self.step}: {complaint} (log: {self.log})")
+        problem = self._run([sys.executable, "-I", "-c", _PROGRAM, job])
+        if problem is not None:
+            raise BuildError(f"{self.step}: {problem} (log: {self.log})")
 
     def _run(self, command: list[str]) -> str | None:
         # Nothing is ever written to stdin: it is open for as long as this process lives, which the child watches.
@@ -67,8 +67,8 @@ class Child:
                 return f"took longer than {self.timeout_s:g} s"
             finally:
                 process.kill()
-            complaint = process.stdout.read().decode(errors="replace") if process.stdout else ""
-        return None if process.returncode == 0 else complaint or _death(process.returncode)
+            problem = process.stdout.read().decode(errors="replace") if process.stdout else ""
+        return None if process.returncode == 0 else problem or _death(process.returncode)
 
 
 def _death(returncode: int) -> str:
@@ -78,7 +78,7 @@ def _death(returncode: int) -> str:
 
 
 def main() -> None:
-    """The child's side: the job is the one argument, a complaint is all that it prints."""
+    """The child's side: the job is the one argument, an error message is all that it prints."""
     report = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -89,7 +89,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the process boundary: the log gets the traceback, the parent one line
         traceback.print_exc()
         text = " ".join(str(error).split()) or type(error).__name__
-        report.write(text if len(text) <= _MAX_COMPLAINT else f"{text[: _MAX_COMPLAINT - 3]}...")
+        report.write(text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 3]}...")
         report.close()
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""The steps of a build as people see them: a spinner with the time on a terminal, one line a step elsewhere."""
+"""The steps of a build on the terminal: a spinner with the time on a terminal, one line a step elsewhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def step(title: str) -> Iterator[None]:
 
 @contextmanager
 def transfer(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Like `step`, for work of `total` bytes; the function that it gives is told how many are done."""
+    """Like `step`, for work of `total` bytes; the function that it yields takes the number done."""
     started = time.monotonic()
     if _console.is_terminal:
         words = TextColumn("{task.description}", markup=False)
@@ -79,7 +79,7 @@ def metered(title: str, total: int, meter: Path) -> Iterator[None]:
 
 @contextmanager
 def counted(title: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """Like `step`, for `total` pieces of work; the function that it gives takes how many are done and what goes on."""
+    """Like `step`, for `total` pieces of work; the function that it yields takes the number done and the activity."""
     started = time.monotonic()
     if _console.is_terminal:
         words = TextColumn("{task.description}", markup=False)

@@ -36,7 +36,7 @@ class SpeculativeConfig(BaseModel):
     """Speculative decoding: in one iteration the model verifies so many candidates, guessed at little cost.
 
     `prompt_lookup` looks for the last `max_ngram_size` tokens (or fewer) in the prompt and the answer so far, and
-    guesses what followed them there; `draft` lets the small model in `draft/`, beside `model/`, go ahead; `lookahead`
+    guesses what followed them there; `draft` lets the small model in `draft/` go ahead; `lookahead`
     lets the model guess n-grams of that size itself, so many in a window, and verify so many. What is answered is what
     the model alone would answer, by `lookahead` at temperature 0.
     """

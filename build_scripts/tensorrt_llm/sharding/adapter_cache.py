@@ -1,4 +1,4 @@
-"""What the LoRA adapters of an engine take on each GPU, as TensorRT-LLM 1.2 reckons it. Pure arithmetic.
+"""The memory that the LoRA adapters of an engine take on each GPU, as TensorRT-LLM 1.2 computes it. Pure arithmetic.
 
 The PyTorch flow keeps room for all of them at the highest rank: a cache of pages of slots, counted as in
 `PeftCacheManager::getPageManagerConfig` (cpp/tensorrt_llm/batch_manager/peftCacheManager.cpp) from the numbers of
@@ -21,7 +21,7 @@ _QKV: Final = ("attn_q", "attn_k", "attn_v")
 
 @dataclass(frozen=True, slots=True)
 class AdapterBounds:
-    """How many adapters there are and what bounds them all; `resident` is the way of the PyTorch flow."""
+    """How many adapters there are and what bounds them all; `resident` keeps all loaded, as the PyTorch flow does."""
 
     count: int
     max_rank: int

@@ -1,4 +1,4 @@
-"""Whether a rank fits into its GPU, and how many tokens and sequences then fit beside its weights. Pure arithmetic.
+"""Whether a rank fits into its GPU, and how many tokens and sequences then fit with its weights. Pure arithmetic.
 
 TensorRT-LLM gives `kv_cache_free_gpu_memory_fraction` of the memory that is free once the engine is loaded to the paged
 KV cache. Weights and KV bytes are exact; what the engine's own working memory takes is an estimate, on the high side.
@@ -62,7 +62,7 @@ def kv_bytes_per_token(decoder: Decoder, parallel: Parallelism, pp_rank: int, va
 def rank_memory(  # noqa: PLR0913, PLR0917 - all that memory depends on
     decoder: Decoder, parallel: Parallelism, rank: int, weight_bytes: int, limits: Limits, memory_bytes: int
 ) -> RankMemory:
-    """What fits beside `weight_bytes` of weights into a GPU of `memory_bytes`."""
+    """What fits with `weight_bytes` of weights into a GPU of `memory_bytes`."""
     activations = _activation_bytes(decoder, parallel, rank, limits)
     per_token = kv_bytes_per_token(decoder, parallel, parallel.pp_rank(rank), limits.kv_value_bytes)
     free = max(0, memory_bytes - CONTEXT_BYTES - weight_bytes - activations)
@@ -77,7 +77,7 @@ def rank_memory(  # noqa: PLR0913, PLR0917 - all that memory depends on
 
 
 def _activation_bytes(decoder: Decoder, parallel: Parallelism, rank: int, limits: Limits) -> int:
-    """The widest moment of a layer: the residual and its norm beside the fused projections of either block."""
+    """The widest moment of a layer: the residual and its norm with the fused projections of either block."""
     tp_size = parallel.tp_size
     q = decoder.q_size // tp_size
     kv = kv_heads_per_rank(decoder, parallel) * decoder.head_size

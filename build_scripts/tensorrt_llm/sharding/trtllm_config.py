@@ -47,7 +47,7 @@ def checkpoint_config(decoder: Decoder, parallel: Parallelism, dtype: str) -> di
 
 
 def _mapping(parallel: Parallelism) -> dict[str, int]:
-    """Unknown keys are refused by TensorRT-LLM, and so these are the ones it needs."""
+    """Exactly the keys that TensorRT-LLM needs: it rejects others."""
     return {
         "world_size": parallel.world_size,
         "gpus_per_node": _GPUS_PER_NODE,

@@ -39,7 +39,7 @@ def write_shards(  # noqa: PLR0913, PLR0917 - what, how and where
     wrote: Callable[[int], None] = lambda _: None,
     block_bytes: int = BLOCK_BYTES,
 ) -> None:
-    """Write `config.json` and every rank's file into the directory `output`; `wrote` is told how many bytes are done.
+    """Write `config.json` and every rank's file into the directory `output`; `wrote` gets the bytes done so far.
 
     The weights of `view` are those that `decoder` asks for (`check_weights`). Of a source `block_bytes`, or one row if
     that is more, are in memory at a time.

@@ -54,7 +54,7 @@ def directory_members(directory: Path) -> dict[str, FileSpan]:
 
 
 class _HeaderFile:
-    """A file of which only headers are read: one that claims to be huge is not believed."""
+    """A file of which only headers are read; their size is bounded."""
 
     def __init__(self, file: Any) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read

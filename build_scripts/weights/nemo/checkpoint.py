@@ -80,8 +80,8 @@ class _Content:
         if rank_files(self.weights):
             return read_ranks(self.weights, self.config.values, source)
         if ".zmetadata" in self.weights or any(name.endswith("/.zarray") for name in self.weights):
-            advice = "write it anew with NeMo (dist_ckpt_format: torch_dist)"
-            raise BuildError(f"{source}: a zarr checkpoint, which is not read; {advice}")
+            advice = "save it again with NeMo (dist_ckpt_format: torch_dist)"
+            raise BuildError(f"{source}: a zarr checkpoint, which is not supported; {advice}")
         raise BuildError(f"{source}: no weights: neither model_weights.ckpt, nor those of ranks, nor {METADATA}")
 
 
@@ -117,14 +117,14 @@ def _config(members: Members, name: str, section: str | None = None) -> Megatron
 
 
 def _checked_backend(members: Members) -> Members:
-    """`metadata.json` says which library wrote the weights."""
+    """`metadata.json` names the library that wrote the weights."""
     span = members.get("metadata.json")
     if span is None:
         return members
     backend = parse_object(span.read(1 << 20), str(span)).get("sharded_backend", "torch_dist")
     if backend == "zarr":
-        advice = "write it anew with NeMo (dist_ckpt_format: torch_dist)"
-        raise BuildError(f"{span}: a zarr checkpoint, which is not read; {advice}")
+        advice = "save it again with NeMo (dist_ckpt_format: torch_dist)"
+        raise BuildError(f"{span}: a zarr checkpoint, which is not supported; {advice}")
     if backend != "torch_dist":
         raise BuildError(f"{span}: sharded_backend = {backend!r:.80}; allowed: torch_dist")
     return members

@@ -1,7 +1,7 @@
-"""What a NeMo or Megatron-Bridge model configuration says, as the values of HuggingFace's `config.json`.
+"""A NeMo or Megatron-Bridge model configuration as the values of HuggingFace's `config.json`.
 
 NeMo 1 (`model_config.yaml`), NeMo 2 (`config` in `model.yaml`) and Megatron-Bridge (`model` in `run_config.yaml`) name
-most things alike; where they do not, both names are read. What a Llama-like family cannot express is refused by name.
+most things alike; where they do not, both names are read. What a Llama-like family cannot express is rejected by name.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _GATED: Final = ("swiglu", "fast-swiglu")
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What only the tensors say of the model."""
+    """Facts about the model that only its tensors show."""
 
     dtype: str
     qkv_bias: bool
@@ -68,38 +68,38 @@ class MegatronConfig:
     values: Mapping[str, Any]
 
     def check(self) -> None:
-        """Raises: BuildError: the model is none of the families that are Llama with or without this and that."""
+        """Raises: BuildError: the model is not of one of the Llama-like families."""
         for key, allowed in _FIXED.items():
             value = self.values.get(key)
             if value is not None and value not in allowed:
                 rule = f"allowed: {', '.join(map(str, allowed))}" if allowed else "allowed: nothing"
-                raise self.refuse(key, f"{rule} (the families that are converted compute it this way)")
+                raise self.error(key, f"{rule} (the families that are converted compute it this way)")
         activation = self.values.get("activation")
         if activation is not None and activation not in _GATED:
-            raise self.refuse("activation", f"allowed: {', '.join(_GATED)}")
+            raise self.error("activation", f"allowed: {', '.join(_GATED)}")
         function = _name(self.values.get("activation_func"))
         if activation is None and function != "silu":
-            raise self.refuse("activation_func", "must be torch's silu, or activation = fast-swiglu")
+            raise self.error("activation_func", "must be torch's silu, or activation = fast-swiglu")
         if activation is None and self.values.get("gated_linear_unit") is not True:
-            raise self.refuse("gated_linear_unit", "must be true")
+            raise self.error("gated_linear_unit", "must be true")
 
     @property
     def heads(self) -> Heads:
         total = self._count("num_attention_heads")
         groups = self._count("num_query_groups", total)
         if total % groups:
-            raise self.refuse("num_query_groups", f"must divide num_attention_heads ({total})")
+            raise self.error("num_query_groups", f"must divide num_attention_heads ({total})")
         hidden = self._count("hidden_size")
         if self.values.get("kv_channels") is None and hidden % total:
-            raise self.refuse("hidden_size", f"must be divisible by num_attention_heads ({total})")
+            raise self.error("hidden_size", f"must be divisible by num_attention_heads ({total})")
         return Heads(groups, total // groups, self._count("kv_channels", hidden // total))
 
     def tied(self, has_output: bool) -> bool:
-        """Whether the embedding serves as output layer; where it is not said, whether there is none of its own."""
+        """Whether the embedding serves as output layer; by default, whether the model has no other."""
         return self._flag("share_embeddings_and_output_weights", not has_output)
 
     def vocab_size(self, tokenizer_size: int | None, rows: int) -> int:
-        """Of the model as it was before its rows were padded; `rows` where nothing says how many they were."""
+        """Of the model as it was before its rows were padded; `rows` where no file has that number."""
         for key in ("vocab_size", "override_vocab_size"):
             if self.values.get(key) is not None:
                 return self._count(key)
@@ -136,7 +136,7 @@ class MegatronConfig:
         return "encoder_seq_length" if self.values.get("encoder_seq_length") is not None else "seq_length"
 
     def _family(self, traits: Traits) -> tuple[str, dict[str, Any]]:
-        """The family whose extras are those of the tensors."""
+        """The family with the biases, norms and window of these tensors."""
         window = self._window()
         target = str(self.values.get("_target_", ""))
         if traits.qk_norm and not (traits.qkv_bias or window):
@@ -156,7 +156,7 @@ class MegatronConfig:
             return None
         if isinstance(value, list | tuple) and len(value) == 2 and value[1] == 0 and _is_count(value[0]):
             return int(value[0])
-        raise self.refuse("window_size", "must be [tokens back, 0]")
+        raise self.error("window_size", "must be [tokens back, 0]")
 
     def _rope_scaling(self) -> dict[str, Any] | None:
         linear = self.values.get("seq_len_interpolation_factor")
@@ -166,7 +166,7 @@ class MegatronConfig:
             factor = self._number("seq_len_interpolation_factor", 1.0)
             return None if linear is None else {"rope_type": "linear", "factor": factor}
         if linear is not None:
-            raise self.refuse("seq_len_interpolation_factor", "must be null beside Llama 3.1's scaling")
+            raise self.error("seq_len_interpolation_factor", "must be null with Llama 3.1's scaling")
         return {
             "rope_type": "llama3",
             "factor": self._number(factor_key, 8.0),
@@ -175,7 +175,7 @@ class MegatronConfig:
             "original_max_position_embeddings": self._count("old_context_len", 8192),
         }
 
-    def refuse(self, key: str, rule: str) -> BuildError:
+    def error(self, key: str, rule: str) -> BuildError:
         return BuildError(f"{self.where}: {key} = {self.values.get(key)!r:.80}; {rule}")
 
     def _count(self, key: str, default: int | None = None) -> int:
@@ -183,7 +183,7 @@ class MegatronConfig:
         if value is None and default is not None:
             return default
         if not _is_count(value):
-            raise self.refuse(key, "must be a whole number ≥ 1")
+            raise self.error(key, "must be a whole number ≥ 1")
         return value
 
     def _number(self, key: str, default: float | None = None) -> float:
@@ -195,13 +195,13 @@ class MegatronConfig:
         except (ValueError, OverflowError):
             number = 0.0
         if not 0 < number < float("inf"):
-            raise self.refuse(key, "must be a number > 0")
+            raise self.error(key, "must be a number > 0")
         return number
 
     def _flag(self, key: str, default: bool) -> bool:
         value = self.values.get(key)
         if value is not None and not isinstance(value, bool):
-            raise self.refuse(key, "must be true or false")
+            raise self.error(key, "must be true or false")
         return default if value is None else value
 
 

@@ -57,7 +57,7 @@ def read_ranks(members: Members, config: Mapping[str, Any], source: str) -> dict
 
 
 def _check_grid(files: Mapping[tuple[int, int], FileSpan], config: Mapping[str, Any], source: str) -> tuple[int, int]:
-    """Pipeline and tensor ranks, as the configuration says or, where it does not, as the files are named."""
+    """Pipeline and tensor ranks, from the configuration or else from the names of the files."""
     pp_size = _size(config, "pipeline_model_parallel_size", 1 + max((pp for pp, _ in files), default=0))
     tp_size = _size(config, "tensor_model_parallel_size", 1 + max((tp for _, tp in files), default=0))
     for pp_rank in range(pp_size):
@@ -66,7 +66,7 @@ def _check_grid(files: Mapping[tuple[int, int], FileSpan], config: Mapping[str, 
                 where = f"tensor rank {tp_rank} of {tp_size}, pipeline rank {pp_rank} of {pp_size}"
                 raise BuildError(f"{source}: no {_FILE} of {where}")
     if len(files) > pp_size * tp_size:
-        raise BuildError(f"{source}: {len(files)} files {_FILE}; the configuration says {tp_size} × {pp_size} ranks")
+        raise BuildError(f"{source}: {len(files)} files {_FILE}; the configuration has {tp_size} × {pp_size} ranks")
     return pp_size, tp_size
 
 

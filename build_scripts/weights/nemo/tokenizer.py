@@ -1,4 +1,4 @@
-"""The tokenizer that lies in a NeMo checkpoint: its files under HuggingFace's names, its size, its special tokens."""
+"""The tokenizer in a NeMo checkpoint: its files under HuggingFace's names, its size, its special tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SENTENCEPIECE: Final = "tokenizer.model"
 
 @dataclass(frozen=True, slots=True)
 class NemoTokenizer:
-    """`size` counts tokens and is None where no file says it; the ids are those that begin and end a text."""
+    """`size` counts tokens and is None where no file has it; the ids are those that begin and end a text."""
 
     files: Mapping[str, bytes]
     size: int | None = None
@@ -65,7 +65,7 @@ def _described(spans: Mapping[str, FileSpan]) -> NemoTokenizer:
 
 def _described_json(files: Mapping[str, bytes], where: str) -> NemoTokenizer:
     tokenizer = parse_object(files["tokenizer.json"], where)
-    config = parse_object(files.get("tokenizer_config.json", b"{}"), f"{where}: tokenizer_config.json beside it")
+    config = parse_object(files.get("tokenizer_config.json", b"{}"), f"{where}: its tokenizer_config.json")
     pieces = _vocabulary(tokenizer.get("model"))
     ids = {**pieces, **_added(tokenizer.get("added_tokens"))}
     size = 1 + max(ids.values()) if pieces else None  # added tokens alone are no vocabulary

@@ -1,7 +1,7 @@
 """A torch distributed checkpoint, as NeMo 2 and Megatron-Bridge write it, as Megatron's tensors: whole, layer by layer.
 
-`.metadata` says which chunks a tensor has and where they lie; each chunk is a `torch.save` archive of its own in a
-`__R_K.distcp`. Layers lie each under its own key, or all on the first axis of one tensor whose key has no number.
+`.metadata` lists the chunks of each tensor and their places; each chunk is a `torch.save` archive of its own in a
+`__R_K.distcp`. Each layer has a key of its own, or all are on the first axis of one tensor whose key has no number.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def read_torch_dist(members: Members, source: str) -> dict[str, LazyTensor]:
 def _open_chunk(members: Members, source: str, key: str, entry: Entry, chunk: Chunk) -> LazyTensor:
     span = members.get(chunk.file)
     if span is None:
-        raise BuildError(f"{source}: {chunk.file} is missing; {METADATA} says that it holds {key}")
+        raise BuildError(f"{source}: {chunk.file} is missing; {METADATA} lists {key} in it")
     if chunk.start + chunk.length > span.size:
         raise BuildError(f"{span}: {key}: ends at byte {chunk.start + chunk.length} of {span.size}: truncated")
     tensor = read_pickled_tensor(span.part(chunk.start, chunk.length), key)
     if tensor.dtype != entry.dtype or math.prod(tensor.shape) != math.prod(chunk.sizes):
-        held, told = f"{tensor.dtype} {list(tensor.shape)}", f"{entry.dtype} {list(chunk.sizes)}"
-        raise BuildError(f"{span}: {key}: {held}; {METADATA} says {told}")
+        held, listed = f"{tensor.dtype} {list(tensor.shape)}", f"{entry.dtype} {list(chunk.sizes)}"
+        raise BuildError(f"{span}: {key}: {held}; {METADATA} lists {listed}")
     return tensor
 
 

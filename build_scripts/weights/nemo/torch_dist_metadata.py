@@ -1,7 +1,7 @@
 """`.metadata` of a torch distributed checkpoint: which tensors there are, in which chunks, in which files.
 
-It is a pickle, and torch itself reads it with `pickle.load`, which runs what it says. Here each class of torch's that
-may occur in it is an inert stand-in, and nothing else is ever looked up (classes: torch/distributed/checkpoint/
+It is a pickle, and torch itself reads it with `pickle.load`, which runs code that it names. Here each class of torch's
+that may occur in it is an inert stand-in, and nothing else is ever looked up (classes: torch/distributed/checkpoint/
 metadata.py and filesystem.py).
 """
 
@@ -30,7 +30,7 @@ _MAX_DIMENSIONS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Part of a tensor, from `offsets` on: `length` bytes at `start` of the file `file` beside `.metadata`."""
+    """Part of a tensor, from `offsets` on: `length` bytes at `start` of the file `file` next to `.metadata`."""
 
     offsets: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -167,7 +167,7 @@ def _by_place(span: FileSpan, places: Mapping[Any, Any]) -> dict[tuple[str, tupl
         if not isinstance(file, str) or not _counts((start, length)) or not _counts(offsets):
             raise BuildError(f"{span}: {key:.200}: no place in a file")
         if PurePosixPath(file).name != file:
-            raise BuildError(f"{span}: {key:.200}: lies in {file!r:.200}; must be a file beside it")
+            raise BuildError(f"{span}: {key:.200}: lies in {file!r:.200}; must be a file in the same directory")
         if _field(info, "transform_descriptors"):
             raise BuildError(f"{span}: {key:.200}: compressed or encrypted; must be as torch saves it")
         located[key, tuple(offsets)] = (file, start, length)

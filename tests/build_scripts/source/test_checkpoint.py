@@ -56,7 +56,7 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "missing shard": (lambda w: _index(w, "model-00001-of-00002.safetensors"), "no model-00001-of-00002.safetensors"),
     "shard elsewhere": (
         lambda w: _index(w, "../model.safetensors"),
-        "'../model.safetensors' must be the name of a file beside it",
+        "'../model.safetensors' must be the name of a file in the same directory",
     ),
     "truncated": (lambda w: os.truncate(w.checkpoint / "model.safetensors", 5000), "export: "),
     "missing tensor": (lambda w: _edit_weights(w, _drop_norm), "1 weights are missing, the first is model.norm.weight"),
@@ -91,7 +91,7 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     ),
     "half a character": (
         lambda w: w.configure("tokenizer_config.json", pad_token="\ud800"),
-        "tokenizer_config.json: has half a character (a lone surrogate), '\\ud800'",
+        "tokenizer_config.json: has a lone surrogate (half a character), '\\ud800'",
     ),
     "no tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").unlink(), "no tokenizer: neither tokenizer.json"),
     "broken tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").write_text("{}"), "chat template: "),

@@ -219,5 +219,6 @@ def test_a_copy_is_let_go_at_the_end_of_the_block_even_where_an_error_keeps_the_
     with pytest.raises(BuildError):
         fail()
     touch(path, 5)
-    assert copies(cache) == {copy_of(path)}
+    second = copy_of(path)
+    assert copies(cache) == {second}
     assert not kept[0].directory.exists()

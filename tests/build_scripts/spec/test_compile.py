@@ -13,7 +13,7 @@ RUNTIME = "tensorrt_llm"
 
 
 @pytest.mark.parametrize(
-    ("runtime", "text", "complaint"),
+    ("runtime", "text", "problem"),
     [
         (
             "openvino",
@@ -55,9 +55,9 @@ RUNTIME = "tensorrt_llm"
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
-    workshop: Workshop, runtime: str, text: str, complaint: str
+    workshop: Workshop, runtime: str, text: str, problem: str
 ) -> None:
-    with pytest.raises(SpecError, match=complaint):
+    with pytest.raises(SpecError, match=problem):
         workshop.build(text, runtime=runtime)
 
 

@@ -10,7 +10,7 @@ from triton_repo.contract.errors import SpecError
 ENGINES = Path(__file__).parents[3] / "engines"
 HEAD = 'name = "x"\nmodel = "m"\n'
 
-REFUSED = [
+REJECTED = [
     ("[build]\nmax_batch_size = 0", "build.max_batch_size = 0; must be ≥ 1"),
     ("[build]\nmax_batch_size = 1.5", "build.max_batch_size = 1.5; must be a whole number"),
     ('[build]\nmax_batch_size = "16"', 'build.max_batch_size = "16"; must be a whole number'),
@@ -72,19 +72,19 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "complaint"), REFUSED)
+@pytest.mark.parametrize(("text", "problem"), REJECTED)
 def test_a_spec_that_is_not_allowed_is_refused_with_its_key_its_value_and_what_is_allowed(
-    tmp_path: Path, text: str, complaint: str
+    tmp_path: Path, text: str, problem: str
 ) -> None:
     file = tmp_path / "x.toml"
     file.write_text(HEAD + text)
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(SpecError) as rejected:
         read_spec(file)
-    assert str(refused.value).startswith(f"{file}: {complaint}")
+    assert str(rejected.value).startswith(f"{file}: {problem}")
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "problem"),
     [
         ('model = "m"', "name: is required"),
         ('name = "x"', "model: is required"),
@@ -94,12 +94,12 @@ def test_a_spec_that_is_not_allowed_is_refused_with_its_key_its_value_and_what_i
         ("name = 'x'\nname = 'y'", "not valid TOML: "),
     ],
 )
-def test_a_spec_needs_a_name_and_a_model(tmp_path: Path, text: str, complaint: str) -> None:
+def test_a_spec_needs_a_name_and_a_model(tmp_path: Path, text: str, problem: str) -> None:
     file = tmp_path / "x.toml"
     file.write_text(text)
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(SpecError) as rejected:
         read_spec(file)
-    assert str(refused.value).startswith(f"{file}: {complaint}")
+    assert str(rejected.value).startswith(f"{file}: {problem}")
 
 
 def test_a_spec_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_spec_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> 
         read_spec(tmp_path / "gone.toml")
 
 
-def test_a_complaint_about_a_flag_names_the_flag(tmp_path: Path) -> None:
+def test_an_error_about_a_flag_names_the_flag(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text(HEAD)
     refused_flags: list[tuple[dict[str, object], str]] = [
@@ -115,10 +115,10 @@ def test_a_complaint_about_a_flag_names_the_flag(tmp_path: Path) -> None:
         ({"build.tensor_parallel": 2}, "--tp = 2; must be 1"),
         ({"build.dtype": "int8"}, '--dtype = "int8"; allowed: float32, float16, bfloat16'),
     ]
-    for overrides, complaint in refused_flags:
-        with pytest.raises(SpecError) as refused:
+    for overrides, problem in refused_flags:
+        with pytest.raises(SpecError) as rejected:
             read_spec(file, overrides)
-        assert str(refused.value).startswith(complaint)
+        assert str(rejected.value).startswith(problem)
 
 
 def test_flags_alone_make_a_spec_and_say_which_is_missing() -> None:
@@ -144,4 +144,4 @@ def test_the_kv_cache_follows_the_dtype_unless_it_is_told_otherwise(tmp_path: Pa
 
 @pytest.mark.parametrize("file", sorted(ENGINES.glob("*.toml")), ids=lambda file: file.stem)
 def test_the_specs_of_the_repository_are_allowed(file: Path) -> None:
-    assert file.stem.startswith(read_spec(file).name)
+    assert file.stem == read_spec(file).name

@@ -82,7 +82,7 @@ def test_lookahead_is_greedy_and_says_so(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "text", "complaint"),
+    ("runtime", "text", "problem"),
     [
         ("openvino", LOOKAHEAD, 'speculative.mode = "lookahead"; must be prompt_lookup or draft where runtime = openv'),
         (RUNTIME, PYTORCH + LOOKAHEAD, '"lookahead"; must be prompt_lookup or draft where build.flow = pytorch'),
@@ -137,11 +137,11 @@ def test_lookahead_is_greedy_and_says_so(workshop: Workshop) -> None:
     ],
 )
 def test_what_lookahead_cannot_go_with_is_refused_by_name(
-    workshop: Workshop, runtime: str, text: str, complaint: str
+    workshop: Workshop, runtime: str, text: str, problem: str
 ) -> None:
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(SpecError) as rejected:
         workshop.build(text, runtime=runtime)
-    assert complaint in str(refused.value)
+    assert problem in str(rejected.value)
     assert not workshop.engine.exists()
 
 

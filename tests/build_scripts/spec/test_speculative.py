@@ -27,7 +27,7 @@ LOOKUP = '[speculative]\nmode = "prompt_lookup"\n'
 DRAFT = '[speculative]\nmode = "draft"\ndraft_model = "tiny/draft"\n'
 WHOLE = "[serve]\nenable_chunked_context = false\n"
 
-REFUSED = [
+REJECTED = [
     ("[speculative]", "speculative.mode: is required"),
     ('[speculative]\nmode = "medusa"', 'speculative.mode = "medusa"; allowed: prompt_lookup, draft, lookahead'),
     (LOOKUP + "num_assistant_tokens = 0", "speculative.num_assistant_tokens = 0; must be ≥ 1"),
@@ -79,15 +79,15 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "complaint"), REFUSED)
+@pytest.mark.parametrize(("text", "problem"), REJECTED)
 def test_what_does_not_go_together_is_refused_with_its_key_its_value_and_what_is_allowed(
-    tmp_path: Path, text: str, complaint: str
+    tmp_path: Path, text: str, problem: str
 ) -> None:
     file = tmp_path / "x.toml"
     file.write_text('name = "x"\nmodel = "m"\n' + text)
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(SpecError) as rejected:
         read_spec(file)
-    assert str(refused.value) == f"{file}: {complaint}"
+    assert str(rejected.value) == f"{file}: {problem}"
 
 
 def test_prompt_lookup_needs_no_new_build_and_tells_clients_what_it_cannot_do(
@@ -167,29 +167,29 @@ def test_a_draft_of_another_vocabulary_is_refused_and_the_old_engine_stays(built
     number = min(vocabulary["!"], vocabulary["?"])
     (draft / "tokenizer.json").write_text(json.dumps(tokenizer))
     Tokenizer.from_file(str(draft / "tokenizer.json"))  # it is a tokenizer, only another one
-    with pytest.raises(SpecError, match=f"must have the model's vocabulary: token {number} is ") as refused:
+    with pytest.raises(SpecError, match=f"must have the model's vocabulary: token {number} is ") as rejected:
         built_workshop.build(WHOLE + DRAFT)
-    assert str(refused.value).startswith(f'{built_workshop.spec}: speculative.draft_model = "tiny/draft"; ')
+    assert str(rejected.value).startswith(f'{built_workshop.spec}: speculative.draft_model = "tiny/draft"; ')
     assert contents(built_workshop.engine) == before
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "complaint"),
+    ("key", "value", "problem"),
     [
         ("vocab_size", 100, "must have the model's vocabulary: 320 tokens, not 100"),
         ("max_position_embeddings", 128, "its max_position_embeddings, 128, must be ≥ build.max_seq_len, 256"),
     ],
 )
 def test_a_draft_of_another_shape_is_refused_before_anything_is_built(
-    workshop: Workshop, key: str, value: int, complaint: str
+    workshop: Workshop, key: str, value: int, problem: str
 ) -> None:
     draft = workshop.root / "tiny" / "draft"
     write_draft(workshop.checkpoint, draft, num_layers=1)
     config = json.loads((draft / "config.json").read_text())
     (draft / "config.json").write_text(json.dumps({**config, key: value}))
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(SpecError) as rejected:
         workshop.build(WHOLE + DRAFT)
-    assert str(refused.value) == f'{workshop.spec}: speculative.draft_model = "tiny/draft"; {complaint}'
+    assert str(rejected.value) == f'{workshop.spec}: speculative.draft_model = "tiny/draft"; {problem}'
     assert not workshop.engine.exists()
 
 

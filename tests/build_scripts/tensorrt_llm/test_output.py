@@ -15,7 +15,7 @@ from build_scripts.tensorrt_llm.output import BuildOutput
         (["RuntimeError: why", "AssertionError: Engine building failed, please check error log."], "RuntimeError: why"),
         (["torch.cuda.OutOfMemoryError: CUDA out of memory."], "torch.cuda.OutOfMemoryError: CUDA out of memory."),
         (["Killed", ""], "Killed"),
-        ([], "it said nothing"),
+        ([], "no output"),
     ],
 )
 def test_the_reason_is_the_cause_and_not_what_came_of_it(lines: list[str], reason: str) -> None:

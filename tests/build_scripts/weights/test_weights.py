@@ -184,8 +184,11 @@ def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
 
 
 BAD_INDEXES: dict[str, tuple[Any, str]] = {
-    "a folder above": ({"a": "../one.safetensors"}, "a: '../one.safetensors' must be the name of a file beside it"),
-    "an absolute path": ({"a": "/etc/passwd"}, "a: '/etc/passwd' must be the name of a file beside it"),
+    "a folder above": (
+        {"a": "../one.safetensors"},
+        "a: '../one.safetensors' must be the name of a file in the same directory",
+    ),
+    "an absolute path": ({"a": "/etc/passwd"}, "a: '/etc/passwd' must be the name of a file in the same"),
     "the directory itself": ({"a": "."}, "a: '.' must be the name"),
     "a number": ({"a": 3}, "a: 3 must be the name"),
     "nothing": ({}, "weight_map must name the file of each weight"),

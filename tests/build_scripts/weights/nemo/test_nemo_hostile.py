@@ -126,7 +126,7 @@ BAD_MEMBERS: dict[str, tuple[Callable[[Members], None], str]] = {
         _with_config(tensor_model_parallel_size=2),
         "no model_weights.ckpt of tensor rank 1 of 2",
     ),
-    "a pickle that runs code": (_with(WEIGHTS, saved({"a": Trap()})), f"({WEIGHTS}): its pickle asks for more"),
+    "a pickle that runs code": (_with(WEIGHTS, saved({"a": Trap()})), f"({WEIGHTS}): its pickle contains more"),
     "a bare pickle that runs code": (_with(WEIGHTS, b"cos\nsystem\n(S'touch trapped'\ntR."), f"({WEIGHTS}): not a"),
     "weights that are truncated": (
         lambda members: members.update({WEIGHTS: members[WEIGHTS][:-200]}),
@@ -244,4 +244,4 @@ def test_a_zarr_checkpoint_is_refused_with_the_way_out(
 ) -> None:
     members = {CONFIG: nemo1_members(llama)[CONFIG], "model_weights/metadata.json": b'{"sharded_backend": "zarr"}'}
     said = refusal(write_tar(tmp_path / "x.nemo", members), monkeypatch)
-    assert "a zarr checkpoint, which is not read; write it anew with NeMo" in said
+    assert "a zarr checkpoint, which is not supported; save it again with NeMo" in said

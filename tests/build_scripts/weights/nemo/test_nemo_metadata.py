@@ -95,7 +95,7 @@ BAD_PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a negative place": (lambda metadata: vars(_place(metadata)).update(offset=-1), "no place in a file"),
     "the place of another tensor": (
         lambda metadata: vars(_place(metadata)).update(vars(_place(metadata, LINEAR))),
-        ".metadata says float32 [16]",
+        ".metadata lists float32 [16]",
     ),
     "a compressed tensor": (
         lambda metadata: vars(_place(metadata)).update(transform_descriptors=["zstd"]),
@@ -118,7 +118,7 @@ BAD_PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a chunk of no file": (lambda metadata: metadata.storage_data.clear(), "no file has its chunk"),
     "another dtype": (
         lambda metadata: vars(metadata.state_dict_metadata[NORM].properties).update(dtype=torch.float16),
-        ".metadata says float16 [16]",
+        ".metadata lists float16 [16]",
     ),
 }
 
@@ -136,7 +136,7 @@ def test_a_chunk_that_runs_code_is_refused_and_never_run(nemo2: Path, monkeypatc
     place = {"relative_path": "__9_9.distcp", "offset": 0, "length": len(trap)}
     change_metadata(nemo2, lambda metadata: vars(_place(metadata)).update(place))
     said = refusal(nemo2, monkeypatch)
-    assert "__9_9.distcp: its pickle asks for more than tensors" in said
+    assert "__9_9.distcp: its pickle contains more than tensors" in said
 
 
 @pytest.mark.parametrize(
