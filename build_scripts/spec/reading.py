@@ -62,9 +62,9 @@ def spec_file(spec_or_name: str) -> Path | None:
 
 
 def require_spec_file(spec_or_name: str) -> Path:
-    """Raises: SpecError: there is no such file, or no such name."""
+    """As `spec_file`. Raises: SpecError: `engines/` has no such name."""
     file = spec_file(spec_or_name)
-    if file is None or not file.is_file():
+    if file is None:
         raise SpecError(f"{spec_or_name}: neither a spec file nor one of engines/: {named_specs()}")
     return file
 

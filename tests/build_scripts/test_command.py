@@ -47,7 +47,7 @@ def test_flags_alone_build_from_a_directory_relative_to_where_they_are_given(wor
     ("arguments", "complaint"),
     [
         ([], "name a spec"),
-        (["nowhere"], "nowhere: not a spec file"),
+        (["nowhere"], "nowhere: neither a spec file nor one of engines/: "),
         (["nowhere.toml"], "nowhere.toml: no such file"),
         (["--model", "checkpoint"], "--name: is required"),
         (["tiny.toml", "--tp", "2"], "--tp = 2; must be 1"),
