@@ -26,7 +26,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class InstalledGpus:
-    """The GPUs that a process of this machine can use: none without a driver.
+    """The GPUs that the driver reports, whatever CUDA_VISIBLE_DEVICES hides from a process: none without a driver.
 
     `problem` says why there are none where a driver is installed and does not answer.
     """
