@@ -51,11 +51,11 @@ def test_settings_become_arguments_of_the_flow_that_has_them() -> None:
         tensor_parallel=2, kv_cache_free_gpu_memory_fraction=0.5, max_tokens_in_paged_kv_cache=512
     )
     config = engine_config(tensorrt_llm=settings, enable_kv_cache_reuse=False)
-    compiled = llm_arguments(Path("/m"), config)
+    compiled = llm_arguments(Path("/e/model"), config)
     pytorch = llm_arguments(
-        Path("/m"), config.model_copy(update={"tensorrt_llm": settings.model_copy(update={"flow": "pytorch"})})
+        Path("/e/model"), config.model_copy(update={"tensorrt_llm": settings.model_copy(update={"flow": "pytorch"})})
     )
-    assert (compiled["model"], pytorch["model"]) == ("/m/engine", "/m/checkpoint")
+    assert (compiled["model"], pytorch["model"]) == ("/e/model/engine", "/e/model/checkpoint")
     assert set(pytorch) - set(compiled) == {"dtype", "enable_iter_perf_stats", "sampler_type"}
     assert compiled["tensor_parallel_size"] == 2
     assert kv_cache_arguments(config) == {
