@@ -40,7 +40,7 @@ REJECTED = [
     ("[serve]\nmax_gap_ms = -1", "serve.max_gap_ms = -1; must be ≥ 0"),
     (
         'runtime = "replay"\n[serve]\nmax_gap_ms = 9\n[replay]\ntext = "a"',
-        "serve.max_gap_ms = 9.0; needs runtime openvino, not replay: remove the key",
+        "serve.max_gap_ms = 9.0; needs runtime openvino: remove the key",
     ),
     ('[serve]\nkv_cache_dtype = "fp8"', 'serve.kv_cache_dtype = "fp8"; allowed: float32, float16, bfloat16, u8'),
     ("[serve]\nenable_kv_cache_reuse = 1", "serve.enable_kv_cache_reuse = 1; must be true or false"),
