@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -21,6 +22,16 @@ ORIGIN = "http://a.example"
 def access_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     with caplog.at_level(logging.INFO, LOGGER):
         yield caplog
+
+
+def only_line(log: pytest.LogCaptureFixture) -> str:
+    """A line is written after the last byte of its response."""
+    deadline = time.monotonic() + 60
+    while not lines(log):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (line,) = lines(log)
+    return line
 
 
 def lines(log: pytest.LogCaptureFixture) -> list[str]:
@@ -60,7 +71,7 @@ def test_every_response_has_an_id_and_a_line_in_the_log(
     method, path = request_line.split()
     response = httpx.request(method, gateway.url + path, headers=headers)
     assert response.status_code == status
-    (line,) = lines(access_log)
+    line = only_line(access_log)
     assert re.fullmatch(rf"{method} {path} {status} \d+\.\d{{3}} s id={response.headers['x-request-id']}", line)
 
 
@@ -74,7 +85,7 @@ def test_the_id_in_the_log_is_that_of_the_answer_and_of_the_engines_request(
             content=chat(),
             headers={"x-request-id": "mine", "content-type": "application/json"},
         )
-    (line,) = lines(access_log)
+    line = only_line(access_log)
     assert line.endswith(" client_id=mine")
     id = line.partition(" id=")[2].partition(" ")[0]
     assert answer.json()["id"] == f"chatcmpl-{id}"
@@ -87,13 +98,13 @@ def test_a_client_that_leaves_makes_an_incomplete_response(access_log: pytest.Lo
         with gateway.post_unread(CHAT, chat(stream=True)) as client:
             client.recv(65536)
         backend.wait_for_cancels(1)
-    (line,) = lines(access_log)
+    line = only_line(access_log)
     assert line.startswith(f"POST {CHAT} 200 incomplete ")
 
 
 def test_a_path_forges_no_line(gateway: Running, access_log: pytest.LogCaptureFixture) -> None:
     httpx.get(f"{gateway.url}/a%0aGET%20/b?key=secret")
-    (line,) = lines(access_log)
+    line = only_line(access_log)
     assert line.startswith("GET /a%0aGET%20/b 401 ")
 
 
