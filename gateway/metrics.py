@@ -1,4 +1,4 @@
-"""What the gateway counts and times, for Prometheus.
+"""Prometheus metrics of the gateway.
 
 A request is observed once, at its end. Names are those of vLLM and OpenTelemetry, and the buckets are OpenTelemetry's
 (semantic conventions for generative AI, "Model server metrics"), with finer ones for tokens that take less than 10 ms.
@@ -35,7 +35,7 @@ disable_created_metrics()  # times of creation double the series, and several pr
 
 
 class _OfModel(NamedTuple):
-    """The series of one model; to look up a label costs as much as to observe."""
+    """The series of one model; looking up a label costs as much as observing."""
 
     first_token: Histogram
     token: Histogram
@@ -55,11 +55,11 @@ class Metrics:
             MultiProcessCollector(self._registry)
         registry = None if shared else self._registry
 
-        def histogram(name: str, says: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"conch_{name}_seconds", says, ["model"], registry=registry, buckets=buckets)
+        def histogram(name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"conch_{name}_seconds", description, ["model"], registry=registry, buckets=buckets)
 
-        def counter(name: str, says: str, *labels: str) -> Counter:
-            return Counter(f"conch_{name}", says, labels, registry=registry)
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            return Counter(f"conch_{name}", description, labels, registry=registry)
 
         self._requests = counter("requests", _REQUESTS, "endpoint", "model", "status", "finish_reason")
         self._by_model = (
@@ -78,7 +78,7 @@ class Metrics:
         """All metrics in the format that an Accept header asks for, else as plain text, and its content type."""
         try:
             return self._encoded(accept)
-        except TypeError:  # from prometheus_client, which takes it for granted that a version consists of numbers
+        except TypeError:  # from prometheus_client, which expects a version of numbers
             return self._encoded("")
 
     def _encoded(self, accept: str) -> tuple[bytes, str]:
@@ -88,7 +88,7 @@ class Metrics:
     def observe(self, record: RequestRecord, error: BaseException | None) -> None:
         """`error` is what ended the request, None for its own end."""
         answer, took_s = record.answer, time.perf_counter() - record.began_s
-        finish_reason = (answer and answer.finish_reason) or _without_end(error)
+        finish_reason = (answer and answer.finish_reason) or _reason_without_end(error)
         status = "2xx" if record.first_token_s is not None else _status(error)
         self._requests.labels(record.endpoint, record.model, status, finish_reason).inc()
         if answer is None:
@@ -119,11 +119,11 @@ class Metrics:
 
 
 class RequestRecord:
-    """What is known of one request. Entered when it comes, left with its last byte or with what went wrong.
+    """What is known of one request. Entered when it arrives, left with its last byte or with its error.
 
     Attributes:
         model: its label; empty until the model is known to be served, so that no client makes up labels.
-        answer: what the engines said, once they are asked.
+        answer: the engines' answer, once they are asked.
         first_token_s: when the stream began, in seconds since the request came; None as long as no status is out.
     """
 
@@ -152,10 +152,10 @@ class _InFlight(Collector):
         self._tally = tally
 
     def collect(self) -> list[GaugeMetricFamily]:
-        return [GaugeMetricFamily("conch_requests_in_flight", "Requests that engines work on.", self._tally.total())]
+        return [GaugeMetricFamily("conch_requests_in_flight", "Requests that are being answered.", self._tally.total())]
 
 
-def _without_end(error: BaseException | None) -> str:
+def _reason_without_end(error: BaseException | None) -> str:
     return "cancelled" if isinstance(error, ClientDisconnect) else "error"
 
 

@@ -27,22 +27,22 @@ app = typer.Typer(
 
 
 def _adopt(verb: str, module: str, function: str, extra: str) -> None:
-    """Add a verb that another folder brings. An installation without the packages of its `extra` keeps the others."""
+    """Add a verb of another folder. An installation without the packages of its `extra` keeps the other verbs."""
     try:
         command = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
         cure = f"conch {verb} needs the module {error.name}: {install_command(extra)}"
         anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-        app.command(verb, help=cure, context_settings=anything, add_help_option=False)(_refusal(cure))
+        app.command(verb, help=cure, context_settings=anything, add_help_option=False)(_reject(cure))
     else:
         app.command(verb)(command)
 
 
-def _refusal(cure: str) -> Callable[[], None]:
-    def refuse() -> None:
+def _reject(cure: str) -> Callable[[], None]:
+    def reject() -> None:
         raise LaunchError(cure)
 
-    return refuse
+    return reject
 
 
 _adopt("build", "build_scripts.command", "build_command", extra="build")
@@ -86,7 +86,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     ] = DEFAULTS.request_timeout_s,
     access_log: Annotated[bool, typer.Option(help="Log a line for each request.")] = DEFAULTS.access_log,
     launcher: Annotated[
-        str, typer.Option(help="Who starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
+        str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
     ] = "single",
     hosts: Annotated[str | None, typer.Option(help="With mpirun: machines and their ranks, as a:4,b:4.")] = None,
     rsh_agent: Annotated[str | None, typer.Option(help="With mpirun: what reaches the machines, if not ssh.")] = None,

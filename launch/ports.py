@@ -1,4 +1,4 @@
-"""Whether ports are free, asked before a server starts: a person reads one sentence and not a server's log."""
+"""Checks that ports are free before a server starts, so that the error is one sentence and not a server's log."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Process:
         await self.end()
 
     async def stop(self, hurry: asyncio.Event) -> None:
-        """SIGTERM; SIGKILL to whatever is left after `stop_timeout_s`, or as soon as `hurry` is set."""
+        """SIGTERM; SIGKILL to what is left after `stop_timeout_s`, or as soon as `hurry` is set."""
         if not self.ended:
             with suppress(ProcessLookupError):
                 self._child.send_signal(signal.SIGTERM)
@@ -174,7 +174,7 @@ class Process:
         return f"was killed by {signal.Signals(-code).name}"
 
     def _said(self) -> str:
-        if self.fault:  # the process did not end by itself, so its words are about something else
+        if self.fault:  # the process did not end by itself, so its output is about something else
             return ""
         words = last_words(filter(self.service.line_matters, self._lines)) or last_words(self._lines)
         return f": {words}" if words else ""

@@ -44,6 +44,6 @@ def remove_shared_memory(prefix: str, directory: Path = SHM) -> None:
 
 
 def _regions(prefix: str, directory: Path) -> Iterator[Path]:
-    """None for an empty prefix, which would name the regions of everybody."""
+    """None for an empty prefix, which would match the regions of all programs."""
     if prefix and directory.is_dir():
         yield from [entry for entry in directory.iterdir() if entry.name.startswith(prefix)]

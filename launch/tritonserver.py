@@ -28,7 +28,7 @@ class TritonInstallation:
     """A tritonserver and what it needs.
 
     `backends` is its directory of backends; None where it knows that itself. `stub` is the process that runs
-    Python models under this interpreter, to be laid beside the Python backend; None where it lies there already.
+    Python models under this interpreter, to be placed next to the Python backend; None where it already is.
     `environment` holds the variables that the server and its stubs need on top of the caller's.
     """
 
@@ -96,7 +96,7 @@ def _stub(stubs: Path) -> Path:
 
 
 def lay_out_backends(installation: TritonInstallation, directory: Path) -> Path | None:
-    """The directory to give to `--backend-directory`; made in `directory` where a stub must lie beside a backend.
+    """The directory to give to `--backend-directory`; made in `directory` where a stub must be next to a backend.
 
     Links, because `directory` may be mounted noexec; a copy of the stub only where an installer left it not executable.
     """
@@ -149,14 +149,14 @@ class ServerOptions:
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
-    """The command line. Every listener is on loopback, because Triton asks nobody for a key.
+    """The command line. Every listener is on loopback, because Triton asks for no key.
 
     Loopback is still open to this machine's users and to what pages in its browsers send. So models are not controlled
     explicitly: Triton would load a model, code included, that came with a request. By default it refuses to load or
     unload any after its start.
 
     Client shared memory is off by default in the releases that can switch it (`--allow-client-shm`), so no flag
-    that older releases refuse is needed.
+    that older releases reject is needed.
     """
     return (
         str(binary),

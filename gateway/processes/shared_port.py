@@ -12,15 +12,15 @@ class SharedPort:
     """A claim on a port, for as long as it is open.
 
     Every process gets sockets of its own, and the kernel spreads connections over them by hash. Sockets that all
-    processes share would be simpler, but then whoever polls first takes what is there: of 8 connections that came
-    together one of 4 workers took all, where with sockets of their own the fullest had 4.
+    processes share would be simpler, but then the worker that polls first takes all that is there: of 8 connections
+    that came together one of 4 workers took all, and with sockets of their own the fullest had 4.
     """
 
     def __init__(self, host: str, port: int) -> None:
         """Port 0 picks a free one.
 
         Raises:
-            LaunchError: nobody can listen there, or somebody does.
+            LaunchError: the port cannot be listened on, or another program does so.
         """
         self._claims: list[socket.socket] = []
         try:
@@ -30,7 +30,7 @@ class SharedPort:
         except OSError as error:
             self.close()
             raise LaunchError(f"port {port} on {host} cannot be listened on: {error.strerror}") from error
-        for claim in self._claims:  # only now: a claim that others could share would be none
+        for claim in self._claims:  # only now: other programs could share a claim that was made with it
             claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
     @property

@@ -34,7 +34,7 @@ class Worker(Server):
             self._link.send(b"\1")
 
     def _leave(self) -> None:
-        """Without a parent there is nobody to stop a worker, so it stops as if told to."""
+        """Without a parent nothing would stop a worker, so it stops as if by a signal."""
         asyncio.get_running_loop().remove_reader(self._link)
         self.should_exit = True
 
@@ -42,7 +42,7 @@ class Worker(Server):
 def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     slot, link, listeners, *flags = argv
-    settings = load_settings(flag_values(flags))  # by the parent's flags and environment, which it has checked
+    settings = load_settings(flag_values(flags))  # by the flags and environment of the parent, which has checked them
     tally = Tally.shared(Path(os.environ[METRICS_DIRECTORY_VARIABLE]) / TALLY_FILE, int(slot))
     server = Worker(create_app(settings, tally=tally), settings, socket.socket(fileno=int(link)))
     freeze_heap()

@@ -48,7 +48,7 @@ def test_a_request_is_counted_once_by_how_it_ended(
     with serving(ScriptedBackend(script)) as gateway:
         httpx.post(gateway.url + CHAT, json=body(**fields))
         series = scrape_until(gateway.url, requests)
-    model = "" if "temperature" in fields else "demo"  # it was refused before anybody asked for the model
+    model = "" if "temperature" in fields else "demo"  # rejected before the model was looked up
     assert requests(series) == {(CHAT, model, *expected): 1}
     assert value(series, "conch_requests_in_flight") == 0
 
@@ -131,7 +131,7 @@ def test_the_first_token_and_the_time_per_token_after_it_add_up_to_the_whole() -
 
 @pytest.mark.parametrize("media_type", ["application/openmetrics-text", "text/plain"])
 @pytest.mark.parametrize("version", ["x", "1..0", "2.x", "1.0.é", "9" * 5000])
-def test_a_version_of_the_format_that_nobody_knows_gets_plain_text(media_type: str, version: str) -> None:
+def test_an_unknown_version_of_the_format_gets_plain_text(media_type: str, version: str) -> None:
     accept = f"{media_type}; version={version}".encode()
     with serving(ScriptedBackend()) as gateway:
         answer = httpx.get(f"{gateway.url}/metrics", headers={b"accept": accept})

@@ -70,7 +70,7 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_came(dialogue: Dialogue) -
     assert dialogue.messages[-1] == {"role": "assistant", "content": first}
 
 
-def test_a_refused_question_is_forgotten(dialogue: Dialogue) -> None:
+def test_a_rejected_question_is_forgotten(dialogue: Dialogue) -> None:
     dialogue.model = "nobody"
     with pytest.raises(ConchError, match=r"answered 404: .*nobody"):
         list(dialogue.answer("Hello?"))
@@ -78,9 +78,9 @@ def test_a_refused_question_is_forgotten(dialogue: Dialogue) -> None:
 
 
 def test_a_wrong_key_and_an_unknown_model_are_one_line(server: Server) -> None:
-    refused = chat(server, key="wrong")
-    assert refused.returncode == 2
-    assert refused.stderr == f"conch: {server.url}/v1 wants an API key: set CONCH_API_KEY or give --api-key\n"
+    rejected = chat(server, key="wrong")
+    assert rejected.returncode == 2
+    assert rejected.stderr == f"conch: {server.url}/v1 wants an API key: set CONCH_API_KEY or give --api-key\n"
     unknown = chat(server, "--model", "nobody")
     assert unknown.returncode == 2
     assert unknown.stderr == "conch: model 'nobody' is not served; there is tale\n"

@@ -67,7 +67,7 @@ def test_what_is_wrong_is_one_line_and_exit_status_2(
     assert tried.stdout == ""
 
 
-def test_one_engine_twice_is_refused(tmp_path: Path, free_port: Callable[[], int]) -> None:
+def test_one_engine_twice_is_rejected(tmp_path: Path, free_port: Callable[[], int]) -> None:
     spec = str(write_spec(tmp_path))
     ports = ["--port", str(free_port()), "--triton-http-port", str(free_port())]
     ports += ["--triton-grpc-port", str(free_port()), "--triton-metrics-port", str(free_port())]

@@ -60,7 +60,7 @@ def test_a_role_looks_for_exactly_what_its_extra_installs(role: Role) -> None:
     assert {module for module in role.modules if not wanted & set(installed_by[module])} == set()
 
 
-def test_an_old_python_is_refused() -> None:
+def test_an_old_python_is_rejected() -> None:
     assert check_python((3, 10)).cure == "Conch needs Python 3.11 or newer"
     assert not check_python((3, 11)).cure
 

@@ -46,22 +46,22 @@ def test_only_one_engine_of_tensorrt_llm_can_have_its_ranks_started() -> None:
     assert ranked_argv(SERVER, RankOptions(), [split(), engine_config()]) == SERVER
 
 
-def test_a_path_with_blanks_is_refused_where_a_shell_would_take_it_apart() -> None:
+def test_a_path_with_blanks_is_rejected_where_a_shell_would_take_it_apart() -> None:
     argv = ("/opt/tritonserver", "--model-repository=/my engines")
     with pytest.raises(LaunchError, match="takes a command apart at blanks: '--model-repository=/my engines'"):
         ranked_argv(argv, RankOptions("srun"), [split()])
 
 
 @pytest.mark.parametrize(
-    ("flags", "complaint"),
+    ("flags", "error"),
     [
         (("ssh", None, None), "--launcher = ssh; allowed: single, mpirun, srun"),
         (("single", "a:1", None), "--hosts and --rsh-agent: only with --launcher mpirun"),
         (("srun", None, "kubessh"), "--hosts and --rsh-agent: only with --launcher mpirun"),
     ],
 )
-def test_flags_that_do_not_go_together_are_refused(flags: tuple[str, str | None, str | None], complaint: str) -> None:
-    with pytest.raises(LaunchError, match=complaint):
+def test_flags_that_do_not_go_together_are_rejected(flags: tuple[str, str | None, str | None], error: str) -> None:
+    with pytest.raises(LaunchError, match=error):
         rank_options(*flags)
 
 

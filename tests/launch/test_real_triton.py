@@ -112,7 +112,7 @@ async def test_a_killed_server_or_model_process_comes_back_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("model", ["echo", "mine"])
-async def test_nobody_can_bring_code_to_triton_or_take_a_model_away(
+async def test_no_client_can_bring_code_to_triton_or_take_a_model_away(
     running: Running, make_triton: MakeTriton, tmp_path: Path, model: str
 ) -> None:
     code = f"open({str(tmp_path / 'ran')!r}, 'w')\n{MODEL}"
@@ -127,9 +127,9 @@ async def test_nobody_can_bring_code_to_triton_or_take_a_model_away(
     triton = make_triton()
     async with running(triton):
         before = processes(triton)
-        refused = (503, '{"error":"explicit model load / unload is not allowed if polling is enabled"}')
-        assert ask_for("load", model, triton, **override) == refused
-        assert ask_for("unload", model, triton) == refused
+        rejected = (503, '{"error":"explicit model load / unload is not allowed if polling is enabled"}')
+        assert ask_for("load", model, triton, **override) == rejected
+        assert ask_for("unload", model, triton) == rejected
         assert httpx.get(triton.ready_urls[-1]).status_code == 200
         assert processes(triton) == before
     assert not (tmp_path / "ran").exists()
@@ -157,7 +157,7 @@ async def test_a_model_that_cannot_load_ends_the_start_with_its_reason(log: Log,
 async def test_a_missing_shared_library_of_the_server_is_named(
     log: Log, make_triton: MakeTriton, tmp_path: Path
 ) -> None:
-    binary = tmp_path / "bin/tritonserver"  # away from the libraries that lie beside the original
+    binary = tmp_path / "bin/tritonserver"  # away from the libraries that are next to the original
     binary.parent.mkdir()
     triton = make_triton()
     binary.write_bytes(Path(triton.argv[0]).read_bytes())

@@ -52,7 +52,7 @@ def test_missing_shared_memory_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting takes root and unshare")
-def test_a_tiny_shared_memory_is_refused_before_anything_starts() -> None:
+def test_a_tiny_shared_memory_is_rejected_before_anything_starts() -> None:
     check = (
         "from launch.shared_memory import SHM, check_shared_memory\n"
         "from triton_repo.contract.errors import LaunchError\n"

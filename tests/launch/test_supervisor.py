@@ -116,7 +116,7 @@ async def test_a_server_at_fault_is_killed_and_started_again(running: Running, l
     assert log.saying("triton was stopped because its heart stopped; starting it again in 0.05 s") == ["conch"]
 
 
-async def test_a_server_that_answers_nobody_any_more_is_killed_and_started_again(
+async def test_a_server_that_stops_answering_is_killed_and_started_again(
     running: Running, log: Log, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answer_watch, "POLL_S", 0.1)
@@ -242,7 +242,7 @@ async def test_shared_memory_is_removed_after_a_stop_and_after_a_failed_start(
     assert not (SHM / f"{prefix}1").exists()
 
 
-async def test_only_lines_that_matter_are_shown_and_the_rest_still_explains_a_death(log: Log) -> None:
+async def test_only_lines_that_matter_are_shown_and_the_rest_still_explains_an_exit(log: Log) -> None:
     def triton(code: str) -> Service:
         return service("triton", code, line_matters=lambda line: line.startswith("!"), ready_urls=("http://[::1]:9/",))
 

@@ -154,7 +154,7 @@ def test_a_program_of_another_machine_is_an_error(tmp_path: Path) -> None:
         check_loads(program(tmp_path / "tritonserver", "\x7fELF"), {})
 
 
-def test_the_command_line_keeps_every_listener_on_loopback_and_lets_nobody_control_models() -> None:
+def test_the_command_line_keeps_every_listener_on_loopback_and_lets_no_client_control_models() -> None:
     assert server_argv(Path("/bin/tritonserver"), Path("/run/backends"), OPTIONS) == (
         "/bin/tritonserver",
         "--model-repository=/engines/a/repository",

@@ -1,4 +1,4 @@
-"""What a body may cost whoever reads it, beside what it may hold."""
+"""Bodies that are valid and expensive: what they may cost to read."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_a_path_that_only_looks_open_or_does_not_exist_needs_the_key(locked: htt
     "header",
     ["", "Bearer", "Bearer  x", "Bearer wrong", f"Basic {KEY}", KEY, "Bearer ' OR 1=1 --", "Bearer " + "x" * 100_000],
 )
-def test_a_wrong_key_is_refused_with_one_and_the_same_answer(locked: httpx.Client, header: str) -> None:
+def test_a_wrong_key_is_rejected_with_one_and_the_same_answer(locked: httpx.Client, header: str) -> None:
     response = locked.get("/v1/models", headers={"authorization": header})
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
@@ -266,10 +266,10 @@ def test_a_path_that_only_looks_like_one_of_them_does_not_exist(client: httpx.Cl
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}\r\n", "\t", f"{KEY}\x00{KEY}", "schlüssel"])
-def test_a_key_that_no_client_can_send_is_refused_by_its_variable_and_not_shown(key: str) -> None:
-    with pytest.raises(LaunchError, match=r"^CONCH_API_KEY .* printable ASCII") as refused:
+def test_a_key_that_no_client_can_send_is_rejected_by_its_variable_and_not_shown(key: str) -> None:
+    with pytest.raises(LaunchError, match=r"^CONCH_API_KEY .* printable ASCII") as rejected:
         load_settings({}, {API_KEY_VARIABLE: key})
-    assert KEY not in str(refused.value)
+    assert KEY not in str(rejected.value)
 
 
 def test_settings_are_checked_whole_and_the_key_comes_from_the_environment() -> None:

@@ -1,4 +1,4 @@
-"""A port that several processes listen on: shared among them, and with nobody else."""
+"""A port that several processes listen on: shared among them, and with no other program."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_connections_are_spread() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_port_in_use_is_refused_also_where_its_user_would_share_it(shared: bool) -> None:
+def test_a_port_in_use_is_rejected_also_where_its_user_would_share_it(shared: bool) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         other.bind((LOOPBACK, 0))

@@ -138,9 +138,9 @@ def test_the_bound_on_open_requests_is_that_of_all_workers_together() -> None:
         waiting = [pool.submit(httpx.post, gateway.url + CHAT, json=body, timeout=120) for _ in range(10)]
         scrape_until(gateway.url, lambda series: value(series, "conch_requests_in_flight") == 10)
         for _ in range(12):
-            refused = httpx.post(gateway.url + CHAT, json=body)
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
-            assert refused.json()["error"]["message"] == "the server is busy with 10 requests"
+            rejected = httpx.post(gateway.url + CHAT, json=body)
+            assert (rejected.status_code, rejected.headers["retry-after"]) == (503, "2")
+            assert rejected.json()["error"]["message"] == "the server is busy with 10 requests"
         assert gateway.stop(signal.SIGTERM) == 0
         assert [request.result().status_code for request in waiting] == [503] * 10
 
