@@ -18,7 +18,7 @@ METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Settings(BaseModel):
-    """Settings of one gateway, of all its processes. Without an `api_key` the API is open to all that reach the port."""
+    """Settings of one gateway, of all its processes. Without an `api_key` the API is open to all who reach it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
