@@ -15,7 +15,6 @@ from gateway.settings import Settings, load_settings
 from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import ConchError, LaunchError
-from triton_repo.contract.workers import MAX_WORKERS
 
 app = typer.Typer(
     name="conch",
@@ -72,9 +71,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     triton_grpc_port: Port = 8001,
     triton_metrics_port: Port = 8002,
     api_key: ApiKey = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=MAX_WORKERS, help="Gateway processes that share the port.")
-    ] = DEFAULTS.workers,
+    workers: Annotated[int, typer.Option(help="Gateway processes that share the port.")] = DEFAULTS.workers,
     cors_origins: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call the API, or *; may be repeated.")
     ] = None,

@@ -86,7 +86,7 @@ def test_of_two_builds_at_once_one_builds_and_the_other_waits_for_it(workshop: W
 def test_a_directory_that_no_build_has_made_is_left_alone(workshop: Workshop) -> None:
     workshop.engine.mkdir(parents=True)
     (workshop.engine / "mine").write_text("precious")
-    with pytest.raises(BuildError, match="a directory that no build has made"):
+    with pytest.raises(BuildError, match="a directory that was not made by a build"):
         workshop.build('[replay]\ntext = "a"', runtime="replay")
     assert contents(workshop.engine).keys() == {"mine"}
 

@@ -43,7 +43,7 @@ SPECS = st.fixed_dictionaries(
             {},
             optional={
                 "flush_interval_ms": st.floats(0, 60_000),
-                "num_threads": st.none() | st.integers(1, 2**31 - 1),
+                "max_tokens_in_paged_kv_cache": st.none() | st.integers(1, 2**31 - 1),
                 "enable_kv_cache_reuse": st.booleans(),
             },
         ),
