@@ -77,8 +77,9 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._head_bytes = 0  # of a head that is not whole
+        self._head_bytes = 0  # of headers, or of trailers and the like between chunks, that are not complete
         self._reads_head = False
+        self._reads_body = False  # whether the last read brought a part of one
         self._answered: RequestResponseCycle | None = None  # now, or last
         self._unparsed = bytearray()
         self._ignores_input = False
@@ -96,6 +97,7 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
         if self._ignores_input:
             return
         rest = memoryview(data)
+        self._reads_body = False
         try:
             while rest and not self.pipeline:
                 rest = rest[self._parse(rest[:_PARSED_AT_ONCE]) :]
@@ -104,18 +106,34 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
             return
         if self.pipeline:
             self._keep_unparsed(rest)
-        elif self._reads_head:
+        elif self._reads_head or self._reads_between_chunks:
             self._bound_head(len(data))
+        elif not self._responding:
+            self._await_head()  # a stray line, or the rest of a body whose request is answered: no state lasts for ever
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._reads_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers are left out: uvicorn would add them to the headers of the request, without an end."""
+        if self._reads_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._reads_head = False
         self._head_bytes = 0
         self._head_timer.stop()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._reads_body = True
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -130,6 +148,11 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
     @property
     def _responding(self) -> bool:
         return self._answered is not None and not self._answered.response_complete
+
+    @property
+    def _reads_between_chunks(self) -> bool:
+        """Bytes of a body arrive that are no content of it: extensions of a chunk, or trailers."""
+        return self.cycle is not None and self.cycle.more_body and not self._reads_body  # type: ignore[redundant-expr]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle

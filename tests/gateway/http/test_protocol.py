@@ -290,3 +290,41 @@ def test_uvicorn_still_has_what_the_protocol_builds_on() -> None:
     fields = {"disconnected", "message_event", "keep_alive", "more_body", "response_started", "response_complete"}
     fields |= {"chunked_encoding", "expected_content_length", "scope"}
     assert fields <= set(re.findall(r"self\.(\w+)\b.* = ", inspect.getsource(httptools_impl.RequestResponseCycle)))
+
+
+CHUNKED = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nx: %b\r\n", b"0\r\nx: %b", b"1;x=%b", b"0\r\n%b: y\r\n"])
+@pytest.mark.parametrize("content_type", [b"application/json", b"text/plain"])
+def test_trailers_and_extensions_of_chunks_are_bounded(gateway: Running, endless: bytes, content_type: bytes) -> None:
+    with connect(gateway) as client:
+        client.sendall(CHUNKED % (CHAT.encode(), content_type) + (endless % b"y"))
+        try:
+            for _ in range(1000):
+                client.sendall(b"y" * 65536 if b"\r\n" not in endless[3:] else b"x: y\r\n" * 10_000)
+            pytest.fail("64 MB were taken")
+        except ConnectionError:
+            pass
+
+
+def test_trailers_are_no_headers(client: socket.socket) -> None:
+    body = chat(stream=False)
+    chunks = b"%x\r\n%b\r\n0\r\nx-request-id: forged\r\n\r\n" % (len(body), body)
+    client.sendall(CHUNKED % (CHAT.encode(), b"application/json") + chunks)
+    assert b"200 OK" in received_until(client, b"chat.completion")
+    client.sendall(whole())
+    assert b"200 OK" in received_until(client, b"chat.completion")
+
+
+@pytest.mark.parametrize("rest", [b"\r\n", b"{"])
+def test_a_connection_whose_request_is_answered_is_not_held_by_stray_bytes(
+    rest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    with serving(ScriptedBackend()) as running, connect(running) as client:
+        head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\n" % CHAT.encode()
+        client.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n" if rest == b"\r\n" else head)
+        received_until(client, b"}")
+        client.sendall(rest)
+        assert received_to_the_end(client) == b""
