@@ -9,7 +9,7 @@ from gateway.answers.backend import Backend, Generation
 from gateway.answers.choice import Choice
 from gateway.answers.events import Event, FinalReason, Usage
 from gateway.answers.merge import merge
-from triton_repo.contract.errors import EngineUnavailable, RequestError
+from triton_repo.contract.errors import RequestError
 
 
 class Answer:
@@ -79,20 +79,14 @@ class Answer:
         self._released(self)
 
     async def _read(self, choice: Choice) -> AsyncGenerator[Sequence[Event], None]:
-        try:
-            async with aclosing(self._backend.generate(choice.generation)) as deltas:
-                async for delta in deltas:
-                    if delta.finish_reason:
-                        self._running.pop(choice.index, None)
-                    if events := choice.feed(delta):
-                        yield events
-                    if choice.finish_reason is not None:
-                        break
-        except EngineUnavailable:
-            raise  # the engine may still be working on it
-        except RequestError:
-            self._running.pop(choice.index, None)
-            raise
+        async with aclosing(self._backend.generate(choice.generation)) as deltas:
+            async for delta in deltas:
+                if delta.finish_reason:
+                    self._running.pop(choice.index, None)
+                if events := choice.feed(delta):
+                    yield events
+                if choice.finish_reason is not None:
+                    break
         if choice.index in self._running:  # a stop string: the engine does not know that it is over
             self._backend.cancel(self._running.pop(choice.index))
         self._num_ended += 1

@@ -92,4 +92,5 @@ class InFlight:
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:
-            logger.warning("%d requests still open after %g s", len(self._answers), timeout_s)
+            if self._answers:
+                logger.warning("%d requests still open after %g s", len(self._answers), timeout_s)

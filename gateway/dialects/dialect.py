@@ -57,9 +57,8 @@ class Call:
 
     def named_as_sent(self, error: RequestError) -> RequestError:
         """The engine's error with the client's own name of the parameter at fault."""
-        if error.param is not None:
-            error.param = self.sent_as.get(error.param, error.param)
-        return error
+        name = self.sent_as.get(error.param or "")
+        return error if name is None else type(error)(error.message, name)
 
 
 class Operation(Protocol):

@@ -77,7 +77,7 @@ class ErrorBody(BaseModel):
 # For the API's description.
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     status: {"description": http.HTTPStatus(status).phrase, "model": ErrorBody}
-    for status in (400, 401, 404, 408, 413, 415, 500, 503)
+    for status in (400, 401, 404, 405, 408, 413, 415, 500, 503, 504)
 }
 
 

@@ -65,9 +65,8 @@ class RequestIdMiddleware:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), id_header]
-            elif not message.get("more_body", False):
-                exchange.complete = True
             await send(message)
+            exchange.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, send_with_id)

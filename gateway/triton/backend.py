@@ -65,7 +65,7 @@ class TritonBackend:
             while True:
                 delta = await inbox.next()
                 if isinstance(delta, RequestError):
-                    if isinstance(delta, ModelNotFound | EngineUnavailable):
+                    if isinstance(delta, ModelNotFound):
                         self._cards.expire()
                     raise delta.with_traceback(None)  # requests that fail together share it
                 yield delta
@@ -85,6 +85,8 @@ class TritonBackend:
 
     def _open_stream(self) -> TritonStream:
         if self._stream is None or self._stream.broken:
+            if self._stream is not None:
+                self._cards.expire()  # Triton may have been started again, with other engines
             self._stream = TritonStream(self._stub)
         return self._stream
 
@@ -160,7 +162,7 @@ class Cards:
             return None
         try:
             return ModelCard.from_json(response.config.parameters[CARD_PARAMETER].string_value)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             logger.warning("model %s has a card that cannot be read, built by another version? %s", model, error)
             return None
 

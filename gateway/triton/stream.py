@@ -27,7 +27,7 @@ from triton_repo.contract.tensors import CHANNEL_LEASE_S
 
 logger = logging.getLogger(__name__)
 
-# Of one request, in characters: the memory that a client which does not read can take.
+# Characters of one request that may wait for a client that does not read.
 MAX_WAITING: Final = 16 * 2**20
 _RENEWAL_S: Final = CHANNEL_LEASE_S / 4
 _CLOSE_TIMEOUT_S: Final = 0.5  # for Triton to take the last requests
@@ -58,6 +58,12 @@ class Inbox(asyncio.Queue[Delta | RequestError]):
         if isinstance(delta, Delta):
             self.num_waiting += len(delta.text) + len(delta.tokens)
         self.put_nowait(delta)
+
+    def end(self, error: RequestError) -> None:
+        """End the request at once: what waits for a slow reader is dropped."""
+        while not self.empty():
+            self.get_nowait()
+        self.put_nowait(error)
 
     async def next(self) -> Delta | RequestError:
         delta = await self.get()
@@ -101,7 +107,7 @@ class TritonStream:
         """Tell the engine to stop; with `error`, which ends the request here, the engine's answer is not waited for."""
         inbox = self._inboxes.get(generation.request_id)
         if error is not None and inbox is not None:
-            inbox.put_nowait(error)
+            inbox.end(error)
         self._outgoing.put_nowait(Control(stop_request(generation.model, generation.request_id)))
 
     async def close(self) -> None:
@@ -172,7 +178,8 @@ class TritonStream:
 
     def _deliver(self, response: Any) -> None:
         if not response.outputs:
-            self._channels.forget(response.id)
+            if channel := self._channels.forget(response.id):  # its requests have ended, unless something was lost
+                self._end_requests(channel, EngineUnavailable("the engine's channel has ended"))
             return
         try:
             deltas = read_deltas(response)

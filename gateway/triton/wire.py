@@ -172,6 +172,8 @@ def _strings(raw: bytes) -> Iterator[str]:
     while start < end:
         (length,) = _LENGTH.unpack_from(raw, start)
         start += 4 + length
+        if start > end:
+            raise ValueError(f"a BYTES tensor of {end} bytes ends in an element of {length}")
         yield raw[start - length : start].decode(errors="replace")
 
 

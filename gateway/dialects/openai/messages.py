@@ -147,8 +147,13 @@ Messages = Annotated[
 def template_message(message: AnyMessage) -> dict[str, Any]:
     """The message as a chat template reads it; `content` is always there, None only beside tool calls."""
     fields = {"role": message.role, "content": message.content, **message.model_dump(exclude_none=True)}
+    if isinstance(message, PromptMessage) and message.role == "developer":
+        fields["role"] = "system"  # OpenAI's newer name for it, which most templates drop in silence
     if isinstance(message, AssistantMessage):
-        said = fields.pop("refusal", "")
+        refusal = fields.pop("refusal", "")
+        for name in ("tool_calls", "prefix", "partial"):
+            if not fields.get(name):
+                fields.pop(name, None)  # templates ask whether the key is there
         if fields["content"] is None and not message.tool_calls:
-            fields["content"] = said
+            fields["content"] = refusal
     return fields

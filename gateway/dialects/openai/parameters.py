@@ -48,7 +48,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "guided_whitespace_pattern": (),
     "include_stop_str_in_output": (False,),
     "kv_transfer_params": (),
-    "length_penalty": (1, 1.0),
+    "length_penalty": (1,),
     "logits_processors": ([],),
     "lora_path": (),
     "lora_request": (),
@@ -67,20 +67,20 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "structured_outputs": (),
     "thinking_token_budget": (),
     "truncate_prompt_tokens": (),
-    "typical_p": (1, 1.0),
+    "typical_p": (1,),
     "use_beam_search": (False,),
     # llama.cpp, Ollama, text-generation-webui and transformers
     "do_sample": (True,),
-    "dry_multiplier": (0, 0.0),
-    "dynatemp_range": (0, 0.0),
+    "dry_multiplier": (0,),
+    "dynatemp_range": (0,),
     "early_stopping": (False,),
-    "encoder_repetition_penalty": (1, 1.0),
-    "epsilon_cutoff": (0, 0.0),
-    "eta_cutoff": (0, 0.0),
+    "encoder_repetition_penalty": (1,),
+    "epsilon_cutoff": (0,),
+    "eta_cutoff": (0,),
     "format": (),
     "grammar": ("",),
     "grammar_string": ("",),
-    "guidance_scale": (1, 1.0),
+    "guidance_scale": (1,),
     "json_schema": ({},),
     "lora": ([],),
     "mirostat": (0,),
@@ -90,15 +90,15 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "no_repeat_ngram_size": (0,),
     "num_beams": (1,),
     "options": ({},),
-    "penalty_alpha": (0, 0.0),
+    "penalty_alpha": (0,),
     "samplers": (),
     "sampler_order": (),
-    "smoothing_factor": (0, 0.0),
-    "tfs": (1, 1.0),
-    "tfs_z": (1, 1.0),
-    "top_a": (0, 0.0),
-    "top_n_sigma": (-1, -1.0),
-    "xtc_probability": (0, 0.0),
+    "smoothing_factor": (0,),
+    "tfs": (1,),
+    "tfs_z": (1,),
+    "top_a": (0,),
+    "top_n_sigma": (-1,),
+    "xtc_probability": (0,),
 }
 
 # Other servers' name of a parameter -> the name that it has here, and the values that ask for nothing.
@@ -110,7 +110,7 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "n_predict": ("max_tokens", (-1,)),
     "num_predict": ("max_tokens", (-1,)),
     "num_return_sequences": ("n", (1,)),
-    "repeat_penalty": ("repetition_penalty", (1, 1.0)),
+    "repeat_penalty": ("repetition_penalty", (1,)),
     "stop_sequences": ("stop", ([],)),
     "stopping_strings": ("stop", ([],)),
 }
@@ -150,4 +150,4 @@ def _fields(model: type[BaseModel]) -> frozenset[str]:
 
 def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
     """Python holds 0 == False and 1 == True; a client that sends the one for the other has made a mistake."""
-    return any(type(value) is type(candidate) and value == candidate for candidate in allowed)
+    return any(value == candidate and isinstance(value, bool) == isinstance(candidate, bool) for candidate in allowed)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from gateway.answers.backend import Prompt, PromptIds, PromptText
 from gateway.answers.request import MAX_GENERATIONS
 from gateway.dialects.openai.messages import Messages, must_be
-from triton_repo.contract.sampling import MAX_LOGPROBS, Count, Sampling, invalid_request
+from triton_repo.contract.sampling import INT32_MAX, MAX_LOGPROBS, Sampling, invalid_request
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -46,10 +47,14 @@ def _whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
-def _unlimited(value: Any) -> Any:
-    """-1 is no limit, as in llama.cpp and LM Studio."""
-    number = _whole_number(value)
-    return None if type(number) is int and number == -1 else number
+def _some_tokens(value: int) -> int:
+    if value == 0:
+        raise PydanticCustomError("max_tokens", "must be at least 1, or -1 for no limit")
+    return value
+
+
+# -1 is no limit, as in llama.cpp and LM Studio.
+MaxTokens = Annotated[int, Field(ge=-1, le=INT32_MAX), AfterValidator(_some_tokens), BeforeValidator(_whole_number)]
 
 
 def _prompts(value: Any) -> list[PromptText] | list[PromptIds]:
@@ -91,7 +96,7 @@ class GenerationRequest(Sampling):
     """What both endpoints take."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
-    max_tokens: Annotated[Count | None, BeforeValidator(_unlimited)] = None
+    max_tokens: MaxTokens | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None
     best_of: int | None = None  # only as many as n
@@ -100,7 +105,7 @@ class GenerationRequest(Sampling):
     stream_options: StreamOptions | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
 
-    @field_validator("min_tokens", "top_k", "seed", "n", mode="before")
+    @field_validator("min_tokens", "top_k", "seed", "n", "best_of", mode="before")
     @classmethod
     def _integral(cls, value: Any) -> Any:
         return _whole_number(value)
@@ -137,8 +142,14 @@ class GenerationRequest(Sampling):
         """The sampling fields alone, validated as part of this body. `top_p` 0 leaves the likeliest token alone."""
         if self.top_p == 0:
             changes |= {"top_p": None, "top_k": 1}
+        limit = self.token_limit
         fields = {name: getattr(self, name) for name in Sampling.model_fields}
-        return Sampling.model_construct(**(fields | changes))
+        return Sampling.model_construct(**(fields | {"max_tokens": None if limit == -1 else limit} | changes))
+
+    @property
+    def token_limit(self) -> int | None:
+        """As it was sent: -1 is no limit, None leaves it to the engine."""
+        return self.max_tokens
 
 
 class ChatCompletionRequest(GenerationRequest):
@@ -148,11 +159,16 @@ class ChatCompletionRequest(GenerationRequest):
     """
 
     messages: Messages
-    max_completion_tokens: Annotated[Count | None, BeforeValidator(_unlimited)] = None
+    max_completion_tokens: MaxTokens | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     add_special_tokens: Literal[False] | None = None  # the chat template writes them
+
+    @field_validator("top_logprobs", mode="before")
+    @classmethod
+    def _integral_too(cls, value: Any) -> Any:
+        return _whole_number(value)
 
     @field_validator("top_logprobs")
     @classmethod
@@ -174,10 +190,13 @@ class ChatCompletionRequest(GenerationRequest):
 
     def sampling(self, **changes: Any) -> Sampling:
         return super().sampling(
-            max_tokens=self.max_completion_tokens or self.max_tokens,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             **changes,
         )
+
+    @property
+    def token_limit(self) -> int | None:
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
     def sent_as(self) -> dict[str, str]:

@@ -101,9 +101,14 @@ async def test_after_the_end_of_its_channel_the_next_request_opens_another() -> 
     triton = ScriptedTriton((response("a", "stop"),))
     async with connected(triton) as backend:
         await read(backend)
+        rider = asyncio.ensure_future(anext(backend.generate(generation(request_id="rider"))))
+        await asyncio.sleep(0)
         triton.say_first = pb.ModelStreamInferResponse()
         triton.say_first.infer_response.id = triton.asked[0].id
-        await read(backend)
+        triton.responses = ()
+        with pytest.raises(EngineUnavailable, match="channel has ended"):
+            await rider
+        triton.responses = (response("a", "stop"),)
         await read(backend)
     names = [request.id for request in triton.asked if SUBSCRIBE in request.parameters]
     assert len(set(names)) == 2
@@ -333,8 +338,6 @@ async def test_a_client_that_reads_too_slowly_takes_a_bounded_amount_of_memory(m
         await anext(slow)
         while not any(request.model_name == "demo_engine" for request in triton.asked):
             await asyncio.sleep(0.01)
-        for _ in range(11):
-            assert (await anext(slow)).text == "x" * 10
         with pytest.raises(EngineUnavailable, match="too slowly"):
             await anext(slow)
         triton.responses = (*[response("y" * 60)] * 3, response("", "stop"))

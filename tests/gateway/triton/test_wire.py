@@ -10,8 +10,8 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.answers.backend import Chat, Delta, Prompt, PromptIds, PromptText
-from gateway.triton.wire import infer_request, pack_row, read_deltas
-from tests.gateway.scripted_triton import generation, packed
+from gateway.triton.wire import MalformedResponse, infer_request, pack_row, read_deltas
+from tests.gateway.scripted_triton import generation, packed, response
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, to_wire
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.steps import ENSEMBLE_INPUTS
@@ -123,3 +123,11 @@ def test_the_error_of_one_row_comes_out_as_it_went_in_and_another_word_is_not_sh
     assert (ours.message, ours.param) == ("too hot", "temperature")
     assert isinstance(other, EngineFailed)
     assert "secret" not in str(other)
+
+
+def test_a_response_that_is_cut_off_is_malformed() -> None:
+    message = response("a", "stop").infer_response
+    message.outputs.add(name="request_ids", datatype="BYTES", shape=[1, 1])
+    message.raw_output_contents.append(packed("id-1")[:-1])
+    with pytest.raises(MalformedResponse, match="ends in an element of 4"):
+        read_deltas(message)

@@ -132,7 +132,7 @@ def test_the_engine_gets_what_was_asked(client: httpx.Client) -> None:
     generation = BACKEND.generations[-1]
     assert json.loads(generation.prompt.json) == {  # type: ignore[union-attr]
         "messages": [
-            {"role": "developer", "content": "Be brief."},
+            {"role": "system", "content": "Be brief."},  # the name that templates know
             {"role": "user", "content": "Hello", "name": "Ada"},
             {"role": "assistant", "content": None, "tool_calls": [CALL]},
             {"role": "tool", "content": "42", "tool_call_id": "call_1"},
@@ -179,6 +179,7 @@ def test_a_top_p_of_0_leaves_the_likeliest_token_alone(client: httpx.Client) -> 
         ({"content": [{"type": "output_text", "text": "Yes"}]}, "Yes"),
         ({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Yes"}]}, "Yes"),
         ({"content": None}, ""),
+        ({"content": "Yes", "tool_calls": [], "prefix": False}, "Yes"),
         ({}, ""),
     ],
 )
@@ -187,3 +188,27 @@ def test_an_earlier_answer_says_what_it_said(client: httpx.Client, message: dict
     assert post(client, CHAT, chat(messages=history)).status_code == 200
     prompt = json.loads(BACKEND.generations[-1].prompt.json)  # type: ignore[union-attr]
     assert prompt["messages"][1] == {"role": "assistant", "content": content}
+
+
+@pytest.mark.parametrize(
+    ("fields", "max_tokens"),
+    [
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, 6),
+        ({"max_tokens": 5, "max_completion_tokens": -1}, None),
+        ({"max_tokens": 5, "max_completion_tokens": None}, 5),
+        ({"max_tokens": -1, "max_completion_tokens": 7.0}, 7),
+    ],
+)
+def test_the_newer_name_of_max_tokens_wins(client: httpx.Client, fields: dict[str, Any], max_tokens: int) -> None:
+    assert post(client, CHAT, chat(**fields)).status_code == 200
+    assert BACKEND.generations[-1].sampling.max_tokens == max_tokens
+
+
+@pytest.mark.parametrize(("name", "neutral", "wrong"), [("mirostat", 0.0, False), ("num_beams", 1.0, True)])
+def test_a_number_asks_for_nothing_in_either_spelling(
+    client: httpx.Client, name: str, neutral: float, wrong: bool
+) -> None:
+    assert post(client, CHAT, chat(**{name: neutral})).status_code == 200
+    assert refusal(post(client, CHAT, chat(**{name: wrong})))["param"] == name
