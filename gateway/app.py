@@ -15,9 +15,10 @@ from gateway.answers.backend import Backend
 from gateway.answers.in_flight import InFlight
 from gateway.answers.tally import Tally
 from gateway.endpoints.description import describe
+from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
 from gateway.endpoints.models import add_models
-from gateway.endpoints.routes import Generate, dialect_of
+from gateway.endpoints.routes import OPERATIONS, dialect_of
 from gateway.http.auth import RequireApiKey
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
@@ -71,7 +72,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_models(api)
     add_health(api)
     page_paths = add_pages(api)
-    generate = Generate(HeadAsGet(api), api.state, errors)
+    generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)
     return Application(_layers(generate, settings, _OPEN_PATHS | set(page_paths), errors), api)
 
 

@@ -65,7 +65,9 @@ class AnswerRequest:
 
     def _check_prompts(self, card: ModelCard, max_bytes: int) -> None:
         if not card.chat and any(isinstance(prompt, Chat) for prompt in self.prompts):
-            raise InvalidRequest(f"messages: model {self.model} has no chat template, so it takes text prompts only", "messages")
+            raise InvalidRequest(
+                f"messages: model {self.model} has no chat template, so it takes text prompts only", "messages"
+            )
         n, num_prompts = self.num_choices, len(self.prompts)
         if n * num_prompts > MAX_GENERATIONS:
             rule = f"at most {MAX_GENERATIONS} answers per request"
