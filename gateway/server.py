@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         drain = asyncio.create_task(gateway.in_flight.drain(self._grace_s))
         while not drain.done():
             if self.force_exit:
-                gateway.in_flight.hurry()
+                gateway.in_flight.end_grace()
             await asyncio.wait({drain}, timeout=_HURRY_POLL_S)
         await super().shutdown(sockets)
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _TICKS: Final = 10  # looks at the clock within one timeout
 _LONGEST_TICK_S: Final = 1.0
-_LAST_WORDS_S: Final = 1.0  # for a cancelled engine to say so, and for its stream to be written
+_CANCEL_TIMEOUT_S: Final = 1.0  # for a cancelled engine to confirm it, and for its stream to be written
 
 
 class InFlight:
@@ -36,7 +36,7 @@ class InFlight:
         self._answers: dict[Answer, float] = {}  # when each was opened, oldest first
         self._idle = asyncio.Event()
         self._idle.set()
-        self._hurried = asyncio.Event()
+        self._grace_ended = asyncio.Event()
         self.draining = False
 
     def open(self, generations: Sequence[Generation], num_prompts: int) -> Answer:
@@ -59,19 +59,22 @@ class InFlight:
     async def drain(self, grace_s: float) -> None:
         """Open nothing more; give open answers `grace_s` to end, then end them with an error, then the backend."""
         self.draining = True
-        idle, hurried = asyncio.create_task(self._idle_within(grace_s)), asyncio.create_task(self._hurried.wait())
-        await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        idle, grace_ended = (
+            asyncio.create_task(self._idle_within(grace_s)),
+            asyncio.create_task(self._grace_ended.wait()),
+        )
+        await asyncio.wait({idle, grace_ended}, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
-        hurried.cancel()
+        grace_ended.cancel()
         for answer in self._answers:
             answer.stop_engines()
-        await self._idle_within(_LAST_WORDS_S)
-        await self._backend.close()  # an engine that hangs says nothing, but its streams end with this
-        await self._idle_within(_LAST_WORDS_S)
+        await self._idle_within(_CANCEL_TIMEOUT_S)
+        await self._backend.close()  # the streams of an engine that hangs end with this
+        await self._idle_within(_CANCEL_TIMEOUT_S)
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """No grace any more, for the drain that is under way or comes."""
-        self._hurried.set()
+        self._grace_ended.set()
 
     async def run(self) -> None:
         """End answers that are older than the timeout. One clock for all: a timer for each costs as much as to parse a

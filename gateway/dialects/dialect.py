@@ -1,4 +1,4 @@
-"""What an API that clients speak consists of. Each is a folder beside this file, and an entry in `endpoints.routes`."""
+"""What an API that clients speak consists of. Each has a folder here, and its paths in `endpoints.routes`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from triton_repo.contract.errors import RequestError
 
 
 class Head(NamedTuple):
-    """What the beginning of an answer, or each of its chunks, says of it."""
+    """The fields of an answer that are known before its first token."""
 
     id: str  # the request's; a dialect adds its own prefix
     created: int  # unix seconds

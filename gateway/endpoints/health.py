@@ -26,7 +26,7 @@ async def live() -> dict[str, str]:
 
 
 async def ready(gateway: GatewayDep, response: Response) -> dict[str, str]:
-    reason = await _reason_against(gateway)
+    reason = await _not_ready_reason(gateway)
     if reason is None:
         return {"status": "ready"}
     response.status_code = 503
@@ -38,7 +38,7 @@ async def metrics(request: Request, gateway: GatewayDep) -> Response:
     return Response(content, headers={"content-type": content_type})
 
 
-async def _reason_against(gateway: GatewayDep) -> str | None:
+async def _not_ready_reason(gateway: GatewayDep) -> str | None:
     if gateway.in_flight.draining:
         return "shutting down"
     try:

@@ -29,7 +29,7 @@ from triton_repo.contract.errors import (
     RequestError,
 )
 
-RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait as long as it says
+RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait that long
 
 
 class PathNotFound(InvalidRequest):

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_http_proxy", 0),  # Triton is on this machine or its network, whatever the environment says of proxies
+    ("grpc.enable_http_proxy", 0),  # Triton is on this machine or its network, so no proxy of the environment applies
     # gRPC's own backoff grows to two minutes: a restarted Triton would long be up and still count as gone.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),

@@ -45,7 +45,7 @@ class Channels:
         if name in self._open:
             self._open[name].num_messages += 1
 
-    def tend(self, in_use: Collection[Channel]) -> None:
+    def renew_or_end(self, in_use: Collection[Channel]) -> None:
         """Renew the leases of those that are in use, and end the others."""
         for channel in list(self._open.values()):
             if channel in in_use:

@@ -113,7 +113,7 @@ class TritonStream:
     async def close(self) -> None:
         """End the channels, which Triton would otherwise wait for when it stops, and then the stream."""
         self._renewer.cancel()
-        self._channels.tend(in_use=())
+        self._channels.renew_or_end(in_use=())
         self._outgoing.put_nowait(None)
         await asyncio.wait({self._reader}, timeout=_CLOSE_TIMEOUT_S)
         self._call.cancel()
@@ -123,7 +123,7 @@ class TritonStream:
         """Renew the channels that are in use, and end the others."""
         while not self.broken:
             await asyncio.sleep(_RENEWAL_S)
-            self._channels.tend({inbox.channel for inbox in self._inboxes.values()})
+            self._channels.renew_or_end({inbox.channel for inbox in self._inboxes.values()})
 
     async def _requests(self) -> AsyncIterator[Any]:
         while True:

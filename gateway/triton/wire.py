@@ -190,7 +190,7 @@ def _text(content: bytes) -> bytes:
 
 
 def _size_class(tensor: Tensor, content: bytes) -> int:
-    """Rows wait for the longest prompt among them: so only short ones, or those of about its length, are beside it."""
+    """Rows wait for the longest prompt among them: so only short ones, or those of about its length, travel with it."""
     return max(len(content).bit_length(), _SHORT_TEXT_BITS) if tensor.datatype == "BYTES" else len(content)
 
 

@@ -57,7 +57,7 @@ class RefusalPart(_Value):
 
 
 class ThinkingPart(_Value):
-    """Reasoning of an earlier answer; not part of what it said."""
+    """Reasoning of an earlier answer; not part of its text."""
 
     type: Literal["thinking"]
 
@@ -103,7 +103,7 @@ class PromptMessage(_Value):
 
 
 class AssistantMessage(_Value):
-    """An earlier answer. One without any text, refusal or tool call has said nothing: its content is empty."""
+    """An earlier answer. The content of one without any text, refusal or tool call is empty."""
 
     role: Literal["assistant"]
     content: AnswerContent = None
@@ -145,7 +145,7 @@ Messages = Annotated[
 
 
 def template_message(message: AnyMessage) -> dict[str, Any]:
-    """The message as a chat template reads it; `content` is always there, None only beside tool calls."""
+    """The message as a chat template reads it; `content` is always there, None only with tool calls."""
     fields = {"role": message.role, "content": message.content, **message.model_dump(exclude_none=True)}
     if isinstance(message, PromptMessage) and message.role == "developer":
         fields["role"] = "system"  # OpenAI's newer name for it, which most templates drop in silence

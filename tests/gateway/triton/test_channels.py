@@ -53,8 +53,8 @@ def test_one_that_has_carried_its_share_is_replaced_and_kept_while_it_is_used(
         channels.count(name)
     new = channels.to("a")
     assert new is not old
-    channels.tend({old, new})
-    channels.tend({new})
+    channels.renew_or_end({old, new})
+    channels.renew_or_end({new})
     assert sent.words[1:] == [
         f"open {new.name}",
         f"renew {old.name}",
