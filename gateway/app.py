@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
@@ -31,7 +31,6 @@ from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
-from triton_repo.contract.errors import RequestError
 
 # /metrics is open as vLLM's is: it tells names and counts, and a scraper needs no key. The description of the API is
 # that of every Conch, and a browser that opens /docs has no key to send.
@@ -66,7 +65,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
         docs_url=None,  # FastAPI's pages load their scripts from the internet; /docs is one of ours
         redoc_url=None,
     )
-    errors = ErrorResponses(_error_body)
+    errors = ErrorResponses(dialect_of)
     errors.install(api)
     describe(api)
     add_models(api)
@@ -80,7 +79,7 @@ def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors
     """`app` in its layers; the last one is the outermost."""
     layers = app
     if settings.api_key is not None:
-        layers = RequireApiKey(layers, settings.api_key.get_secret_value(), open_paths, _presented_keys, errors)
+        layers = RequireApiKey(layers, settings.api_key.get_secret_value(), open_paths, dialect_of, errors)
     layers = InternalErrors(layers, errors)
     if settings.cors_origins:
         layers = CORSMiddleware(
@@ -91,14 +90,6 @@ def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors
             expose_headers=["x-request-id", "x-ignored-parameters", "retry-after"],
         )
     return RequestIdMiddleware(layers, settings.access_log)
-
-
-def _error_body(path: str, error: RequestError) -> bytes:
-    return dialect_of(path).error_body(error)
-
-
-def _presented_keys(path: str, headers: Mapping[bytes, list[bytes]]) -> list[bytes]:
-    return dialect_of(path).api_keys(headers)
 
 
 def _lifespan(

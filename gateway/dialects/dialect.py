@@ -61,8 +61,29 @@ class Call:
         return error if name is None else type(error)(error.message, name)
 
 
+class Dialect(Protocol):
+    """What all paths of an API have in common."""
+
+    @property
+    def key_hint(self) -> str:
+        """How a client presents its API key, for the error of one that does not."""
+
+    @property
+    def error_model(self) -> type[BaseModel]:
+        """The model of its error bodies, for the API's description."""
+
+    def error_body(self, error: RequestError, /) -> bytes:
+        """The JSON body of an error response."""
+
+    def api_keys(self, headers: Mapping[bytes, list[bytes]], /) -> list[bytes]:
+        """The API keys that a request presents, in any of the ways that the API's clients use."""
+
+
 class Operation(Protocol):
     """One path that answers by generating."""
+
+    @property
+    def dialect(self) -> Dialect: ...
 
     @property
     def body(self) -> type[BaseModel]:
@@ -73,13 +94,3 @@ class Operation(Protocol):
         Raises:
             InvalidRequest: a field is missing, not allowed, or asks for what is not supported.
         """
-
-
-class Dialect(Protocol):
-    """What all paths of an API have in common."""
-
-    def error_body(self, error: RequestError, /) -> bytes:
-        """The JSON body of an error response."""
-
-    def api_keys(self, headers: Mapping[bytes, list[bytes]], /) -> list[bytes]:
-        """The API keys that a request presents, in any of the ways that the API's clients use."""

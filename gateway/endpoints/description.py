@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from gateway.endpoints.routes import OPERATIONS
-from gateway.http.errors import RESPONSES
+from gateway.http.errors import described
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -19,7 +19,11 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = of_the_others()
-        bodies = [(operation.body, "validation") for operation in OPERATIONS.values()]
+        bodies = [
+            (model, "validation")
+            for operation in OPERATIONS.values()
+            for model in (operation.body, operation.dialect.error_model)
+        ]
         _, definitions = models_json_schema(bodies, ref_template=_REF)  # type: ignore[arg-type]
         schema["components"]["schemas"] |= definitions["$defs"]
         schema["paths"] = {path: {"post": _operation(path)} for path in OPERATIONS} | schema["paths"]
@@ -37,7 +41,7 @@ def _operation(path: str) -> dict[str, Any]:
             "description": response["description"],
             "content": {"application/json": {"schema": {"$ref": _REF.format(model=response["model"].__name__)}}},
         }
-        for status, response in RESPONSES.items()
+        for status, response in described(OPERATIONS[path].dialect.error_model).items()
     }
     return {
         "tags": ["generation"],

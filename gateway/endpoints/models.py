@@ -6,14 +6,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from gateway.http.errors import RESPONSES
+from gateway.dialects.openai.envelope import OPENAI
+from gateway.http.errors import described
 from gateway.state import GatewayDep
 from triton_repo.contract.model_card import ModelCard
 
 
 def add_models(app: FastAPI) -> None:
-    app.get("/v1/models", tags=["models"], responses=RESPONSES)(list_models)
-    app.get("/v1/models/{model:path}", tags=["models"], responses=RESPONSES)(get_model)
+    errors = described(OPENAI.error_model)
+    app.get("/v1/models", tags=["models"], responses=errors)(list_models)
+    app.get("/v1/models/{model:path}", tags=["models"], responses=errors)(get_model)
 
 
 async def list_models(gateway: GatewayDep) -> dict[str, Any]:

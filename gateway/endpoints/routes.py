@@ -8,15 +8,15 @@ from typing import Final
 from gateway.dialects.dialect import Dialect, Operation
 from gateway.dialects.openai.chat import ChatCompletions
 from gateway.dialects.openai.completions import Completions
-from gateway.dialects.openai.envelope import OpenAi
+from gateway.dialects.openai.envelope import OPENAI
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "/v1/chat/completions": ChatCompletions(),
     "/v1/completions": Completions(),
 }
-_OPENAI: Final = OpenAi()
 
 
-def dialect_of(_path: str) -> Dialect:
+def dialect_of(path: str) -> Dialect:
     """The API to which a path belongs: it decides what an error looks like and how a key is presented."""
-    return _OPENAI
+    operation = OPERATIONS.get(path)
+    return OPENAI if operation is None else operation.dialect

@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.http.errors import ErrorResponses
 from triton_repo.contract.errors import AuthenticationFailed
 
-# The keys that the headers of a request to a path present; the dialect of the path knows how its clients do so.
-PresentedKeys = Callable[[str, Mapping[bytes, list[bytes]]], list[bytes]]
+
+class KeyScheme(Protocol):
+    """How the clients of an API present their key."""
+
+    @property
+    def key_hint(self) -> str: ...
+
+    def api_keys(self, headers: Mapping[bytes, list[bytes]], /) -> list[bytes]: ...
 
 
 class RequireApiKey:
@@ -23,27 +30,27 @@ class RequireApiKey:
         app: ASGIApp,
         api_key: str,
         open_paths: Collection[str],
-        presented: PresentedKeys,
+        scheme_of: Callable[[str], KeyScheme],
         errors: ErrorResponses,
     ) -> None:
         self._app = app
         self._digest = hashlib.sha256(api_key.encode()).digest()
         self._open_paths = frozenset(open_paths)
-        self._presented = presented
+        self._scheme_of = scheme_of
         self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in self._open_paths or self._is_authorized(scope):
             await self._app(scope, receive, send)
         else:
-            error = AuthenticationFailed("a valid API key is required: Authorization: Bearer KEY")
+            error = AuthenticationFailed(f"a valid API key is required: {self._scheme_of(scope['path']).key_hint}")
             await self._errors.response(scope, error)(scope, receive, send)
 
     def _is_authorized(self, scope: Scope) -> bool:
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
-        keys = self._presented(scope["path"], headers)
+        keys = self._scheme_of(scope["path"]).api_keys(headers)
         return bool(keys) and all(map(self._is_right, keys))
 
     def _is_right(self, key: bytes) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import http
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
@@ -30,6 +30,8 @@ from triton_repo.contract.errors import (
 )
 
 RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait that long
+
+_STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 500, 503, 504)
 
 
 class PathNotFound(InvalidRequest):
@@ -63,29 +65,22 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported_media_type"
 
 
-class ErrorFields(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+def described(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Every error status, with the model of its body, for the API's description."""
+    return {status: {"description": http.HTTPStatus(status).phrase, "model": model} for status in _STATUSES}
 
 
-class ErrorBody(BaseModel):
-    error: ErrorFields
+class ErrorWriter(Protocol):
+    """Writes the error bodies of an API."""
 
-
-# For the API's description.
-RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"description": http.HTTPStatus(status).phrase, "model": ErrorBody}
-    for status in (400, 401, 404, 405, 408, 413, 415, 500, 503, 504)
-}
+    def error_body(self, error: RequestError, /) -> bytes: ...
 
 
 class ErrorResponses:
-    """Error responses whose body is what `body_of` makes of a path and an error."""
+    """Error responses, whose bodies are those of the API to which the path of a request belongs."""
 
-    def __init__(self, body_of: Callable[[str, RequestError], bytes]) -> None:
-        self._body_of = body_of
+    def __init__(self, writer_of: Callable[[str], ErrorWriter]) -> None:
+        self._writer_of = writer_of
 
     def response(self, scope: Scope, error: RequestError) -> Response:
         headers = {}
@@ -97,7 +92,7 @@ class ErrorResponses:
             headers["connection"] = "close"  # the rest of the body may never come
         if isinstance(error, MethodNotAllowed):
             headers["allow"] = error.allow
-        body = self._body_of(scope["path"], error)
+        body = self._writer_of(scope["path"]).error_body(error)
         return Response(body, error.status, headers, media_type="application/json")
 
     def install(self, app: FastAPI) -> None:

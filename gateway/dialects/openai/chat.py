@@ -24,6 +24,7 @@ from gateway.answers.request import AnswerRequest
 from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.chunks import DONE, Chunks, Json, chat_logprobs, error_json, sse_event, usage_json
+from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests import ChatCompletionRequest, parse_body
@@ -33,6 +34,7 @@ _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 
 
 class ChatCompletions:
+    dialect: Final = OPENAI
     body: Final = ChatCompletionRequest
 
     def parse(self, fields: dict[str, Any]) -> Call:

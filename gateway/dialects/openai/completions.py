@@ -13,6 +13,7 @@ from gateway.answers.request import AnswerRequest
 from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.chunks import DONE, Chunks, Json, completion_logprobs, error_json, sse_event, usage_json
+from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests import CompletionRequest, parse_body
 from triton_repo.contract.errors import RequestError
@@ -21,6 +22,7 @@ _AFTER_TEXT: Final = b',"logprobs":null,"finish_reason":null}'
 
 
 class Completions:
+    dialect: Final = OPENAI
     body: Final = CompletionRequest
 
     def parse(self, fields: dict[str, Any]) -> Call:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import orjson
+from pydantic import BaseModel
 
 from gateway.dialects.openai.chunks import error_json
 from triton_repo.contract.errors import RequestError
 
 
+class ErrorFields(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    error: ErrorFields
+
+
 class OpenAi:
+    key_hint: Final = "Authorization: Bearer KEY"
+    error_model: Final = ErrorBody
+
     def error_body(self, error: RequestError) -> bytes:
         return orjson.dumps(error_json(error))
 
@@ -18,3 +34,6 @@ class OpenAi:
         """Those of `Authorization: Bearer KEY`."""
         given = [value.partition(b" ") for value in headers.get(b"authorization", [])]
         return [key.strip() for scheme, _, key in given if scheme.lower() == b"bearer"]
+
+
+OPENAI: Final = OpenAi()
