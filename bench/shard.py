@@ -104,14 +104,14 @@ def _sync_and_forget(directory: Path) -> None:
 
 def _write_checkpoint(directory: Path, layers: int) -> None:
     directory.mkdir()
-    (directory / "config.json").write_text(json.dumps({**_CONFIG, "num_hidden_layers": layers}))
+    (directory / "config.json").write_text(json.dumps({**_CONFIG, "num_hidden_layers": layers}), encoding="utf-8")
     values = np.random.default_rng(7).standard_normal(_SCRATCH // 4, dtype=np.float32) * np.float32(0.02)
     weights = (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()  # bfloat16 is the upper half of float32
     files = dict(_files(layers))
     for name, tensors in files.items():
         _write_file(directory / name, tensors, weights)
     weight_map = {tensor: name for name, tensors in files.items() for tensor, _, _ in tensors}
-    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
 
 
 def _write_file(path: Path, tensors: list[tuple[str, int, int]], weights: bytes) -> None:

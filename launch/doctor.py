@@ -124,7 +124,7 @@ def _tritonserver() -> str:
 def _triton_version(binary: Path) -> str:
     """Triton has no option that tells its version; its packages do."""
     if binary.is_relative_to(CONTAINER_VERSION_FILE.parent) and CONTAINER_VERSION_FILE.is_file():
-        return CONTAINER_VERSION_FILE.read_text().strip()
+        return CONTAINER_VERSION_FILE.read_text(encoding="utf-8").strip()
     if "pytriton" in binary.parts:
         return f"nvidia-pytriton {metadata.version('nvidia-pytriton')}"
     return "of unknown version"

@@ -46,8 +46,8 @@ def _save(source: Path, output: Path, weights: dict[str, npt.NDArray[np.float16]
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial)
     if layers is not None:
-        config = json.loads((partial / "config.json").read_text())
-        (partial / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
+        config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
+        (partial / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}), encoding="utf-8")
     save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
     partial.rename(output)
 

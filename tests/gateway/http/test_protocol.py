@@ -5,20 +5,27 @@ from __future__ import annotations
 import inspect
 import re
 import socket
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.answers.backend import Delta, Generation
 from gateway.http import protocol
 from tests.gateway.bodies import CHAT, chat
+from tests.gateway.http.raw_client import (
+    HEAD,
+    JAVA,
+    LIVE_ANSWER,
+    answer,
+    connect,
+    received_to_the_end,
+    received_until,
+    streamed,
+    whole,
+)
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
 from tests.gateway.server import Running, serving
-
-JAVA = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
-HEAD = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n%b" % (CHAT.encode(), JAVA)
 
 
 @pytest.fixture(scope="module")
@@ -31,48 +38,6 @@ def gateway() -> Iterator[Running]:
 def client(gateway: Running) -> Iterator[socket.socket]:
     with connect(gateway) as client:
         yield client
-
-
-def connect(gateway: Running) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.port), timeout=120)
-
-
-def answer(client: socket.socket, end: bytes) -> bytes:
-    """What comes until `end`."""
-    came = b""
-    while not came.endswith(end):
-        more = client.recv(65536)
-        assert more, came
-        came += more
-    return came
-
-
-def received_until(client: socket.socket, text: bytes, times: int = 1) -> bytes:
-    """What comes until it contains `text` that often."""
-    came = b""
-    while came.count(text) < times:
-        more = client.recv(65536)
-        assert more, came
-        came += more
-    return came
-
-
-def received_to_the_end(client: socket.socket) -> bytes:
-    came = b""
-    while more := client.recv(65536):
-        came += more
-    return came
-
-
-def streamed(headers: bytes = b"", version: bytes = b"1.1") -> bytes:
-    """A request for a stream."""
-    body = chat(stream=True)
-    head = b"POST %b HTTP/%b\r\nhost: x\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n"
-    return head % (CHAT.encode(), version, headers, len(body)) + body
-
-
-def whole() -> bytes:
-    return HEAD + b"content-length: %d\r\n\r\n%b" % (len(chat()), chat())
 
 
 @pytest.mark.parametrize("split", [None, 60, 200, len(whole()) - len(chat()), -5])
@@ -149,103 +114,6 @@ def test_a_client_that_does_not_read_is_disconnected(offer: bytes, monkeypatch: 
         backend.wait_for_cancels(1)
         while client.recv(65536):  # what was under way, and then the end
             pass
-
-
-LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n%b\r\n"
-LIVE_ANSWER = b'{"status":"live"}'
-
-
-def responses(came: bytes) -> list[bytes]:
-    """Bodies of the responses on a connection, by their framing alone."""
-    bodies = []
-    while came:
-        head, _, came = came.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 "), head
-        body = b""
-        if b"transfer-encoding: chunked" in head:
-            while size := int(came.partition(b"\r\n")[0], 16):
-                came = came.partition(b"\r\n")[2]
-                body, came = body + came[:size], came[size + 2 :]
-            came = came.removeprefix(b"0\r\n\r\n")
-        else:
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            body, came = came[:length], came[length:]
-        bodies.append(body)
-    return bodies
-
-
-@pytest.mark.parametrize("offer", [b"", JAVA])
-@pytest.mark.parametrize("split", [False, True])
-def test_requests_behind_a_stream_are_answered_after_it(offer: bytes, split: bool) -> None:
-    pipelined = streamed() + LIVE % offer + whole() + LIVE % b"" + LIVE % offer
-    backend = ScriptedBackend([delta("a"), 0.2, delta("b"), 0.2, delta("c", "stop", 3)])
-    with serving(backend) as gateway, connect(gateway) as client:
-        for part in [pipelined[at : at + 100] for at in range(0, len(pipelined), 100)] if split else [pipelined]:
-            client.sendall(part)
-        came = received_until(client, LIVE_ANSWER, times=3)
-    stream, *others = responses(came)
-    assert stream.endswith(b"data: [DONE]\n\n")
-    assert others[0] == others[2] == others[3] == LIVE_ANSWER
-    assert b'"content":"abc"' in others[1]
-
-
-@pytest.mark.parametrize("behind", [b"", LIVE % b"", LIVE % JAVA, whole(), LIVE[:20], (LIVE % b"") * 200])
-def test_a_client_that_leaves_is_noticed_whatever_waits_behind_its_stream(behind: bytes) -> None:
-    backend = ScriptedBackend([delta("Hello"), HANG])
-    with serving(backend) as gateway:
-        with connect(gateway) as client:
-            client.sendall(streamed() + behind)
-            received_until(client, b"Hello")
-            client.sendall(behind)
-        backend.wait_for_cancels(1)
-
-
-@pytest.mark.parametrize("behind", [LIVE % b"", LIVE % JAVA])
-def test_a_stream_that_is_not_read_waits_whatever_comes_behind_it(behind: bytes) -> None:
-    num_said = []
-
-    class Counting(ScriptedBackend):
-        async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
-            async for said in super().generate(generation):
-                num_said.append(1)
-                yield said
-
-    backend = Counting([*[delta("x" * 65536)] * 400, delta("", "stop")])
-    with serving(backend) as gateway, connect(gateway) as client, connect(gateway) as other:
-        client.sendall(streamed() + behind)
-        before = -1
-        while not num_said or len(num_said) != before:  # until no more is written
-            before = len(num_said)
-            for _ in range(20):
-                other.sendall(LIVE % b"")
-                received_until(other, LIVE_ANSWER)
-        assert before < 400
-
-
-@pytest.mark.parametrize("garbage", [b"\x00", b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"x" * 200_000])
-def test_garbage_behind_a_stream_ends_the_connection_after_it(garbage: bytes) -> None:
-    backend = ScriptedBackend([delta("a"), 0.2, delta("b", "stop", 2)])
-    with serving(backend) as gateway, connect(gateway) as client:
-        client.sendall(streamed() + garbage)
-        came = received_to_the_end(client)
-    (stream,) = responses(came)
-    assert stream.endswith(b"data: [DONE]\n\n")
-
-
-def test_a_head_that_does_not_come_leaves_the_response_before_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.1)
-    backend = ScriptedBackend([delta("a"), 0.5, delta("b", "stop", 2)])
-    with serving(backend) as gateway, connect(gateway) as client:
-        client.sendall(streamed() + LIVE[:20])
-        came = received_to_the_end(client)
-    (stream,) = responses(came)
-    assert stream.endswith(b"data: [DONE]\n\n")
-
-
-def test_many_requests_in_one_write_are_answered_in_order(client: socket.socket) -> None:
-    client.sendall((LIVE % b"") * 3000 + whole())
-    came = received_until(client, b"Hello world")
-    assert came.count(LIVE_ANSWER) == 3000
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"-1\r\n"])
