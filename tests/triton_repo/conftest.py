@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 from tests.fake_tensorrt_llm import PATH
+from tests.triton_repo import fake_backend
 
 
 @pytest.fixture
 def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in for TensorRT-LLM, as if it were installed."""
     monkeypatch.syspath_prepend(PATH)
+
+
+@pytest.fixture
+def python_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The stand-in for Triton's Python backend, as in a stub."""
+    adapters = ("triton_python_backend_utils", "triton_repo.engine.triton_metrics")
+    monkeypatch.syspath_prepend(fake_backend.PATH)
+    yield
+    for name in adapters:
+        sys.modules.pop(name, None)

@@ -36,7 +36,10 @@ class EngineMetrics:
         self._shown_step_age_s = -1.0
 
     def observe(self, counters: Counters) -> None:
-        """Publish the new values. Unchanged ones are skipped: each call is a round trip to tritonserver."""
+        """Publish the new values. Unchanged ones are skipped: each call is a round trip to tritonserver.
+
+        Each may fail by itself; what was published before is not published twice by the next call.
+        """
         shown = {
             "live": counters.live,
             "running": counters.load.running,
@@ -52,10 +55,11 @@ class EngineMetrics:
         for name, value in shown.items():
             if value != self._shown[name]:
                 self._gauges[name].set(value)
+                self._shown[name] = value
         for name, count in counted.items():
             if count > self._counted[name]:
                 self._counters[name].increment(count - self._counted[name])
-        self._shown, self._counted = shown, counted
+                self._counted[name] = count
 
     def observe_step_age(self, age_s: float) -> None:
         """Publish the age of the running step; called by another thread than `observe`."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from triton_repo.engine.loop.best_effort import BestEffort
 from triton_repo.engine.loop.channels import Channels
 from triton_repo.engine.loop.delivery import Delivery
 from triton_repo.engine.loop.live_requests import Counters, LiveRequests
@@ -32,6 +33,8 @@ class Housekeeping:
         self._channels = channels
         self._delivery = delivery
         self._observe = observe
+        self._reports = BestEffort("the engine's counters could not be reported")
+        self._questions = BestEffort("Triton could not be asked whether a client has gone")
         self._next_s = 0.0
         self._needed = True  # False: it has run since the last turn in which anything happened, and nothing is live
 
@@ -46,16 +49,19 @@ class Housekeeping:
             return
         self._next_s = now_s + INTERVAL_S
         for live in self._live:
-            if live.sink.abandoned():
+            if self._questions.call(live.sink.abandoned, default=False):
                 self._delivery.cancel(live)
         if self._channels.expired(now_s):
             run_commands()
         for name in self._channels.expired(now_s):
             logger.warning("channel %s was not renewed in time and is ended", name)
             self._delivery.end_channel(name)
-        self._observe(self._live.count(self._runtime.load()))
+        self._reports.call(self._report, None)
         self._needed = bool(self._live or self._channels)
 
     def again(self) -> None:
         """Run once more even if nothing is live: after a failure the counters have changed."""
         self._needed = True
+
+    def _report(self) -> None:
+        self._observe(self._live.count(self._runtime.load()))

@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from triton_repo.engine.loop.best_effort import BestEffort
 from triton_repo.engine.runtimes.runtime import AsynchronousRuntime, ReloadingRuntime, Runtime
 
 INTERVAL_S: Final = 1.0  # between two looks at the progress
@@ -44,20 +46,25 @@ class Progress:
             self._working_since_s = time.monotonic()
 
     def step_age_s(self) -> float:
-        """Seconds since the running step began; 0 if there is nothing to do. Loading a model again is no step."""
-        if self._reloading is not None and self._reloading.is_reloading:
-            return 0.0
+        """Seconds since the running step began; 0 if there is nothing to do.
+
+        Loading a model again is no step: a step in which that happened began when the model was loaded.
+        """
         turn_began_s, working_since_s = self._turn_began_s, self._working_since_s
         began_s = [] if turn_began_s is None else [turn_began_s]
         if self._asynchronous is not None and working_since_s is not None:
             began_s.append(max(working_since_s, self._asynchronous.last_work_s()))
-        return max(0.0, time.monotonic() - min(began_s)) if began_s else 0.0
+        if not began_s:
+            return 0.0
+        loaded_s = float("-inf") if self._reloading is None else self._reloading.loaded_s()
+        return max(0.0, time.monotonic() - max(loaded_s, min(began_s)))
 
 
 class Watchdog:
-    """A thread that reports the age of the running step, and calls `on_hang` once when it exceeds `max_step_s`.
+    """Reports the age of the running step, and calls `on_hang` once when it exceeds `max_step_s`; 0 is no limit.
 
-    `max_step_s` 0 is no limit. An age below the interval is reported as 0: that of an engine that makes progress.
+    Each on a thread of its own: `observe` calls another process, which may hang or fail, and the limit holds all the
+    same. An age below the interval is reported as 0: that of an engine that makes progress.
     """
 
     def __init__(
@@ -69,15 +76,22 @@ class Watchdog:
         self._observe = observe
         self._on_hang = on_hang
         self._closed = threading.Event()
-        threading.Thread(target=self._run, name="engine-watchdog", daemon=True).start()
+        threading.Thread(target=self._report, name="engine-step-age", daemon=True).start()
+        if max_step_s:
+            threading.Thread(target=self._check, name="engine-watchdog", daemon=True).start()
 
     def close(self) -> None:
         self._closed.set()
 
-    def _run(self) -> None:
+    def _check(self) -> None:
         while not self._closed.wait(self._interval_s):
             age_s = self._progress.step_age_s()
-            if self._max_step_s and age_s > self._max_step_s:
+            if age_s > self._max_step_s:
                 self._on_hang(age_s)
                 return
-            self._observe(age_s if age_s >= self._interval_s else 0.0)
+
+    def _report(self) -> None:
+        reports = BestEffort("the age of the running step could not be reported")
+        while not self._closed.wait(self._interval_s):
+            age_s = self._progress.step_age_s()
+            reports.call(partial(self._observe, age_s if age_s >= self._interval_s else 0.0), None)

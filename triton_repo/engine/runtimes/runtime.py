@@ -102,6 +102,5 @@ class AsynchronousRuntime(Runtime, Protocol):
 class ReloadingRuntime(Runtime, Protocol):
     """A runtime that may have to load its model again, inside a step."""
 
-    @property
-    def is_reloading(self) -> bool:
-        """Whether it does so now. Any thread may ask."""
+    def loaded_s(self) -> float:
+        """When, on the monotonic clock, it last had loaded its model; infinity while it does so. Any thread may ask."""

@@ -27,7 +27,7 @@ def test_what_is_due_on_a_channel_leaves_in_one_message_and_each_request_ends_by
             [TokenDelta(1, (12,)), TokenDelta(2, (22,))],
             [TokenDelta(1, (13,), "length"), TokenDelta(2, (23,), "length")],
         ]
-        loop.stop("nobody")  # wakes the loop
+        loop.stop("absent")  # wakes the loop
         eventually(lambda: all(sink.ends == 1 for sink in sinks))
         assert channel.errors == []
     assert [[emission.request_id for emission in message] for message in channel.messages] == [["a", "b"], ["a", "b"]]
@@ -64,7 +64,7 @@ def test_a_failure_on_a_channel_is_told_to_its_own_request() -> None:
             [TokenDelta(1, (11,)), TokenDelta(2, (21,))],
             [TokenDelta(1, error=EngineFailed("boom")), TokenDelta(2, (22,), "stop")],
         ]
-        loop.stop("nobody")
+        loop.stop("absent")
         eventually(lambda: bad.ends == 1 and good.ends == 1)
     assert [str(error) for error in bad.errors] == ["boom"]
     assert (good.errors, channel.errors, channel.ids_of("good")) == ([], [], [21, 22])
@@ -100,7 +100,7 @@ def test_a_renewal_that_came_during_a_long_step_counts() -> None:
         loop.submit("a", request(), sink, "channel")
         eventually(lambda: len(runtime.submitted) == 1)
         runtime.steps = [[TokenDelta(1, (11,))], [TokenDelta(1, (12,), "length")]]
-        loop.stop("nobody")  # wakes the loop, into a step that outlasts the lease
+        loop.stop("absent")  # wakes the loop, into a step that outlasts the lease
         time.sleep(CHANNEL_LEASE_S / 2)
         loop.renew("channel")
         time.sleep(CHANNEL_LEASE_S / 2 + 1)
@@ -122,7 +122,7 @@ def test_what_comes_after_the_end_of_a_stream_in_the_same_step_is_nothing() -> N
             [TokenDelta(1, (12,)), TokenDelta(1, (13,)), TokenDelta(1, error=EngineFailed("too late"))],
             [TokenDelta(2, (23,), "length")],
         ]
-        loop.stop("nobody")
+        loop.stop("absent")
         eventually(lambda: ended.ends == 1 and other.ends == 1)
     assert (ended.errors, other.errors) == ([], [])
     assert (channel.ids_of("a"), channel.ids_of("b")) == ([11, 12], [21, 22, 23])
@@ -141,7 +141,7 @@ def test_a_failure_in_the_step_of_a_first_token_touches_no_other() -> None:
             [TokenDelta(1, (11,)), TokenDelta(1, error=EngineFailed("boom"))],
             [TokenDelta(2, (23,), "length")],
         ]
-        loop.stop("nobody")
+        loop.stop("absent")
         eventually(lambda: all(sink.ends == 1 for sink in sinks))
     assert [[str(error) for error in sink.errors] for sink in sinks] == [["boom"], []]
     assert channel.ids_of("b") == [21, 22, 23]
@@ -168,6 +168,6 @@ def test_a_message_that_is_lost_on_a_channel_fails_those_that_were_in_it() -> No
             loop.submit(name, request(), sink, "channel")
         eventually(lambda: len(runtime.submitted) == 2)
         runtime.steps = [[TokenDelta(1, (11,)), TokenDelta(2, (21,), "stop")]]
-        loop.stop("nobody")
+        loop.stop("absent")
         eventually(lambda: all(sink.ends == 1 for sink in sinks))
     assert [[type(error) for error in sink.errors] for sink in sinks] == [[EngineFailed], [EngineFailed]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from tests.triton_repo.engines_under_test import RecordingSink, ScriptedRuntime
 from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
+from triton_repo.engine.loop.watchdog import Progress
 from triton_repo.engine.runtimes.replay import ReplayRuntime
 from triton_repo.engine.runtimes.runtime import TokenDelta
 
@@ -26,13 +28,16 @@ class HangingRuntime(ScriptedRuntime):
         self.hangs = threading.Event()
         self.released = threading.Event()
         self.closed = threading.Event()
-        self.is_reloading = False
+        self.loaded = float("-inf")
 
     def step(self) -> Sequence[TokenDelta]:
         if self.submitted:
             self.hangs.set()
             self.released.wait()
         return super().step()
+
+    def loaded_s(self) -> float:
+        return self.loaded
 
     def close(self) -> None:
         self.closed.set()
@@ -88,7 +93,7 @@ def test_without_a_limit_a_step_may_take_as_long_as_it_likes(hanging: HangingRun
 
 
 def test_loading_the_model_again_is_no_step(hanging: HangingRuntime) -> None:
-    hanging.is_reloading = True
+    hanging.loaded = float("inf")
     given_up, ages = threading.Event(), list[float]()
     loop = EngineLoop(
         hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
@@ -97,8 +102,45 @@ def test_loading_the_model_again_is_no_step(hanging: HangingRuntime) -> None:
     assert hanging.hangs.wait(WAIT_S)
     eventually(lambda: len(ages) > 20)
     assert not given_up.is_set()
-    hanging.is_reloading = False
+    hanging.loaded = time.monotonic()
     assert given_up.wait(WAIT_S)
+
+
+def test_the_clock_of_a_step_that_loaded_the_model_begins_when_that_ended(hanging: HangingRuntime) -> None:
+    progress = Progress(hanging)
+    progress.begin_turn()
+    time.sleep(SHORT_S)  # the load
+    hanging.loaded = time.monotonic()
+    since_the_load_s = progress.step_age_s()
+    hanging.loaded = float("-inf")
+    assert progress.step_age_s() >= since_the_load_s + SHORT_S
+
+
+def fails(_: float) -> None:
+    raise OSError("the server of the metrics is gone")
+
+
+def test_a_hang_is_noticed_though_its_age_cannot_be_reported(hanging: HangingRuntime) -> None:
+    given_up = threading.Event()
+    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=fails, give_up=given_up.set)
+    time.sleep(SHORT_S)  # a report or more before there is a hang
+    loop.submit("a", request(), RecordingSink())
+    assert given_up.wait(WAIT_S)
+
+
+def test_a_hang_is_noticed_though_a_report_of_its_age_never_returns(hanging: HangingRuntime) -> None:
+    given_up, reports, released = threading.Event(), threading.Event(), threading.Event()
+
+    def blocks(_: float) -> None:
+        reports.set()
+        released.wait()
+
+    settings = LoopSettings(AT_ONCE, max_step_s=SHORT_S)
+    loop = EngineLoop(hanging, settings, observe_step_age=blocks, give_up=given_up.set)
+    assert reports.wait(WAIT_S)
+    loop.submit("a", request(), RecordingSink())
+    assert given_up.wait(WAIT_S)
+    released.set()
 
 
 def test_an_engine_that_makes_progress_or_has_nothing_to_do_is_not_given_up() -> None:
@@ -132,7 +174,7 @@ def test_a_renewal_names_the_stall_and_extends_the_lease_all_the_same(hanging: H
     eventually(lambda: not renewal_fails())
 
 
-def test_closing_an_engine_that_hangs_ends_and_its_clients_are_told(hanging: HangingRuntime) -> None:
+def test_closing_an_engine_that_hangs_ends_and_answers_its_clients(hanging: HangingRuntime) -> None:
     loop, sink = EngineLoop(hanging, LoopSettings(AT_ONCE)), RecordingSink()
     loop.submit("a", request(), sink)
     assert hanging.hangs.wait(WAIT_S)

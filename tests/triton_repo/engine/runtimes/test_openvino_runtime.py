@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ class PoisonedRuntime(OpenVinoRuntime):
 )
 def test_a_request_that_breaks_the_pipeline_fails_alone(engine: Path, arrivals: list[tuple[int, ...]]) -> None:
     runtime = open_runtime(engine, PoisonedRuntime)
+    began_s = time.monotonic()
     deltas: list[TokenDelta] = []
     for group in arrivals:
         for key in group:
@@ -145,6 +147,7 @@ def test_a_request_that_breaks_the_pipeline_fails_alone(engine: Path, arrivals: 
         for _ in range(3):
             deltas += runtime.step()
     deltas += drain(runtime)
+    assert began_s < runtime.loaded_s() < time.monotonic(), "the pipeline was opened again"
     for key in (key for group in arrivals for key in group):
         ends = [delta for delta in deltas if delta.key == key and (delta.finish_reason or delta.error)]
         assert len(ends) == 1

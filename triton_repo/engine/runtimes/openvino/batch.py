@@ -2,7 +2,7 @@
 
 A failed step breaks the whole pipeline (2026.4): every later step fails too, for every request. So it is opened again,
 the sequences that had made a step go on from where they were, and those that joined since the last good step are
-suspects: they are let in one by one, each with a step of its own, so that only the culprit fails.
+suspects: they are let in one by one, each with a step of its own, so that only the one that fails the pipeline fails.
 
 A prompt that is cancelled half read leaves a block in the reused cache that is not filled to its end, and every later
 prompt that begins alike gets a wrong answer. So such a prompt is read to its end before it leaves.
@@ -11,6 +11,7 @@ prompt that begins alike gets a wrong answer. So such a prompt is read to its en
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -84,7 +85,7 @@ class Batch:
         self._reads_prompts_whole = reads_prompts_whole
         self._pipeline = pipeline
         self._sequences: dict[int, Sequence] = {}
-        self.is_reloading = False
+        self.loaded_s = float("-inf")  # when the pipeline was last opened again, see `ReloadingRuntime`
 
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self._sequences.values())
@@ -159,7 +160,7 @@ class Batch:
         self._reopen()
 
     def _try(self, suspect: Sequence) -> list[TokenDelta]:
-        """Let a suspect in and make a step; if that fails, it was the culprit."""
+        """Let a suspect in and make a step; if that fails, only this request is failed."""
         try:
             self._enter(suspect)
             self._pipeline.step()
@@ -176,11 +177,11 @@ class Batch:
         for sequence in self:
             sequence.handle = None
         self._pipeline = None  # before the new one is opened: two would take twice the memory
-        self.is_reloading = True
+        self.loaded_s = float("inf")
         try:
             self._pipeline = self._open_pipeline()
         finally:
-            self.is_reloading = False
+            self.loaded_s = time.monotonic()
         for sequence in self._in(State.RUNNING):
             self._enter(sequence)
 

@@ -44,9 +44,8 @@ class OpenVinoRuntime:
             reads_prompts_whole=config.enable_kv_cache_reuse and config.enable_chunked_context,
         )
 
-    @property
-    def is_reloading(self) -> bool:
-        return self._batch.is_reloading
+    def loaded_s(self) -> float:
+        return self._batch.loaded_s
 
     def submit(self, generation: Generation) -> None:
         seed = generation.sampling.seed

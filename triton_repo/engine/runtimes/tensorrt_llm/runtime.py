@@ -88,7 +88,7 @@ class TensorRtLlmRuntime:
     def load(self) -> Load:
         running = sum(self._live.values())
         cache = self._stats.get("kvCacheStats") or {}
-        used = cache.get("usedNumBlocks", 0) / cache.get("maxNumBlocks", 1) if self._live else 0.0
+        used = cache.get("usedNumBlocks", 0) / (cache.get("maxNumBlocks") or 1) if self._live else 0.0
         return Load(running, len(self._live) - running, used)
 
     def close(self) -> None:
