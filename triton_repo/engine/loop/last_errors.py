@@ -1,4 +1,4 @@
-"""The clients of an engine loop whose thread hangs get their errors from another thread."""
+"""The errors of clients whom the engine loop cannot answer any more: its thread hangs, or has ended."""
 
 from __future__ import annotations
 
@@ -27,11 +27,7 @@ def send_last_errors(error: RequestError, live: LiveRequests, channels: Channels
     def send() -> None:
         for one in live:
             send_error(one.request_id, one.sink, error)
-        for command in _waiting(inbox):
-            if isinstance(command, Submit):
-                send_error(command.request_id, command.sink, error)
-            elif isinstance(command, Subscribe):
-                send_error(command.channel, command.sink, error)
+        reject_waiting(error, inbox)
         for name in channels:
             if (outlet := channels.get(name)) is not None:
                 send_error(name, outlet.sink, error)
@@ -41,16 +37,20 @@ def send_last_errors(error: RequestError, live: LiveRequests, channels: Channels
     sender.join(_TIMEOUT_S)
 
 
+def reject_waiting(error: RequestError, inbox: SimpleQueue[Command]) -> None:
+    """Empty the inbox of a loop that reads it no more. Any number of threads may do so at once."""
+    while True:
+        try:
+            command = inbox.get_nowait()
+        except Empty:
+            return
+        if isinstance(command, Submit):
+            send_error(command.request_id, command.sink, error)
+        elif isinstance(command, Subscribe):
+            send_error(command.channel, command.sink, error)
+
+
 def stack_of(thread: threading.Thread) -> str:
     """Where a thread is just now, for the log."""
     frame = sys._current_frames().get(thread.ident or 0)
     return "".join(traceback.format_stack(frame)) if frame is not None else "its thread has ended"
-
-
-def _waiting(inbox: SimpleQueue[Command]) -> list[Command]:
-    commands: list[Command] = []
-    try:
-        while True:
-            commands.append(inbox.get_nowait())
-    except Empty:
-        return commands

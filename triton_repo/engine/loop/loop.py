@@ -22,7 +22,7 @@ from triton_repo.engine.loop.commands import Close, Command, Renew, Stop, Submit
 from triton_repo.engine.loop.delivery import Delivery
 from triton_repo.engine.loop.flush import FlushClock, FlushIntervals
 from triton_repo.engine.loop.housekeeping import Housekeeping
-from triton_repo.engine.loop.last_errors import send_last_errors, stack_of
+from triton_repo.engine.loop.last_errors import reject_waiting, send_last_errors, stack_of
 from triton_repo.engine.loop.live_requests import Counters, LiveRequests
 from triton_repo.engine.loop.outlet import Sink
 from triton_repo.engine.loop.watchdog import STALL_S, Progress, Watchdog
@@ -77,6 +77,7 @@ class EngineLoop:
         self._housekeeping = Housekeeping(runtime, self._live, self._channels, self._delivery, observe)
         if isinstance(runtime, AsynchronousRuntime):
             runtime.on_arrival(lambda: self._inbox.put(Wake()))
+        self._ended = threading.Event()  # nothing reads the inbox any more
         self._progress = Progress(runtime)
         self._watchdog = Watchdog(self._progress, settings.max_step_s, observe_step_age, self._abandon)
         self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
@@ -87,11 +88,11 @@ class EngineLoop:
 
         A request with an empty `request_id` cannot be cancelled.
         """
-        self._inbox.put(Submit(request_id, request, sink, channel))
+        self._put(Submit(request_id, request, sink, channel))
 
     def subscribe(self, channel: str, sink: Sink) -> None:
         """Open a channel to `sink` for `CHANNEL_LEASE_S`."""
-        self._inbox.put(Subscribe(channel, sink))
+        self._put(Subscribe(channel, sink))
 
     def renew(self, channel: str) -> None:
         """Extend the lease of a channel.
@@ -118,20 +119,37 @@ class EngineLoop:
         self._watchdog.close()
         if self._thread.is_alive():
             logger.critical("the engine does not stop:\n%s", stack_of(self._thread))
+            self._ended.set()
             send_last_errors(shutting_down(), self._live, self._channels, self._inbox)
             self._inbox.put(Close())  # should the step end after all
 
+    def _put(self, command: Command) -> None:
+        """Hand a command to the loop's thread. One that it may have missed is rejected here."""
+        self._inbox.put(command)
+        if self._ended.is_set():  # looked at after the command is there: the loop sets it before its own last look
+            reject_waiting(shutting_down(), self._inbox)
+
     def _abandon(self, age_s: float) -> None:
         """End a process whose loop hangs; on the watchdog's thread."""
-        logger.critical("%s and is given up:\n%s", _stalled(age_s), stack_of(self._thread))
-        send_last_errors(EngineFailed(_stalled(age_s)), self._live, self._channels, self._inbox)
-        self._give_up()
+        try:
+            logger.critical("%s and is given up:\n%s", _stalled(age_s), stack_of(self._thread))
+            send_last_errors(EngineFailed(_stalled(age_s)), self._live, self._channels, self._inbox)
+        finally:
+            self._give_up()
 
     # On the loop's thread.
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._ended.set()
+            reject_waiting(shutting_down(), self._inbox)
+
+    def _work(self) -> None:
+        """Turn after turn, until the loop is closed, or too many fail in a row."""
         failures = 0
-        while self._commands.is_open:
+        while self._commands.is_open and not self._ended.is_set():
             try:
                 self._turn()
                 failures = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_a_request_that_fails_fails_alone() -> None:
         loop.submit("good", request(), good)
         eventually(lambda: len(runtime.submitted) == 2)
         runtime.steps = [[TokenDelta(1, error=EngineFailed("boom")), TokenDelta(2, (11,), "stop")]]
-        loop.stop("nobody")  # wakes the loop
+        loop.stop("absent")  # wakes the loop
         eventually(lambda: bad.ends == 1 and good.ends == 1)
     assert [str(error) for error in bad.errors] == ["boom"]
     assert good.ids == [11]
@@ -190,7 +191,7 @@ def test_a_runtime_that_cannot_even_cancel_still_leaves_every_request_answered()
             loop.submit(str(index), request(), sink)
         eventually(lambda: len(runtime.submitted) == 2)
         runtime.steps = [RuntimeError("broken")]
-        loop.stop("nobody")
+        loop.stop("absent")
         eventually(lambda: all(sink.ends == 1 for sink in sinks))
 
 
@@ -198,7 +199,7 @@ def test_a_runtime_that_fails_again_and_again_is_given_up() -> None:
     runtime, given_up = ScriptedRuntime(), threading.Event()
     loop = EngineLoop(runtime, LoopSettings(AT_ONCE), give_up=given_up.set)
     runtime.steps = [RuntimeError("lost") for _ in range(MAX_FAILURES)]
-    loop.stop("nobody")
+    loop.stop("absent")
     assert given_up.wait(WAIT_S)
 
 
@@ -208,6 +209,32 @@ def test_closing_fails_what_is_live() -> None:
         loop.submit("a", request(20), sink)
         eventually(lambda: len(sink.emissions) == 1)
     assert [type(error) for error in sink.errors] == [EngineUnavailable]
+
+
+def test_what_arrives_after_the_close_is_rejected() -> None:
+    with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT))) as loop:
+        pass
+    late, channel = RecordingSink(), RecordingSink()
+    loop.submit("a", request(), late)
+    loop.subscribe("channel", channel)
+    assert [type(error) for error in late.errors + channel.errors] == [EngineUnavailable] * 2
+
+
+def test_what_arrives_during_the_last_step_is_rejected() -> None:
+    late = RecordingSink()
+
+    class LastStep(ScriptedRuntime):
+        def step(self) -> Sequence[TokenDelta]:
+            if self.cancelled:
+                loop.submit("late", request(), late)
+            return super().step()
+
+    runtime = LastStep()
+    loop = EngineLoop(runtime, LoopSettings(AT_ONCE))
+    loop.submit("a", request(), RecordingSink())
+    eventually(lambda: len(runtime.submitted) == 1)
+    loop.close()
+    assert [type(error) for error in late.errors] == [EngineUnavailable]
 
 
 def test_counters_tell_what_happened_and_that_nothing_is_left() -> None:
