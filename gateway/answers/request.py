@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from gateway.answers.backend import Chat, Generation, Prompt
-from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import ModelCard
-from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
+from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling, without_unsupported
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
 # All tokens of one HTTP request with their alternatives: about 60 MB of JSON, which waits for a slow reader.
 MAX_LOGPROBS: Final = 1 << 20
-
-# Sampling field -> the values that ask an engine for nothing; clients that always send them are not rejected.
-NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
-    "frequency_penalty": (0,),
-    "ignore_eos": (False,),
-    "min_p": (0,),
-    "min_tokens": (0,),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
-    "stop_token_ids": ((),),
-    "temperature": (0,),
-    "top_k": (0, -1),
-    "top_p": (1,),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +66,9 @@ class AnswerRequest:
 
 
 def _supported(sampling: Sampling, card: ModelCard, model: str) -> Sampling:
-    """The sampling without the fields that the engine cannot honour and that ask for nothing."""
-    given = [name for name in card.unsupported if getattr(sampling, name, None) is not None]
-    for name in given:
-        if getattr(sampling, name) not in NEUTRAL.get(name, ()):
-            raise UnsupportedParameter(f"{name}: the {card.runtime} runtime of model {model} cannot do this", name)
-    check_logprobs(sampling, card)
-    return sampling.model_copy(update=dict.fromkeys(given)) if given else sampling
+    supported = without_unsupported(sampling, card.unsupported, f"the {card.runtime} runtime of model {model}")
+    check_logprobs(supported, card)
+    return supported
 
 
 def _with_seed(sampling: Sampling, offset: int) -> Sampling:

@@ -6,12 +6,13 @@ through Triton again, so that no front end can accept a value that another rejec
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from reprlib import Repr
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from triton_repo.contract.errors import InvalidRequest
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 
 INT32_MAX = 2**31 - 1
 
@@ -58,6 +59,37 @@ ADAPTER_FIELD: Final = "lora_name"
 LOGPROBS_FIELD: Final = "logprobs"
 # Per-request fields: no engine has a default for them.
 REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD, LOGPROBS_FIELD)
+
+# Sampling field -> the values that ask an engine for nothing; clients that always send them are not rejected.
+NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "frequency_penalty": (0,),
+    "ignore_eos": (False,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "stop_token_ids": ((),),
+    "temperature": (0,),
+    "top_k": (0, -1),
+    "top_p": (1,),
+}
+
+
+def without_unsupported(sampling: Sampling, unsupported: Iterable[str], runtime: str) -> Sampling:
+    """What a request asks for, without the fields that its engine cannot honour and that ask for nothing.
+
+    Args:
+        unsupported: the fields that the engine cannot honour.
+        runtime: what the error calls the engine.
+
+    Raises:
+        UnsupportedParameter: one of them asks for something.
+    """
+    given = [name for name in unsupported if getattr(sampling, name, None) is not None]
+    for name in given:
+        if getattr(sampling, name) not in NEUTRAL.get(name, ()):
+            raise UnsupportedParameter(f"{name}: {runtime} cannot do this", name)
+    return sampling.model_copy(update=dict.fromkeys(given)) if given else sampling
 
 
 _REPR = Repr()  # bounded in length and depth: the repr of a value nested a thousand deep would itself fail

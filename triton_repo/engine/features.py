@@ -6,12 +6,14 @@ A guide is checked here for its type; whether its library can parse it takes lon
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from triton_repo.contract.capabilities import capabilities_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, Sampling
+from triton_repo.contract.tensors import END_ID
 
 _TYPE, _GUIDE = GUIDE_FIELDS
 # Once an answer completes its guide only the end is allowed, and both of these forbid it.
@@ -33,10 +35,13 @@ def check_adapter(sampling: Sampling, config: EngineConfig) -> None:
         raise InvalidRequest(f"{ADAPTER_FIELD} = {name}: must be one of {', '.join(lora.adapters)}", ADAPTER_FIELD)
 
 
-def check_guide(sampling: Sampling, config: EngineConfig) -> None:
+def check_guide(sampling: Sampling, end_ids: Collection[int], config: EngineConfig) -> None:
     """
+    Args:
+        end_ids: the token ids that end the generation.
+
     Raises:
-        InvalidRequest: the guide is incomplete, or the engine cannot follow it.
+        InvalidRequest: the guide is incomplete, its answer could not end, or the engine cannot follow it.
     """
     kind, guide = sampling.guided_decoding_guide_type, sampling.guided_decoding_guide
     if kind is None and guide is None:
@@ -53,6 +58,9 @@ def check_guide(sampling: Sampling, config: EngineConfig) -> None:
         if getattr(sampling, name):
             rule = f"not possible together with {_TYPE}: the guide decides when an answer may end"
             raise InvalidRequest(f"{name}: {rule}", name)
+    if set(config.eos_token_ids).isdisjoint(end_ids):
+        rule = f"not possible together with {_TYPE}: only an end token of the model ends such an answer"
+        raise InvalidRequest(f"{END_ID.name}: {rule}", END_ID.name)
 
 
 def guide_types(config: EngineConfig) -> tuple[str, ...]:

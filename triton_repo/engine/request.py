@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
 from triton_repo.contract.logprobs import check_logprobs
-from triton_repo.contract.sampling import Sampling, invalid_request
+from triton_repo.contract.sampling import Sampling, TokenId, invalid_request, without_unsupported
 from triton_repo.contract.tensors import (
     END_ID,
     EXCLUDE_INPUT_IN_OUTPUT,
@@ -28,6 +28,8 @@ from triton_repo.contract.tensors import (
     strip_padding,
 )
 from triton_repo.engine.features import check_adapter, check_guide
+
+_TOKEN_SEQUENCES: Final = TypeAdapter(tuple[tuple[TokenId, ...], ...], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +66,18 @@ def parse_request(
     rejection = from_wire(tensors.get(REJECTION.name, [b""])[0].decode(errors="replace"))
     if rejection is not None:
         raise rejection
-    sampling = _parse_sampling(tensors, parameters, config)
+    given = _parse_sampling(tensors, parameters, config)
     input_ids = _parse_prompt(tensors.get(INPUT_IDS.name, ()), config)
-    room = config.max_seq_len - len(input_ids)
-    max_tokens = room if sampling.max_tokens is None else sampling.max_tokens
-    if max_tokens > room:
-        raise ContextLengthExceeded(
-            f"max_tokens: this model's maximum context length is {config.max_seq_len} tokens, but {len(input_ids)} in "
-            f"the prompt and max_tokens = {max_tokens} make {len(input_ids) + max_tokens}",
-            "max_tokens",
-        )
-    if (sampling.min_tokens or 0) > max_tokens:
-        raise InvalidRequest(f"min_tokens = {sampling.min_tokens}: must be ≤ max_tokens = {max_tokens}", "min_tokens")
+    max_tokens = _max_tokens(given, len(input_ids), config)
+    lengths = {"max_tokens": max_tokens, "min_tokens": _min_tokens(given, max_tokens, config)}
+    sampling = config.sampling.model_copy(update=given.model_dump(exclude_none=True) | lengths)
+    end_ids = _end_ids(tensors, sampling, config)
+    check_guide(sampling, end_ids, config)
     stream = bool(tensors.get(STREAM.name, [False])[0])
     return EngineRequest(
         input_ids=input_ids,
         max_tokens=max_tokens,
-        end_ids=_end_ids(tensors, sampling, config),
+        end_ids=end_ids,
         sampling=sampling,
         stop_sequences=_parse_stop_sequences(tensors),
         stream=stream,
@@ -104,20 +101,42 @@ def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:
 def _parse_sampling(
     tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any], config: EngineConfig
 ) -> Sampling:
+    """What the request itself asks for, checked."""
     given = _given(tensors, parameters)
     if isinstance(given.get("stop_token_ids"), str):
         given["stop_token_ids"] = _json(given["stop_token_ids"], "stop_token_ids")
-    for name in config.card.unsupported:
-        if name in given and given[name] != getattr(config.sampling, name):
-            raise UnsupportedParameter(f"{name}: the {config.runtime} runtime cannot do this", name)
     try:
-        sampling = Sampling.model_validate(config.sampling.model_dump(exclude_none=True) | given)
+        sampling = Sampling.model_validate(given)
     except ValidationError as error:
         raise invalid_request(error) from error
-    check_guide(sampling, config)
+    sampling = without_unsupported(sampling, config.card.unsupported, f"the {config.runtime} runtime")
     check_adapter(sampling, config)
     check_logprobs(sampling, config.card)
     return sampling
+
+
+def _max_tokens(given: Sampling, prompt_tokens: int, config: EngineConfig) -> int:
+    """The engine's default makes room for the prompt, and for the `min_tokens` of the request."""
+    room = config.max_seq_len - prompt_tokens
+    if given.max_tokens is None:
+        return min(max(config.sampling.max_tokens or room, given.min_tokens or 0), room)
+    if given.max_tokens > room:
+        raise ContextLengthExceeded(
+            f"max_tokens: this model's maximum context length is {config.max_seq_len} tokens, but {prompt_tokens} in "
+            f"the prompt and max_tokens = {given.max_tokens} make {prompt_tokens + given.max_tokens}",
+            "max_tokens",
+        )
+    return given.max_tokens
+
+
+def _min_tokens(given: Sampling, max_tokens: int, config: EngineConfig) -> int | None:
+    """The engine's default is at most `max_tokens`."""
+    if given.min_tokens is None:
+        default = config.sampling.min_tokens
+        return None if default is None else min(default, max_tokens)
+    if given.min_tokens > max_tokens:
+        raise InvalidRequest(f"min_tokens = {given.min_tokens}: must be ≤ max_tokens = {max_tokens}", "min_tokens")
+    return given.min_tokens
 
 
 def _given(tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,10 +172,16 @@ def _parse_flag(parameters: Mapping[str, Any], name: str) -> bool:
 
 
 def _parse_stop_sequences(tensors: Mapping[str, Sequence[Any]]) -> tuple[tuple[int, ...], ...]:
+    """From `preprocess`, or from a client that calls the engine itself."""
     encoded = tensors.get(STOP_SEQUENCES.name)
     if encoded is None:
         return ()
-    return tuple(tuple(sequence) for sequence in _json(encoded[0], STOP_SEQUENCES.name) if sequence)
+    try:
+        sequences = _TOKEN_SEQUENCES.validate_json(encoded[0])
+    except ValidationError as error:
+        rule = "a JSON list of lists of token ids is required"
+        raise InvalidRequest(f"{STOP_SEQUENCES.name}: {rule}", STOP_SEQUENCES.name) from error
+    return tuple(sequence for sequence in sequences if sequence)
 
 
 def _end_ids(tensors: Mapping[str, Sequence[Any]], sampling: Sampling, config: EngineConfig) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.triton_repo.engines_under_test import engine_config
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, to_wire
-from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.sampling import NEUTRAL, Sampling
+from triton_repo.contract.tensors import SAMPLING_PARAMETERS
 from triton_repo.engine.request import parse_request
 
 CONFIG = engine_config(max_seq_len=100, vocab_size=50, eos_token_ids=(2, 3), sampling=Sampling(temperature=0.5))
@@ -122,6 +123,11 @@ def test_parameters_that_conch_does_not_know_are_left_alone() -> None:
         ({}, {"stop_token_ids": "[2000000000]"}, "stop_token_ids"),
         ({"end_id": [50]}, {}, "end_id"),
         ({"end_id": [-2]}, {}, "end_id"),
+        ({"stop_sequences": [b"5"]}, {}, "stop_sequences"),
+        ({"stop_sequences": [b"[5]"]}, {}, "stop_sequences"),
+        ({"stop_sequences": [b'[["a"]]']}, {}, "stop_sequences"),
+        ({"stop_sequences": [b"[[5]"]}, {}, "stop_sequences"),
+        ({"stop_sequences": [b"\xff"]}, {}, "stop_sequences"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_by_name(
@@ -154,3 +160,39 @@ def test_what_the_runtime_cannot_do_is_refused_by_name() -> None:
     config = engine_config(unsupported=("min_p",))
     with pytest.raises(UnsupportedParameter, match="min_p"):
         parse_request({"input_ids": [5]}, {"min_p": 0.1}, config)
+
+
+@pytest.mark.parametrize("field", sorted(NEUTRAL))
+def test_a_value_that_asks_for_nothing_is_taken_by_an_engine_without_that_field(field: str) -> None:
+    config = engine_config(unsupported=tuple(NEUTRAL))
+    for value in NEUTRAL[field]:
+        if field in SAMPLING_PARAMETERS:
+            sent = "[]" if field == "stop_token_ids" else value
+            sampling = parse_request({"input_ids": [5]}, {field: sent}, config).sampling
+        else:
+            sampling = parse_request({"input_ids": [5], field: [value]}, {}, config).sampling
+        assert getattr(sampling, field) is None
+
+
+@pytest.mark.parametrize(
+    ("defaults", "tensors", "max_tokens", "min_tokens"),
+    [
+        (Sampling(max_tokens=64), {}, 40, None),
+        (Sampling(max_tokens=8), {}, 8, None),
+        (Sampling(max_tokens=8), {"min_tokens": [12]}, 12, 12),
+        (Sampling(max_tokens=8, min_tokens=4), {}, 8, 4),
+        (Sampling(min_tokens=64), {}, 40, 40),
+        (Sampling(min_tokens=8), {"max_tokens": [3]}, 3, 3),
+    ],
+)
+def test_lengths_that_are_the_engines_defaults_fit_every_prompt(
+    defaults: Sampling, tensors: dict[str, Any], max_tokens: int, min_tokens: int | None
+) -> None:
+    config = engine_config(max_seq_len=100, sampling=defaults)
+    request = parse_request({"input_ids": [5] * 60, **tensors}, {}, config)
+    assert (request.max_tokens, request.sampling.min_tokens) == (max_tokens, min_tokens)
+
+
+def test_stop_sequences_are_lists_of_token_ids_and_empty_ones_are_ignored() -> None:
+    request = parse_request({"input_ids": [5], "stop_sequences": [b"[[7, 8], [], [9]]"]}, {}, CONFIG)
+    assert request.stop_sequences == ((7, 8), (9,))

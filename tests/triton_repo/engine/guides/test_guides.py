@@ -1,4 +1,4 @@
-"""Guides of requests: what is refused before the engine has it, and what TensorRT-LLM is then told."""
+"""Guides of requests: what is rejected before the engine gets it, and what TensorRT-LLM then gets."""
 
 from __future__ import annotations
 
@@ -108,9 +108,17 @@ def test_an_error_of_the_library_is_one_line() -> None:
     assert refused.value.message.endswith('The root rule with name "root" is not found')
 
 
-def test_min_tokens_beside_a_guide_is_refused() -> None:
+def test_min_tokens_together_with_a_guide_is_rejected() -> None:
     with pytest.raises(InvalidRequest, match="min_tokens: not possible together with"):
         parse({KIND: "json"}, guided(), min_tokens=[3])
+
+
+@pytest.mark.parametrize("end_id", [-1, 7])
+def test_a_guide_whose_answer_could_not_end_is_rejected(end_id: int) -> None:
+    with pytest.raises(InvalidRequest, match="end_id: not possible together with") as caught:
+        parse({KIND: "json"}, guided(), end_id=[end_id])
+    assert caught.value.param == "end_id"
+    parse({KIND: "json"}, guided(), end_id=[END])
 
 
 def test_llguidance_proves_its_own_grammars_and_has_no_tags() -> None:

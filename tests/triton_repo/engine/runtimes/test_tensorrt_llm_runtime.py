@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,14 +33,14 @@ from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.request import EngineRequest
 from triton_repo.engine.runtimes.opening import open_runtime
-from triton_repo.engine.runtimes.runtime import Generation, Runtime
+from triton_repo.engine.runtimes.runtime import Generation, Load, Runtime
 
 pytestmark = pytest.mark.usefixtures("tensorrt_llm")
 
 
 @pytest.fixture(params=["compiled", "pytorch"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Runtime:
-    """Whoever has it closes it."""
+    """The test closes it."""
     write_model(tmp_path / "model")
     settings = TensorRtLlmConfig(flow=request.param)
     return open_runtime(tmp_path, engine_config(tensorrt_llm=settings, enable_chunked_context=False))
@@ -172,6 +173,45 @@ def test_statistics_that_fail_once_are_collected_again(opened: Runtime) -> None:
             key += 1
             runtime.submit(generation(key, max_tokens=50, sampling=endless))
         time.sleep(0.001)
+    runtime.close()
+
+
+class EndsByItself:
+    """An LLM that ends its answers after one token, which is no end id, and that has no statistics."""
+
+    def __init__(self, llm: Any) -> None:
+        self._llm = llm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._llm, name)
+
+    async def generate_async(self, *_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
+        sequence = SimpleNamespace(finish_reason="stop", stop_reason=None, token_ids_diff=[10])
+        yield SimpleNamespace(outputs=[sequence])
+
+    def get_stats_async(self, timeout: float) -> Any:  # noqa: ARG002
+        raise ConnectionError("there are no statistics")
+
+
+def test_a_stop_without_any_end_id_ends_the_generation_and_not_the_executor(opened: Runtime) -> None:
+    from triton_repo.engine.runtimes.tensorrt_llm.runtime import TensorRtLlmRuntime
+
+    assert isinstance(opened, TensorRtLlmRuntime)
+    runtime = TensorRtLlmRuntime(EndsByItself(opened._llm), {})
+    runtime.submit(Generation(1, PROMPT, 12, (), GREEDY))
+    deltas = drain(runtime, 1)
+    assert (ids_of(deltas, 1), deltas[-1].finish_reason) == ([10], "stop")
+    runtime.close()
+
+
+def test_a_cache_without_blocks_is_an_unused_one(opened: Runtime) -> None:
+    from triton_repo.engine.runtimes.tensorrt_llm.runtime import TensorRtLlmRuntime
+
+    assert isinstance(opened, TensorRtLlmRuntime)
+    runtime = TensorRtLlmRuntime(EndsByItself(opened._llm), {})
+    runtime._stats = {"kvCacheStats": {"usedNumBlocks": 0, "maxNumBlocks": 0}}
+    runtime.submit(generation())
+    assert runtime.load() == Load(0, 1, 0.0)
     runtime.close()
 
 

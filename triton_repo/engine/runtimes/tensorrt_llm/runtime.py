@@ -165,7 +165,7 @@ class TensorRtLlmRuntime:
             reason = _FINISH_REASONS[sequence.finish_reason]
             ids = list(sequence.token_ids_diff)
             if reason == "stop" and sequence.stop_reason is None and not set(ids[-1:]) & set(generation.end_ids):
-                ids.append(generation.end_ids[0])  # the compiled flow samples the end id and leaves it out
+                ids += generation.end_ids[:1]  # the compiled flow samples the end id and leaves it out
             logprobs = () if generation.sampling.logprobs is None else _logprobs(sequence, generation.sampling.logprobs)
             self._arrive(TokenDelta(generation.key, ids, reason, logprobs=logprobs))
             if reason:
