@@ -7,14 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
-
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from triton_repo.preprocess.content_format import detect_content_format, in_format
 from triton_repo.preprocess.jinja_environment import compile_template
 
-# What a running template may raise on a client's messages; its own `raise_exception` is a TemplateError.
-_TEMPLATE_ERRORS: Final = (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError)
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _PROBE_CHARACTERS: Final = 1 << 20  # more than any template adds to one short message
@@ -61,7 +57,9 @@ class ChatTemplate:
         try:
             messages = [in_format(_with_parsed_arguments(message), self._content_format) for message in messages]
             return self._render(self._variables(arguments, messages, chat.get("tools") or None), max_characters)
-        except _TEMPLATE_ERRORS as error:
+        except RequestError:
+            raise
+        except Exception as error:  # the boundary of the checkpoint's code, which may raise anything on these messages
             raise InvalidRequest(f"messages: rejected by the chat template: {error}", "messages") from error
 
     def _variables(self, arguments: Mapping[str, Any], messages: Sequence[Any], tools: Any) -> dict[str, Any]:

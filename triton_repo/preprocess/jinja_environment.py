@@ -1,26 +1,40 @@
 """The Jinja environment of chat templates: what HuggingFace's templates may rely on, in a sandbox.
 
-Equal to the one that transformers renders chat templates with: its settings, filters, globals and extensions. A
-template is code from a checkpoint, so it runs in Jinja's immutable sandbox, and nothing of it runs before it is
-rendered, when its output is bounded: constant expressions are not folded at compile time.
+Equal to the one that transformers renders chat templates with: its settings, filters, globals and extensions, except
+Jinja's random text, `lipsum`. A template is code from a checkpoint, so it runs in Jinja's immutable sandbox, and none
+of it runs before it is rendered, when its output is bounded: constant expressions are not folded at compile time.
+
+No single operation makes much of little: the results of `+`, `*` and `**` are bounded, and the widths in `%`, formats,
+filters and methods. Not bounded is what the loops of a template make of texts by `~`, `join`, `replace` and the like.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import re
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from string import Formatter
 from typing import Any, ClassVar, Final, NoReturn
 
 import jinja2
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import do_format
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 # One operation must not make more than this: the output is bounded only between two pieces.
 _MAX_LENGTH: Final = 1 << 24  # characters or elements
 _MAX_BITS: Final = 1 << 16
+_MAX_WIDTH: Final = 1 << 12  # to which one text, or one line of it, is filled up
+_NUMBER: Final = re.compile("[0-9]+")
+# Of `%(name)-10.3d` the 10 and the 3.
+_PERCENT_WIDTH: Final = re.compile(r"(?:[%)][-+ #0]*|\.)([0-9]+|\*)")
+_FILTERS_WITH_WIDTHS: Final = ("batch", "center", "indent", "round", "slice", "tojson")
+_METHODS_WITH_WIDTHS: Final = frozenset({"center", "expandtabs", "ljust", "rjust", "to_bytes", "zfill"})
 
 
 def compile_template(source: str) -> jinja2.Template:
@@ -38,14 +52,84 @@ def compile_template(source: str) -> jinja2.Template:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops: ClassVar[frozenset[str]] = frozenset({"*", "**"})  # type: ignore[misc]
+    intercepted_binops: ClassVar[frozenset[str]] = frozenset({"+", "*", "**", "%"})  # type: ignore[misc]
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "+" and not _may_add(left, right):
+            raise SecurityError(f"the result of + would be longer than {_MAX_LENGTH}")
+        if operator == "%" and isinstance(left, str):
+            _check_percent(left, right if isinstance(right, tuple) else (right,))
         if operator == "*" and not _may_multiply(left, right):
             raise SecurityError(f"the result of * would be longer than {_MAX_LENGTH}")
         if operator == "**" and not _may_raise(left, right):
             raise SecurityError(f"the result of ** would have more than {_MAX_BITS} bits")
         return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        if getattr(__obj, "__name__", None) in _METHODS_WITH_WIDTHS:
+            _check_widths((*args, *kwargs.values()))
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        format = super().wrap_str_format(value)
+        if format is None:
+            return None
+
+        @functools.wraps(format)
+        def bounded(*args: Any, **kwargs: Any) -> str:
+            _check_braces(value.__self__)
+            return format(*args, **kwargs)
+
+        return bounded
+
+
+def _check_widths(values: Iterable[Any]) -> None:
+    if any(isinstance(value, int) and value > _MAX_WIDTH for value in values):
+        raise SecurityError(f"a width would be more than {_MAX_WIDTH}")
+
+
+def _check_percent(format: str, values: Iterable[Any]) -> None:
+    """Check `format % values`: its numbers, and where `*` takes a number from the values, those too."""
+    numbers = _PERCENT_WIDTH.findall(format)
+    widths = [_small(number) for number in numbers if number != "*"]
+    if "*" in numbers:
+        widths += [value for value in values if isinstance(value, int)]
+    _check_format_length(widths)
+
+
+def _check_braces(format: str) -> None:
+    """Check the numbers of `format.format(…)`; none may be nested, as in `{:{}}`: it could be any."""
+    specs = [spec for _, _, spec, _ in Formatter().parse(format) if spec]
+    if any("{" in spec for spec in specs):
+        raise SecurityError("a width in a format is to be a number")
+    _check_format_length(_small(number) for spec in specs for number in _NUMBER.findall(spec))
+
+
+def _small(number: str) -> int:
+    """Its value; of a longer number one that is too large as well, since Python limits the digits that it reads."""
+    return int(number.lstrip("0")[:9] or "0")
+
+
+def _check_format_length(widths: Iterable[int]) -> None:
+    if sum(width for width in widths if width > 0) > _MAX_LENGTH:
+        raise SecurityError(f"the result of a format would be longer than {_MAX_LENGTH}")
+
+
+def _bounded_filter(filter: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter, with a check of what it takes besides the value that it filters."""
+
+    @functools.wraps(filter)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        _check_widths((*args[1 + hasattr(filter, "jinja_pass_arg") :], *kwargs.values()))
+        return filter(*args, **kwargs)
+
+    return bounded
+
+
+def _may_add(left: Any, right: Any) -> bool:
+    if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+        return len(left) + len(right) <= _MAX_LENGTH
+    return True
 
 
 def _may_multiply(left: Any, right: Any) -> bool:
@@ -78,6 +162,11 @@ def _raise_exception(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
 
 
+def _format(value: Any, *args: Any, **kwargs: Any) -> str:
+    _check_percent(str(value), args)
+    return do_format(value, *args, **kwargs)
+
+
 def _strftime_now(format: str) -> str:
     return datetime.now().strftime(format)
 
@@ -103,7 +192,10 @@ def _environment() -> _Environment:
         optimized=False,
         finalize=_unfolded,
     )
-    environment.filters["tojson"] = _tojson
+    environment.filters |= {"format": _format, "tojson": _tojson}
+    for name in _FILTERS_WITH_WIDTHS:
+        environment.filters[name] = _bounded_filter(environment.filters[name])
+    del environment.globals["lipsum"]
     environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
     return environment
 

@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2.exceptions import SecurityError
 
 from tests.conftest import ROOT
 from tests.triton_repo.preprocess.compare_templates import comparisons
@@ -51,6 +52,9 @@ TEMPLATES = {
         {{- c.split('</think>')[-1].lstrip('\\n') }}{% else %}{{ c }}{% endif %}{% endfor %}
         {%- if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}""",
     "what a sandbox forbids": "{{ messages.append(1) }}{{ ''.__class__ }}{{ messages.__class__.__mro__ }}",
+    "widths": """{{ '%-10s|%05.1f' % ('x', 2.5) }}{{ '**%d** of 2024 (in %s)' % (123456789, 'x') }}
+        {{- '{:>8}|{{}}'.format('x') }}{{ '%s %s' | format('a', 2) }}{{ '7'.zfill(3) }}{{ 'a'.ljust(9) }}
+        {{- 'a' | center(9) }}{{ 'a\nb' | indent(2) }}{{ [1, 2, 3] | batch(2) | list }}{{ 2.345 | round(1) }}""",
     "what is not there": "{{ nothing }}{{ nothing.at.all }}",
     "constants": "{{ 2 ** 10 }}{{ 'ab' * 3 }}{{ 7 // 2 }}{{ 'a' ~ 1 }}{{ [1, 2] | join('-') }}{{ none }}{{ true }}",
 }
@@ -126,10 +130,38 @@ def test_nothing_of_a_template_runs_when_it_is_compiled(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["{{ 'a' * 10**10 }}", "{{ 9 ** (9**9) }}", "{{ [0] * 10**10 }}", "{{ 10**10 * 'a' }}"]
+    "source",
+    [
+        "{{ 'a' * 10**10 }}",
+        "{{ 9 ** (9**9) }}",
+        "{{ [0] * 10**10 }}",
+        "{{ 10**10 * 'a' }}",
+        "{% set ns = namespace(x='a' * 2**20) %}{% for _ in range(20) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{{ '%10000000000d' % 1 }}",
+        "{{ '%(a(b))-10000000000s' % {'a(b)': 1} }}",
+        "{{ '%.00010000000000f' % 1 }}",
+        "{{ '%*d' % (10**10, 1) }}",
+        "{{ ('%16000000d' * 9) % (1, 2, 3, 4, 5, 6, 7, 8, 9) }}",
+        "{{ '%10000000000d' | format(1) }}",
+        "{{ '{:>10000000000}'.format(1) }}",
+        "{{ '{a:>10000000000}'.format_map({'a': 1}) }}",
+        "{{ '{:>{}}'.format(1, 10**10) }}",
+        "{{ 'a' | center(10**10) }}",
+        "{{ 'a\n' | indent(10**10) }}",
+        "{{ ['a', 1] | tojson(indent=10**10) }}",
+        "{{ 'aa' | map('center', 10**10) | list }}",
+        "{{ [1] | batch(10**10, 0) | list }}",
+        "{{ 1.5 | round(10**10, 'ceil') }}",
+        "{{ 'a'.ljust(10**10) }}",
+        "{{ 'a'.rjust(10**10) }}",
+        "{{ 'a'.center(10**10, 'b') }}",
+        "{{ 'a'.zfill(10**10) }}",
+        "{{ '\t'.expandtabs(tabsize=10**10) }}",
+        "{{ (1).to_bytes(10**10) }}",
+    ],
 )
 def test_one_operation_cannot_take_all_memory(source: str) -> None:
-    with pytest.raises(Exception, match=r"the result of \*\*? would"):
+    with pytest.raises(SecurityError, match=r"would|is to be a number"):
         compile_template(source).render()
 
 

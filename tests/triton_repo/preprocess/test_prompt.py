@@ -147,6 +147,8 @@ def test_a_model_without_a_template_rejects_messages() -> None:
         "{{ 1 / 0 }}",
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append(1) }}",
+        "{{ messages | dictsort }}",
+        "{{ messages[0].items | first }}",
         "{% for i in range(10**9) %}{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     ],
