@@ -54,6 +54,7 @@ class Delivery:
         outlet = self._channels.pop(name)
         for live in self._live.on_outlet(outlet):
             self.cancel(live)
+        self._live.channel_ended(name)
         try_to_send(name, outlet.sink.end)
 
     def _send(self, sink: Sink, batch: Sequence[Live]) -> None:

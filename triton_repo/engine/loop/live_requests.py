@@ -71,6 +71,10 @@ class LiveRequests:
         """Note the cancellation of a request that is not live: unless it has just ended, it has yet to arrive."""
         self._early_cancels.add(request_id)
 
+    def channel_ended(self, name: str) -> None:
+        """Note that a channel has ended: a late `stop` of it must not cancel a request of that name."""
+        self._early_cancels.ended(name)
+
     def count(self, load: Load) -> Counters:
         ended = self._ended
         return Counters(load, len(self), ended["finished"], ended["cancelled"], ended["failed"], self.generated_tokens)

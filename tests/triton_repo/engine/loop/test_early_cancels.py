@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triton_repo.engine.loop.early_cancels import EarlyCancels
+from triton_repo.engine.loop.early_cancels import LIFETIME_S, EarlyCancels
 
 
 def test_a_cancellation_before_the_request_counts_once() -> None:
@@ -23,3 +23,23 @@ def test_memory_is_bounded_and_the_oldest_is_forgotten() -> None:
     for request_id in ("a", "b", "c"):
         early.add(request_id)
     assert [early.take(request_id) for request_id in ("a", "b", "c")] == [False, True, True]
+
+
+def test_a_cancellation_whose_request_never_came_does_not_hit_a_later_one_of_that_id() -> None:
+    now_s = 0.0
+    early = EarlyCancels(clock=lambda: now_s)
+    early.add("a")
+    early.add("b")
+    now_s = LIFETIME_S / 2
+    assert early.take("a")
+    now_s = LIFETIME_S
+    assert not early.take("b")
+
+
+def test_an_end_is_not_remembered_for_ever() -> None:
+    now_s = 0.0
+    early = EarlyCancels(clock=lambda: now_s)
+    early.ended("a")
+    now_s = LIFETIME_S
+    early.add("a")
+    assert early.take("a"), "this is the cancellation of another request"

@@ -171,3 +171,15 @@ def test_a_message_that_is_lost_on_a_channel_fails_those_that_were_in_it() -> No
         loop.stop("absent")
         eventually(lambda: all(sink.ends == 1 for sink in sinks))
     assert [[type(error) for error in sink.errors] for sink in sinks] == [[EngineFailed], [EngineFailed]]
+
+
+def test_a_second_stop_of_a_channel_does_not_hit_a_request_of_its_name() -> None:
+    channel, sink = RecordingSink(), RecordingSink()
+    with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT))) as loop:
+        loop.subscribe("a", channel)
+        loop.stop("a")
+        loop.stop("a")
+        loop.submit("a", request(2), sink)
+        eventually(lambda: sink.ends == 1)
+    assert channel.ends == 1
+    assert sink.ids == list(TEXT[:2])
