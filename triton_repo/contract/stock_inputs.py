@@ -59,13 +59,19 @@ def check_stock_input(name: str, values: Any) -> None:
     """Check one input of a request; any other than those of `STOCK_INPUTS` is fine.
 
     Args:
-        values: its numpy array.
+        values: those of one row, as nested lists.
 
     Raises:
         UnsupportedParameter: it asks for something.
     """
     stock = _BY_NAME.get(name)
-    if stock is None or stock.neutral is None or (values == stock.neutral).all():
+    if stock is None or stock.neutral is None or _all_equal(values, stock.neutral):
         return
     neutral = stock.neutral.decode() if isinstance(stock.neutral, bytes) else stock.neutral
     raise UnsupportedParameter(f"{name}: {stock.reason}; the only value accepted is {neutral!r}", name)
+
+
+def _all_equal(values: Any, neutral: bool | int | bytes) -> bool:
+    if isinstance(values, list):
+        return all(_all_equal(value, neutral) for value in values)
+    return bool(values == neutral)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, RequestError
+from triton_repo.contract.stock_inputs import check_stock_input
 from triton_repo.contract.tensors import (
     ADD_SPECIAL_TOKENS,
     CHAT,
@@ -60,6 +61,8 @@ def _prepare_row(
     """Token ids and stop sequences of one row, or its error, which must not fail the other rows."""
     token_ids = row.get(PROMPT_TOKEN_IDS.name)
     try:
+        for name, values in row.items():
+            check_stock_input(name, values)
         prompt = Prompt(
             text=_first(row.get(TEXT_INPUT.name)),
             chat=_first(row.get(CHAT.name)),

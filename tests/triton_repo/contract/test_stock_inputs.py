@@ -58,7 +58,7 @@ WITH_A_NEUTRAL_VALUE = [stock for stock in STOCK_INPUTS if stock.neutral is not 
 
 
 def values(stock: StockInput, *elements: object) -> Any:
-    return np.array([elements], dtype=DTYPES[stock.tensor.datatype])
+    return np.array(elements, dtype=DTYPES[stock.tensor.datatype]).tolist()
 
 
 def test_every_input_of_the_stock_ensemble_exists_with_its_type() -> None:
@@ -78,4 +78,4 @@ def test_the_neutral_value_is_accepted_and_another_is_rejected_by_name(stock: St
 
 @pytest.mark.parametrize("name", ["pad_id", "length_penalty", "temperature", "no_such_input"])
 def test_any_value_of_an_input_without_effect_is_accepted(name: str) -> None:
-    check_stock_input(name, np.array([[7]]))
+    check_stock_input(name, [7])

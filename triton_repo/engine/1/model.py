@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,15 +35,17 @@ from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.triton_metrics import EngineMetrics
 
+logger = logging.getLogger(__name__)
+
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class ResponseSink:
     """Answers one Triton request through its response sender."""
 
-    def __init__(self, sender: Any, is_direct: bool) -> None:
+    def __init__(self, sender: Any) -> None:
         self._sender = sender
-        self._is_direct = is_direct
+        self.is_direct = False
 
     def send(self, emissions: Sequence[Emission], *, final: bool) -> None:
         self._sender.send(pb_utils.InferenceResponse(_message(emissions)), flags=FINAL if final else 0)
@@ -58,7 +61,7 @@ class ResponseSink:
     def abandoned(self) -> bool:
         # Triton tells the model that was called of a cancelled stream, not the steps of an ensemble. Asking is a round
         # trip between two processes, so it is done only for direct calls of NAME_engine.
-        return self._is_direct and bool(self._sender.is_cancelled())
+        return self.is_direct and bool(self._sender.is_cancelled())
 
 
 class TritonPythonModel:
@@ -75,7 +78,10 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
-            self._run(request)
+            try:
+                self._run(request)
+            except Exception:  # the boundary of one request: the others of the batch must be answered
+                logger.exception("a request to the engine could not be answered")
 
     def finalize(self) -> None:
         self._guides.close()
@@ -83,9 +89,10 @@ class TritonPythonModel:
 
     def _run(self, request: Any) -> None:
         id = str(request.request_id())
-        tensors = {tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()}
-        sink = ResponseSink(request.get_response_sender(), is_direct(tensors))
+        sink = ResponseSink(request.get_response_sender())
         with errors_sent_to(id, sink):
+            tensors = {tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()}
+            sink.is_direct = is_direct(tensors)
             parameters = json.loads(request.parameters() or "{}")
             match parse_call(id, tensors, parameters):
                 case Generate([row]):

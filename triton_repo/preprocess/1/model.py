@@ -13,7 +13,6 @@ import triton_python_backend_utils as pb_utils
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, RequestError, to_wire
-from triton_repo.contract.stock_inputs import check_stock_input
 from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, Tensor, split_rows
 from triton_repo.preprocess.prompt import PromptEncoder
 from triton_repo.preprocess.rows import prepare
@@ -40,10 +39,7 @@ class TritonPythonModel:
             return _failure(EngineFailed("the prompt could not be prepared"))
 
     def _encode(self, request: Any) -> Any:
-        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        for name, values in tensors.items():
-            check_stock_input(name, values)
-        rows = split_rows({name: values.tolist() for name, values in tensors.items()})
+        rows = split_rows({tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()})
         prepared = prepare(rows, json.loads(request.parameters() or "{}"), self._encoder)
         return pb_utils.InferenceResponse(
             [
