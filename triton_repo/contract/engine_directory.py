@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# Directories in the model directory of runtime tensorrt_llm, and the note beside the compiled files.
+# Directories in the model directory of runtime tensorrt_llm, and the note next to the compiled files.
 CHECKPOINT: Final = "checkpoint"
 COMPILED: Final = "engine"
 COMPILED_BY: Final = "compiled_by.json"

@@ -12,7 +12,8 @@ from triton_repo.engine.loop.outlet import Live, Outlet
 # `live × MESSAGE_SPACING_S`, all live streams together take a third of a core, however many they are, and a burst
 # does not feed on itself: messages take the CPU from the engine, so that each of them brings fewer tokens.
 MESSAGE_SPACING_S: Final = 0.001
-# The longest interval at which a text still seems to flow; from 80 streams on the share of CPU grows instead.
+# The number of streams stretches no interval beyond this; from 80 streams on the share of CPU grows instead. A runtime
+# whose own interval is longer keeps it.
 LONGEST_STRETCH_S: Final = 0.08
 
 # So many streams are few, and from twice as many on they are not.

@@ -82,7 +82,7 @@ def kv_cache_arguments(config: EngineConfig) -> dict[str, Any]:
 def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig) -> dict[str, Any]:
     """Arguments of the mode's configuration: `NGram…`, `DraftTarget…` or `LookaheadDecodingConfig`."""
     if speculative.mode == "lookahead":
-        # From these three TensorRT-LLM reckons the `max_draft_len` that the engine was compiled for.
+        # From these three TensorRT-LLM computes the `max_draft_len` that the engine was compiled for.
         return {
             "max_window_size": speculative.max_window_size,
             "max_ngram_size": speculative.max_ngram_size,
