@@ -122,13 +122,13 @@ def test_a_delta_has_the_logprobs_of_its_new_ids_and_an_end_id_has_none() -> Non
     assert [emission.window_length for emission in taken] == [0, 1, 3]
 
 
-def test_only_who_asks_gets_logprobs_from_the_engine_and_each_delta_has_its_own() -> None:
-    told, silent = RecordingSink(), RecordingSink()
+def test_only_a_request_that_asks_gets_logprobs_from_the_engine_and_each_delta_has_its_own() -> None:
+    asking, silent = RecordingSink(), RecordingSink()
     with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT)), flush_s=30.0) as loop:
-        loop.submit("a", request(max_tokens=20), told)
+        loop.submit("a", request(max_tokens=20), asking)
         loop.submit("b", request(max_tokens=20, sampling=Sampling()), silent)
-        eventually(lambda: told.ends == silent.ends == 1)
-    assert [len(emission.logprobs) for emission in told.emissions] == [1, 19]
+        eventually(lambda: asking.ends == silent.ends == 1)
+    assert [len(emission.logprobs) for emission in asking.emissions] == [1, 19]
     assert not any(emission.logprobs for emission in silent.emissions)
 
 
@@ -140,11 +140,11 @@ def test_the_replay_makes_up_the_same_logprobs_again_and_again() -> None:
 
     assert play(Sampling()) == []
     assert [of.top for of in play(Sampling(logprobs=0))] == [[], [], []]
-    told = play(Sampling(logprobs=2))
-    assert told == play(Sampling(logprobs=2))
-    assert [len(of.top) for of in told] == [2, 2, 2]
-    assert (5, told[0].logprob) in told[0].top
-    assert 7 not in dict(told[2].top), "a token need not be among the likeliest"
+    logprobs = play(Sampling(logprobs=2))
+    assert logprobs == play(Sampling(logprobs=2))
+    assert [len(of.top) for of in logprobs] == [2, 2, 2]
+    assert (5, logprobs[0].logprob) in logprobs[0].top
+    assert 7 not in dict(logprobs[2].top), "a token need not be among the likeliest"
 
 
 @pytest.mark.parametrize(("value", "known"), [(0, 0), (3, 3), (20, 20)])

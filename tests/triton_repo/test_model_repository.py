@@ -68,7 +68,7 @@ def test_the_ensemble_feeds_every_step_from_the_client_or_from_a_step_before() -
         known |= set(step.output_map.values())
     assert {tensor.name for tensor in ensemble.output} <= known
     used = {name for step in ensemble.ensemble_scheduling.step for name in step.input_map.values()}
-    assert {tensor.name for tensor in ensemble.input} <= used, "Triton refuses an ensemble input that no step uses"
+    assert {tensor.name for tensor in ensemble.input} <= used, "Triton rejects an ensemble input that no step uses"
 
 
 def test_the_model_card_travels_in_the_ensembles_parameters() -> None:

@@ -22,7 +22,7 @@ TOKENIZERS = {
 DETOKENIZERS = {name: make_detokenizer(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 
 # Where detokenizers break: sequences of code points that are one glyph, three and four byte characters, spaces at the
-# edges, the replacement character itself; and, beside them, any Unicode at all.
+# edges, the replacement character itself; and, besides them, any Unicode at all.
 HARD = [
     "👩‍👩‍👧‍👦",
     "🏳️‍🌈",

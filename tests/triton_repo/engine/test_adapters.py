@@ -39,15 +39,15 @@ def test_a_request_may_name_an_adapter_of_the_engine() -> None:
     assert request.sampling.lora_name == "pirate"
 
 
-def test_another_name_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(InvalidRequest) as refused:
+def test_another_name_is_rejected_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidRequest) as rejected:
         parse_request({"input_ids": [5]}, {"lora_name": "german"}, adapted())
-    assert str(refused.value) == "lora_name = german: must be one of french, pirate"
-    assert refused.value.param == "lora_name"
+    assert str(rejected.value) == "lora_name = german: must be one of french, pirate"
+    assert rejected.value.param == "lora_name"
 
 
 @pytest.mark.parametrize("name", ["", "../french", "a" * 65, 7])
-def test_what_is_no_name_is_refused(name: object) -> None:
+def test_what_is_no_name_is_rejected(name: object) -> None:
     with pytest.raises(InvalidRequest, match="lora_name"):
         parse_request({"input_ids": [5]}, {"lora_name": name}, adapted())
 
@@ -75,9 +75,9 @@ def test_tensorrt_llm_is_told_the_bounds_of_all_and_the_place_of_each() -> None:
 @pytest.mark.parametrize("flow", ["compiled", "pytorch"])
 def test_each_request_gets_its_own_adapter_in_both_flows(flow: Flow, tmp_path: Path) -> None:
     config = write_model(tmp_path / "model") / "engine" / "config.json"
-    told = json.loads(config.read_text())
-    told["build_config"] |= {"lora_plugin": "auto", "max_lora_rank": 8}
-    config.write_text(json.dumps(told))
+    settings = json.loads(config.read_text())
+    settings["build_config"] |= {"lora_plugin": "auto", "max_lora_rank": 8}
+    config.write_text(json.dumps(settings))
     for name in LORA.adapters:
         write_adapter(tmp_path / "adapters" / name)
     runtime = open_runtime(tmp_path, adapted(flow))

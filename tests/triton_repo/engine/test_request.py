@@ -31,11 +31,11 @@ def test_padding_behind_a_prompt_is_no_part_of_it() -> None:
         parse_request({"input_ids": [-1]}, {}, CONFIG)
 
 
-def test_what_the_step_before_refused_is_refused_in_its_words() -> None:
+def test_what_the_step_before_rejected_is_rejected_with_its_error() -> None:
     rejection = to_wire(ContextLengthExceeded("too long", "messages"))
-    with pytest.raises(ContextLengthExceeded, match=r"^too long$") as refused:
+    with pytest.raises(ContextLengthExceeded, match=r"^too long$") as rejected:
         parse_request({"input_ids": [-1], "rejection": [rejection.encode()]}, {}, CONFIG)
-    assert refused.value.param == "messages"
+    assert rejected.value.param == "messages"
     assert parse_request({"input_ids": [5], "rejection": [b""]}, {}, CONFIG).input_ids == [5]
 
 
@@ -130,7 +130,7 @@ def test_parameters_that_conch_does_not_know_are_left_alone() -> None:
         ({"stop_sequences": [b"\xff"]}, {}, "stop_sequences"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_refused_by_name(
+def test_a_value_that_is_not_allowed_is_rejected_by_name(
     tensors: dict[str, Any], parameters: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=param) as caught:
@@ -139,14 +139,14 @@ def test_a_value_that_is_not_allowed_is_refused_by_name(
 
 
 @pytest.mark.parametrize("ids", [[], [-1], [50], [5, 2**31 - 1]])
-def test_a_prompt_that_is_empty_or_not_of_the_vocabulary_is_refused(ids: list[int]) -> None:
+def test_a_prompt_that_is_empty_or_not_of_the_vocabulary_is_rejected(ids: list[int]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_request({"input_ids": ids}, {}, CONFIG)
     assert caught.value.param == "prompt"
 
 
 @pytest.mark.parametrize(("prompt_tokens", "max_tokens", "param"), [(100, 1, "prompt"), (60, 41, "max_tokens")])
-def test_what_does_not_fit_into_the_context_is_refused(prompt_tokens: int, max_tokens: int, param: str) -> None:
+def test_what_does_not_fit_into_the_context_is_rejected(prompt_tokens: int, max_tokens: int, param: str) -> None:
     with pytest.raises(ContextLengthExceeded, match="100") as caught:
         parse_request({"input_ids": [5] * prompt_tokens, "max_tokens": [max_tokens]}, {}, CONFIG)
     assert caught.value.param == param
@@ -156,7 +156,7 @@ def test_a_prompt_and_max_tokens_that_fill_the_context_are_taken() -> None:
     assert parse_request({"input_ids": [5] * 60, "max_tokens": [40]}, {}, CONFIG).max_tokens == 40
 
 
-def test_what_the_runtime_cannot_do_is_refused_by_name() -> None:
+def test_what_the_runtime_cannot_do_is_rejected_by_name() -> None:
     config = engine_config(unsupported=("min_p",))
     with pytest.raises(UnsupportedParameter, match="min_p"):
         parse_request({"input_ids": [5]}, {"min_p": 0.1}, config)

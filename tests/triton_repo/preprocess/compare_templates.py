@@ -39,42 +39,42 @@ _CALL: Final = {
 _RESULT: Final = {"role": "tool", "tool_call_id": "call12345", "name": "weather", "content": '{"degrees": 7}'}
 
 
-def _said(role: str, content: Any, **more: Any) -> dict[str, Any]:
+def _message(role: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
 
 
 def _parts(role: str, *texts: str) -> dict[str, Any]:
-    return _said(role, [{"type": "text", "text": text} for text in texts])
+    return _message(role, [{"type": "text", "text": text} for text in texts])
 
 
 CONVERSATIONS: Final[Mapping[str, list[dict[str, Any]]]] = {
-    "one message": [_said("user", "Hello <b>&\n  wörld ")],
-    "an empty message": [_said("user", "")],
+    "one message": [_message("user", "Hello <b>&\n  wörld ")],
+    "an empty message": [_message("user", "")],
     "a system message": [
-        _said("system", "Be brief."),
-        _said("user", "a"),
-        _said("assistant", "b "),
-        _said("user", "c"),
+        _message("system", "Be brief."),
+        _message("user", "a"),
+        _message("assistant", "b "),
+        _message("user", "c"),
     ],
-    "a developer message": [_said("developer", "Be brief."), _said("user", "a")],
+    "a developer message": [_message("developer", "Be brief."), _message("user", "a")],
     "parts": [_parts("user", "one", "two")],
     "parts in every role": [_parts("system", "a"), _parts("user", "b"), _parts("assistant", "c"), _parts("user", "d")],
-    "parts among strings": [_said("user", "a"), _said("assistant", "b"), _parts("user", "c")],
+    "parts among strings": [_message("user", "a"), _message("assistant", "b"), _parts("user", "c")],
     "thoughts": [
-        _said("user", "a"),
-        _said("assistant", "<think>hm</think>\n\nyes", reasoning_content="hm"),
-        _said("user", "b"),
+        _message("user", "a"),
+        _message("assistant", "<think>hm</think>\n\nyes", reasoning_content="hm"),
+        _message("user", "b"),
     ],
-    "a tool call": [_said("user", "a"), _said("assistant", None, tool_calls=[_CALL]), _RESULT],
+    "a tool call": [_message("user", "a"), _message("assistant", None, tool_calls=[_CALL]), _RESULT],
     "a tool call and more": [
-        _said("system", "s"),
-        _said("user", "a"),
-        _said("assistant", "", tool_calls=[_CALL]),
+        _message("system", "s"),
+        _message("user", "a"),
+        _message("assistant", "", tool_calls=[_CALL]),
         _RESULT,
-        _said("assistant", "7"),
-        _said("user", "b"),
+        _message("assistant", "7"),
+        _message("user", "b"),
     ],
-    "an assistant first": [_said("assistant", "a")],
+    "an assistant first": [_message("assistant", "a")],
 }
 VARIABLES: Final[tuple[Mapping[str, Any], ...]] = (
     {},

@@ -80,11 +80,11 @@ def test_plain_json_needs_no_guide() -> None:
         ({KIND: "json", "ignore_eos": True}, "ignore_eos", "the guide decides when an answer may end"),
     ],
 )
-def test_what_is_no_guide_is_refused_by_name(parameters: dict[str, Any], param: str, error: str) -> None:
-    with pytest.raises(InvalidRequest) as refused:
+def test_what_is_no_guide_is_rejected_by_name(parameters: dict[str, Any], param: str, error: str) -> None:
+    with pytest.raises(InvalidRequest) as rejected:
         parse(parameters, guided())
-    assert refused.value.param == param
-    assert error in refused.value.message
+    assert rejected.value.param == param
+    assert error in rejected.value.message
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_what_is_no_guide_is_refused_by_name(parameters: dict[str, Any], param: 
         ("structural_tag", "{}", "must have a format"),
     ],
 )
-def test_what_the_library_cannot_read_is_refused_in_its_words(kind: str, guide: str, error: str) -> None:
-    with pytest.raises(InvalidRequest, match=re.escape(error)) as refused:
+def test_what_the_library_cannot_read_is_rejected_in_its_words(kind: str, guide: str, error: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(error)) as rejected:
         check(kind, guide, guided())
-    assert refused.value.param == GUIDE
+    assert rejected.value.param == GUIDE
 
 
 def test_an_error_of_the_library_is_one_line() -> None:
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as rejected:
         check("ebnf_grammar", "a ::= b", guided())
-    assert refused.value.message.endswith('The root rule with name "root" is not found')
+    assert rejected.value.message.endswith('The root rule with name "root" is not found')
 
 
 def test_min_tokens_together_with_a_guide_is_rejected() -> None:

@@ -28,7 +28,7 @@ def parser(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> I
     ],
     indirect=["parser"],
 )
-def test_a_hostile_guide_is_refused_and_the_next_one_is_read(parser: GuideParser, hostile: str, error: str) -> None:
+def test_a_hostile_guide_is_rejected_and_the_next_one_is_read(parser: GuideParser, hostile: str, error: str) -> None:
     assert parser.error_of("regex", "a+") is None
     assert parser.error_of("regex", hostile) == error
     assert parser.error_of("regex", "a+") is None

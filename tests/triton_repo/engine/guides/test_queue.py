@@ -1,4 +1,4 @@
-"""Requests with a guide wait for its proof, and nobody else does; each ends exactly once."""
+"""Requests with a guide wait until it is validated, and no other does; each ends exactly once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def queue(loop: EngineLoop, parser: GatedParser) -> Iterator[GuideQueue]:
         parser.gate.set()
 
 
-def refusal(sink: RecordingSink) -> RequestError:
+def rejection(sink: RecordingSink) -> RequestError:
     [error] = sink.errors
     assert (sink.ends, sink.messages) == (1, [])
     return error
@@ -76,8 +76,8 @@ def test_requests_without_a_guide_to_prove_are_answered_while_one_is_read(
     assert (unguided.ids, plain_json.ids, hostile.ends) == ([*TEXT[:4]], [*TEXT[:4]], 0)
     parser.gate.set()
     eventually(lambda: hostile.ends == 1)
-    assert isinstance(refusal(hostile), InvalidRequest)
-    assert refusal(hostile).message == "guided_decoding_guide: xgrammar cannot parse this regex: no regex"
+    assert isinstance(rejection(hostile), InvalidRequest)
+    assert rejection(hostile).message == "guided_decoding_guide: xgrammar cannot parse this regex: no regex"
 
 
 class OrderedSink(RecordingSink):
@@ -108,7 +108,7 @@ def test_a_guide_that_hangs_its_library_ends_behind_a_later_request_without_one(
         queue.submit("c", request(4), unguided)
         eventually(lambda: len(order) == 3)
     assert order == ["unguided", "hostile", "behind"]
-    assert refusal(hostile).message.endswith("parsing it takes longer than 2 s")
+    assert rejection(hostile).message.endswith("parsing it takes longer than 2 s")
     assert behind.ids == [*TEXT[:4]]
 
 
@@ -122,7 +122,7 @@ def test_requests_with_a_guide_come_to_the_engine_in_their_order(queue: GuideQue
     assert (order, parser.parsed) == (["a", "b", "c"], ["a", "b", "c"])
 
 
-def test_more_than_the_queue_has_room_for_are_refused_and_room_comes_back(
+def test_more_than_the_queue_has_room_for_are_rejected_and_room_comes_back(
     queue: GuideQueue, parser: GatedParser
 ) -> None:
     sinks = [RecordingSink() for _ in range(3)]
@@ -148,16 +148,16 @@ def test_more_than_the_queue_has_room_for_are_refused_and_room_comes_back(
 def test_a_stop_that_overtakes_the_proof_ends_the_request_as_cancelled(
     queue: GuideQueue, parser: GatedParser, loop: EngineLoop
 ) -> None:
-    stopped, refused, other = RecordingSink(), RecordingSink(), RecordingSink()
+    stopped, rejected, other = RecordingSink(), RecordingSink(), RecordingSink()
     queue.submit("a", guided("good"), stopped)
-    queue.submit("b", guided("bad"), refused)
+    queue.submit("b", guided("bad"), rejected)
     queue.submit("c", guided("good"), other)
     loop.stop("a")
     loop.stop("b")
     parser.gate.set()
-    eventually(lambda: stopped.ends == refused.ends == other.ends == 1)
+    eventually(lambda: stopped.ends == rejected.ends == other.ends == 1)
     assert ([emission.finish_reason for emission in stopped.emissions], stopped.ids) == (["cancelled"], [])
-    assert isinstance(refusal(refused), InvalidRequest)
+    assert isinstance(rejection(rejected), InvalidRequest)
     assert other.emissions[-1].finish_reason == "length"
 
 
@@ -171,7 +171,7 @@ def test_closing_fails_what_waits_and_takes_nothing_more(loop: EngineLoop, parse
     closing = threading.Thread(target=queue.close)
     closing.start()
     eventually(lambda: all(sink.ends == 1 for sink in waiting))
-    assert all(isinstance(refusal(sink), EngineUnavailable) for sink in waiting)
+    assert all(isinstance(rejection(sink), EngineUnavailable) for sink in waiting)
     assert (at_hand.ends, closing.is_alive()) == (0, True)
     parser.gate.set()
     closing.join(WAIT_S)
@@ -194,7 +194,7 @@ def test_an_engine_that_closes_ends_every_request_once(parser: GatedParser) -> N
     assert [(sink.ends, type(sink.errors[0])) for sink in sinks] == [(1, EngineUnavailable)] * 8
 
 
-def test_a_queue_that_nobody_asks_starts_neither_a_thread_nor_a_process(loop: EngineLoop) -> None:
+def test_a_queue_without_a_guide_starts_neither_a_thread_nor_a_process(loop: EngineLoop) -> None:
     sink, parser = RecordingSink(), GuideParser("xgrammar")
     with guide_queue(loop, parser) as queue:
         queue.submit("a", request(4), sink)
@@ -221,8 +221,8 @@ def test_a_proof_that_fails_by_itself_fails_its_request_and_the_next_one_is_prov
     parser.fault = None
     queue.submit("b", guided("a"), next_one)
     eventually(lambda: next_one.ends == 1)
-    assert isinstance(refusal(failed), EngineFailed)
-    assert refusal(failed).message == message
+    assert isinstance(rejection(failed), EngineFailed)
+    assert rejection(failed).message == message
     assert next_one.ids == [*TEXT[:4]]
 
 

@@ -26,7 +26,7 @@ def test_a_channel_expires_unless_it_is_renewed() -> None:
     for name in "ab":
         channels.open(name, RecordingSink(), now_s=100.0)
     channels.renew("a", now_s=104.0)
-    channels.renew("nobody's", now_s=104.0)
+    channels.renew("absent", now_s=104.0)
     assert channels.expired(100.0 + CHANNEL_LEASE_S - 0.001) == []
     assert channels.expired(100.0 + CHANNEL_LEASE_S) == ["b"]
     assert channels.expired(104.0 + CHANNEL_LEASE_S) == ["a", "b"]

@@ -121,7 +121,7 @@ def test_a_stop_that_comes_too_late_does_not_hit_the_next_request_of_that_id() -
     assert second.emissions[-1].finish_reason == "length"
 
 
-def test_a_request_id_in_use_is_refused_and_the_running_request_is_left_alone() -> None:
+def test_a_request_id_in_use_is_rejected_and_the_running_request_is_left_alone() -> None:
     first, second = RecordingSink(), RecordingSink()
     with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT, tokens_per_second=200))) as loop:
         loop.submit("a", request(5), first)

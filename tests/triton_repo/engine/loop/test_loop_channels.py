@@ -39,7 +39,7 @@ def test_what_is_due_on_a_channel_leaves_in_one_message_and_each_request_ends_by
 def test_without_its_channel_a_request_is_answered_directly() -> None:
     sink = RecordingSink()
     with engine_loop(ReplayRuntime(ReplayConfig(token_ids=TEXT))) as loop:
-        loop.submit("a", request(5), sink, "nobody's")
+        loop.submit("a", request(5), sink, "absent")
         eventually(lambda: sink.ends == 1)
     assert sink.ids == list(TEXT[:5])
 

@@ -1,4 +1,4 @@
-"""Several rows of one request: prepared, refused, answered and ended each by itself."""
+"""Several rows of one request: prepared, rejected, answered and ended each by itself."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_a_request_says_whether_special_tokens_are_added() -> None:
     assert caught.value.param == "add_special_tokens"
 
 
-def test_a_refused_row_has_no_ids_and_leaves_the_others_theirs() -> None:
+def test_a_rejected_row_has_no_ids_and_leaves_the_others_theirs() -> None:
     prepared = prepare([{"prompt_token_ids": [7] * 20}, {"prompt_token_ids": [7]}, {}], {}, ENCODER)
     assert prepared.input_ids == [[PADDING], [7], [PADDING]]
     assert [type(error) for error in prepared.rejections] == [ContextLengthExceeded, type(None), InvalidRequest]
 
 
-def test_rows_that_are_all_refused_are_still_rows() -> None:
+def test_rows_that_are_all_rejected_are_still_rows() -> None:
     assert prepare([{}, {}], {}, ENCODER).input_ids == [[PADDING], [PADDING]]
 
 
@@ -79,7 +79,7 @@ def test_a_row_that_cannot_be_prepared_shows_nothing_of_why(caplog: pytest.LogCa
     assert "a prompt could not be prepared" in caplog.text
 
 
-def test_the_refusal_of_a_single_row_is_that_of_the_request() -> None:
+def test_the_rejection_of_a_single_row_is_that_of_the_request() -> None:
     with pytest.raises(InvalidRequest, match="exactly one"):
         prepare([{}], {}, ENCODER)
 
@@ -172,6 +172,6 @@ def test_rows_without_ids_are_numbered() -> None:
     assert first != other, "requests without an id do not share those of their rows"
 
 
-def test_ids_that_are_no_text_are_refused() -> None:
+def test_ids_that_are_no_text_are_rejected() -> None:
     with pytest.raises(InvalidRequest, match="row_ids: not valid UTF-8"):
         row_ids([{"row_ids": [b"\xff"]}, {"row_ids": [b"\xfe"]}], "")

@@ -1,4 +1,4 @@
-"""A runtime over the LLM API on a stand-in that refuses what the real one refuses, and what it says."""
+"""A runtime over the LLM API on a stand-in that rejects what the real one rejects."""
 
 from __future__ import annotations
 

@@ -142,10 +142,10 @@ def test_every_token_has_the_logprob_that_it_has_without_speculation(
     plain, guessed = (run(open_runtime(one), [[each] for each in asked]) for one in (None, mode))
     assert any(len(delta.token_ids) > 1 for delta in guessed), "some guesses are right"
     for one in asked:
-        told = [of.logprob for delta in guessed if delta.key == one.key for of in delta.logprobs]
-        assert len(told) == LENGTH
+        given = [of.logprob for delta in guessed if delta.key == one.key for of in delta.logprobs]
+        assert len(given) == LENGTH
         expected = [of.logprob for delta in plain if delta.key == one.key for of in delta.logprobs]
-        assert told == pytest.approx(expected, abs=1e-3)
+        assert given == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -186,7 +186,7 @@ def test_a_cache_for_one_sequence_serves_many_in_turn(open_runtime: Open, alone:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_longest_request_fits_beside_its_candidates(open_runtime: Open, mode: str) -> None:
+def test_the_longest_request_fits_together_with_its_candidates(open_runtime: Open, mode: str) -> None:
     runtime = open_runtime(mode, max_tokens_in_paged_kv_cache=1024, max_batch_size=1)
     deltas = run(runtime, [[Generation(1, [400] * 960, 64, (), GREEDY)]])
     assert len(ids_of(deltas, 1)) == 64

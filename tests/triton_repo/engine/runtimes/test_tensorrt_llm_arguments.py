@@ -66,22 +66,22 @@ def test_settings_become_arguments_of_the_flow_that_has_them() -> None:
     }
 
 
-def test_an_engine_that_this_machine_cannot_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_an_engine_that_this_machine_cannot_run_is_rejected_in_one_sentence(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", version="1.2.0", tp=2)
     config = engine_config()
 
-    def said(found: Installed = FOUND) -> str | None:
+    def error_of(found: Installed = FOUND) -> str | None:
         return engine_error(model, config, found)
 
-    assert "needs TensorRT-LLM, which is not installed here" in str(said(Installed(None, "9.0")))
-    assert "was compiled by TensorRT-LLM 1.2.0, and this is 1.2.1: compile it again here" in str(said())
-    assert said(Installed("1.2.0", None)) is None
+    assert "needs TensorRT-LLM, which is not installed here" in str(error_of(Installed(None, "9.0")))
+    assert "was compiled by TensorRT-LLM 1.2.0, and this is 1.2.1: compile it again here" in str(error_of())
+    assert error_of(Installed("1.2.0", None)) is None
     (model / "engine" / "compiled_by.json").write_text(json.dumps({"capability": "8.9"}))
-    assert "compute capability 8.9, and these are of 9.0" in str(said(Installed("1.2.0", "9.0")))
-    assert said(Installed("1.2.0", "8.9")) is None
+    assert "compute capability 8.9, and these are of 9.0" in str(error_of(Installed("1.2.0", "9.0")))
+    assert error_of(Installed("1.2.0", "8.9")) is None
     (model / "engine" / "rank1.engine").unlink()
-    assert "lacks rank1.engine" in str(said(Installed("1.2.0", "8.9")))
+    assert "lacks rank1.engine" in str(error_of(Installed("1.2.0", "8.9")))
     (model / "engine" / "config.json").unlink()
-    assert "is not compiled yet" in str(said())
+    assert "is not compiled yet" in str(error_of())
     with pytest.raises(LaunchError, match="engine tiny is not compiled yet"):
         open_runtime(tmp_path, config)

@@ -1,4 +1,4 @@
-"""The adapter over TensorRT-LLM's LLM API, on a stand-in that refuses what the real one refuses."""
+"""The adapter over TensorRT-LLM's LLM API, on a stand-in that rejects what the real one rejects."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_failing_request_fails_alone(runtime: Runtime) -> None:
     assert ids_of(deltas, 1) == ids_of(deltas, 3) == [*PROMPT, END]
 
 
-def test_a_refused_request_fails_alone(runtime: Runtime) -> None:
+def test_a_rejected_request_fails_alone(runtime: Runtime) -> None:
     runtime.submit(generation(1, [10] * 70))
     runtime.submit(generation(2))
     deltas = drain(runtime, 1, 2)

@@ -1,4 +1,4 @@
-"""Speculative decoding on TensorRT-LLM: what the LLM API is told in each flow, and deltas of several tokens."""
+"""Speculative decoding on TensorRT-LLM: what the LLM API gets in each flow, and deltas of several tokens."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_guesses_of_a_request_are_its_own() -> None:
     assert speculative_arguments(Path("/e/model"), LOOKUP) == expected
 
 
-def test_a_draft_lies_beside_the_model() -> None:
+def test_a_draft_lies_next_to_the_model() -> None:
     expected = {"max_draft_len": 3, "speculative_model_dir": "/e/draft/checkpoint"}
     assert speculative_arguments(Path("/e/model"), DRAFT) == expected
 
