@@ -83,7 +83,7 @@ def test_of_two_builds_at_once_one_builds_and_the_other_waits_for_it(workshop: W
     assert sum("tiny: built in" in text for text in said) == 1
 
 
-def test_a_directory_that_no_build_has_made_is_left_alone(workshop: Workshop) -> None:
+def test_a_directory_that_was_not_made_by_a_build_is_left_alone(workshop: Workshop) -> None:
     workshop.engine.mkdir(parents=True)
     (workshop.engine / "mine").write_text("precious")
     with pytest.raises(BuildError, match="a directory that was not made by a build"):
