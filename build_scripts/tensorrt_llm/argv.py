@@ -18,6 +18,9 @@ CONTAINER_SOURCE: Final = PurePosixPath("/source")
 QUANTIZER: Final = PurePosixPath("/app/tensorrt_llm/examples/quantization/quantize.py")  # in NVIDIA's image
 HOST_SCRIPT: Final = "on_gpu_host.py"  # build_scripts/tensorrt_llm/on_gpu_host.py, in the model directory
 
+# The keys of [build.compile] that `convert_argv` passes on.
+CONVERTER_KEYS: Final = frozenset({"max_input_len", "max_beam_width", "opt_num_tokens"})
+
 _MAX_WORKERS: Final = 8  # GPUs of one machine
 _QFORMATS: Final = {"int8": "int8_wo", "int4": "int4_wo", "fp8": "fp8", "int4_awq": "int4_awq", "nvfp4": "nvfp4"}
 
@@ -80,6 +83,7 @@ def convert_argv(source: PurePosixPath, model: PurePosixPath, build: BuildSectio
         "max_seq_len": max_seq_len,
         "max_input_len": build.compile.max_input_len or max_seq_len,
         "max_beam_width": build.compile.max_beam_width,
+        "opt_num_tokens": build.compile.opt_num_tokens,
     }
     parallel = f"tensor_parallel_size={build.tensor_parallel}, pipeline_parallel_size={build.pipeline_parallel}"
     program = (

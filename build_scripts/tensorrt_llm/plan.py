@@ -12,6 +12,7 @@ from build_scripts.source.checkpoint import MODELOPT_CONFIG, Checkpoint
 from build_scripts.source.draft import Draft
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
+from build_scripts.tensorrt_llm.argv import CONVERTER_KEYS
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds
 from build_scripts.tensorrt_llm.sharding.gpus import Gpus
 from build_scripts.tensorrt_llm.sharding.limits import broken_tp_rule
@@ -111,6 +112,12 @@ def check_converter(spec: EngineSpec, origin: str) -> None:
         if section is not None:
             rule = "needs build.flow = pytorch for this architecture: remove the table"
             raise spec_error(origin, key, "[…]", rule)
+    if spec.build.quantization != "none":  # such shards go through `trtllm-build`, which takes every key
+        return
+    for key, value in spec.build.compile.model_dump(exclude_defaults=True).items():
+        if key not in CONVERTER_KEYS:
+            rule = "is not possible for this architecture, which TensorRT-LLM's own converter compiles: remove the key"
+            raise spec_error(origin, f"build.compile.{key}", value, rule)
 
 
 def has_weights(directory: Path) -> bool:

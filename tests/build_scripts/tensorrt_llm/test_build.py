@@ -119,6 +119,41 @@ def test_another_architecture_is_left_to_tensorrt_llms_own_converter(
     assert {path.name for path in (engine.directory / "model").iterdir()} == {"on_gpu_host.py"}
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_input_len", 100),
+        ("max_beam_width", 2),
+        ("opt_num_tokens", 64),
+        ("tokens_per_block", 64),
+        ("gemm_plugin", "disable"),
+        ("logits_dtype", "float16"),
+        ("use_paged_context_fmha", False),
+        ("multiple_profiles", True),
+        ("workers", 2),
+    ],
+)
+def test_tensorrt_llms_own_converter_gets_a_compile_key_or_the_key_is_rejected(
+    workshop: Workshop, key: str, value: object
+) -> None:
+    workshop.configure("config.json", architectures=["FalconForCausalLM"])
+    serve = "[serve]\nenable_kv_cache_reuse = false\nenable_chunked_context = false\n"
+    workshop.write_spec(f"{serve}{SPLIT}[build.compile]\n{key} = {json.dumps(value)}", runtime=RUNTIME)
+    done = run("tiny.toml", "--plan", "--json", cwd=workshop.root)
+    if done.returncode == 0:
+        assert f"{key}={value}" in json.loads(done.stdout)["steps"][0]["argv"][-1]
+    else:
+        problem = f"error: tiny.toml: build.compile.{key} = {json.dumps(value)}; is not possible for this architecture"
+        assert done.stderr.startswith(problem)
+
+
+def test_a_quantized_architecture_that_is_not_known_takes_every_compile_key(workshop: Workshop) -> None:
+    workshop.configure("config.json", architectures=["FalconForCausalLM"])
+    workshop.write_spec(f'{SPLIT}quantization = "int8"\n[build.compile]\ntokens_per_block = 64', runtime=RUNTIME)
+    argv = plan(workshop)["steps"][0]["argv"]
+    assert argv[argv.index("--tokens_per_block") + 1] == "64"
+
+
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
 @pytest.mark.parametrize(("stored", "served"), [("bfloat16", "bfloat16"), ("float32", "float16")])
 def test_an_architecture_that_is_not_known_is_served_in_the_dtype_of_its_checkpoint_too(
