@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -40,7 +40,7 @@ from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
-from triton_repo.contract.steps import STEPS
+from triton_repo.contract.steps import STEPS, step_model
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 GATEWAY_STOP_TIMEOUT_S = 30.0  # beyond the gateway's own grace for open requests
@@ -131,10 +131,20 @@ def _engines(specs: Sequence[str]) -> tuple[ServedEngine, ...]:
     from build_scripts.build import ensure_engine  # building is the heavy half of Conch
 
     engines: tuple[ServedEngine, ...] = tuple(ensure_engine(spec) for spec in specs)
-    names = [engine.name for engine in engines]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise LaunchError(f"engine {twice[0]} is named twice; each engine of one server needs its own name")
+    check_names(engine.name for engine in engines)
     return engines
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises: LaunchError: two engines have a model of the same name in Triton."""
+    owners: dict[str, str] = {}  # by model
+    for name in names:
+        for model in (name, *(step_model(name, step) for step in STEPS)):
+            if (owner := owners.get(model)) is not None:
+                both = f"engines {owner} and {name} both have a model {model}"
+                clash = f"engine {name} is named twice" if owner == name else both
+                raise LaunchError(f"{clash}; each engine of one server needs its own name")
+            owners[model] = name
 
 
 @contextmanager
