@@ -8,7 +8,7 @@ from typing import Final
 
 from build_scripts.engine.manifest import Manifest
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.work.disk import write_file
+from build_scripts.work.disk import locked, write_file
 from triton_repo import model_repository
 from triton_repo.contract.engine_config import (
     EngineConfig,
@@ -23,17 +23,23 @@ from triton_repo.contract.sampling import Sampling
 _OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
 _GREEDY: Final = Sampling(temperature=0.0)
 _KV_CACHE_BYTES: Final = 4 << 30  # cap of the default size of the paged KV cache
+KV_BLOCK_SIZE: Final = 32  # tokens; of OpenVINO's CPU plugin, where no block holds tokens of two sequences
 _BYTES_PER_VALUE: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "u8": 1}
 
 
 def render(directory: EngineDirectory, manifest: Manifest) -> None:
-    """Bring `engine.json` and `triton/` of a built engine up to date; equal files are not touched."""
+    """Bring `engine.json` and `triton/` of a built engine up to date; equal files are not touched.
+
+    One process at a time: others may serve the same directory, which may be read-only and need not lie in a store.
+    """
     config = engine_config(manifest, directory)
     files = model_repository.render(config)
-    for path, content in files.items():
-        write_file(directory.repository / path, content)
-    write_file(directory.config_file, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
-    _remove_strays(directory.repository, {PurePosixPath(path) for path in files})
+    directory.repository.mkdir(exist_ok=True)
+    with locked(directory.repository):
+        for path, content in files.items():
+            write_file(directory.repository / path, content)
+        write_file(directory.config_file, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
+        _remove_strays(directory.repository, {PurePosixPath(path) for path in files})
 
 
 def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfig:
@@ -91,14 +97,15 @@ def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
     if spec.serve.max_tokens_in_paged_kv_cache is not None:
         return spec.serve.max_tokens_in_paged_kv_cache
-    full_batch = spec.build.max_batch_size * max_seq_len
+    full_sequence = -(-max_seq_len // KV_BLOCK_SIZE) * KV_BLOCK_SIZE
+    full_batch = spec.build.max_batch_size * full_sequence
     values = manifest.facts.kv_values_per_token
     if values is None or spec.runtime == "tensorrt_llm":  # its bound is the free GPU memory
         return full_batch
     if manifest.draft_facts is not None:  # a draft has a cache of as many tokens
         values += manifest.draft_facts.kv_values_per_token or 0
     affordable = _KV_CACHE_BYTES // (values * _BYTES_PER_VALUE[spec.kv_cache_dtype])
-    return max(max_seq_len, min(full_batch, affordable))
+    return max(full_sequence, min(full_batch, affordable))
 
 
 def _layered(*layers: Sampling) -> Sampling:

@@ -73,6 +73,17 @@ def check_space(directory: Path, what: str, needed: int) -> None:
 
 
 @contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for `directory`, and keep others out until the block ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def held(lock: Path) -> Iterator[None]:
     """Keep `remove_unless_held` from removing what `lock` (a file or a directory) stands for, until the block ends.
 
