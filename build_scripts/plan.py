@@ -111,7 +111,7 @@ def make_plan(prepared: PreparedBuild, built: Manifest | None) -> Plan:
     inputs = Inputs(
         format=FORMAT,
         runtime=spec.runtime,
-        settings=_settings(spec, builder.settings),
+        settings=builder.settings(spec),
         checkpoint={file.name: file.sha256 for file in source},
         versions={**versions, **installed_versions(builder)},
     )
@@ -158,12 +158,6 @@ def _sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str) -> i
 def _source_names(builder: Builder, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Files of the checkpoint that the engine is made of."""
     return (*builder.weight_files(checkpoint), *checkpoint.text_files())
-
-
-def _settings(spec: EngineSpec, keys: tuple[str, ...]) -> dict[str, str]:
-    """The values that the model is built for. (No `max_draft_len` without lookahead: older engines stay up to date.)"""
-    compiled_for = {"max_draft_len": str(spec.max_draft_len)} if spec.max_draft_len else {}
-    return {key: str(getattr(spec.build, key)) for key in keys} | compiled_for
 
 
 def _with_display_names(spec: EngineSpec, checkpoint: Checkpoint, draft: Draft | None) -> EngineSpec:

@@ -85,13 +85,11 @@ class Builder(Protocol):
 
     Attributes:
         formats: of weights that it reads, in order of preference.
-        settings: the keys of [build] that `export` reads; a change of any other needs no new build.
         packages: distributions whose versions show in what `export` writes.
         has_preview: whether `prepare` returns a preview for `--plan`.
     """
 
     formats: tuple[Format, ...] = SAFETENSORS
-    settings: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     has_preview: bool = False
 
@@ -109,6 +107,10 @@ class Builder(Protocol):
     def weight_files(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         """Names of the checkpoint's files that hold the weights."""
         return checkpoint.weight_files()
+
+    def settings(self, spec: EngineSpec) -> dict[str, str]:
+        """The values of the spec that `export` builds for, by key; a change of any other needs no new build."""
+        return {}
 
     def writes_shards(self, build: BuildSection) -> bool:
         """Whether `export` writes shards that can be verified."""

@@ -39,7 +39,7 @@ class Inputs(_Value):
 
     format: int
     runtime: str
-    settings: Mapping[str, str]  # the keys of [build] that the builder reads
+    settings: Mapping[str, str]  # of the spec, as far as the builder reads it: `Builder.settings`
     checkpoint: Mapping[str, str]  # file name -> sha256
     versions: Mapping[str, str]  # of the packages that export
 
@@ -52,7 +52,7 @@ class Inputs(_Value):
         """What differs in `new`, for people."""
         changes = [f"format {self.format} → {new.format}"] if self.format != new.format else []
         changes += [f"runtime {self.runtime} → {new.runtime}"] if self.runtime != new.runtime else []
-        changes += _changes(self.settings, new.settings)
+        changes += _changes(self.settings, new.settings, absent="default")
         changes += [f"{name} changed" for name in _differing(self.checkpoint, new.checkpoint)]
         return changes + _changes(self.versions, new.versions)
 
@@ -156,5 +156,5 @@ def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
-def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    return [f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}" for name in _differing(old, new)]
+def _changes(old: Mapping[str, str], new: Mapping[str, str], absent: str = "none") -> list[str]:
+    return [f"{name} {old.get(name, absent)} → {new.get(name, absent)}" for name in _differing(old, new)]

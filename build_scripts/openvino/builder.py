@@ -6,6 +6,7 @@ from pathlib import Path
 
 from build_scripts.engine.builder import Builder, Export
 from build_scripts.openvino.export import export_model, export_tokenizer
+from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.work import progress
 from build_scripts.work.child import Child
 from triton_repo.contract.engine_directory import EngineDirectory
@@ -14,8 +15,10 @@ from triton_repo.contract.engine_directory import EngineDirectory
 class OpenVinoBuilder(Builder):
     """Exports a checkpoint as OpenVINO IR, in a child process."""
 
-    settings = ("dtype", "quantization")
     packages = ("nncf", "openvino", "optimum-intel", "torch", "transformers")
+
+    def settings(self, spec: EngineSpec) -> dict[str, str]:
+        return {"dtype": spec.build.dtype, "quantization": spec.build.quantization}
 
     def export(self, export: Export) -> None:
         build = export.spec.build

@@ -26,18 +26,6 @@ class TensorRtLlmBuilder(Builder):
     """Shards and compiles a checkpoint; for the PyTorch flow, links it as it is."""
 
     formats = FORMATS
-    settings = (
-        "dtype",
-        "quantization",
-        "tensor_parallel",
-        "pipeline_parallel",
-        "max_seq_len",
-        "max_batch_size",
-        "max_num_tokens",
-        "flow",
-        "compile",
-        "lora",
-    )
     packages = ("torch",)
     has_preview = True
 
@@ -64,6 +52,20 @@ class TensorRtLlmBuilder(Builder):
 
     def weight_files(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         return weight_files(checkpoint.directory)
+
+    def settings(self, spec: EngineSpec) -> dict[str, str]:
+        """What differs from its default in [build], and the size of lookahead.
+
+        So a new key leaves built engines up to date, and another default needs a higher FORMAT of the manifest.
+        `compile.workers` changes how long it takes to compile, and not what comes out.
+        """
+        values: dict[str, object] = {"max_draft_len": spec.max_draft_len}
+        for key, value in spec.build.model_dump(exclude_defaults=True, exclude={"compile": {"workers"}}).items():
+            if isinstance(value, dict):
+                values |= {f"{key}.{name}": inner for name, inner in value.items()}
+            else:
+                values[key] = value
+        return {key: str(value) for key, value in values.items()}
 
     def writes_shards(self, build: BuildSection) -> bool:
         return build.flow == "compiled" and build.quantization == "none"

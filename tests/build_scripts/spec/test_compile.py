@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from build_scripts.builders import BUILDERS
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
+from build_scripts.spec.tensorrt_llm import CompileSection
 from tests.build_scripts.conftest import Workshop
 from triton_repo.contract.errors import SpecError
 
 RUNTIME = "tensorrt_llm"
+CHANGED: dict[str, Any] = {
+    "dtype": "bfloat16",
+    "quantization": "fp8",
+    "max_seq_len": 4096,
+    "max_batch_size": 9,
+    "max_num_tokens": 1024,
+    "tensor_parallel": 2,
+    "pipeline_parallel": 2,
+}
+COMPILE_CHANGED: dict[str, Any] = {
+    "max_input_len": 100,
+    "max_beam_width": 2,
+    "opt_num_tokens": 64,
+    "tokens_per_block": 64,
+    "gemm_plugin": "disable",
+    "logits_dtype": "float16",
+    "use_paged_context_fmha": False,
+    "multiple_profiles": True,
+}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +83,43 @@ def test_settings_that_do_not_go_together_are_refused(
         workshop.build(text, runtime=runtime)
 
 
-def test_every_key_that_is_compiled_in_makes_a_new_build() -> None:
-    assert set(BUILDERS["tensorrt_llm"].settings) == set(BuildSection.model_fields)
+UNCHANGED = {"max_draft_len": "0", "max_batch_size": "256", "max_num_tokens": "8192"}
+
+
+def settings(**build: Any) -> dict[str, str]:
+    serve = {"enable_kv_cache_reuse": False, "enable_chunked_context": False}
+    values = {"name": "a", "model": "b", "runtime": RUNTIME, "build": build, "serve": serve}
+    return BUILDERS["tensorrt_llm"].settings(EngineSpec.model_validate(values))
+
+
+def test_every_key_that_changes_what_is_built_makes_a_new_build() -> None:
+    assert set(CHANGED) == set(BuildSection.model_fields) - {"compile", "lora", "flow"}
+    assert set(COMPILE_CHANGED) == set(CompileSection.model_fields) - {"workers"}
+    lora = {"adapters": {"french": "a"}, "max_rank": 8}
+    assert settings(**CHANGED, compile=COMPILE_CHANGED, lora=lora) == UNCHANGED | {
+        **{key: str(value) for key, value in CHANGED.items()},
+        **{f"compile.{key}": str(value) for key, value in COMPILE_CHANGED.items()},
+        "lora.adapters": "{'french': 'a'}",
+        "lora.max_rank": "8",
+    }
+    assert settings(flow="pytorch") == UNCHANGED | {"flow": "pytorch"}
+
+
+def test_keys_that_have_their_default_are_no_reason_to_build_so_that_a_new_key_is_none() -> None:
+    defaults = {name: field.get_default() for name, field in BuildSection.model_fields.items()}
+    inner = {name: field.get_default() for name, field in CompileSection.model_fields.items()}
+    assert settings(**{**defaults, "compile": inner}) == {"max_draft_len": "0"}
+
+
+def test_the_number_of_workers_is_no_reason_to_build_and_another_key_is_one_that_is_named(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop.build(runtime=RUNTIME)
+    workshop.build("[build.compile]\nworkers = 2", runtime=RUNTIME)
+    assert "tiny: up to date" in capsys.readouterr().err
+    workshop.build('[build.compile]\ngemm_plugin = "disable"', runtime=RUNTIME)
+    assert "tiny: building (compile.gemm_plugin default → disable)" in capsys.readouterr().err
+
+
+def test_the_batch_of_a_gpu_is_wider_by_default() -> None:
     assert EngineSpec.model_validate({"name": "a", "model": "b", "runtime": RUNTIME}).build.max_batch_size == 256

@@ -58,7 +58,7 @@ def test_an_engine_is_compiled_for_lookahead_and_only_another_length_compiles_it
     workshop.build(LOOKAHEAD + "max_window_size = 5", runtime=RUNTIME)
     assert "building (max_draft_len 15 → 17)" in capsys.readouterr().err
     workshop.build(runtime=RUNTIME)
-    assert "building (max_draft_len 17 → none)" in capsys.readouterr().err
+    assert "building (max_draft_len 17 → 0)" in capsys.readouterr().err
 
 
 def test_the_command_that_is_left_without_a_gpu_compiles_for_lookahead_too(
