@@ -69,14 +69,15 @@ def build(request: BuildRequest) -> Engine:
     try:
         with store.lock(lambda pid: progress.say(f"{store.name}: waiting for the build of process {pid}")):
             store.sweep()
-            _bring_up_to_date(store, request)
+            spec = _bring_up_to_date(store, request)
             store.sweep()
     except OSError as error:
         raise BuildError(f"{store.link}: {error}") from error
-    return Engine(store.name, request.spec, store.link.absolute())
+    return Engine(store.name, spec, store.link.absolute())
 
 
-def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> None:
+def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> EngineSpec:
+    """The spec that the engine has now, with nothing left open."""
     directory, old = _current(store)
     with prepare_build(request) as prepared:
         plan = make_plan(prepared, old)
@@ -97,6 +98,7 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> None:
             write_file(directory.manifest_file, manifest.to_json())
             progress.say(f"{store.name}: up to date: {_shown(store.link)}")
         _say_what_remains(store, plan)
+        return plan.spec
 
 
 def _reasons_to_finish(plan: Plan, model: ModelDirectory) -> tuple[list[str], ModelDirectory | None]:
@@ -134,10 +136,10 @@ def _rebuild(store: EngineStore, plan: Plan, unfinished: ModelDirectory | None) 
             write_tokenizer(materials.checkpoint, engine.tokenizer, store.log)
         if materials.draft is not None:
             check_vocabulary(materials.draft, engine.tokenizer, partial / "scratch", store.log)
-        verify = plan.prepared.request.verify
-        builder.export(Export(materials.checkpoint, plan.spec, engine.model, store.log, verify, unfinished))
+        verify, length = plan.prepared.request.verify, materials.max_seq_len
+        builder.export(Export(materials.checkpoint, plan.spec, engine.model, length, store.log, verify, unfinished))
         if materials.draft is not None:
-            builder.export(Export(materials.draft.checkpoint, plan.spec, engine.draft, store.log, verify))
+            builder.export(Export(materials.draft.checkpoint, plan.spec, engine.draft, length, store.log, verify))
             builder.finish_pair(engine, store.log)
         for adapter in materials.adapters:
             adapter.copy_to(engine.adapters)

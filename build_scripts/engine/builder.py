@@ -64,7 +64,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One model to write into `model`.
+    """One model to write into `model`, for `max_seq_len` tokens of prompt and answer together.
 
     Attributes:
         log: takes the output of child processes.
@@ -75,6 +75,7 @@ class Export:
     checkpoint: Checkpoint
     spec: EngineSpec
     model: ModelDirectory
+    max_seq_len: int
     log: Path
     verify: Verify | None = None
     unfinished: ModelDirectory | None = None

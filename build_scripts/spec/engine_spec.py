@@ -162,6 +162,8 @@ class EngineSpec(_Section):
         if build.max_num_tokens < (needed := build.max_batch_size * (1 + candidates)):
             rule = f"must be ≥ {needed}: build.max_batch_size × (1 + {candidates} guesses)"
             yield Problem("build.max_num_tokens", build.max_num_tokens, rule)
+        if 0 < serve.max_step_s < 1:
+            yield Problem("serve.max_step_s", serve.max_step_s, "must be ≥ 1, or 0 for no limit")
         longest = compile.max_input_len
         if longest is not None and build.max_seq_len is not None and longest > build.max_seq_len:
             yield Problem("build.compile.max_input_len", longest, f"must be ≤ build.max_seq_len ({build.max_seq_len})")

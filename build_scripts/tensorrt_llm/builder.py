@@ -88,8 +88,7 @@ class TensorRtLlmBuilder(Builder):
                 export.verify(checkpoint, model.checkpoint, export.log)
         elif export.verify is not None:
             raise BuildError(f"{checkpoint.source}: --verify runs Conch's own shards; TensorRT-LLM converts this one")
-        length = build.max_seq_len or 0  # `prepare` has filled it in
-        compile_engine(model, checkpoint.directory.absolute(), export.spec, length, export.log)
+        compile_engine(model, checkpoint.directory.absolute(), export.spec, export.max_seq_len, export.log)
 
     def reason_to_finish(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:
         return reason_to_compile(model, source, spec)

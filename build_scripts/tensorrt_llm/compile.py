@@ -66,7 +66,7 @@ def compile_engine(model: ModelDirectory, source: Path, spec: EngineSpec, max_se
         BuildError: TensorRT-LLM's own programs failed; with the reason that they gave, and the path of the log.
     """
     shutil.copyfile(on_gpu_host.__file__, model.path / HOST_SCRIPT)
-    sharded = model.checkpoint.is_dir()
+    sharded = _is_sharded(model, spec)
     here = PurePosixPath(model.path)
     commands = gpu_commands(PurePosixPath(source), here, spec, max_seq_len, sharded=sharded)
     if not _can_compile(commands):

@@ -37,6 +37,7 @@ REJECTED = [
     ("[serve]\nflush_interval_ms = -1", "serve.flush_interval_ms = -1; must be ≥ 0"),
     ("[serve]\nflush_interval_ms = nan", "serve.flush_interval_ms = NaN; must be a finite number"),
     ("[serve]\nmax_step_s = -1", "serve.max_step_s = -1; must be ≥ 0"),
+    ("[serve]\nmax_step_s = 0.5", "serve.max_step_s = 0.5; must be ≥ 1, or 0 for no limit"),
     ("[serve]\nmax_gap_ms = -1", "serve.max_gap_ms = -1; must be ≥ 0"),
     (
         'runtime = "replay"\n[serve]\nmax_gap_ms = 9\n[replay]\ntext = "a"',

@@ -52,6 +52,8 @@ def test_the_plan_gives_the_files_that_are_then_written_to_the_byte(workshop: Wo
     workshop.write_spec(SPLIT, runtime=RUNTIME)
     planned = {rank["file"]: rank["file_bytes"] for rank in plan(workshop)["ranks"]}
     engine = ensure_engine(str(workshop.spec))
+    assert (engine.spec.build.max_seq_len, engine.spec.build.dtype) == (128, "float16"), "nothing is left open"
+    assert engine.spec == workshop.manifest.spec
     shards = (engine.directory / "model" / "checkpoint").glob("*.safetensors")
     assert planned == {path.name: path.stat().st_size for path in shards}
 
