@@ -2,7 +2,8 @@
 
 From these tables follow the rules of an engine spec across its keys, what an engine tells its clients that it cannot do
 (`ModelCard.unsupported`, `ModelCard.max_logprobs`), the types of guides that it takes, and the table in
-`engines/README.md`. A new runtime is one more table here, one builder and one runtime class.
+`engines/README.md`. A new runtime is one more table here, one builder, one runtime class, and an entry in each of the
+files that `docs/architecture.md` lists.
 """
 
 from __future__ import annotations
