@@ -43,6 +43,12 @@ def section_of(key: str) -> str:
     return f"{key.rpartition('.')[0]}.*"
 
 
+def flags_of_benchmarks() -> set[str]:
+    """Those of `python -m bench.…`, which have no commands of their own."""
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "bench").rglob("*.py")]
+    return {flag for source in sources for flag in re.findall(r'add_argument\("(--[a-z-]+)"', source)}
+
+
 def test_the_page_of_commands_is_the_one_that_the_code_writes() -> None:
     assert commands.PAGE.read_text(encoding="utf-8") == commands.page(), "run .venv/bin/python -m tests.docs.commands"
 
@@ -51,7 +57,7 @@ def test_the_page_of_commands_is_the_one_that_the_code_writes() -> None:
 def test_every_flag_in_the_text_exists(page: Path) -> None:
     known = {name for verb in commands.verbs().values() for option in verb.params for name in option.opts}
     known |= {name for verb in commands.verbs().values() for option in verb.params for name in option.secondary_opts}
-    known |= set(commands.gateway_flags()) | FOREIGN_FLAGS
+    known |= set(commands.gateway_flags()) | FOREIGN_FLAGS | flags_of_benchmarks()
     assert {flag for code in codes(page) for flag in long_flags(code)} - known == set()
 
 
