@@ -28,7 +28,7 @@ _PROBE: Final = {
 }
 _PROBE_TOKENS: Final = 100_000
 _PROBE_BYTES: Final = 4 << 30  # of address space; its libraries map a twentieth of it
-_PROBE_S: Final = 60.0  # most of it for a slow disk to read the libraries
+_PROBE_S: Final = 300.0  # for a slow disk, and a busy machine: what a template may take is CPU time
 _PROBE_CPU_S: Final = 10
 
 
