@@ -22,7 +22,7 @@ from gateway.answers.backend import Delta, Generation
 from gateway.triton.channels import Channel, Channels
 from gateway.triton.errors import model_error, rpc_error
 from gateway.triton.wire import MalformedResponse, Row, batches, infer_request, pack_row, read_deltas, stop_request
-from triton_repo.contract.errors import EngineFailed, EngineUnavailable, RequestError
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, RequestError, from_wire
 from triton_repo.contract.tensors import CHANNEL_LEASE_S
 
 logger = logging.getLogger(__name__)
@@ -201,8 +201,11 @@ class TritonStream:
             logger.error("engine %s rejected the renewal of a channel: %r", channel.model, text)
             self._stalled_s[channel.model] = time.monotonic()
         elif channel := self._channels.forget(id):
-            model_error(text, channel.model, id)  # it logs
-            self._end_requests(channel, EngineUnavailable("the engine's channel broke off"))
+            error = from_wire(text)
+            if error is None:  # Triton's own, which none of the requests has caused
+                model_error(text, channel.model, id)  # it logs
+                error = EngineUnavailable("the engine's channel broke off")
+            self._end_requests(channel, error)
         elif rows := self._rows_of(id):
             error = model_error(text, rows[0].channel.model, id)
             for inbox in rows:

@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.answers.backend import Delta, PromptText
 from tests.gateway.scripted_triton import ScriptedTriton, addressed, connected, failure, generation, read, response
-from triton_repo.contract.errors import EngineFailed, EngineUnavailable
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, to_wire
 from triton_repo.contract.tensors import RENEW, SUBSCRIBE
 
 
@@ -208,3 +208,18 @@ async def test_a_client_that_reads_too_slowly_takes_a_bounded_amount_of_memory(m
         triton.responses = (*[response("y" * 60)] * 3, response("", "stop"))
         fast = backend.generate(generation(request_id="fast"))
         assert [len(delta.text) async for delta in fast] == [60, 60, 60, 0], "what is read no longer waits"
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_fails_a_channel_tells_the_requests_on_it_why() -> None:
+    triton = ScriptedTriton((response("a"),))
+    async with connected(triton) as backend:
+        deltas = backend.generate(generation(request_id="rider"))
+        await anext(deltas)
+        triton.responses = ()
+        triton.say_first = failure(to_wire(EngineFailed("the engine has made no progress for 130 s")))
+        triton.say_first.infer_response.id = triton.asked[0].id
+        other = asyncio.ensure_future(read(backend))
+        for waiting in (anext(deltas), other):
+            with pytest.raises(EngineFailed, match="no progress for 130 s"):
+                await waiting
