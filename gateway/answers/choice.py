@@ -62,7 +62,9 @@ class Choice:
         """The tokens that go out with `text`; None where logprobs are not asked for."""
         if self._tokens is None:
             return None
-        beyond = 0 if self.finish_reason is None else (self._matcher and self._matcher.stop_length) or None
+        beyond: int | None = 0  # the tokens of held text wait with it
+        if self.finish_reason is not None:
+            beyond = self._matcher.stop_length if self._matcher is not None and self._cut else None
         leaving = self._tokens.take(text, beyond)
         return leaving if self._lists_tokens else None
 

@@ -59,10 +59,8 @@ class InFlight:
     async def drain(self, grace_s: float) -> None:
         """Open nothing more; give open answers `grace_s` to end, then end them with an error, then the backend."""
         self.draining = True
-        idle, grace_ended = (
-            asyncio.create_task(self._idle_within(grace_s)),
-            asyncio.create_task(self._grace_ended.wait()),
-        )
+        idle = asyncio.create_task(self._idle_within(grace_s))
+        grace_ended = asyncio.create_task(self._grace_ended.wait())
         await asyncio.wait({idle, grace_ended}, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
         grace_ended.cancel()

@@ -20,15 +20,13 @@ from gateway.answers.events import (
     WholeAnswer,
     WholeChoice,
 )
-from gateway.answers.request import AnswerRequest
 from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Call, Head
-from gateway.dialects.openai.chunks import DONE, Chunks, Json, chat_logprobs, error_json, sse_event, usage_json
+from gateway.dialects.openai.chunks import Chunks, Json, StreamEnd, chat_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests import ChatCompletionRequest, parse_body
-from triton_repo.contract.errors import RequestError
 
 _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 
@@ -40,14 +38,12 @@ class ChatCompletions:
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_unsupported(fields)
         body = parse_body(ChatCompletionRequest, fields)
-        request = AnswerRequest(
-            body.model, [_prompt(body)], body.sampling(), body.num_choices, body.stops, bool(body.stream)
-        )
+        request = body.answer_request([_prompt(body)])
         encoder = partial(ChatEncoder, num_choices=body.num_choices, include_usage=body.include_usage)
         return Call(request, encoder, ignored_parameters(fields, ChatCompletionRequest), body.sent_as)
 
 
-class ChatEncoder:
+class ChatEncoder(StreamEnd):
     def __init__(self, head: Head, num_choices: int, include_usage: bool) -> None:
         self._head = head
         self._num_choices = num_choices
@@ -70,12 +66,6 @@ class ChatEncoder:
                 return self._delta(index, {"reasoning_content": text}, tokens)
             case ToolCallDelta():
                 return self._delta(event.choice, {"tool_calls": [_tool_call_delta(event)]})
-
-    def finish(self) -> bytes:
-        return DONE
-
-    def fail(self, error: RequestError) -> bytes:
-        return sse_event(error_json(error))
 
     def whole(self, answer: WholeAnswer) -> bytes:
         choices = [_whole_choice(index, choice) for index, choice in enumerate(answer.choices)]

@@ -21,6 +21,16 @@ DONE: Final = b"data: [DONE]\n\n"
 _LINE_SEPARATORS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
+class StreamEnd:
+    """How the stream of every endpoint ends, complete or not."""
+
+    def finish(self) -> bytes:
+        return DONE
+
+    def fail(self, error: RequestError) -> bytes:
+        return b"data: " + one_line(orjson.dumps(error_json(error))) + b"\n\n"
+
+
 class Chunks:
     """Chunks of one streamed answer: all but their choices is encoded once, before the first token.
 
@@ -48,10 +58,6 @@ class Chunks:
 
     def _rest(self, keys: Json) -> bytes:
         return b"]" + (b"," + orjson.dumps(keys)[1:] if keys else b"}") + b"\n\n"
-
-
-def sse_event(payload: Json) -> bytes:
-    return b"data: " + one_line(orjson.dumps(payload)) + b"\n\n"
 
 
 def one_line(json: bytes) -> bytes:

@@ -9,14 +9,12 @@ from typing import Any, Final
 import orjson
 
 from gateway.answers.events import Event, FinalReason, Finish, Text, Usage, WholeAnswer
-from gateway.answers.request import AnswerRequest
 from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Call, Head
-from gateway.dialects.openai.chunks import DONE, Chunks, Json, completion_logprobs, error_json, sse_event, usage_json
+from gateway.dialects.openai.chunks import Chunks, Json, StreamEnd, completion_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests import CompletionRequest, parse_body
-from triton_repo.contract.errors import RequestError
 
 _AFTER_TEXT: Final = b',"logprobs":null,"finish_reason":null}'
 
@@ -28,15 +26,13 @@ class Completions:
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_unsupported(fields)
         body = parse_body(CompletionRequest, fields)
-        request = AnswerRequest(
-            body.model, body.prompts, body.sampling(), body.num_choices, body.stops, bool(body.stream)
-        )
+        request = body.answer_request(body.prompts)
         num_choices = len(request.prompts) * body.num_choices
         encoder = partial(CompletionEncoder, num_choices=num_choices, include_usage=body.include_usage)
         return Call(request, encoder, ignored_parameters(fields, CompletionRequest))
 
 
-class CompletionEncoder:
+class CompletionEncoder(StreamEnd):
     """A completion is text alone: reasoning and tool calls have no place in it."""
 
     def __init__(self, head: Head, num_choices: int, include_usage: bool) -> None:
@@ -58,12 +54,6 @@ class CompletionEncoder:
                 return self._chunks.usage(event)
             case _:
                 return b""
-
-    def finish(self) -> bytes:
-        return DONE
-
-    def fail(self, error: RequestError) -> bytes:
-        return sse_event(error_json(error))
 
     def whole(self, answer: WholeAnswer) -> bytes:
         choices = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
@@ -20,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.backend import Prompt, PromptIds, PromptText
-from gateway.answers.request import MAX_GENERATIONS
+from gateway.answers.request import MAX_GENERATIONS, AnswerRequest
 from gateway.dialects.openai.messages import Messages, must_be
 from triton_repo.contract.sampling import INT32_MAX, MAX_LOGPROBS, Sampling, invalid_request
 
@@ -137,6 +138,9 @@ class GenerationRequest(Sampling):
     @property
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    def answer_request(self, prompts: Sequence[Prompt]) -> AnswerRequest:
+        return AnswerRequest(self.model, prompts, self.sampling(), self.num_choices, self.stops, bool(self.stream))
 
     def sampling(self, **changes: Any) -> Sampling:
         """The sampling fields alone, validated as part of this body. `top_p` 0 leaves the likeliest token alone."""

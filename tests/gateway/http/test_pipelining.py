@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -21,19 +21,7 @@ from tests.gateway.http.raw_client import (
     whole,
 )
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
-from tests.gateway.server import Running, serving
-
-
-@pytest.fixture(scope="module")
-def gateway() -> Iterator[Running]:
-    with serving(ScriptedBackend()) as running:
-        yield running
-
-
-@pytest.fixture
-def client(gateway: Running) -> Iterator[socket.socket]:
-    with connect(gateway) as client:
-        yield client
+from tests.gateway.server import serving
 
 
 @pytest.mark.parametrize("offer", [b"", JAVA])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import socket
-from collections.abc import Iterator
 
 import pytest
 from uvicorn.protocols.http import httptools_impl
@@ -26,18 +25,6 @@ from tests.gateway.http.raw_client import (
 )
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
 from tests.gateway.server import Running, serving
-
-
-@pytest.fixture(scope="module")
-def gateway() -> Iterator[Running]:
-    with serving(ScriptedBackend()) as running:
-        yield running
-
-
-@pytest.fixture
-def client(gateway: Running) -> Iterator[socket.socket]:
-    with connect(gateway) as client:
-        yield client
 
 
 @pytest.mark.parametrize("split", [None, 60, 200, len(whole()) - len(chat()), -5])
