@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 
+from gateway.processes.log_output import log_to
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
 from triton_repo.contract.errors import LaunchError
 
 
 def main(argv: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to(sys.stderr)
     try:
         settings = load_settings(flag_values(argv))
         if settings.workers > 1:

@@ -8,7 +8,6 @@ whose end of file means that the parent is gone; LISTENERS those of the sockets 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from gateway.answers.tally import Tally
 from gateway.app import Application, create_app
+from gateway.processes.log_output import log_to
 from gateway.processes.supervisor import TALLY_FILE
 from gateway.server import Server, freeze_heap
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
@@ -40,7 +40,7 @@ class Worker(Server):
 
 
 def main(argv: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to(sys.stderr)
     slot, link, listeners, *flags = argv
     settings = load_settings(flag_values(flags))  # by the flags and environment of the parent, which has checked them
     tally = Tally.shared(Path(os.environ[METRICS_DIRECTORY_VARIABLE]) / TALLY_FILE, int(slot))
