@@ -11,6 +11,7 @@ from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.work.disk import locked, write_file
 from triton_repo import model_repository
 from triton_repo.contract.engine_config import (
+    OPENVINO_KV_BLOCK_SIZE,
     EngineConfig,
     ReplayConfig,
     TensorRtLlmConfig,
@@ -23,7 +24,6 @@ from triton_repo.contract.sampling import Sampling
 _OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
 _GREEDY: Final = Sampling(temperature=0.0)
 _KV_CACHE_BYTES: Final = 4 << 30  # cap of the default size of the paged KV cache
-KV_BLOCK_SIZE: Final = 32  # tokens; of OpenVINO's CPU plugin, where no block holds tokens of two sequences
 _BYTES_PER_VALUE: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "u8": 1}
 
 
@@ -97,7 +97,7 @@ def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
     if spec.serve.max_tokens_in_paged_kv_cache is not None:
         return spec.serve.max_tokens_in_paged_kv_cache
-    full_sequence = -(-max_seq_len // KV_BLOCK_SIZE) * KV_BLOCK_SIZE
+    full_sequence = -(-max_seq_len // OPENVINO_KV_BLOCK_SIZE) * OPENVINO_KV_BLOCK_SIZE
     full_batch = spec.build.max_batch_size * full_sequence
     values = manifest.facts.kv_values_per_token
     if values is None or spec.runtime == "tensorrt_llm":  # its bound is the free GPU memory

@@ -17,6 +17,7 @@ from triton_repo.contract.sampling import Sampling
 Flow = Literal["compiled", "pytorch"]
 GuidedDecodingBackend = Literal["xgrammar", "llguidance"]
 KV_CACHE_FREE_GPU_MEMORY_FRACTION: Final = 0.9  # TensorRT-LLM's own
+OPENVINO_KV_BLOCK_SIZE: Final = 32  # tokens; of its CPU plugin, where no block holds tokens of two sequences
 CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "static_batch"]
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from build_scripts.build import ensure_engine
-from build_scripts.engine import render
 from build_scripts.engine.manifest import Manifest
 from build_scripts.engine.render import engine_config
 from build_scripts.work.disk import locked
 from tests.build_scripts.conftest import Workshop, contents
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
-from triton_repo.engine.runtimes.openvino.pipeline import KV_BLOCK_SIZE, cache_blocks, num_blocks
+from triton_repo.engine.runtimes.openvino.pipeline import cache_blocks, num_blocks
 
 
 def config_of(workshop: Workshop, **build: int) -> EngineConfig:
@@ -27,10 +26,6 @@ def config_of(workshop: Workshop, **build: int) -> EngineConfig:
     values: dict[str, Any] = manifest.model_dump(mode="json", exclude_none=True)
     values["spec"]["build"] |= build
     return engine_config(Manifest.model_validate(values), EngineDirectory(workshop.engine))
-
-
-def test_the_block_of_the_cache_is_the_one_of_the_runtime() -> None:
-    assert render.KV_BLOCK_SIZE == KV_BLOCK_SIZE
 
 
 @pytest.mark.parametrize("max_seq_len", [32, 33, 100, 256])

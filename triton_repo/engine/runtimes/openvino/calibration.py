@@ -15,9 +15,9 @@ from typing import Any, Final
 import numpy as np
 import openvino
 
-from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig
 from triton_repo.contract.sampling import Sampling
-from triton_repo.engine.runtimes.openvino.pipeline import KV_BLOCK_SIZE, generation_config
+from triton_repo.engine.runtimes.openvino.pipeline import generation_config
 from triton_repo.engine.runtimes.runtime import Generation
 
 _SHORT, _LONG = 16, 96  # tokens of the two prompts
@@ -42,7 +42,7 @@ def limit_of_step(pipeline: Any, config: EngineConfig) -> int:
 def smallest_step(config: EngineConfig) -> int:
     """Room for the token of every running stream, with its candidates, and for some tokens of a prompt."""
     candidates = config.speculative.num_assistant_tokens if config.speculative else 0
-    return config.max_batch_size * (1 + candidates) + KV_BLOCK_SIZE
+    return config.max_batch_size * (1 + candidates) + OPENVINO_KV_BLOCK_SIZE
 
 
 def tokens_within(gap_s: float, times_s: dict[int, float], smallest: int) -> int:

@@ -8,12 +8,10 @@ from typing import Any, Final
 
 import openvino_genai
 
-from triton_repo.contract.engine_config import EngineConfig, SpeculativeConfig
+from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig, SpeculativeConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.engine.runtimes.runtime import Generation
 
-# Tokens in one block of the CPU plugin's paged attention.
-KV_BLOCK_SIZE: Final = 32
 _PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
 _LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline rejects 1, which is the most likely token alone
 _LOWEST_TEMPERATURE: Final = 1e-6  # logits divided by less overflow; greedy decoding is meant
@@ -35,7 +33,7 @@ def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
 
 def num_blocks(tokens: int) -> int:
     """Blocks of the paged KV cache that so many tokens of one sequence fill."""
-    return -(-tokens // KV_BLOCK_SIZE)
+    return -(-tokens // OPENVINO_KV_BLOCK_SIZE)
 
 
 def cache_blocks(config: EngineConfig) -> int:
