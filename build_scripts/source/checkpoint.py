@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from build_scripts.source.nemo_cache import cached_copy
+from build_scripts.source.converted_copies import cached_copy
 from build_scripts.weights.huggingface import SAFETENSORS, TOKENIZER_FILES, Format, promised_files, weight_files
-from build_scripts.weights.nemo.checkpoint import is_nemo
+from build_scripts.weights.opening import is_to_convert
 from build_scripts.weights.strict_json import parse_object
 from triton_repo.contract.errors import BuildError
 from triton_repo.contract.sampling import Count, Sampling, TokenId, invalid_request
@@ -125,8 +125,8 @@ class Checkpoint:
 def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> Iterator[Checkpoint]:
     """The checkpoint that a spec names: a directory (relative to the spec, or absolute), or one of the HuggingFace hub.
 
-    A NeMo checkpoint is converted into the cache, once; its copy stays there until the end of the block. Of the hub,
-    weights are fetched in the first of `formats` that it has; without formats only the small files are fetched or
+    A GGUF or NeMo checkpoint is converted into the cache, once; its copy stays there until the end of the block. Of the
+    hub, weights are fetched in the first of `formats` that it has; without formats only the small files are fetched or
     written.
 
     Raises:
@@ -134,7 +134,7 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
     """
     directory = base / model
     source = directory.name if Path(model).is_absolute() else model
-    if directory.exists() and is_nemo(directory):
+    if directory.exists() and is_to_convert(directory):
         with cached_copy(directory, source, bool(formats)) as copy:
             yield Checkpoint(copy, source)
     elif directory.is_dir():

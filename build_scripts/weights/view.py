@@ -1,7 +1,8 @@
 """What every reader gives: a checkpoint under HuggingFace's names, whatever its format, with no weights read yet.
 
     HF safetensors ┐
-    HF .bin        ├─ readers ─>  CheckpointView(config, weights, text files)  ─> architectures ─> sharding
+    HF .bin        │
+    GGUF           ├─ readers ─>  CheckpointView(config, weights, text files)  ─> architectures ─> sharding
     NeMo, Megatron ┘
 
 Weights are called as HuggingFace calls them (`model.layers.3.self_attn.q_proj.weight`), Linear weights are

@@ -60,7 +60,7 @@ def test_a_plan_of_a_nemo_checkpoint_writes_no_weights(nemo_workshop: Workshop) 
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["ranks"]) == 2
     cached = contents(nemo_workshop.root / "cache")
-    beside = {"config.json", "generation_config.json", "nemo_source.txt", *TEXT_FILES}
+    beside = {"config.json", "generation_config.json", "converted_from.txt", *TEXT_FILES}
     assert {Path(name).name for name in cached} == {"lock", *beside}
 
 

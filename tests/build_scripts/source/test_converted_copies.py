@@ -1,4 +1,4 @@
-"""The cache of copies of NeMo checkpoints: what is kept, what is swept, and what never is."""
+"""The cache of copies of converted checkpoints: what is kept, what is swept, and what never is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from build_scripts.source.checkpoint import resolve
-from build_scripts.source.nemo_cache import cached_copy
+from build_scripts.source.converted_copies import cached_copy
 from build_scripts.work.disk import held, remove_unless_held
 from tests.build_scripts.checkpoints import make_checkpoint
 from tests.build_scripts.conftest import contents
@@ -24,7 +24,7 @@ from triton_repo.contract.errors import BuildError
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "conch" / "nemo"
+    return tmp_path / "cache" / "conch" / "converted"
 
 
 @pytest.fixture

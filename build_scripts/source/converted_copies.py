@@ -1,13 +1,13 @@
-"""HuggingFace copies of NeMo checkpoints in the user's cache: made once, and removed when they are out of date.
+"""HuggingFace copies of GGUF and NeMo checkpoints in the user's cache: made once, removed when they are out of date.
 
-~/.cache/conch/nemo/NAME-<key>          a copy; the key changes with every file of its source
-                    NAME-<key>-small    … without weights, for a plan
-                    lock                one writes or sweeps at a time
+~/.cache/conch/converted/NAME-<key>          a copy; the key changes with every file of its source
+                         NAME-<key>-small    … without weights, for a plan
+                         lock                one writes or sweeps at a time
 
 Each copy has a note of its source, a file that each user of the copy keeps locked. A copy that is out of date (its
-source changed, or is gone), or that a larger one has replaced, is removed by the next conversion of any NeMo
-checkpoint; a build that finds its copy removes none. A source on a disk that is not mounted counts as gone, one that
-cannot be read does not.
+source changed, or is gone), or that a larger one has replaced, is removed by the next conversion of any checkpoint; a
+build that finds its copy removes none. A source on a disk that is not mounted counts as gone, one that cannot be read
+does not.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from pathlib import Path
 from typing import Final
 
 from build_scripts.source.convert import write_view
+from build_scripts.weights.gguf.parts import part_files
 from build_scripts.weights.hf_writer import write_huggingface
-from build_scripts.weights.nemo.checkpoint import open_nemo
+from build_scripts.weights.opening import open_checkpoint
 from build_scripts.work import progress
 from build_scripts.work.disk import held, remove_unless_held
 from triton_repo.contract.errors import BuildError
 
-_FORMAT: Final = 2  # of the copies; a higher one writes them again
-_NOTE: Final = "nemo_source.txt"
+_FORMAT: Final = 3  # of the copies; a higher one writes them again
+_NOTE: Final = "converted_from.txt"
 _SMALL: Final = "-small"
 _COPY: Final = re.compile(r"(?P<name>.+-(?P<key>[0-9a-f]{16}))(-small)?")
 _PARTIAL: Final = ".partial-"  # of hf_writer; under the lock, a directory with it was left by a process that was killed
@@ -40,14 +41,14 @@ _PARTIAL: Final = ".partial-"  # of hf_writer; under the lock, a directory with 
 
 @contextmanager
 def cached_copy(path: Path, source: str, weights: bool) -> Iterator[Path]:
-    """The NeMo checkpoint at `path` as a HuggingFace directory; without `weights` maybe only its small files.
+    """The GGUF or NeMo checkpoint at `path` as a HuggingFace directory; without `weights` maybe only its small files.
 
     No sweep removes the directory before the end of the block.
 
     Raises:
         BuildError: the checkpoint is broken or of no known kind, or the disk is full.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conch" / "nemo"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conch" / "converted"
     with ExitStack() as stack:
         try:
             whole = cache / f"{path.stem}-{_key(path)}"
@@ -72,7 +73,7 @@ def _make(path: Path, source: str, copy: Path, stack: ExitStack) -> Path:
     with _locked(copy.parent):
         _sweep(copy.parent)  # before the copy, which may need the room
         if not copy.is_dir():
-            view = open_nemo(path, source)
+            view = open_checkpoint(path, source)
             view = replace(view, text_files={**view.text_files, _NOTE: os.fsencode(path.resolve())})
             if copy.name.endswith(_SMALL):
                 write_huggingface(replace(view, weights={}), copy)
@@ -134,16 +135,17 @@ def _key(path: Path) -> str:
         FileNotFoundError: it is not there.
         OSError: it cannot be read.
     """
-    digest = hashlib.sha256(f"{_FORMAT} {os.path.realpath(path)}".encode())
+    digest = hashlib.sha256(os.fsencode(f"{_FORMAT} {os.path.realpath(path)}"))
     for file in _files(path):
         stat = file.stat()
-        digest.update(f"\0{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}".encode())
+        digest.update(os.fsencode(f"\0{file.relative_to(path.parent)} {stat.st_size} {stat.st_mtime_ns}"))
     return digest.hexdigest()[:16]
 
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
-        return [path]
+        path.stat()
+        return list(part_files(path))
 
     def fail(error: OSError) -> None:
         raise error  # Path.rglob would take a directory that cannot be read for an empty one

@@ -1,0 +1,34 @@
+"""A GGUF checkpoint as a CheckpointView: one file, its split parts, or a directory that has one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from build_scripts.weights.gguf.families import FAMILIES
+from build_scripts.weights.gguf.metadata import Metadata
+from build_scripts.weights.gguf.model import Model
+from build_scripts.weights.gguf.parts import gguf_file, read_parts
+from build_scripts.weights.gguf.tokenizer.files import special_ids, tokenizer_files
+from build_scripts.weights.gguf.tokenizer.vocabulary import Vocabulary
+from build_scripts.weights.gguf.translation import to_huggingface
+from build_scripts.weights.view import CheckpointView
+
+
+def open_gguf(path: Path, source: str) -> CheckpointView:
+    """The checkpoint at `path`. Reads headers, and no weights but tables of rope scaling.
+
+    Raises:
+        BuildError: it is broken, of an architecture or a tokenizer that is not known; names file and key.
+    """
+    header = read_parts(gguf_file(path, source))
+    meta = Metadata(str(header.path), header.values)
+    model = Model(meta, header.tensors)
+    if meta.architecture not in FAMILIES:
+        raise meta.error("general.architecture", f"known: {', '.join(FAMILIES)}")
+    family = FAMILIES[meta.architecture]
+    vocabulary = Vocabulary.read(meta, model.vocab_size)
+    weights = to_huggingface(model, family)
+    own: dict[str, Any] = {"architectures": [family.architecture], "model_type": family.model_type}
+    config = {**own, **family.config(model), **special_ids(vocabulary)}
+    return CheckpointView(source, config, weights, tokenizer_files(vocabulary))

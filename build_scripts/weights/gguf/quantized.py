@@ -1,0 +1,81 @@
+"""The types of a GGUF file's tensors, and their values, read a few rows at a time.
+
+F32, F16 and BF16 stay as they are. Every other type becomes float32, in which llama.cpp itself defines it: a value is
+a product of a scale of 16 bits and an integer of up to 8, often plus a minimum, and fits no half precision. So the copy
+is exactly what the file says; what an engine is served in is decided later, by `build.dtype` and `build.quantization`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from build_scripts.weights.rows import FileRows
+from triton_repo.contract.distribution import install_command
+from triton_repo.contract.errors import BuildError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class TypeOfValues:
+    """How values are stored: `block` of them take `block_bytes`."""
+
+    number: int
+    name: str
+    block: int
+    block_bytes: int
+    dtype: str
+
+
+_PLAIN: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+# Those that the `gguf` package dequantizes; the suite compares the list with the package's.
+_QUANTIZED: Final = (
+    "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4",
+    "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS",
+)  # fmt: skip
+
+
+@cache
+def known_types() -> Mapping[int, TypeOfValues]:
+    """Number of a type in the file -> the type, of all that can be weights here.
+
+    Raises:
+        BuildError: the `gguf` package is not installed.
+    """
+    try:
+        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+    except ImportError as error:
+        raise BuildError(f"GGUF files need the package gguf: {install_command('build', 'openvino')}") from error
+    found = {}
+    for name in (*_PLAIN, *_QUANTIZED):
+        kind = GGMLQuantizationType[name]
+        found[int(kind)] = TypeOfValues(int(kind), name, *GGML_QUANT_SIZES[kind], _PLAIN.get(name, "float32"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedRows:
+    """Consecutive rows of a matrix of `columns` values, from byte `offset` on. The reader of a LazyTensor."""
+
+    path: Path
+    offset: int
+    type: TypeOfValues
+    columns: int
+
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        """Raises: OSError: the file has become shorter."""
+        import numpy as np
+        import torch
+        from gguf.constants import GGMLQuantizationType
+        from gguf.quants import dequantize
+
+        row_bytes = self.columns // self.type.block * self.type.block_bytes
+        stored = FileRows(self.path, self.offset, "uint8", (row_bytes,), row_bytes)(start, stop)
+        with np.errstate(all="ignore"):  # a broken scale gives infinity, which the export finds and names
+            values = dequantize(stored.numpy(), GGMLQuantizationType(self.type.number))
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).reshape(stop - start, self.columns)

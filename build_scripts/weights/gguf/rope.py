@@ -1,0 +1,124 @@
+"""Rope scaling: as values of the header, or as a table of factors, one for each pair of a head's values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from build_scripts.weights.gguf.header import StoredTensor
+from build_scripts.weights.gguf.metadata import Metadata
+from build_scripts.weights.gguf.reading import lazy
+from triton_repo.contract.errors import BuildError
+
+LLAMA_3: Final = "rope_freqs.weight"
+LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
+TABLES: Final = (LLAMA_3, LONG, SHORT)
+_MAX_FACTORS: Final = 4096
+_TOLERANCE: Final = 1e-3  # of a table, which the converters compute in single precision
+
+
+def rope_scaling(
+    meta: Metadata, tensors: Mapping[str, StoredTensor], head_size: int, theta: float
+) -> dict[str, Any] | None:
+    """HuggingFace's `rope_scaling`, None for none.
+
+    Raises:
+        BuildError: a value is missing or not allowed, or a table is none of Llama 3's.
+    """
+    if LLAMA_3 in tensors:
+        return _llama3(factors(tensors[LLAMA_3]), head_size, theta, str(tensors[LLAMA_3].path))
+    if LONG in tensors and SHORT in tensors:
+        return {"rope_type": "longrope", "long_factor": factors(tensors[LONG]), "short_factor": factors(tensors[SHORT])}
+    key = meta.own("rope.scaling.type")
+    kind = meta.text(key) or ("linear" if meta.own("rope.scale_linear") in meta.values else "none")
+    factor_key = meta.own("rope.scaling.factor")
+    if kind == "none":
+        return None
+    if kind == "linear":
+        key = factor_key if factor_key in meta.values else meta.own("rope.scale_linear")
+        return {"rope_type": "linear", "factor": meta.number(key)}
+    if kind == "yarn":
+        return _yarn(meta)
+    raise meta.error(key, f"allowed: none, linear, yarn, or longrope with {LONG} and {SHORT}")
+
+
+def factors(tensor: StoredTensor) -> list[float]:
+    """A small table, read."""
+    if len(tensor.shape) != 1 or tensor.shape[0] > _MAX_FACTORS:
+        raise BuildError(f"{tensor.path}: {tensor.name}: shape {list(tensor.shape)}; must be at most [{_MAX_FACTORS}]")
+    return [float(value) for value in lazy(tensor, tensor.name).read().float().tolist()]
+
+
+def _yarn(meta: Metadata) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "rope_type": "yarn",
+        "factor": meta.number(meta.own("rope.scaling.factor")),
+        "original_max_position_embeddings": meta.count(meta.own("rope.scaling.original_context_length")),
+    }
+    for name, key in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
+        if (full := meta.own(f"rope.scaling.{key}")) in meta.values:
+            found[name] = meta.number(full)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Llama3:
+    """Llama 3's rule: short waves stay, long ones are stretched by `factor`, between them it goes gradually."""
+
+    factor: float
+    low: float = 1.0
+    high: float = 4.0
+    original: int = 8192
+
+    def table(self, frequencies: Sequence[float]) -> list[float]:
+        found = []
+        for frequency in frequencies:
+            turns = self.original * frequency  # within the original context
+            smooth = min(1.0, max(0.0, (turns - self.low) / (self.high - self.low)))
+            found.append(1 / ((1 - smooth) / self.factor + smooth))
+        return found
+
+    @classmethod
+    def fitted(cls, factor: float, table: Sequence[float], frequencies: Sequence[float]) -> _Llama3 | None:
+        """With `low` at 1, of which only quotients count: between the two, the kept part is linear in the frequency."""
+        kept = [(1 / value - 1 / factor) / (1 - 1 / factor) for value in table] if factor > 1 and min(table) > 0 else []
+        if len(frequencies) != len(kept):
+            return None
+        middle = [(one, part) for one, part in zip(frequencies, kept, strict=True) if 0.001 < part < 0.999]
+        if len(middle) < 2:
+            return None
+        (first, upper), (last, lower) = middle[0], middle[-1]
+        slope = (upper - lower) / (first - last)
+        offset = upper - slope * first
+        if offset >= 0 or slope <= 0:
+            return None
+        return cls(factor, 1.0, round(1 - 1 / offset, 4), max(1, round(-slope / offset)))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rope_type": "llama3",
+            "factor": self.factor,
+            "low_freq_factor": self.low,
+            "high_freq_factor": self.high,
+            "original_max_position_embeddings": self.original,
+        }
+
+
+def _llama3(table: Sequence[float], head_size: int, theta: float, where: str) -> dict[str, Any] | None:
+    """The parameters that give `table`: those that Meta's models have, or what its middle part says."""
+    if all(abs(value - 1) < _TOLERANCE for value in table):
+        return None
+    factor = round(max(table), 4)
+    frequencies = [theta ** (-index / head_size) / (2 * math.pi) for index in range(0, head_size, 2)]
+    for candidate in (_Llama3(factor), _Llama3.fitted(factor, table, frequencies)):
+        if candidate is not None and _alike(candidate.table(frequencies), table):
+            return candidate.to_json()
+    raise BuildError(f"{where}: {LLAMA_3}: no rope scaling of Llama 3's kind gives these {len(table)} factors")
+
+
+def _alike(computed: Sequence[float], table: Sequence[float]) -> bool:
+    if len(computed) != len(table):
+        return False
+    return all(math.isclose(one, other, rel_tol=_TOLERANCE) for one, other in zip(computed, table, strict=True))

@@ -1,0 +1,94 @@
+"""`tokenizer.ggml.model = llama`: a SentencePiece model, whose scores say which pieces are formed first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from build_scripts.weights.gguf.tokenizer.vocabulary import BYTE, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary
+from triton_repo.contract.errors import BuildError
+
+_BLANK: Final = "▁"
+_MAX_PIECE: Final = 256  # characters
+
+
+def sentencepiece(vocabulary: Vocabulary) -> dict[str, Any]:
+    """normalizer, pre_tokenizer, decoder and model of tokenizer.json: BPE, or Unigram where the scores are of that.
+
+    Raises:
+        BuildError: there are no scores, or a piece is longer than any SentencePiece model's.
+    """
+    prefix = vocabulary.flag("add_space_prefix", default=True)
+    blank = {"type": "Replace", "pattern": {"String": " "}, "content": _BLANK}
+    before = [{"type": "Prepend", "prepend": _BLANK}] if prefix else []
+    after = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
+    decoders = [
+        {"type": "Replace", "pattern": {"String": _BLANK}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        *after,
+    ]
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": [*before, blank]},
+        "pre_tokenizer": None,
+        "decoder": {"type": "Sequence", "decoders": decoders},
+        "model": _unigram(vocabulary) if _is_unigram(vocabulary) else _bpe(vocabulary),
+    }
+
+
+def _scores(vocabulary: Vocabulary) -> list[float]:
+    if vocabulary.scores is None:
+        raise vocabulary.meta.error("tokenizer.ggml.scores", "must be an array of numbers, one for each token")
+    return list(vocabulary.scores)
+
+
+def _is_unigram(vocabulary: Vocabulary) -> bool:
+    """BPE's scores are ranks, whole numbers; Unigram's are logarithms."""
+    scores = _scores(vocabulary)
+    return any(scores[id] % 1 for id, _ in vocabulary.of_kind(NORMAL))
+
+
+def _unknown(vocabulary: Vocabulary) -> int | None:
+    return next((id for id, _ in vocabulary.of_kind(UNKNOWN)), vocabulary.id("unknown_token_id"))
+
+
+def _unigram(vocabulary: Vocabulary) -> dict[str, Any]:
+    pieces = list(zip(vocabulary.tokens, _scores(vocabulary), strict=True))
+    has_bytes = any(True for _ in vocabulary.of_kind(BYTE))
+    return {"type": "Unigram", "unk_id": _unknown(vocabulary), "vocab": pieces, "byte_fallback": has_bytes}
+
+
+def _bpe(vocabulary: Vocabulary) -> dict[str, Any]:
+    unknown = _unknown(vocabulary)
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None if unknown is None else vocabulary.tokens[unknown],
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": True,
+        "byte_fallback": any(True for _ in vocabulary.of_kind(BYTE)),
+        "ignore_merges": False,
+        "vocab": {token: id for id, token in enumerate(vocabulary.tokens)},
+        "merges": _merges(vocabulary),
+    }
+
+
+def _merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """Every way to make a piece of two others, the highest score first, then by the ids of the parts."""
+    scores = _scores(vocabulary)
+    ids = {token: id for id, token in vocabulary.of_kind(NORMAL, USER_DEFINED)}
+    found = [
+        (-scores[whole], whole, ids[left], ids[right])
+        for token, whole in ids.items()
+        for left, right in _splits(token, vocabulary)
+        if left in ids and right in ids
+    ]
+    return [(vocabulary.tokens[left], vocabulary.tokens[right]) for _, _, left, right in sorted(found)]
+
+
+def _splits(token: str, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
+    if len(token) > _MAX_PIECE:
+        where = f"{vocabulary.meta.where}: tokenizer.ggml.tokens"
+        raise BuildError(f"{where}: {token!r:.40}… has {len(token)} characters; must be ≤ {_MAX_PIECE}")
+    return ((token[:at], token[at:]) for at in range(1, len(token)))

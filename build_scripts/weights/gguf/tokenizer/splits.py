@@ -1,0 +1,122 @@
+"""How text is split into words before merges apply, for each `tokenizer.ggml.pre`, as `tokenizers` spells it.
+
+The patterns are those of the models' own tokenizer.json; llama.cpp (src/llama-vocab.cpp) has them in its comments
+where it computes them another way. Names that llama.cpp treats alike share an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_GPT2: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_CONTRACTIONS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_WORD: Final = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_MARKS: Final = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
+_MARKS_OR_SLASH: Final = r" ?[^\s\p{L}\p{N}]+[\r\n/]*"
+_BLANKS: Final = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER: Final = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+_LOWER: Final = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+
+
+def _cased(after: str) -> str:
+    """Words that end where capitals begin, with what may come `after` them."""
+    mark = r"[^\r\n\p{L}\p{N}]?"
+    return f"{mark}{_UPPER}*{_LOWER}+{after}|{mark}{_UPPER}+{_LOWER}*{after}"
+
+
+_O200K: Final = "|".join([_cased(f"{_CONTRACTIONS}?"), r"\p{N}{1,3}", _MARKS_OR_SLASH, _BLANKS])
+_TEKKEN: Final = "|".join([_cased(""), r"\p{N}", _MARKS_OR_SLASH, _BLANKS])
+_LLAMA3: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}{1,3}", _MARKS, _BLANKS])
+_QWEN2: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}", _MARKS, _BLANKS])
+_DEEPSEEK3: Final = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
+    + _BLANKS
+)
+_HAN_KANA: Final = "[一-龥぀-ゟ゠-ヿ]+"
+_HAN_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
+_DEEPSEEK_LETTERS: Final = (
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝ"
+    r"Ὗ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
+)
+_BLOOM: Final = r" ?[^(\s|[.,!?…。，、।۔،])]+"
+
+
+def _split(pattern: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+def _digits(individual: bool) -> dict[str, Any]:
+    return {"type": "Digits", "individual_digits": individual}
+
+
+def _byte_level(regex: bool) -> dict[str, Any]:
+    """Bytes as characters; with `regex` after splitting as GPT-2 does."""
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": regex}
+
+
+_PUNCTUATION: Final = {"type": "Punctuation", "behavior": "Contiguous"}
+
+
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """`steps` are the parts of a `pre_tokenizer`; one of them spells bytes as characters.
+
+    Attributes:
+        normalizer: NFC or NFKC, of the models whose tokenizer.json has it; the files do not say.
+        whole_words: a word that is a token is one, whatever the merges give.
+        adds_bos: a text begins with BOS unless the file says otherwise.
+    """
+
+    steps: tuple[Mapping[str, Any], ...]
+    normalizer: str | None = None
+    whole_words: bool = False
+    adds_bos: bool = False
+
+
+_BYTES: Final = _byte_level(regex=False)
+_GPT2_WORDS: Final = _byte_level(regex=True)
+_ONE_DIGIT: Final = _digits(individual=True)
+_DIGITS_THEN_GPT2: Final = (_ONE_DIGIT, _GPT2_WORDS)
+_LLAMA3_STEPS: Final = (_split(_LLAMA3), _BYTES)
+_QWEN2_STEPS: Final = (_split(_QWEN2), _BYTES)
+
+DEFAULT: Final = "default"
+
+
+def _named(splitting: Splitting, *names: str) -> dict[str, Splitting]:
+    return dict.fromkeys(names, splitting)
+
+
+SPLITTINGS: Final[Mapping[str, Splitting]] = {
+    DEFAULT: Splitting((
+        _split(r"[\p{P}\$\+<=>\^~\|]+"), _split(_GPT2), _split(r"\p{N}+"), _split("[0-9][0-9][0-9]"), _BYTES,
+    )),
+    **_named(Splitting((_GPT2_WORDS,)), "gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4", "trillion",
+             "granite-docling", "jais"),
+    **_named(Splitting((_GPT2_WORDS,), "NFC"), "mpt", "olmo"),
+    **_named(Splitting(_DIGITS_THEN_GPT2), "starcoder", "refact", "smollm", "codeshell", "minerva-7b", "mellum2"),
+    "command-r": Splitting(_DIGITS_THEN_GPT2, "NFC"),
+    "exaone": Splitting(_DIGITS_THEN_GPT2, "NFKC"),
+    **_named(Splitting(_LLAMA3_STEPS, whole_words=True, adds_bos=True), "llama-bpe", "llama3", "llama-v3", "falcon3",
+             "falcon-h1", "pixtral", "midm-2.0", "lfm2"),
+    **_named(Splitting(_LLAMA3_STEPS), "dbrx", "smaug-bpe", "chatglm-bpe"),
+    **_named(Splitting(_LLAMA3_STEPS, whole_words=True), "glm4", "glm5"),
+    **_named(Splitting(_QWEN2_STEPS, "NFC"), "qwen2", "deepseek-r1-qwen", "megrez", "kormo"),
+    **_named(Splitting(_QWEN2_STEPS), "stablelm2", "hunyuan", "grok-2", "solar-open"),
+    "falcon": Splitting((_PUNCTUATION, _GPT2_WORDS, _digits(individual=False), _split("[0-9][0-9][0-9]"))),
+    "deepseek-llm": Splitting((
+        _split("[\r\n]"), _split(_DEEPSEEK_LETTERS), _split(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"), _split(r"\s+$"),
+        _split(_HAN_HANGUL), _ONE_DIGIT, _BYTES,
+    )),
+    "deepseek-coder": Splitting((
+        _split("[\r\n]"), _split(r"\s?\p{L}+"), _split(r"\s?\p{P}+"), _split(_HAN_HANGUL), _ONE_DIGIT, _BYTES,
+    )),
+    **_named(Splitting((_split(r"\p{N}{1,3}"), _split(_HAN_KANA), _split(_DEEPSEEK3), _BYTES)), "deepseek-v3",
+             "hunyuan-dense", "joyai-llm"),
+    "tekken": Splitting((_split(_TEKKEN), _BYTES), whole_words=True, adds_bos=True),
+    **_named(Splitting((_split(_O200K), _BYTES)), "gpt-4o", "llama4", "kanana2", "minimax-m2"),
+    **_named(Splitting((_split(_BLOOM), _BYTES)), "poro-chat", "bloom", "gpt3-finnish"),
+    "viking": Splitting((_split(_BLOOM), _ONE_DIGIT, _BYTES)),
+}  # fmt: skip

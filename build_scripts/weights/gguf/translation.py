@@ -1,0 +1,77 @@
+"""llama.cpp's tensors as HuggingFace's: renamed, their layout undone, none read yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from build_scripts.weights.gguf.families import Family
+from build_scripts.weights.gguf.header import StoredTensor
+from build_scripts.weights.gguf.model import Model
+from build_scripts.weights.gguf.reading import half_split, lazy, less_one, transposed
+from build_scripts.weights.gguf.rope import TABLES
+from build_scripts.weights.view import LazyTensor
+from triton_repo.contract.errors import BuildError
+
+_LAYER: Final = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.(weight|bias)")
+_TOP: Final = re.compile(r"(\w+)\.(weight|bias)")
+_IGNORED: Final = re.compile(r"blk\.\d+\.attn_rot_embd\.\w+|rope\.freqs|blk\.\d+\.rope_freqs\.weight")
+_SHOWN = 3
+
+
+def to_huggingface(model: Model, family: Family) -> dict[str, LazyTensor]:
+    """HuggingFace's name -> tensor, in the order in which they lie in the files.
+
+    Raises:
+        BuildError: a tensor has no counterpart in `family`, or a part of a layer is missing.
+    """
+    found: dict[str, LazyTensor] = {}
+    strange: list[str] = []
+    for name, tensor in model.tensors.items():
+        if name in TABLES or _IGNORED.fullmatch(name):
+            continue
+        if (translated := _translated(name, tensor, model, family)) is None:
+            strange.append(name)
+        else:
+            found[translated.name] = translated
+    where = model.meta.where
+    if strange:
+        more = f" and {len(strange) - _SHOWN} others" if len(strange) > _SHOWN else ""
+        raise BuildError(f"{where}: no place in {family.architecture} for {', '.join(strange[:_SHOWN])}{more}")
+    if missing := next(_missing(model, family), None):
+        raise BuildError(f"{where}: {missing} is missing; every layer of {model.meta.architecture} has it")
+    return found
+
+
+def _translated(name: str, tensor: StoredTensor, model: Model, family: Family) -> LazyTensor | None:
+    if layer := _LAYER.fullmatch(name):
+        number, part, kind = int(layer[1]), layer[2], layer[3]
+        if part in family.layer and number < model.layers:
+            return _laid_out(part, lazy(tensor, f"{family.layers}.{number}.{family.layer[part]}.{kind}"), model, family)
+    elif top := _TOP.fullmatch(name):
+        part, kind = top[1], top[2]
+        if part in family.top:
+            return _laid_out(part, lazy(tensor, f"{family.top[part]}.{kind}"), model, family)
+    return None
+
+
+def _laid_out(part: str, tensor: LazyTensor, model: Model, family: Family) -> LazyTensor:
+    if part in family.half_split:
+        return half_split(tensor, model.heads if part == "attn_q" else model.kv_heads)
+    if family.norms_less_one and part.endswith("norm"):
+        return less_one(tensor)
+    if part in family.transposed and len(tensor.shape) == 2:
+        return transposed(tensor)
+    return tensor
+
+
+def _missing(model: Model, family: Family) -> Iterator[str]:
+    """Weights that the first layer has and another lacks; all of a layer where the first lacks them."""
+    names: Mapping[str, StoredTensor] = model.tensors
+    parts = [f"{part}.{kind}" for part in family.layer for kind in ("weight", "bias")]
+    needed = [part for part in parts if f"blk.0.{part}" in names]
+    if not needed:
+        yield f"blk.0.{parts[0]}"
+    for layer in range(1, model.layers):
+        yield from (f"blk.{layer}.{part}" for part in needed if f"blk.{layer}.{part}" not in names)
