@@ -35,6 +35,7 @@ class Settings(BaseModel):
     shutdown_grace_s: Annotated[float, Field(ge=0, description="time for open requests after SIGTERM")] = 10.0
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
+    first_model: Annotated[str, Field(description="model to list first, which clients take by default")] = ""
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
 
 

@@ -19,8 +19,10 @@ def add_models(app: FastAPI) -> None:
 
 
 async def list_models(gateway: GatewayDep) -> dict[str, Any]:
+    """The chat page, `conch chat` and many other clients take the first one where the user names none."""
     models = await gateway.backend.models()
-    return {"object": "list", "data": [_entry(name, card) for name, card in sorted(models.items())]}
+    names = sorted(models, key=lambda name: (name != gateway.settings.first_model, name))
+    return {"object": "list", "data": [_entry(name, models[name]) for name in names]}
 
 
 async def get_model(model: str, gateway: GatewayDep) -> dict[str, Any]:

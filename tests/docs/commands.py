@@ -68,7 +68,7 @@ def _allowed(kind: click.ParamType[Any]) -> str:
 
 
 def _shown(default: object) -> str:
-    if default is None or default is False or default == () or callable(default):
+    if default is None or default is False or default in {(), ""} or callable(default):
         return ""
     if type(default).__name__ == "Sentinel":
         return ""

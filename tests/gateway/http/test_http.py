@@ -17,7 +17,7 @@ from gateway.endpoints.routes import OPERATIONS
 from gateway.http.page_files import PAGE_DIRECTORY, page_path
 from gateway.server import Server
 from gateway.settings import Settings, flag_values, load_settings, to_flags
-from tests.gateway.scripted_backend import ScriptedBackend
+from tests.gateway.scripted_backend import CARD, ScriptedBackend
 from tests.gateway.server import serving
 from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
@@ -175,6 +175,12 @@ def test_health_tells_life_from_use() -> None:
         assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "reason": "no model is ready"})
         assert (models.status_code, models.headers["retry-after"]) == (503, "2")
         assert httpx.get(f"{gateway.url}/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(("first", "names"), [("", ["a", "b", "c"]), ("b", ["b", "a", "c"]), ("gone", ["a", "b", "c"])])
+def test_the_model_that_clients_take_by_default_is_listed_first(first: str, names: list[str]) -> None:
+    with serving(ScriptedBackend(cards=dict.fromkeys("cab", CARD)), first_model=first) as gateway:
+        assert [model["id"] for model in httpx.get(f"{gateway.url}/v1/models").json()["data"]] == names
 
 
 @pytest.mark.parametrize(
