@@ -9,16 +9,16 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 
 from gateway.settings import Settings, to_flags
+from launch.engines import ServedEngine, build_engines
 from launch.journal import Journal, triton_line_matters
 from launch.ports import Listener, check_ports
 from launch.process import Service
@@ -40,7 +40,7 @@ from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
-from triton_repo.contract.steps import STEPS, step_model
+from triton_repo.contract.steps import STEPS
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 GATEWAY_STOP_TIMEOUT_S = 30.0  # beyond the gateway's own grace for open requests
@@ -48,20 +48,9 @@ TRITON_STOP_MARGIN_S = 5.0
 _EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
 
-class ServedEngine(Protocol):
-    """What serving needs of a built engine."""
-
-    @property
-    def name(self) -> str:
-        """That of its ensemble."""
-
-    def hold(self) -> AbstractContextManager[Path]:
-        """Its Triton model repository, which stays as it is until the end of the block."""
-
-
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """The command line of `conch serve`; `engines` are names or paths of specs.
+    """The command line of `conch serve`; `engines` are names or paths of specs, the first is the default of clients.
 
     Every setting of the `gateway` reaches it as it is, but for Triton's address.
     """
@@ -97,13 +86,15 @@ def serve(options: ServeOptions) -> None:
     installation = find_tritonserver(os.environ)
     check_ports(options.listeners)
     check_shared_memory(len(STEPS) * len(options.engines))
-    engines = _engines(options.engines)
+    journal = Journal(Console(stderr=True))
+    engines = _engines(options.engines, journal)
+    options = replace(options, gateway=options.gateway.model_copy(update={"first_model": engines[0].name}))
     with _runtime_directory() as directory, hold_repositories(engines, directory) as repositories:
         triton = triton_service(options, repositories, installation, lay_out_backends(installation, directory))
         argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories))
         services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway_service(options, os.environ))
         announce = partial(_announce, options, engines, started)
-        asyncio.run(_supervise(services, announce))
+        asyncio.run(Supervisor(services, journal).run(announce))
 
 
 def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...]:
@@ -123,28 +114,10 @@ def _program(name: str) -> str:
     return path
 
 
-async def _supervise(services: Sequence[Service], announce: partial[None]) -> None:
-    await Supervisor(services, Journal(Console(stderr=True))).run(announce)
-
-
-def _engines(specs: Sequence[str]) -> tuple[ServedEngine, ...]:
+def _engines(specs: Sequence[str], journal: Journal) -> tuple[ServedEngine, ...]:
     from build_scripts.build import ensure_engine  # building is the heavy half of Conch
 
-    engines: tuple[ServedEngine, ...] = tuple(ensure_engine(spec) for spec in specs)
-    check_names(engine.name for engine in engines)
-    return engines
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Raises: LaunchError: two engines have a model of the same name in Triton."""
-    owners: dict[str, str] = {}  # by model
-    for name in names:
-        for model in (name, *(step_model(name, step) for step in STEPS)):
-            if (owner := owners.get(model)) is not None:
-                both = f"engines {owner} and {name} both have a model {model}"
-                clash = f"engine {name} is named twice" if owner == name else both
-                raise LaunchError(f"{clash}; each engine of one server needs its own name")
-            owners[model] = name
+    return build_engines(specs, ensure_engine, partial(journal, "conch"))
 
 
 @contextmanager

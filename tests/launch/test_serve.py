@@ -11,10 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.settings import Settings
-from launch.serve import ServeOptions, check_names, gateway_service, ready_message
+from launch.serve import ServeOptions, gateway_service, ready_message
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import KEY, Server, regions, serving, wait_for
-from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.http_probe import http_status
 
 FreePort = Callable[[], int]
@@ -128,21 +127,3 @@ def test_the_ready_message_names_the_key_by_its_variable_only() -> None:
         """ -d '{"model": "a", "messages": [{"role": "user", "content": "Hello!"}]}'\n"""
     )
     assert "Authorization" not in ready_message(OPTIONS, ["demo"], 1)
-
-
-@pytest.mark.parametrize(
-    ("names", "problem"),
-    [
-        (("a", "b", "a"), "engine a is named twice"),
-        (("a", "a_engine"), "engines a and a_engine both have a model a_engine"),
-        (("a_preprocess", "a"), "engines a_preprocess and a both have a model a_preprocess"),
-        (("a_detokenize", "b", "a"), "engines a_detokenize and a both have a model a_detokenize"),
-    ],
-)
-def test_engines_whose_models_have_the_same_name_are_not_served_together(names: tuple[str, ...], problem: str) -> None:
-    with pytest.raises(LaunchError, match=f"^{problem}; each engine of one server needs its own name$"):
-        check_names(names)
-
-
-def test_engines_whose_names_begin_alike_are_served_together() -> None:
-    check_names(("a", "a_chat", "a_engine_2"))
