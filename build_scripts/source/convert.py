@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from build_scripts.architectures import check_weights, decoder_of, family_of
+from build_scripts.source.wheel import local
 from build_scripts.weights.hf_writer import write_huggingface
 from build_scripts.weights.opening import open_checkpoint
 from build_scripts.weights.view import CheckpointView
@@ -23,9 +24,10 @@ def convert(to: str, model: str | None, output: Path | None) -> None:
         raise SpecError(f'--to = "{to}"; allowed: hf')
     if model is None or output is None:
         raise SpecError("--to hf: give --model, a checkpoint on this machine, and --output-dir, a new directory")
-    if not Path(model).exists():
+    path = Path(local(model))
+    if not path.exists():
         raise BuildError(f"{model}: no such file or directory")
-    write_view(open_checkpoint(Path(model), model), output)
+    write_view(open_checkpoint(path, model), output)
     progress.say(f"{output}: written")
 
 

@@ -94,7 +94,7 @@ class ReplaySection(_Section):
 
 
 class EngineSpec(_Section):
-    """One engine. `model` is a directory (relative to the spec file, or absolute) or a hub id `org/name`."""
+    """One engine. `model` is a path (absolute, or relative to the spec), a hub id `org/name` or a file in a wheel."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     model: Annotated[str, Field(min_length=1)]

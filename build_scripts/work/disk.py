@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,11 +73,18 @@ def check_space(directory: Path, what: str, needed: int) -> None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block for `directory`, and keep others out until the block ends."""
+def locked(directory: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Wait until no other process is in such a block for `directory`, and keep others out until the block ends.
+
+    `on_wait` is called once where there is another.
+    """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -39,32 +40,63 @@ def step(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def transfer(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Like `step`, for work of `total` bytes; the function that it yields takes the number done."""
-    started = time.monotonic()
+def transfer(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Like `step`, for work of `total` bytes, if that is known; the function that it yields takes the number done."""
+    started, last = time.monotonic(), 0
+
+    def remember(done: int) -> None:
+        nonlocal last
+        last = done
+
     if _console.is_terminal:
         words = TextColumn("{task.description}", markup=False)
         columns = (SpinnerColumn(), words, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=_console, transient=True) as progress:
             task = progress.add_task(title, total=total)
-            yield lambda done: progress.update(task, completed=done)
+
+            def show(done: int) -> None:
+                remember(done)
+                progress.update(task, completed=done)
+
+            yield show
     else:
-        yield lambda _: None
+        yield remember
     seconds = max(time.monotonic() - started, 1e-3)
-    _console.print(
-        f"  {title}  {total / 1e9:.2f} GB in {seconds:.1f} s, {total / 1e6 / seconds:,.0f} MB/s", markup=False
-    )
+    size = last if total is None else total
+    _console.print(f"  {title}  {size / 1e9:.2f} GB in {seconds:.1f} s, {size / 1e6 / seconds:,.0f} MB/s", markup=False)
 
 
 @contextmanager
 def metered(title: str, total: int, meter: Path) -> Iterator[None]:
     """A `transfer` by another process, which keeps the number of bytes done in the file `meter`."""
+
+    def read() -> int:
+        text = meter.read_bytes() if meter.is_file() else b""
+        return int(text) if text.isdigit() else 0
+
+    try:
+        with _watched(title, total, read):
+            yield
+    finally:
+        meter.unlink(missing_ok=True)
+
+
+@contextmanager
+def growing(title: str, directory: Path) -> Iterator[None]:
+    """A `transfer` of unknown size by another process, which writes files into `directory`."""
+    with _watched(title, None, lambda: _size(directory)):
+        yield
+
+
+@contextmanager
+def _watched(title: str, total: int | None, read: Callable[[], int]) -> Iterator[None]:
+    """A `transfer` of which `read` knows how many bytes are done; it is asked for them now and then, and at the end."""
     over = threading.Event()
 
     def watch(show: Callable[[int], None]) -> None:
         while not over.wait(_METER_S):
-            text = meter.read_bytes() if meter.is_file() else b""
-            show(int(text) if text.isdigit() else 0)
+            show(read())
+        show(read())
 
     with transfer(title, total) as show:
         watcher = threading.Thread(target=watch, args=(show,), daemon=True)
@@ -74,7 +106,16 @@ def metered(title: str, total: int, meter: Path) -> Iterator[None]:
         finally:
             over.set()
             watcher.join()
-            meter.unlink(missing_ok=True)
+
+
+def _size(directory: Path) -> int:
+    """Bytes of the files in `directory`, which come and go meanwhile."""
+    sizes = []
+    for root, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                sizes.append(Path(root, name).lstat().st_size)
+    return sum(sizes)
 
 
 @contextmanager
