@@ -1,5 +1,6 @@
 # Every target sets up what it needs and does nothing twice. `make help` lists them.
 PYTHON ?= python3
+ENGINES ?= smollm2 demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -29,8 +30,8 @@ $(VENV)/.bench: $(VENV)/.dev
 
 setup: $(VENV)/.dev  ## Set up .venv with everything that development needs
 
-serve: $(VENV)/.serve  ## Build the demo engine if need be and serve it on http://127.0.0.1:9000
-	@$(BIN)/conch serve demo
+serve: $(VENV)/.serve  ## Build SmolLM2 and the demo if need be, serve them on http://127.0.0.1:9000; ENGINES=demo: no download
+	@$(BIN)/conch serve $(ENGINES)
 
 test: $(VENV)/.dev  ## Run the tests, on a real Triton, a real engine and a real browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
