@@ -1,5 +1,6 @@
 # The gateway alone, without CUDA, torch or Triton: a small sidecar of a Triton that Conch's engines run in.
-# Conch's Triton listens on loopback only, so both share a network: one pod, or --network container:NAME.
+# Conch's Triton listens on loopback only, so both share a network: one pod, or --network container:NAME. It needs
+# `conch serve --expose-kserve`, and both the same key in CONCH_KSERVE_KEY.
 #   docker build -f docker/gateway.Dockerfile -t conch-gateway .
 FROM python:3.12-slim
 

@@ -97,7 +97,8 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engines = backend or TritonBackend(settings.triton_grpc)  # a gRPC channel belongs to the running loop
+        key = settings.triton_key.get_secret_value() if settings.triton_key else None
+        engines = backend or TritonBackend(settings.triton_grpc, key)  # a gRPC channel belongs to the running loop
         in_flight = InFlight(engines, settings.max_concurrent_requests, tally, settings.request_timeout_s)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
         app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat)

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
+from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE, check_api_key
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.workers import MAX_WORKERS
 
 # Set by the parent of several workers for prometheus_client, which then keeps its values in files there.
 METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+SECRETS: Final = frozenset({"api_key", "triton_key"})  # from the environment alone: argv is world-readable
 
 
 class Settings(BaseModel):
@@ -24,7 +26,8 @@ class Settings(BaseModel):
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 9000
-    triton_grpc: Annotated[str, Field(description="HOST:PORT of Triton's gRPC service")] = "127.0.0.1:8001"
+    triton_grpc: Annotated[str, Field(description="HOST:PORT or unix:PATH of Triton's gRPC service")] = "127.0.0.1:8001"
+    triton_key: Annotated[SecretStr | None, Field(description="key that Triton asks for")] = None
     api_key: Annotated[SecretStr | None, Field(description="key that every request for /v1 must bring")] = None
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 8 * 2**20
     body_timeout_s: Annotated[float, Field(gt=0, description="time for a client to send its body")] = 30.0
@@ -39,11 +42,14 @@ class Settings(BaseModel):
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
 
 
+_DESCRIPTION: Final = f"The API key is read from {API_KEY_VARIABLE}, Triton's from {KSERVE_KEY_VARIABLE}."
+
+
 def flag_values(argv: Sequence[str]) -> dict[str, Any]:
     """The command line as values of settings: one flag each, and only those that were given."""
-    parser = argparse.ArgumentParser("gateway", description=f"The API key is read from {API_KEY_VARIABLE}.")
+    parser = argparse.ArgumentParser("gateway", description=_DESCRIPTION)
     for name, field in Settings.model_fields.items():
-        if name != "api_key":
+        if name not in SECRETS:
             many = field.annotation == tuple[str, ...]
             parser.add_argument(
                 "--" + name.replace("_", "-"),
@@ -55,22 +61,23 @@ def flag_values(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def to_flags(settings: Settings) -> tuple[str, ...]:
-    """The command line whose `flag_values` are these settings. It has no API key."""
+    """The command line whose `flag_values` are these settings, but for the keys."""
     words: list[str] = []
-    for name, value in settings.model_dump(exclude={"api_key"}, exclude_defaults=True).items():
+    for name, value in settings.model_dump(exclude=set(SECRETS), exclude_defaults=True).items():
         words += ["--" + name.replace("_", "-"), *map(str, value if isinstance(value, tuple) else (value,))]
     return tuple(words)
 
 
 def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from `values` and the environment. The key comes from the environment only: argv is world-readable.
+    """Settings from `values`, with the keys from the environment.
 
     Raises:
         LaunchError: a value is not allowed; names the setting, the value (but not that of the key) and the rule.
     """
     api_key = check_api_key(environment.get(API_KEY_VARIABLE))
     try:
-        return Settings.model_validate({**values, "api_key": api_key})
+        keys = {"api_key": api_key, "triton_key": environment.get(KSERVE_KEY_VARIABLE) or None}
+        return Settings.model_validate({**values, **keys})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])

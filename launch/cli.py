@@ -70,6 +70,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     triton_http_port: Port = 8000,
     triton_grpc_port: Port = 8001,
     triton_metrics_port: Port = 8002,
+    expose_kserve: Annotated[
+        bool, typer.Option("--expose-kserve", help="Open Triton's own API on its ports, for clients with its key.")
+    ] = False,
+    kserve_without_key: Annotated[
+        bool, typer.Option("--kserve-without-key", help="Let clients without the key infer through Triton's own API.")
+    ] = False,
     api_key: ApiKey = None,
     workers: Annotated[int, typer.Option(help="Gateway processes that share the port.")] = DEFAULTS.workers,
     cors_origins: Annotated[
@@ -90,6 +96,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all that Triton logs.")] = False,
 ) -> None:
     """Serve engines: tritonserver and the OpenAI gateway, until Ctrl-C. Builds what is not built yet."""
+    from launch.kserve import Exposure
     from launch.ranks import rank_options
     from launch.serve import ServeOptions
     from launch.serve import serve as run
@@ -109,8 +116,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                 },
                 {API_KEY_VARIABLE: api_key or ""},
             ),
-            triton_http_port=triton_http_port,
-            triton_grpc_port=triton_grpc_port,
+            kserve=Exposure(triton_http_port, triton_grpc_port, expose_kserve, kserve_without_key),
             triton_metrics_port=triton_metrics_port,
             verbose=verbose,
             ranks=rank_options(launcher, hosts, rsh_agent),

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from launch.answer_watch import AnswerWatch
 from launch.descendants import MARK, kill_marked
@@ -45,15 +46,18 @@ class Service:
     ready_urls: tuple[str, ...] = ()
     live_url: str = ""
     shm_prefix: str = ""
+    sockets: tuple[Path, ...] = ()
     start_timeout_s: float = 900
     stop_timeout_s: float = 30
     find_fault: Callable[[], Awaitable[str | None]] = _no_fault
     line_matters: Callable[[str], bool] = bool
 
     async def clean_up(self) -> None:
-        """End every process and remove every shared memory region that the service left."""
+        """End every process and remove every shared memory region and socket that the service left."""
         await kill_marked(self.mark)
         remove_shared_memory(self.shm_prefix)
+        for path in self.sockets:
+            path.unlink(missing_ok=True)
 
 
 class Process:

@@ -19,7 +19,9 @@ from rich.console import Console
 
 from gateway.settings import Settings, to_flags
 from launch.engines import ServedEngine, build_engines
+from launch.hidden_arguments import hiding
 from launch.journal import Journal, triton_line_matters
+from launch.kserve import LOOPBACK, Exposure, TritonAccess, triton_access
 from launch.ports import Listener, check_ports
 from launch.process import Service
 from launch.ranks import RankOptions, ranked_argv
@@ -27,7 +29,6 @@ from launch.shared_memory import check_shared_memory
 from launch.stubs import StubWatch
 from launch.supervisor import Supervisor
 from launch.tritonserver import (
-    LOOPBACK,
     ServerOptions,
     TritonInstallation,
     find_tritonserver,
@@ -35,7 +36,7 @@ from launch.tritonserver import (
     server_argv,
     server_environment,
 )
-from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
@@ -57,8 +58,7 @@ class ServeOptions:
 
     engines: tuple[str, ...]
     gateway: Settings
-    triton_http_port: int
-    triton_grpc_port: int
+    kserve: Exposure
     triton_metrics_port: int
     verbose: bool = False
     ranks: RankOptions = field(default_factory=RankOptions)
@@ -67,8 +67,7 @@ class ServeOptions:
     def listeners(self) -> tuple[Listener, ...]:
         return (
             Listener("--port", self.gateway.host, self.gateway.port),
-            Listener("--triton-http-port", LOOPBACK, self.triton_http_port),
-            Listener("--triton-grpc-port", LOOPBACK, self.triton_grpc_port),
+            *self.kserve.listeners,
             Listener("--triton-metrics-port", LOOPBACK, self.triton_metrics_port),
         )
 
@@ -90,10 +89,12 @@ def serve(options: ServeOptions) -> None:
     engines = _engines(options.engines, journal)
     options = replace(options, gateway=options.gateway.model_copy(update={"first_model": engines[0].name}))
     with _runtime_directory() as directory, hold_repositories(engines, directory) as repositories:
-        triton = triton_service(options, repositories, installation, lay_out_backends(installation, directory))
+        access = triton_access(options.kserve, directory, os.environ)
+        backends = lay_out_backends(installation, directory)
+        triton = triton_service(options, repositories, installation, backends, access)
         argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories))
-        services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway_service(options, os.environ))
-        announce = partial(_announce, options, engines, started)
+        services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway_service(options, os.environ, access))
+        announce = partial(_announce, options, engines, started, access.announcement)
         asyncio.run(Supervisor(services, journal).run(announce))
 
 
@@ -147,41 +148,46 @@ def hold_repositories(engines: Sequence[ServedEngine], directory: Path) -> Itera
 
 
 def triton_service(
-    options: ServeOptions, repositories: Mapping[str, Path], installation: TritonInstallation, backends: Path | None
+    options: ServeOptions,
+    repositories: Mapping[str, Path],
+    installation: TritonInstallation,
+    backends: Path | None,
+    access: TritonAccess,
 ) -> Service:
     """`repositories` by the name of the engine in each."""
     mark = uuid.uuid4().hex
     gpu = installed_gpus().count > 0
     server = ServerOptions(
         repositories=tuple(repositories.values()),
-        http_port=options.triton_http_port,
-        grpc_port=options.triton_grpc_port,
+        access=access,
         metrics_port=options.triton_metrics_port,
         shm_prefix=f"conch_{mark}_",
         gpu=gpu,
     )
-    api = f"http://{LOOPBACK}:{options.triton_http_port}/v2"
+    api = f"{access.http}/v2"
     return Service(
         name="triton",
-        argv=server_argv(installation.binary, backends, server),
-        environment=server_environment(installation, os.environ),
+        argv=hiding(server_argv(installation.binary, backends, server), access.secrets),
+        environment=server_environment(installation, os.environ, access),
         mark=mark,
         ready_urls=(f"{api}/health/ready", *(f"{api}/models/{name}/ready" for name in repositories)),
         live_url=f"{api}/health/live",
         shm_prefix=server.shm_prefix,
+        sockets=access.sockets,
         stop_timeout_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
-        find_fault=StubWatch(mark, options.triton_http_port).find_fault,
+        find_fault=StubWatch(mark, access).find_fault,
         line_matters=partial(triton_line_matters, gpu=gpu, verbose=options.verbose),
     )
 
 
-def gateway_service(options: ServeOptions, environ: Mapping[str, str]) -> Service:
-    settings = options.gateway.model_copy(update={"triton_grpc": f"{LOOPBACK}:{options.triton_grpc_port}"})
-    key = {API_KEY_VARIABLE: settings.api_key.get_secret_value()} if settings.api_key else {}
+def gateway_service(options: ServeOptions, environ: Mapping[str, str], access: TritonAccess) -> Service:
+    settings = options.gateway.model_copy(update={"triton_grpc": access.grpc})
+    api_key = settings.api_key.get_secret_value() if settings.api_key else ""
+    keys = {API_KEY_VARIABLE: api_key, KSERVE_KEY_VARIABLE: access.key or ""}
     return Service(
         name="gateway",
         argv=(sys.executable, "-m", "gateway", *to_flags(settings)),
-        environment={**environ, **key, "PYTHONUNBUFFERED": "1"},
+        environment={**environ, **keys, "PYTHONUNBUFFERED": "1"},
         mark=uuid.uuid4().hex,
         ready_urls=(f"{options.url}/health/ready",),
         live_url=f"{options.url}/health/live",
@@ -189,15 +195,17 @@ def gateway_service(options: ServeOptions, environ: Mapping[str, str]) -> Servic
     )
 
 
-def _announce(options: ServeOptions, engines: Sequence[ServedEngine], started: float) -> None:
+def _announce(options: ServeOptions, engines: Sequence[ServedEngine], started: float, announcement: str) -> None:
     names = [engine.name for engine in engines]
-    message = ready_message(options, names, time.monotonic() - started, _this_command())
+    message = ready_message(options, names, time.monotonic() - started, _this_command(), announcement)
     sys.stdout.write(message)
     sys.stdout.flush()
 
 
-def ready_message(options: ServeOptions, names: Sequence[str], took_s: float, command: str = "conch") -> str:
-    """What a person reads once everything answers; the key appears only as the variable that holds it."""
+def ready_message(
+    options: ServeOptions, names: Sequence[str], took_s: float, command: str = "conch", announcement: str = ""
+) -> str:
+    """What a person reads once everything answers; the keys appear only as what holds them."""
     authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.gateway.api_key else ""
     body = f'{{"model": "{names[0]}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     return (
@@ -205,6 +213,7 @@ def ready_message(options: ServeOptions, names: Sequence[str], took_s: float, co
         f"  chat in a browser:  {options.url}/\n"
         f"  chat in a terminal: {command} chat --url {options.url}/v1\n"
         f"  curl {options.url}/v1/chat/completions{authorization} -H 'Content-Type: application/json' -d '{body}'\n"
+        f"{announcement}"
     )
 
 

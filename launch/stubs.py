@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 
 from launch.descendants import command_line, marked_processes
-from launch.tritonserver import LOOPBACK, STUB
+from launch.kserve import TritonAccess
+from launch.tritonserver import STUB
+from triton_repo.contract.api_key import KSERVE_KEY_HEADER
 from triton_repo.contract.http_probe import probe
 
 
@@ -26,9 +28,9 @@ def stub_model(command: tuple[str, ...]) -> str | None:
 class StubWatch:
     """Finds the models that lost their process; for one tritonserver at a time, restarts included."""
 
-    def __init__(self, mark: str, http_port: int) -> None:
+    def __init__(self, mark: str, access: TritonAccess) -> None:
         self._mark = mark
-        self._http_port = http_port
+        self._access = access
         self._stubs: dict[int, str] = {}  # process id -> model
 
     async def find_fault(self) -> str | None:
@@ -47,8 +49,9 @@ class StubWatch:
         return {pid: model for pid, command in commands.items() if (model := stub_model(command))}
 
     def _loaded_models(self) -> set[str]:
-        url = f"http://{LOOPBACK}:{self._http_port}/v2/repository/index"
-        answer = probe(url, "POST", b'{"ready": true}')
+        url = f"{self._access.http}/v2/repository/index"
+        headers = {KSERVE_KEY_HEADER: self._access.key} if self._access.key else {}
+        answer = probe(url, "POST", b'{"ready": true}', headers=headers)
         if answer is None or answer.status != 200:
             return set()  # Triton itself is gone or shuts down, which the supervisor notices
         listed = json.loads(answer.body)

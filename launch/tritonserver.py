@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from triton_repo.contract.api_key import API_KEY_VARIABLE
+from launch.kserve import LOOPBACK, TritonAccess
+from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError
 
 BINARY_VARIABLE = "CONCH_TRITONSERVER"
 CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
-LOOPBACK = "127.0.0.1"
 LOADER_FAILED = 127
 STUB = "triton_python_backend_stub"
 
@@ -140,8 +140,7 @@ class ServerOptions:
     """How Conch runs tritonserver, which loads every model that is in `repositories`."""
 
     repositories: tuple[Path, ...]
-    http_port: int
-    grpc_port: int
+    access: TritonAccess
     metrics_port: int
     shm_prefix: str
     gpu: bool
@@ -149,14 +148,10 @@ class ServerOptions:
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
-    """The command line. Every listener is on loopback, because Triton asks for no key.
+    """The command line; `launch.hidden_arguments` runs it where the access has secrets.
 
-    Loopback is still open to this machine's users and to what pages in its browsers send. So models are not controlled
-    explicitly: Triton would load a model, code included, that came with a request. By default it refuses to load or
-    unload any after its start.
-
-    Client shared memory is off by default in the releases that can switch it (`--allow-client-shm`), so no flag
-    that older releases reject is needed.
+    Models are not controlled explicitly: Triton would load a model, code included, that came with a request. By default
+    it refuses to load or unload any after its start. The port of metrics has nothing else.
     """
     return (
         str(binary),
@@ -164,10 +159,7 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         *((f"--backend-directory={backends}",) if backends else ()),
         "--disable-auto-complete-config",
         f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
-        f"--http-address={LOOPBACK}",
-        f"--http-port={options.http_port}",
-        f"--grpc-address={LOOPBACK}",
-        f"--grpc-port={options.grpc_port}",
+        *options.access.arguments,
         f"--metrics-address={LOOPBACK}",
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout_s}",
@@ -175,7 +167,9 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
     )
 
 
-def server_environment(installation: TritonInstallation, environ: Mapping[str, str]) -> dict[str, str]:
+def server_environment(
+    installation: TritonInstallation, environ: Mapping[str, str], access: TritonAccess
+) -> dict[str, str]:
     """The server's whole environment. It gets no API key, which only the gateway needs."""
-    kept = {name: value for name, value in environ.items() if name != API_KEY_VARIABLE}
-    return {**kept, **installation.environment, "PYTHONUNBUFFERED": "1"}
+    kept = {name: value for name, value in environ.items() if name not in {API_KEY_VARIABLE, KSERVE_KEY_VARIABLE}}
+    return {**kept, **installation.environment, **access.secrets, "PYTHONUNBUFFERED": "1"}

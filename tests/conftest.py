@@ -18,6 +18,8 @@ import httpx
 import hypothesis
 import pytest
 
+from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
+
 # The workers share the cores: more threads of torch than one each would wait for each other, three times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 CONCH = Path(sys.executable).with_name("conch")
 START_DEADLINE_S = 600
 STOP_DEADLINE_S = 240
+KSERVE_KEY = "of-the-tests-own-servers"  # of Triton's own API
 HTTP_TIMEOUT_S = 240
 
 # A shell has what it runs in the background ignore SIGINT, and so would every server that a test sends one.
@@ -72,13 +75,14 @@ def free_port() -> int:
 
 @contextmanager
 def serving(*engines: str, log: Path, conch: Sequence[str] = (str(CONCH),)) -> Iterator[Stack]:
-    """`conch serve ENGINES` on free ports, ended by SIGTERM; fails if it does not end cleanly."""
+    """`conch serve ENGINES` on free ports, Triton's own API included, ended by SIGTERM; fails if that is not clean."""
     ports = [free_port() for _ in range(4)]
     names = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
-    argv = [*conch, "serve", *engines]
+    argv = [*conch, "serve", *engines, "--expose-kserve", "--kserve-without-key"]
     argv += [word for name, port in zip(names, ports, strict=True) for word in (name, str(port))]
     with log.open("wb") as output:
-        server = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        environment = {**os.environ, KSERVE_KEY_VARIABLE: KSERVE_KEY}
+        server = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
             wait_ready(f"http://127.0.0.1:{ports[0]}", server, log)
             yield Stack(

@@ -11,25 +11,15 @@ from typing import Any, Final
 
 import grpc
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from gateway.answers.backend import Delta, Generation
+from gateway.triton.connection import TritonConnection
 from gateway.triton.errors import model_not_found, rpc_error
 from gateway.triton.stream import TritonStream
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError
 from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
 
 logger = logging.getLogger(__name__)
-
-_CHANNEL_OPTIONS: Final = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_http_proxy", 0),  # Triton is on this machine or its network, so no proxy of the environment applies
-    # gRPC's own backoff grows to two minutes: a restarted Triton would long be up and still count as gone.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-
 
 _TIMEOUT_S: Final = 3.0
 _MIN_INTERVAL_S: Final = 1.0  # cards are read at most so often, however many requests name models that are not there
@@ -39,11 +29,10 @@ _FRESH_S: Final = 10.0  # older cards are read again, while requests go on with 
 class TritonBackend:
     """The engines of one Triton server. Created inside the event loop that uses it."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        self._stub = GRPCInferenceServiceStub(self._channel)
+    def __init__(self, address: str, key: str | None = None) -> None:
+        self._connection = TritonConnection(address, key)
         self._stream: TritonStream | None = None
-        self._cards = Cards(self._stub)
+        self._cards = Cards(self._connection)
 
     async def models(self) -> Mapping[str, ModelCard]:
         return await self._cards.all()
@@ -81,13 +70,13 @@ class TritonBackend:
         self._cards.close()
         if self._stream is not None:
             await self._stream.close()
-        await self._channel.close()
+        await self._connection.close()
 
     def _open_stream(self) -> TritonStream:
         if self._stream is None or self._stream.broken:
             if self._stream is not None:
                 self._cards.expire()  # Triton may have been started again, with other engines
-            self._stream = TritonStream(self._stub)
+            self._stream = TritonStream(self._connection)
         return self._stream
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 import typer
 
-from gateway.settings import Settings
+from gateway.settings import SECRETS, Settings
 from launch.cli import app
 from tests.docs.pages import ROOT
 
@@ -33,7 +33,7 @@ def verbs() -> dict[str, click.Command]:
 def gateway_flags() -> dict[str, Any]:
     """The flags of `python -m gateway` with their defaults."""
     fields = Settings.model_fields
-    return {f"--{name.replace('_', '-')}": fields[name] for name in fields if name != "api_key"}
+    return {f"--{name.replace('_', '-')}": fields[name] for name in fields if name not in SECRETS}
 
 
 def page() -> str:
@@ -77,7 +77,7 @@ def _shown(default: object) -> str:
 
 def _gateway() -> str:
     rows = [(f"`{flag}`", _shown(field.default), field.description) for flag, field in gateway_flags().items()]
-    text = "The gateway alone, for a Triton that already runs. The API key comes from `CONCH_API_KEY`."
+    text = "The gateway alone, for a Triton that already runs. Keys come from `CONCH_API_KEY` and `CONCH_KSERVE_KEY`."
     return "\n".join(["## `python -m gateway`", "", text, "", *_table(rows), ""])
 
 

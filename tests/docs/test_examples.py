@@ -51,7 +51,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at(stack: Stack, text: str) -> str:
     """`text` with the addresses of the documentation as those of this server."""
     ports = {"9000": stack.gateway, "8000": stack.triton_http, "8002": stack.triton_metrics}
-    return re.sub(r"http://(?:127\.0\.0\.1|localhost):(9000|8000|8002)", lambda match: ports[match[1]], text)
+    text = re.sub(r"http://(?:127\.0\.0\.1|localhost):(9000|8000|8002)", lambda match: ports[match[1]], text)
+    return text.replace("127.0.0.1:8001", stack.triton_grpc)
 
 
 def matches(output: str, expected: str) -> bool:
@@ -62,7 +63,7 @@ def matches(output: str, expected: str) -> bool:
 
 def run(command: list[str], cwd: Path) -> str:
     path = f"{cwd / '.venv' / 'bin'}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(cwd)}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(cwd), "CONCH_KSERVE_KEY": "none-is-asked-for"}
     done = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, check=False, timeout=WAIT_S, env=environment
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import free_port
+from tests.conftest import KSERVE_KEY, free_port
+from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
 
 WAIT_S = 120
 
@@ -34,7 +35,7 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "--port", str(self.port), *flags],
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, KSERVE_KEY_VARIABLE: KSERVE_KEY, **(environment or {})},
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -9,6 +9,8 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from launch.descendants import marked_processes
 from launch.process import Service
 from launch.shared_memory import SHM
 from launch.supervisor import Supervisor
+from tests.launch.echo_triton import MakeTriton, echo_triton
 from triton_repo.contract.restart_policy import RestartPolicy
 
 WAIT_S = 240
@@ -111,3 +114,8 @@ def free_port() -> Callable[[], int]:
             return int(probe.getsockname()[1])
 
     return find
+
+
+@pytest.fixture
+def make_triton(tmp_path: Path, free_port: Callable[[], int]) -> MakeTriton:
+    return partial(echo_triton, tmp_path, (free_port(), free_port(), free_port()))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,15 +19,18 @@ from launch.shared_memory import SHM
 WAIT_S = 480
 CONCH = (sys.executable, "-m", "launch.cli")
 _PREFIX = re.compile(rb"shm-region-prefix-name=(\w+)")
+_LISTENS = "0A"  # TCP_LISTEN in /proc/net/tcp
 KEY = "sk-canary-8472"
 
 
 class Server:
     """A running `conch serve`; its output is collected, its processes are known by an ancestor in the environment."""
 
-    def __init__(self, arguments: Sequence[str], port: int, directory: Path) -> None:
-        tag = f"{directory}{port}"
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, arguments: Sequence[str], ports: Sequence[int], directory: Path) -> None:
+        tag = f"{directory}{ports[0]}"
+        self.ports = tuple(ports)  # of the gateway, and Triton's of HTTP, gRPC and metrics
+        self.directory = directory
+        self.url = f"http://127.0.0.1:{ports[0]}"
         self.lines: list[str] = []
         self._tag = f"CONCH_TEST={tag}\0".encode()
         self.process = subprocess.Popen(
@@ -76,6 +79,19 @@ class Server:
         return status
 
 
+def listening_ports(pids: Iterable[int]) -> set[int]:
+    """The TCP ports of these processes."""
+    links = [link for pid in pids for link in (PROC / str(pid) / "fd").iterdir()]
+    inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link)))}
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in (PROC / "net" / table).read_text(encoding="utf-8").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENS and fields[9] in inodes:
+                ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
 def regions(prefix: str) -> list[Path]:
     return list(SHM.glob(f"{prefix}*"))
 
@@ -94,7 +110,7 @@ def serving(
     """A ready server; killed at the end if the test has not stopped it."""
     flags = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
     chosen = [word for flag, port in zip(flags, ports, strict=True) for word in (flag, str(port))]
-    server = Server((str(spec), *chosen, *arguments), ports[0], runtime_directory or spec.parent)
+    server = Server((str(spec), *chosen, *arguments), ports, runtime_directory or spec.parent)
     try:
         wait_for(lambda: server.said("Conch is ready") or server.process.poll() is not None, lambda: server.output)
         assert server.process.poll() is None, server.output

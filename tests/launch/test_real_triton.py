@@ -7,76 +7,30 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from gateway.settings import Settings
-from launch.descendants import command_line, marked_processes
 from launch.process import Service
-from launch.serve import ServeOptions, triton_service
 from launch.shared_memory import SHM
-from launch.stubs import stub_model
 from launch.supervisor import Supervisor
-from launch.tritonserver import find_tritonserver, lay_out_backends
 from tests.launch.conftest import Log, Running, assert_nothing_left, until
+from tests.launch.echo_triton import KSERVE_KEY, MODEL, MakeTriton, address, processes
+from triton_repo.contract.api_key import KSERVE_KEY_HEADER
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.http_probe import http_status
 
 pytestmark = pytest.mark.asyncio
 
-CONFIG = """
-name: "echo" backend: "python" max_batch_size: 0
-model_transaction_policy { decoupled: true }
-input { name: "x" data_type: TYPE_INT32 dims: [-1] }
-output { name: "y" data_type: TYPE_INT32 dims: [-1] }
-instance_group { kind: KIND_CPU count: 1 }
-"""
-MODEL = """
-import sys
-class TritonPythonModel:
-    def initialize(self, args):
-        print("echo runs in", sys.prefix, flush=True)
-    def execute(self, requests):
-        return None
-"""
-
-
-MakeTriton = Callable[..., Service]
-
-
-@pytest.fixture
-def make_triton(tmp_path: Path, free_port: Callable[[], int]) -> MakeTriton:
-    def make(model: str = MODEL) -> Service:
-        directory = tmp_path / "repository/echo"
-        (directory / "1").mkdir(parents=True)
-        (directory / "config.pbtxt").write_text(CONFIG)
-        (directory / "1/model.py").write_text(model)
-        one, two, three, four = (free_port() for _ in range(4))
-        options = ServeOptions(("echo",), Settings(port=one), two, three, four)
-        installation = find_tritonserver(os.environ)
-        backends = lay_out_backends(installation, tmp_path / "run")
-        return triton_service(options, {"echo": tmp_path / "repository"}, installation, backends)
-
-    return make
-
-
-def processes(triton: Service) -> dict[str, int]:
-    """The server and its stub, by role."""
-    commands = {pid: command_line(pid) for pid in marked_processes(triton.mark)}
-    return {"stub" if stub_model(command) == "echo" else "server": pid for pid, command in commands.items() if command}
-
 
 def ask_for(verb: str, model: str, triton: Service, **parameters: str) -> tuple[int, str]:
-    """Status and body of the answer to what a web page of any origin can send: it needs no preflight."""
-    host = triton.ready_urls[0].split("/")[2]
+    """Status and body of the answer, as the gateway would get it."""
     answer = httpx.post(
-        f"http://{host}/v2/repository/models/{model}/{verb}",
+        f"{address(triton)}/v2/repository/models/{model}/{verb}",
         content=json.dumps({"parameters": parameters}),
-        headers={"content-type": "text/plain;charset=UTF-8", "origin": "https://a.example"},
-        timeout=240,
+        headers={KSERVE_KEY_HEADER: KSERVE_KEY},
     )
     return answer.status_code, answer.text
 
@@ -124,13 +78,13 @@ async def test_no_client_can_bring_code_to_triton_or_take_a_model_away(
         "instance_group": [{"kind": "KIND_CPU"}],
     }
     override = {"config": json.dumps(config), "file:1/model.py": base64.b64encode(code.encode()).decode()}
-    triton = make_triton()
+    triton = make_triton(exposed=True)
     async with running(triton):
         before = processes(triton)
         rejected = (503, '{"error":"explicit model load / unload is not allowed if polling is enabled"}')
         assert ask_for("load", model, triton, **override) == rejected
         assert ask_for("unload", model, triton) == rejected
-        assert httpx.get(triton.ready_urls[-1]).status_code == 200
+        assert http_status(triton.ready_urls[-1]) == 200
         assert processes(triton) == before
     assert not (tmp_path / "ran").exists()
 

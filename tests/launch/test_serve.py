@@ -11,13 +11,14 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.settings import Settings
+from launch.kserve import Exposure, private_sockets
 from launch.serve import ServeOptions, gateway_service, ready_message
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import KEY, Server, regions, serving, wait_for
+from tests.launch.server import KEY, Server, listening_ports, regions, serving, wait_for
 from triton_repo.contract.http_probe import http_status
 
 FreePort = Callable[[], int]
-OPTIONS = ServeOptions(("demo",), Settings(), 8000, 8001, 8002)
+OPTIONS = ServeOptions(("demo",), Settings(), Exposure(8000, 8001), 8002)
 
 
 def is_gateway(command: bytes) -> bool:
@@ -54,6 +55,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: FreePort) -> Ite
 
 def test_an_engine_is_served_from_a_path_with_blanks(server: Server) -> None:
     assert http_status(f"{server.url}/health/ready") == 200
+
+
+def test_triton_has_no_port_of_its_own_api(server: Server) -> None:
+    """Nothing is on loopback but the gateway and Triton's metrics, and its sockets are its user's alone."""
+    assert listening_ports(server.descendants()) == {server.ports[0], server.ports[3]}
+    (directory,) = {path.parent for path in server.directory.glob("conch-*/http")}
+    assert directory.stat().st_mode & 0o077 == 0
 
 
 def test_only_the_gateway_knows_the_key(server: Server) -> None:
@@ -108,15 +116,22 @@ def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path, free_port: Fre
 
 def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment() -> None:
     settings = Settings(host="0.0.0.0", port=80, api_key=SecretStr(KEY))
-    gateway = gateway_service(ServeOptions(("a",), settings, 81, 82, 83), {"HOME": "/me"})
+    access = private_sockets(Path("/run/conch-1"))
+    environment = {"HOME": "/me", "CONCH_KSERVE_KEY": "of another server"}
+    gateway = gateway_service(ServeOptions(("a",), settings, Exposure(81, 82), 83), environment, access)
     assert gateway.argv[1:7] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80")
-    assert gateway.argv[7:] == ("--triton-grpc", "127.0.0.1:82")
-    assert gateway.environment == {"HOME": "/me", "CONCH_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
+    assert gateway.argv[7:] == ("--triton-grpc", "unix:/run/conch-1/grpc:1")
+    assert gateway.environment == {
+        "HOME": "/me",
+        "CONCH_API_KEY": KEY,
+        "CONCH_KSERVE_KEY": "",
+        "PYTHONUNBUFFERED": "1",
+    }
     assert gateway.ready_urls == ("http://127.0.0.1:80/health/ready",)
 
 
 def test_the_ready_message_names_the_key_by_its_variable_only() -> None:
-    options = ServeOptions(("a",), Settings(host="::", api_key=SecretStr(KEY)), 8000, 8001, 8002)
+    options = ServeOptions(("a",), Settings(host="::", api_key=SecretStr(KEY)), Exposure(8000, 8001), 8002)
     message = ready_message(options, ["a", "b"], 3.21)
     assert message == (
         "\nConch is ready: http://[::1]:9000  (engines: a, b; started in 3.2 s)\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.kserve import private_sockets
 from launch.tritonserver import (
     STUB,
     ServerOptions,
@@ -25,8 +26,7 @@ BIN = str(Path(sys.executable).parent)
 NOWHERE = Path("/nonexistent/tritonserver")
 OPTIONS = ServerOptions(
     repositories=(Path("/engines/a/repository"), Path("/engines/b/repository")),
-    http_port=8000,
-    grpc_port=8001,
+    access=private_sockets(Path("/run/conch-1")),
     metrics_port=8002,
     shm_prefix="conch_0123_",
     gpu=True,
@@ -154,7 +154,7 @@ def test_a_program_of_another_machine_is_an_error(tmp_path: Path) -> None:
         check_loads(program(tmp_path / "tritonserver", "\x7fELF"), {})
 
 
-def test_the_command_line_keeps_every_listener_on_loopback_and_lets_no_client_control_models() -> None:
+def test_the_command_line_keeps_every_listener_private_and_lets_no_client_control_models() -> None:
     assert server_argv(Path("/bin/tritonserver"), Path("/run/backends"), OPTIONS) == (
         "/bin/tritonserver",
         "--model-repository=/engines/a/repository",
@@ -162,10 +162,9 @@ def test_the_command_line_keeps_every_listener_on_loopback_and_lets_no_client_co
         "--backend-directory=/run/backends",
         "--disable-auto-complete-config",
         "--backend-config=python,shm-region-prefix-name=conch_0123_",
-        "--http-address=127.0.0.1",
-        "--http-port=8000",
-        "--grpc-address=127.0.0.1",
-        "--grpc-port=8001",
+        "--http-address=unix:/run/conch-1/http",
+        "--grpc-address=unix:/run/conch-1/grpc",
+        "--grpc-port=1",
         "--metrics-address=127.0.0.1",
         "--metrics-port=8002",
         "--exit-timeout-secs=10",
@@ -181,7 +180,8 @@ def test_without_a_gpu_the_server_is_not_asked_to_look_for_one() -> None:
 
 def test_the_server_gets_what_it_needs_and_no_api_key() -> None:
     installation = TritonInstallation(NOWHERE, None, None, {"PATH": "/venv/bin:/bin", "LD_LIBRARY_PATH": "/libs"})
-    environment = server_environment(installation, {"PATH": "/bin", "HOME": "/me", "CONCH_API_KEY": "secret"})
+    keys = {"CONCH_API_KEY": "secret", "CONCH_KSERVE_KEY": "secret"}
+    environment = server_environment(installation, {"PATH": "/bin", "HOME": "/me", **keys}, OPTIONS.access)
     assert environment == {
         "PATH": "/venv/bin:/bin",
         "LD_LIBRARY_PATH": "/libs",

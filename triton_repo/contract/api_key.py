@@ -1,4 +1,4 @@
-"""The API key: the environment variable that the gateway and our own clients read it from, and which keys are valid."""
+"""Keys: the environment variables that hold them, how Triton is sent its own, and which API keys are valid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Final
 from triton_repo.contract.errors import LaunchError
 
 API_KEY_VARIABLE: Final = "CONCH_API_KEY"
+
+KSERVE_KEY_VARIABLE: Final = "CONCH_KSERVE_KEY"  # of Triton's own API
+KSERVE_KEY_HEADER: Final = "conch-key"  # of HTTP
+KSERVE_KEY_METADATA: Final = f"triton-grpc-protocol-{KSERVE_KEY_HEADER}"  # of gRPC; the prefix is Triton's
+
 _SENDABLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import http.client
-from typing import NamedTuple
+import socket
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+_SOCKET_SCHEME: Final = "unix:"
 
 
 class ProbeAnswer(NamedTuple):
@@ -12,18 +17,45 @@ class ProbeAnswer(NamedTuple):
     body: bytes
 
 
-def probe(url: str, method: str = "GET", body: bytes | None = None, timeout_s: float = 2.0) -> ProbeAnswer | None:
-    """The answer, whatever its status, without proxies; None if there is none within `timeout_s` of waiting."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+def probe(
+    url: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    timeout_s: float = 2.0,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> ProbeAnswer | None:
+    """The answer, whatever its status, without proxies; None if there is none within `timeout_s` of waiting.
+
+    `url` is `http://HOST:PORT/…` or `unix:SOCKET:/…`, where SOCKET is a path without a colon.
+    """
+    connection, path = _connection(url, timeout_s)
     try:
-        connection.request(method, parts.path, body)
+        connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
         return ProbeAnswer(response.status, response.read())
     except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
+
+
+def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
+    if url.startswith(_SOCKET_SCHEME):
+        socket_path, _, path = url.removeprefix(_SOCKET_SCHEME).partition(":")
+        return _SocketConnection(socket_path, timeout_s), path
+    parts = urlsplit(url)
+    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s), parts.path
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def http_status(url: str, timeout_s: float = 2.0) -> int | None:

@@ -1,0 +1,62 @@
+"""A real tritonserver with one real Python model, as a service of the supervisor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from gateway.settings import Settings
+from launch.descendants import command_line, marked_processes
+from launch.kserve import Exposure, triton_access
+from launch.process import Service
+from launch.serve import ServeOptions, triton_service
+from launch.stubs import stub_model
+from launch.tritonserver import find_tritonserver, lay_out_backends
+from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
+
+CONFIG: Final = """
+name: "echo" backend: "python" max_batch_size: 0
+model_transaction_policy { decoupled: true }
+input { name: "x" data_type: TYPE_INT32 dims: [-1] }
+output { name: "y" data_type: TYPE_INT32 dims: [-1] }
+instance_group { kind: KIND_CPU count: 1 }
+"""
+MODEL: Final = """
+import sys
+class TritonPythonModel:
+    def initialize(self, args):
+        print("echo runs in", sys.prefix, flush=True)
+    def execute(self, requests):
+        return None
+"""
+KSERVE_KEY: Final = "canary-7713-kserve-key"
+
+MakeTriton = Callable[..., Service]
+
+
+def echo_triton(
+    directory: Path, ports: tuple[int, int, int], model: str = MODEL, exposed: bool = False, without_key: bool = False
+) -> Service:
+    """`ports` are those of HTTP, gRPC and metrics."""
+    repository, run = directory / "repository", directory / "run"
+    (repository / "echo/1").mkdir(parents=True)
+    (repository / "echo/config.pbtxt").write_text(CONFIG, encoding="utf-8")
+    (repository / "echo/1/model.py").write_text(model, encoding="utf-8")
+    http, grpc, metrics = ports
+    options = ServeOptions(("echo",), Settings(), Exposure(http, grpc, exposed, without_key), metrics)
+    installation = find_tritonserver(os.environ)
+    backends = lay_out_backends(installation, run)
+    access = triton_access(options.kserve, run, {KSERVE_KEY_VARIABLE: KSERVE_KEY})
+    return triton_service(options, {"echo": repository}, installation, backends, access)
+
+
+def processes(triton: Service) -> dict[str, int]:
+    """The server and its stub, by role."""
+    commands = {pid: command_line(pid) for pid in marked_processes(triton.mark)}
+    return {"stub" if stub_model(command) == "echo" else "server": pid for pid, command in commands.items() if command}
+
+
+def address(triton: Service) -> str:
+    return triton.live_url.removesuffix("/v2/health/live")
