@@ -23,6 +23,7 @@ from gateway.http.auth import RequireApiKey
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
 from gateway.http.head import HeadAsGet
+from gateway.http.host import CheckHost, is_loopback
 from gateway.http.internal_errors import InternalErrors
 from gateway.http.page_files import add_pages
 from gateway.http.request_id import RequestIdMiddleware
@@ -80,6 +81,8 @@ def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors
     layers = app
     if settings.api_key is not None:
         layers = RequireApiKey(layers, settings.api_key.get_secret_value(), open_paths, dialect_of, errors)
+    if settings.allowed_hosts or is_loopback(settings.host):
+        layers = CheckHost(layers, (*settings.allowed_hosts, settings.host), errors)
     layers = InternalErrors(layers, errors)
     if settings.cors_origins:
         layers = CORSMiddleware(

@@ -39,6 +39,9 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
     first_model: Annotated[str, Field(description="model to list first, which clients take by default")] = ""
+    allowed_hosts: Annotated[
+        tuple[str, ...], Field(description="names of this server besides those of loopback; * is any")
+    ] = ()
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
 
 

@@ -81,6 +81,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     cors_origins: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call the API, or *; may be repeated.")
     ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None, typer.Option(help="Name of this server besides those of loopback, or *; may be repeated.")
+    ] = None,
     keep_alive_timeout_s: Annotated[
         float, typer.Option(help="How long an idle connection is kept open; longer than the pools of proxies do.")
     ] = DEFAULTS.keep_alive_timeout_s,
@@ -110,6 +113,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "port": port,
                     "workers": workers,
                     "cors_origins": cors_origins or (),
+                    "allowed_hosts": allowed_hosts or (),
                     "keep_alive_timeout_s": keep_alive_timeout_s,
                     "request_timeout_s": request_timeout_s,
                     "access_log": access_log,

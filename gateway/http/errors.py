@@ -7,7 +7,8 @@ Besides the shared tree of `triton_repo.contract.errors` there are failures of H
     ├── MethodNotAllowed      405
     ├── BodyTimeout           408
     ├── BodyTooLarge          413
-    └── UnsupportedMediaType  415
+    ├── UnsupportedMediaType  415
+    └── MisdirectedRequest    421
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from triton_repo.contract.errors import (
 
 RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait that long
 
-_STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 500, 503, 504)
+_STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 421, 500, 503, 504)
 
 
 class PathNotFound(InvalidRequest):
@@ -63,6 +64,11 @@ class BodyTooLarge(InvalidRequest):
 class UnsupportedMediaType(InvalidRequest):
     status = 415
     code = "unsupported_media_type"
+
+
+class MisdirectedRequest(InvalidRequest):
+    status = 421
+    code = "misdirected_request"
 
 
 def described(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:

@@ -16,7 +16,12 @@ _MEDIA_TYPES: Final = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-_HEADERS: Final = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+_HEADERS: Final = {
+    "cache-control": "no-cache",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "frame-ancestors 'none'",  # which the pages' own policies, in a meta tag, cannot say
+    "x-frame-options": "DENY",
+}
 
 
 def add_pages(app: FastAPI, directory: Path = PAGE_DIRECTORY) -> list[str]:

@@ -41,7 +41,7 @@ class Running:
 
 @contextmanager
 def serving(backend: Backend, **settings: Any) -> Iterator[Running]:
-    checked = Settings(**{"sse_ping_interval_s": 0, "shutdown_grace_s": 0, **settings})
+    checked = Settings(**{"sse_ping_interval_s": 0, "shutdown_grace_s": 0, "allowed_hosts": ("x",), **settings})
     server = Server(create_app(checked, backend), checked)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -1,0 +1,71 @@
+"""The Host of a request, which says under what name a browser has reached this server.
+
+A web page whose name is made to resolve to this machine (DNS rebinding) is of the same origin as what answers here: no
+other header tells it from a page of ours. So a server on loopback answers to its own names alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.http.errors import ErrorResponses, MisdirectedRequest
+from triton_repo.contract.errors import InvalidRequest, RequestError
+
+ANY_HOST: Final = "*"
+_MAX_KNOWN: Final = 256  # names whose verdict is remembered, with their ports
+
+
+class CheckHost:
+    """ASGI middleware: 400 for HTTP/1.1 without exactly one Host, 421 for one that is not allowed.
+
+    Any address or name of loopback is allowed, and `names`, with every port.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str], errors: ErrorResponses) -> None:
+        self._app = app
+        self._names = frozenset(name.lower() for name in names)
+        self._errors = errors
+        self._known: dict[bytes, bool] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = self._error(scope) if scope["type"] == "http" else None
+        if error is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._errors.response(scope, error)(scope, receive, send)
+
+    def _error(self, scope: Scope) -> RequestError | None:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1:
+            is_old = scope["http_version"] == "1.0" and not hosts
+            return None if is_old else InvalidRequest("a request needs exactly one Host header")
+        if self._is_allowed(hosts[0]):
+            return None
+        given = hosts[0][:100].decode("ascii", "backslashreplace")
+        return MisdirectedRequest(f"host {given!r} is not a name of this server: --allowed-hosts adds it")
+
+    def _is_allowed(self, host: bytes) -> bool:
+        allowed = self._known.get(host)
+        if allowed is None:
+            allowed = ANY_HOST in self._names or self._is_named(host.decode("latin-1").lower())
+            if len(self._known) < _MAX_KNOWN:
+                self._known[host] = allowed
+        return allowed
+
+    def _is_named(self, host: str) -> bool:
+        name, colon, port = host.rpartition(":")
+        if not colon or host.endswith("]"):
+            name, port = host, "0"
+        return port.isascii() and port.isdigit() and (name in self._names or is_loopback(name))
+
+
+def is_loopback(name: str) -> bool:
+    """Whether this address, or name that DNS has no say in (RFC 6761, 6.3), is that of the machine itself."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+    return name == "localhost" or name.endswith(".localhost")
