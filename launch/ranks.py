@@ -12,17 +12,19 @@ The ranks but the first run no tritonserver of their own: that is for the C++ ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_config import EngineConfig, TensorRtLlmConfig
 from triton_repo.contract.errors import LaunchError
 
 Launcher = Literal["single", "mpirun", "srun"]
 
 _LAUNCH: Final = "trtllm-llmapi-launch"
-_FORWARDED: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")  # mpirun hands only its own variables to other machines
+# mpirun hands only its own variables to other machines. Without the last two, which NVIDIA's images set, Open MPI does
+# not find its own files there. A variable that is not set here would be a warning.
+_FORWARDED: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "OPAL_PREFIX", "OMPI_MCA_coll_hcoll_enable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +51,52 @@ def rank_options(launcher: str, hosts: str | None, rsh_agent: str | None) -> Ran
     return RankOptions(known, tuple(filter(None, (hosts or "").split(","))), rsh_agent)
 
 
-def ranked_argv(argv: Sequence[str], options: RankOptions, engines: Iterable[EngineConfig]) -> tuple[str, ...]:
-    """The command line that starts tritonserver, `argv`, with the ranks of its engine.
+def ranked_argv(
+    argv: Sequence[str], options: RankOptions, engines: Iterable[EngineConfig], environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The command line that starts tritonserver, `argv`, with the ranks of its engine; `environment` is what it has.
 
     Raises:
-        LaunchError: there is not just one engine to split, or a word of `argv` would be taken apart.
+        LaunchError: there is not just one engine to split, it was compiled for other machines than `hosts`, or a word
+            of `argv` would be taken apart.
     """
     if options.launcher == "single":
         return tuple(argv)
-    world_size = _world_size(options.launcher, engines)
+    engine, settings = _split_engine(options.launcher, engines)
+    world_size = settings.tensor_parallel * settings.pipeline_parallel
+    if settings.flow == "compiled":
+        _check_machines(engine, settings.gpus_per_node, options.hosts)
     if torn := next((word for word in argv if len(word.split()) != 1), None):
         raise LaunchError(f"{_LAUNCH} takes a command apart at blanks: {torn!r} cannot be handed over")
-    return (*_front(options, world_size), _LAUNCH, *argv)
+    return (*_front(options, world_size, environment), _LAUNCH, *argv)
 
 
-def _front(options: RankOptions, world_size: int) -> tuple[str, ...]:
+def _front(options: RankOptions, world_size: int, environment: Mapping[str, str]) -> tuple[str, ...]:
     if options.launcher == "srun":
         return ("srun", "--mpi=pmix", f"--ntasks={world_size}", "--kill-on-bad-exit=1")
     agent = ("-mca", "plm_rsh_agent", options.rsh_agent) if options.rsh_agent else ()
-    there = ("--host", ",".join(options.hosts), *(word for name in _FORWARDED for word in ("-x", name)))
+    forwarded = (word for name in _FORWARDED if name in environment for word in ("-x", name))
+    there = ("--host", ",".join(options.hosts), *forwarded)
     return ("mpirun", "--allow-run-as-root", "-n", str(world_size), *agent, *(there if options.hosts else ()))
 
 
-def _world_size(launcher: str, engines: Iterable[EngineConfig]) -> int:
+def _split_engine(launcher: str, engines: Iterable[EngineConfig]) -> tuple[str, TensorRtLlmConfig]:
     split = [(engine.name, engine.tensorrt_llm) for engine in engines]
-    (_, settings), *others = split
+    (name, settings), *others = split
     if others or settings is None:
         names = ", ".join(name for name, _ in split)
         raise LaunchError(
             f"--launcher {launcher} starts the ranks of one engine of runtime tensorrt_llm, not of {names}"
         )
-    return settings.tensor_parallel * settings.pipeline_parallel
+    return name, settings
+
+
+def _check_machines(engine: str, gpus_per_node: int, hosts: Sequence[str]) -> None:
+    """A compiled engine numbers the GPUs of its machines by what it was compiled for, and does not start with fewer."""
+    for host in hosts if len(hosts) > 1 else ():
+        ranks = host.rpartition(":")[2]
+        if ranks != str(gpus_per_node):
+            raise LaunchError(
+                f"--hosts {host}: engine {engine} was compiled for machines of {gpus_per_node} GPUs: set "
+                f"build.gpus_per_node = {ranks if ranks.isdigit() else 1} in its spec and build it again"
+            )

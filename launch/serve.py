@@ -92,7 +92,7 @@ def serve(options: ServeOptions) -> None:
         access = triton_access(options.kserve, directory, os.environ)
         backends = lay_out_backends(installation, directory)
         triton = triton_service(options, repositories, installation, backends, access)
-        argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories))
+        argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories), triton.environment)
         services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway_service(options, os.environ, access))
         announce = partial(_announce, options, engines, started, access.announcement)
         asyncio.run(Supervisor(services, journal).run(announce))

@@ -140,6 +140,7 @@ def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
         "flow": build.flow,
         "tensor_parallel": build.tensor_parallel,
         "pipeline_parallel": build.pipeline_parallel,
+        "gpus_per_node": build.gpus_per_node,
         "max_beam_width": build.compile.max_beam_width,
         "lora": {**build.lora.model_dump(), "adapters": tuple(build.lora.adapters)} if build.lora else None,
     }

@@ -11,9 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from build_scripts.spec.errors import Problem
 from build_scripts.spec.rules import broken_rules
 from build_scripts.spec.speculative import SpeculativeSection
-from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection
+from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection, broken_compile_rules
 from triton_repo.contract.capabilities import Capabilities, Runtime, capabilities_of, flows_of
-from triton_repo.contract.engine_config import CapacitySchedulerPolicy, Flow, GuidedDecodingBackend
+from triton_repo.contract.engine_config import (
+    GPUS_PER_NODE,
+    CapacitySchedulerPolicy,
+    Flow,
+    GuidedDecodingBackend,
+)
 from triton_repo.contract.sampling import INT32_MAX, Sampling
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -33,6 +38,7 @@ class BuildSection(_Section):
 
     `max_seq_len` None is the checkpoint's `max_position_embeddings`; `max_num_tokens` bounds one engine iteration.
     `flow` is for runtime tensorrt_llm: `pytorch` compiles nothing and runs the checkpoint itself, within these limits.
+    `gpus_per_node`: GPUs of a machine, for a compiled engine that is split over several machines.
     """
 
     dtype: Dtype = "float32"
@@ -42,6 +48,7 @@ class BuildSection(_Section):
     max_num_tokens: Positive = 512
     tensor_parallel: Positive = 1
     pipeline_parallel: Positive = 1
+    gpus_per_node: Positive = GPUS_PER_NODE
     flow: Flow = "compiled"
     compile: CompileSection = CompileSection()
     lora: LoraSection | None = None
@@ -149,7 +156,9 @@ class EngineSpec(_Section):
 
     @model_validator(mode="after")
     def _rules_across_keys(self) -> Self:
-        for problem in chain(broken_rules(self), self._broken_sizes()):
+        build = self.build
+        compiling = broken_compile_rules(build.quantization, build.compile, build.lora)
+        for problem in chain(broken_rules(self), self._broken_sizes(), compiling):
             raise problem.as_pydantic_error()
         return self
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from build_scripts.architectures import Decoder, UnknownArchitecture, decoder_of, family_of
 from build_scripts.engine.builder import Builder, Export, Materials, Outline, Step
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
+from build_scripts.tensorrt_llm.argv import SOURCE
 from build_scripts.tensorrt_llm.compile import compile_engine, plan_steps, reason_to_compile, remaining_steps
-from build_scripts.tensorrt_llm.export import link, write_checkpoint
+from build_scripts.tensorrt_llm.export import link, write_checkpoint, write_texts
+from build_scripts.tensorrt_llm.older_transformers import older_files
 from build_scripts.tensorrt_llm.plan import check_converter, check_draft_split, has_weights, plan_shards, resolved
 from build_scripts.tensorrt_llm.report import ConverterPreview, ShardPreview
 from build_scripts.tensorrt_llm.sharding.gpus import find_gpus
@@ -18,8 +21,10 @@ from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.weights.huggingface import FORMATS, read_config, weight_files
 from build_scripts.work import progress
 from build_scripts.work.child import Child
-from triton_repo.contract.engine_directory import ModelDirectory
+from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
 from triton_repo.contract.errors import BuildError
+
+_FORMAT: Final = 2  # of what `export` writes; a higher one builds every engine of this runtime again
 
 
 class TensorRtLlmBuilder(Builder):
@@ -59,7 +64,7 @@ class TensorRtLlmBuilder(Builder):
         So a new key leaves built engines up to date, and another default needs a higher FORMAT of the manifest.
         `compile.workers` changes how long it takes to compile, and not what comes out.
         """
-        values: dict[str, object] = {"max_draft_len": spec.max_draft_len}
+        values: dict[str, object] = {"format": _FORMAT, "max_draft_len": spec.max_draft_len}
         for key, value in spec.build.model_dump(exclude_defaults=True, exclude={"compile": {"workers"}}).items():
             if isinstance(value, dict):
                 values |= {f"{key}.{name}": inner for name, inner in value.items()}
@@ -73,9 +78,12 @@ class TensorRtLlmBuilder(Builder):
     def export(self, export: Export) -> None:
         checkpoint, build, model = export.checkpoint, export.spec.build, export.model
         model.path.mkdir()
+        tokenizer = EngineDirectory(model.path.parent).tokenizer  # TensorRT-LLM reads it for guides
+        write_texts(older_files(tokenizer), tokenizer)
+        older = older_files(checkpoint.directory)
         if build.flow == "pytorch":
             names = (*weight_files(checkpoint.directory), *checkpoint.text_files())
-            link(checkpoint.directory, names, model.checkpoint)
+            link(checkpoint.directory, names, model.checkpoint, older)
             return
         config = read_config(checkpoint.directory, checkpoint.source)
         if build.quantization == "none" and family_of(config) is not None:
@@ -88,10 +96,13 @@ class TensorRtLlmBuilder(Builder):
                 export.verify(checkpoint, model.checkpoint, export.log)
         elif export.verify is not None:
             raise BuildError(f"{checkpoint.source}: --verify runs Conch's own shards; TensorRT-LLM converts this one")
+        else:
+            (model.path / SOURCE).mkdir()
+            write_texts(older, model.path / SOURCE)
         compile_engine(model, checkpoint.directory.absolute(), export.spec, export.max_seq_len, export.log)
 
-    def reason_to_finish(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:
-        return reason_to_compile(model, source, spec)
+    def reason_to_finish(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:  # noqa: ARG002
+        return reason_to_compile(model, spec)
 
     def remaining(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
         return remaining_steps(model, source, spec)
@@ -111,5 +122,6 @@ def _write_shards(export: Export, decoder: Decoder) -> None:
             tp=tp,
             pp=pp,
             dtype=build.dtype,
+            gpus_per_node=build.gpus_per_node,
             meter=str(meter),
         )

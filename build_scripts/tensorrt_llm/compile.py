@@ -11,7 +11,15 @@ from typing import Final
 from build_scripts.engine.builder import Step
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.tensorrt_llm import on_gpu_host
-from build_scripts.tensorrt_llm.argv import HOST_SCRIPT, QUANTIZER, Argv, docker_argv, gpu_commands, host_argv
+from build_scripts.tensorrt_llm.argv import (
+    HOST_SCRIPT,
+    QUANTIZERS,
+    Argv,
+    docker_argv,
+    gpu_commands,
+    host_argv,
+    source_flags,
+)
 from build_scripts.tensorrt_llm.output import BuildOutput
 from build_scripts.work import progress
 from triton_repo.contract.engine_directory import ModelDirectory
@@ -41,14 +49,12 @@ def remaining_steps(model: ModelDirectory, source: Path, spec: EngineSpec) -> tu
     return (Step(_TITLES[sharded], "GPU host", argv),)
 
 
-def reason_to_compile(model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:
+def reason_to_compile(model: ModelDirectory, spec: EngineSpec) -> str | None:
     """Why this machine should compile (or recompile) the engine in `model`; None where it need not, or cannot."""
     build = spec.build
     if build.flow == "pytorch" or build.max_seq_len is None:
         return None
-    sharded = _is_sharded(model, spec)
-    commands = gpu_commands(PurePosixPath(source), PurePosixPath(model.path), spec, build.max_seq_len, sharded=sharded)
-    if not _can_compile(commands):
+    if not _can_compile(_commands_here(model, spec, build.max_seq_len)):
         return None
     if model.read_compiled_by() is None:
         return "not compiled"
@@ -66,15 +72,21 @@ def compile_engine(model: ModelDirectory, source: Path, spec: EngineSpec, max_se
         BuildError: TensorRT-LLM's own programs failed; with the reason that they gave, and the path of the log.
     """
     shutil.copyfile(on_gpu_host.__file__, model.path / HOST_SCRIPT)
-    sharded = _is_sharded(model, spec)
-    here = PurePosixPath(model.path)
-    commands = gpu_commands(PurePosixPath(source), here, spec, max_seq_len, sharded=sharded)
+    commands = _commands_here(model, spec, max_seq_len)
     if not _can_compile(commands):
         return False
     model.compiled.mkdir()
+    sharded, here = _is_sharded(model, spec), PurePosixPath(model.path)
     ranks = spec.build.tensor_parallel * spec.build.pipeline_parallel
-    _run(host_argv(sys.executable, here, commands, on_gpu_host.TETHERED), _TITLES[sharded], ranks, log)
+    flags = () if sharded else source_flags(PurePosixPath(source), here, spec.build)
+    _run(host_argv(sys.executable, here, commands, on_gpu_host.TETHERED, *flags), _TITLES[sharded], ranks, log)
     return True
+
+
+def _commands_here(model: ModelDirectory, spec: EngineSpec, max_seq_len: int) -> tuple[Argv, ...]:
+    quantizer = next((file for file in QUANTIZERS if Path(file).is_file()), QUANTIZERS[0])
+    sharded = _is_sharded(model, spec)
+    return gpu_commands(PurePosixPath(model.path), spec, max_seq_len, sharded=sharded, quantizer=quantizer)
 
 
 def _run(argv: Argv, title: str, ranks: int, log: Path) -> None:
@@ -107,4 +119,4 @@ def _can_compile(commands: tuple[Argv, ...]) -> bool:
 
 def _can_run(command: Argv) -> bool:
     program, first, *_ = command
-    return shutil.which(program) is not None and (first != str(QUANTIZER) or Path(first).is_file())
+    return shutil.which(program) is not None and (first not in map(str, QUANTIZERS) or Path(first).is_file())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from build_scripts.architectures import check_weights, decoder_of
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
@@ -12,10 +14,17 @@ from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.weights.opening import open_checkpoint
 from build_scripts.work import progress
 
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
-def link(directory: Path, names: Sequence[str], output: Path) -> None:
-    """Link the files `names` of `directory` into the new directory `output`; copy what cannot be hard-linked."""
+
+def link(directory: Path, names: Sequence[str], output: Path, written: Mapping[str, str] = _NONE) -> None:
+    """Link the files `names` of `directory` into the new directory `output`; copy what cannot be hard-linked.
+
+    Those of `written` have the text that it gives.
+    """
     output.mkdir()
+    write_texts(written, output)
+    names = [name for name in names if name not in written]
     sizes = [(directory / name).stat().st_size for name in names]
     with progress.transfer("checkpoint", sum(sizes)) as show:
         done = 0
@@ -29,8 +38,13 @@ def link(directory: Path, names: Sequence[str], output: Path) -> None:
             show(done)
 
 
+def write_texts(files: Mapping[str, str], output: Path) -> None:
+    for name, text in files.items():
+        (output / name).write_text(text, encoding="utf-8")
+
+
 def write_checkpoint(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to a child
-    checkpoint: str, source: str, output: str, tp: int, pp: int, dtype: str, meter: str
+    checkpoint: str, source: str, output: str, tp: int, pp: int, dtype: str, gpus_per_node: int, meter: str
 ) -> None:
     """Write the shards into the new directory `output`; the file `meter` has the number of bytes written so far.
 
@@ -49,4 +63,4 @@ def write_checkpoint(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to 
             file.seek(0)
             file.write(b"%d" % done)
 
-        write_shards(view, decoder, Parallelism(tp, pp), dtype, Path(output), wrote)
+        write_shards(view, decoder, Parallelism(tp, pp, gpus_per_node), dtype, Path(output), wrote)

@@ -9,7 +9,7 @@ _DONE: Final = re.compile(r"Engine serialized\b")
 _DOING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"Starting quantization|Calibrat"), "calibrating"),
     (re.compile(r"Quantized model exported"), "quantized"),
-    (re.compile(r"Total time of constructing network|Set dtype to|Set nccl_plugin to"), "building the network"),
+    (re.compile(r"Total time of constructing network|Set (?:PluginConfig\.)?nccl_plugin to"), "building the network"),
     (re.compile(r"Build TensorRT engine|Compiler backend is used"), "compiling"),
     (re.compile(r"Serializing engine to \S*?(rank\d+)\.engine"), "writing {0}"),
 )

@@ -30,7 +30,7 @@ def installed_version(package: str) -> str | None:
 def install_command(*extras: str) -> str:
     """The command that installs the packages of these extras for this interpreter, wherever it is run.
 
-    The versions in constraints.txt count where the file is: the GPU image has its own and comes without it.
+    The versions in constraints.txt count: in the GPU image those that it came with, so that pip moves none of them.
     """
     constraints = _CHECKOUT / "constraints.txt"
     pinned = f" -c {_shown(constraints)}" if constraints.is_file() else ""

@@ -16,6 +16,7 @@ from triton_repo.contract.sampling import Sampling
 
 Flow = Literal["compiled", "pytorch"]
 GuidedDecodingBackend = Literal["xgrammar", "llguidance"]
+GPUS_PER_NODE: Final = 8  # TensorRT-LLM's own
 KV_CACHE_FREE_GPU_MEMORY_FRACTION: Final = 0.9  # TensorRT-LLM's own
 OPENVINO_KV_BLOCK_SIZE: Final = 32  # tokens; of its CPU plugin, where no block holds tokens of two sequences
 CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "static_batch"]
@@ -64,7 +65,8 @@ class LoraConfig(BaseModel):
 class TensorRtLlmConfig(BaseModel):
     """What only the `tensorrt_llm` runtime reads.
 
-    `compiled` runs the engine in `model/engine`, `pytorch` the HuggingFace checkpoint in `model/checkpoint`. The KV
+    `compiled` runs the engine in `model/engine`, `pytorch` the HuggingFace checkpoint in `model/checkpoint`.
+    `gpus_per_node` is what a compiled engine of several machines expects in each. The KV
     cache takes a fraction of the GPU memory that is free once the weights are loaded, or fewer tokens if
     `max_tokens_in_paged_kv_cache` says so; blocks that find no room there may move to `kv_cache_host_memory_bytes`.
     `guided_decoding_backend` is the library that keeps answers to their guides; without it there are no guides.
@@ -76,6 +78,7 @@ class TensorRtLlmConfig(BaseModel):
     flow: Flow = "compiled"
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
     pipeline_parallel: Annotated[int, Field(ge=1)] = 1
+    gpus_per_node: Annotated[int, Field(ge=1)] = GPUS_PER_NODE
     max_beam_width: Annotated[int, Field(ge=1)] = 1
     capacity_scheduler_policy: CapacitySchedulerPolicy = "guaranteed_no_evict"
     kv_cache_free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = KV_CACHE_FREE_GPU_MEMORY_FRACTION

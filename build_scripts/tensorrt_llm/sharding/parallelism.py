@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Parallelism:
-    """`tp_size` ranks split each layer, `pp_size` groups of them split the layers."""
+    """`tp_size` ranks split each layer, `pp_size` groups of them split the layers; `gpus_per_node` are in a machine."""
 
     tp_size: int = 1
     pp_size: int = 1
+    gpus_per_node: int = 8
 
     @property
     def world_size(self) -> int:

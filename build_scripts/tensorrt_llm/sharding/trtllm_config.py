@@ -7,7 +7,9 @@ from typing import Any, Final
 from build_scripts.architectures import Decoder
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 
-_GPUS_PER_NODE: Final = 8
+# QWenConfig gives the key no default, and its model reads it: the length up to which log-n scaling, which is off,
+# leaves attention as it is (models/qwen/{config,model}.py).
+_QWEN_SEQ_LENGTH: Final = 8192
 _QWEN: Final = ("qwen2", "qwen3")
 
 
@@ -42,7 +44,7 @@ def checkpoint_config(decoder: Decoder, parallel: Parallelism, dtype: str) -> di
         "disable_weight_only_quant_plugin": False,
     }
     if decoder.family in _QWEN:
-        return config | {"qwen_type": decoder.family, "use_logn_attn": False}
+        return config | {"qwen_type": decoder.family, "seq_length": _QWEN_SEQ_LENGTH, "use_logn_attn": False}
     return config | {"residual_mlp": False, "remove_duplicated_kv_heads": False}
 
 
@@ -50,7 +52,7 @@ def _mapping(parallel: Parallelism) -> dict[str, int]:
     """Exactly the keys that TensorRT-LLM needs: it rejects others."""
     return {
         "world_size": parallel.world_size,
-        "gpus_per_node": _GPUS_PER_NODE,
+        "gpus_per_node": parallel.gpus_per_node,
         "tp_size": parallel.tp_size,
         "pp_size": parallel.pp_size,
         "cp_size": 1,

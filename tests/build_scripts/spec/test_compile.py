@@ -21,6 +21,7 @@ CHANGED: dict[str, Any] = {
     "max_num_tokens": 1024,
     "tensor_parallel": 2,
     "pipeline_parallel": 2,
+    "gpus_per_node": 4,
 }
 COMPILE_CHANGED: dict[str, Any] = {
     "max_input_len": 100,
@@ -30,7 +31,6 @@ COMPILE_CHANGED: dict[str, Any] = {
     "gemm_plugin": "disable",
     "logits_dtype": "float16",
     "use_paged_context_fmha": False,
-    "multiple_profiles": True,
 }
 
 
@@ -73,6 +73,28 @@ COMPILE_CHANGED: dict[str, Any] = {
             '[sampling]\nguided_decoding_guide_type = "json"',
             r"is a parameter of each request and has no default",
         ),
+        (
+            RUNTIME,
+            "[build.compile]\nmultiple_profiles = true\nopt_num_tokens = 64",
+            r"opt_num_tokens = 64; is not possible where build\.compile\.multiple_profiles = true",
+        ),
+        (
+            RUNTIME,
+            '[build]\nquantization = "fp8"\n[build.compile]\ngemm_plugin = "nvfp4"',
+            r'gemm_plugin = "nvfp4"; needs build\.quantization = nvfp4, and that is fp8',
+        ),
+        (
+            RUNTIME,
+            '[build]\nquantization = "int8"\n[build.compile]\ngemm_plugin = "fp8"',
+            r'gemm_plugin = "fp8"; needs build\.quantization = none or fp8, and that is int8',
+        ),
+        (
+            RUNTIME,
+            '[build]\nquantization = "nvfp4"\n[build.lora]\ntarget_modules = ["attn_q", "mlp_gate"]\n'
+            '[build.lora.adapters]\nfrench = "a"',
+            r'target_modules = "mlp_gate"; may have attn_q, attn_k, attn_v where build\.quantization = nvfp4',
+        ),
+        ("openvino", "[build]\ngpus_per_node = 4", r"gpus_per_node = 4; needs runtime tensorrt_llm with build\.flow"),
         ("openvino", "[sampling]\nlogprobs = 1", r"is a parameter of each request and has no default"),
     ],
 )
@@ -83,7 +105,7 @@ def test_settings_that_do_not_go_together_are_refused(
         workshop.build(text, runtime=runtime)
 
 
-UNCHANGED = {"max_draft_len": "0", "max_batch_size": "256", "max_num_tokens": "8192"}
+UNCHANGED = {"format": "2", "max_draft_len": "0", "max_batch_size": "256", "max_num_tokens": "8192"}
 
 
 def settings(**build: Any) -> dict[str, str]:
@@ -94,8 +116,9 @@ def settings(**build: Any) -> dict[str, str]:
 
 def test_every_key_that_changes_what_is_built_makes_a_new_build() -> None:
     assert set(CHANGED) == set(BuildSection.model_fields) - {"compile", "lora", "flow"}
-    assert set(COMPILE_CHANGED) == set(CompileSection.model_fields) - {"workers"}
+    assert set(COMPILE_CHANGED) | {"multiple_profiles"} == set(CompileSection.model_fields) - {"workers"}
     lora = {"adapters": {"french": "a"}, "max_rank": 8}
+    assert settings(compile={"multiple_profiles": True})["compile.multiple_profiles"] == "True"
     assert settings(**CHANGED, compile=COMPILE_CHANGED, lora=lora) == UNCHANGED | {
         **{key: str(value) for key, value in CHANGED.items()},
         **{f"compile.{key}": str(value) for key, value in COMPILE_CHANGED.items()},
@@ -108,7 +131,7 @@ def test_every_key_that_changes_what_is_built_makes_a_new_build() -> None:
 def test_keys_that_have_their_default_are_no_reason_to_build_so_that_a_new_key_is_none() -> None:
     defaults = {name: field.get_default() for name, field in BuildSection.model_fields.items()}
     inner = {name: field.get_default() for name, field in CompileSection.model_fields.items()}
-    assert settings(**{**defaults, "compile": inner}) == {"max_draft_len": "0"}
+    assert settings(**{**defaults, "compile": inner}) == {"format": "2", "max_draft_len": "0"}
 
 
 def test_the_number_of_workers_is_no_reason_to_build_and_another_key_is_one_that_is_named(

@@ -1,8 +1,9 @@
 """A machine that can compile: stand-ins for `trtllm-build`, for NVML, and for the `nvidia-smi` of a GPU host.
 
-`trtllm-build` takes the options of TensorRT-LLM 1.2.1 and no others, says what the real one says, and writes an engine
-directory as the real one does. TRTLLM_BUILD in its environment makes it fail: `error` (as TensorRT does), `raise`, or
-`hang`, which it does with its process id in the file TRTLLM_PID.
+`trtllm-build` takes the options of TensorRT-LLM 1.2.1 and no others, needs the keys of `config.json` that the model of
+each architecture reads, says what the real one says, and writes an engine directory as the real one does. TRTLLM_BUILD
+in its environment makes it fail: `error` (as TensorRT does), `raise`, or `hang`, which it does with its process id in
+the file TRTLLM_PID.
 """
 
 from __future__ import annotations
@@ -14,6 +15,23 @@ from pathlib import Path
 import pytest
 
 from tests.fake_nvml import H100, install_gpus
+
+# Read by the model, and either without a default there or with one that is not the family's: models/modeling_utils.py,
+# models/{llama,qwen}/{config,model}.py.
+_EVERY_MODEL = (
+    *("architecture", "dtype", "logits_dtype", "vocab_size", "hidden_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "head_size", "intermediate_size", "max_position_embeddings"),
+    *("hidden_act", "norm_epsilon", "position_embedding_type", "rotary_base", "rotary_scaling", "attn_bias"),
+    *("mlp_bias", "use_parallel_embedding", "mapping", "quantization"),
+)
+_QWEN = (*_EVERY_MODEL, "qwen_type", "seq_length", "use_logn_attn")
+MODEL_KEYS = {
+    "LlamaForCausalLM": (*_EVERY_MODEL, "residual_mlp"),
+    "MistralForCausalLM": (*_EVERY_MODEL, "residual_mlp"),
+    "Qwen2ForCausalLM": _QWEN,
+    "Qwen3ForCausalLM": _QWEN,
+}
+MAPPING_KEYS = ("world_size", "gpus_per_node", "tp_size", "pp_size", "cp_size")
 
 BUILD = """#!{python}
 import argparse, json, os, pathlib, sys, time
@@ -46,6 +64,17 @@ args = parser.parse_args()
 
 fails = os.environ.get("TRTLLM_BUILD")
 checkpoint = json.loads((pathlib.Path(args.checkpoint_dir) / "config.json").read_text())
+for key in {keys}[checkpoint["architecture"]]:
+    if key not in checkpoint:
+        raise AttributeError(f"'PretrainedConfig' object has no attribute '{{key}}'")
+for key in checkpoint["mapping"]:
+    if key not in {mapping}:
+        raise TypeError(f"Mapping.__init__() got an unexpected keyword argument '{{key}}'")
+if args.multiple_profiles == "enable" and args.opt_num_tokens is not None:
+    raise RuntimeError("multiple_profiles is enabled, while opt_num_tokens is set.")
+adapted = set(args.lora_target_modules or ()) - {{"attn_q", "attn_k", "attn_v"}}
+if checkpoint["quantization"]["quant_algo"] == "NVFP4" and adapted:
+    raise AssertionError("lora is not supported on FP4Linear now")
 output = pathlib.Path(args.output_dir)
 output.mkdir(parents=True, exist_ok=True)
 print("[TensorRT-LLM] TensorRT-LLM version: 1.2.1")
@@ -73,6 +102,25 @@ config = {{"version": "1.2.1", "pretrained_config": checkpoint,
 print("[11/21/2026-00:00:03] [TRT-LLM] [I] Total time of building all engines: 00:00:02")
 """
 
+# NVIDIA's quantizer: a checkpoint that transformers 4 reads, into shards of one rank.
+QUANTIZE = """import argparse, json, pathlib
+parser = argparse.ArgumentParser(allow_abbrev=False)
+for name in ("model_dir", "output_dir", "dtype", "qformat", "tp_size", "pp_size"):
+    parser.add_argument("--" + name)
+args = parser.parse_args()
+source = pathlib.Path(args.model_dir)
+config = json.loads((source / "config.json").read_text())
+assert "rope_theta" in config or "rope_parameters" not in config, "theta would be 10000"
+assert (source / "model.safetensors").is_file() and (source / "tokenizer.json").is_file()
+output = pathlib.Path(args.output_dir)
+output.mkdir()
+(output / "rank0.safetensors").write_bytes(b"")
+values = {key: None for key in KEYS[config["architectures"][0]]}
+values |= {"architecture": config["architectures"][0], "quantization": {"quant_algo": args.qformat.upper()}}
+values["mapping"] = {"world_size": 1, "gpus_per_node": 8, "tp_size": 1, "pp_size": 1}
+(output / "config.json").write_text(json.dumps(values))
+""".replace("KEYS", repr(MODEL_KEYS))
+
 SMI = """#!/bin/sh
 case "$1" in
   --query-gpu=name,compute_cap) echo "NVIDIA H100 80GB HBM3, 9.0"; echo "NVIDIA H100 80GB HBM3, 9.0";;
@@ -84,7 +132,10 @@ esac
 def use_gpu_host(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     """Put the stand-ins into `directory` and on the PATH, and let this process see two GPUs."""
     directory.mkdir(exist_ok=True)
-    for name, text in (("trtllm-build", BUILD.format(python=sys.executable)), ("nvidia-smi", SMI)):
+    for name, text in (
+        ("trtllm-build", BUILD.format(python=sys.executable, keys=MODEL_KEYS, mapping=MAPPING_KEYS)),
+        ("nvidia-smi", SMI),
+    ):
         (directory / name).write_text(text)
         (directory / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(directory), prepend=os.pathsep)

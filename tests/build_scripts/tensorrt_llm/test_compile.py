@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import subprocess
 import time
+from pathlib import PurePosixPath
 
 import psutil
 import pytest
 
+from tests.build_scripts.checkpoints import ARCHITECTURES, make_checkpoint
 from tests.build_scripts.conftest import Workshop, contents
-from tests.build_scripts.tensorrt_llm.gpu_host import use_gpu_host
+from tests.build_scripts.tensorrt_llm.gpu_host import QUANTIZE, use_gpu_host
 from tests.build_scripts.test_interruption import DEADLINE_S, start
 from tests.fake_nvml import install_gpu_for_children, install_gpus
 from tests.fake_tensorrt_llm import PATH
@@ -140,8 +143,11 @@ def test_an_engine_that_this_machine_cannot_run_is_compiled_anew(  # noqa: PLR09
 
 
 def run_in_a_container(workshop: Workshop, command: str) -> None:
-    """What the container would run, with its /model being the model directory."""
-    words = [word.replace("/model", f"{workshop.engine}/model", 1) for word in shlex.split(command)]
+    """What the container would run, with its /model being the model directory, and its /source the checkpoint."""
+    places = {"/source": str(workshop.checkpoint), "/model": f"{workshop.engine}/model"}
+    words = [
+        re.sub(r"(?<![\w/])/(source|model)\b", lambda found: places[found[0]], word) for word in shlex.split(command)
+    ]
     inside = words[words.index("nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3") + 1 :]
     subprocess.run(inside, check=True, timeout=60, capture_output=True)
 
@@ -163,9 +169,37 @@ def test_a_quantized_build_without_a_gpu_leaves_all_of_it_to_one_command(
     engine = workshop.build('[build]\nquantization = "fp8"', runtime=RUNTIME)
     said = capsys.readouterr().err
     assert f"--volume {workshop.checkpoint}:/source:ro" in said
-    assert "quantize.py --model_dir /source" in said
+    assert "quantize.py --model_dir /model/source" in said
     assert "--then trtllm-build" in said
     assert not (engine.directory / "model" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+def test_the_shards_of_every_family_have_the_keys_that_its_model_reads(
+    gpu_host: Workshop, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_checkpoint(gpu_host.checkpoint, family, num_hidden_layers=2, vocab_size=320)
+    engine = gpu_host.build("[build]\ngpus_per_node = 4\nmax_seq_len = 128", runtime=RUNTIME)
+    assert "not done here" not in capsys.readouterr().err
+    config = json.loads((engine.directory / "model" / "engine" / "config.json").read_text())
+    assert config["pretrained_config"]["mapping"]["gpus_per_node"] == 4
+
+
+def test_the_quantizer_is_found_where_either_of_nvidias_images_has_it(
+    gpu_host: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their paths are absolute, and of images that are not here."""
+    quantizer = gpu_host.root / "release" / "quantize.py"
+    quantizer.parent.mkdir()
+    quantizer.write_text(QUANTIZE)
+    absent = PurePosixPath(gpu_host.root / "nowhere" / "quantize.py")
+    monkeypatch.setattr("build_scripts.tensorrt_llm.compile.QUANTIZERS", (absent, PurePosixPath(quantizer)))
+    gpu_host.build('[build]\nquantization = "fp8"\ngpus_per_node = 2', runtime=RUNTIME)
+    assert gpu_host.manifest.compiled is not None
+    model = gpu_host.engine / "model"
+    config = json.loads((model / "engine" / "config.json").read_text())
+    assert config["pretrained_config"]["mapping"]["gpus_per_node"] == 2
+    assert {file.name for file in (model / "source").iterdir()} == {"config.json"}
 
 
 def test_the_pytorch_flow_compiles_nothing_and_takes_the_checkpoint_along(

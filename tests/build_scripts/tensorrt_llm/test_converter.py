@@ -23,7 +23,7 @@ def test_another_architecture_is_left_to_tensorrt_llms_own_converter(
     assert ".save('/model/engine')" in planned["steps"][0]["argv"][-1]
     engine = ensure_engine(str(workshop.spec))
     assert "not done here: convert and compile, by TensorRT-LLM; on a GPU host:" in capsys.readouterr().err
-    assert {path.name for path in (engine.directory / "model").iterdir()} == {"on_gpu_host.py"}
+    assert {path.name for path in (engine.directory / "model").iterdir()} == {"on_gpu_host.py", "source"}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_the_reason_is_the_cause_and_not_what_came_of_it(lines: list[str], reaso
 def test_progress_counts_the_ranks_that_are_written() -> None:
     output, seen = BuildOutput(), []
     for line in (
-        "[I] Total time of constructing network from module object 1.2 seconds",
+        "[TRT-LLM] [I] Set PluginConfig.nccl_plugin to auto.",
         "[TRT-LLM] [I] Build TensorRT engine Unnamed Network 0",
         "[TRT-LLM] [I] Serializing engine to /model/engine/rank3.engine...",
         "[TRT-LLM] [I] Engine serialized. Total time: 00:00:14",

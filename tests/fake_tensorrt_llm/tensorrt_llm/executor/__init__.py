@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -155,11 +157,14 @@ class Executor:
         self._running: list[Running] = []
         self._lock = threading.Lock()
         self._open = True
+        self._asked = False
+        self._error_queue: queue.Queue[Exception] = queue.Queue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def submit(self, prompt: list[int], params: SamplingParams, streaming: bool, answer: list[int]) -> RequestOutput:
         assert streaming, "this stand-in only streams"
+        self._asked = True
         result = RequestOutput(self, prompt, params, compiled=self._keeps_end_id)
         complaint = params.complaint()
         if complaint:
@@ -177,13 +182,22 @@ class Executor:
     def is_shutdown(self) -> bool:
         return not self._open
 
+    def handle_background_error(self) -> None:
+        """At the next request, and not before: the callback of a dead worker only puts its error into the queue."""
+        if not self._error_queue.empty():
+            error = self._error_queue.get()
+            self._open = False
+            raise error
+
     def shutdown(self) -> None:
         self._open = False
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     async def stats(self) -> AsyncIterator[dict[str, Any]]:
-        if self._running:
+        if not self._asked:
+            sys.stdout.write("Iteration statistics are not available yet.\n")
+        elif self._running:
             yield {"kvCacheStats": {"usedNumBlocks": len(self._running), "maxNumBlocks": self._max_batch_size}}
 
     def _run(self) -> None:
@@ -196,9 +210,8 @@ class Executor:
     def _step(self, running: Running) -> None:
         prompt = running.result.prompt_token_ids
         if running.generated and DIES_ON in prompt:
-            self._open = False
-            for one in self._running:
-                one.result.put(Response(error=ConnectionError("the worker process has died")))
+            self._error_queue.put(ConnectionError("the worker process has died"))
+            self._running = []  # their streams wait
         elif running.generated and FAILS_ON in prompt:
             self._end(running, Response(error=RequestError("Encountered an error in forwarding the request")))
         else:

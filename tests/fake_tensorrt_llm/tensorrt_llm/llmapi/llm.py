@@ -79,11 +79,9 @@ class BaseLLM:
         assert config.max_draft_len is not None
         assert config.max_draft_len > 0
         assert self.args.sampler_type != "TRTLLMSampler", "it would verify nothing"
-        if isinstance(config, NGramDecodingConfig):
-            assert config.max_matching_ngram_size > 0
-        else:
-            assert config.speculative_model_dir is not None, "Path to draft model must be specified."
-            json.loads((Path(config.speculative_model_dir) / "config.json").read_text())
+        if not isinstance(config, NGramDecodingConfig):
+            assert config.speculative_model is not None, "Path to draft model must be specified."
+            json.loads((Path(config.speculative_model) / "config.json").read_text())
         return int(config.max_draft_len)
 
     def generate_async(
@@ -109,6 +107,7 @@ class BaseLLM:
         self._check_arguments(len(inputs), sampling_params)
         if isinstance(self.args.speculative_config, LookaheadDecodingConfig):
             assert sampling_params.top_k == 1, "lookahead would ignore how the token is to be chosen"
+        self._executor.handle_background_error()
         answer = self._answer(inputs, sampling_params.guided_decoding)
         if lora_request is not None:
             assert isinstance(lora_request, LoRARequest)
@@ -118,7 +117,8 @@ class BaseLLM:
         return self._executor.submit(inputs, sampling_params, streaming, answer)
 
     def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
-        assert self._executor is not None
+        if self._executor is None:
+            raise RuntimeError("LLM is shutting down")
         stats: AsyncIterator[dict[str, Any]] = self._executor.stats()
         return stats
 
@@ -150,9 +150,13 @@ class BaseLLM:
 
 
 def load_tokenizer(directory: Path) -> Any:
-    """What transformers needs: beside the tokenizer, the name of its class."""
-    if "tokenizer_class" not in json.loads((directory / "tokenizer_config.json").read_text()):
+    """What transformers 4.57 needs: beside the tokenizer, the name of a class that it has."""
+    config = json.loads((directory / "tokenizer_config.json").read_text())
+    if "tokenizer_class" not in config:
         raise ValueError(f"Unrecognized model in {directory}")
+    if config["tokenizer_class"] == "TokenizersBackend":
+        raise ValueError("Tokenizer class TokenizersBackend does not exist or is not currently imported.")
+    config.get("extra_special_tokens", {}).keys()
     return Tokenizer.from_file(str(directory / "tokenizer.json"))
 
 
@@ -197,6 +201,8 @@ class LLM(BaseLLM):
         super().__init__(model, *args, **kwargs)
         if "architectures" not in self.config:
             raise ValueError(f"{model} is not a HuggingFace checkpoint")
+        # transformers 4.57 takes 10000.0 where there is none, without a word, and knows no `rope_parameters`.
+        assert "rope_theta" in self.config or "rope_parameters" not in self.config, "theta would be 10000"
 
     def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
         max_num_tokens = self.args.max_num_tokens

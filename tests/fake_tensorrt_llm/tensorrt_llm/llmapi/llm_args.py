@@ -4,8 +4,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from tensorrt_llm.lora_manager import LoraConfig
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveInt
+from tensorrt_llm.lora_helper import LoraConfig
 
 
 class StrictBaseModel(BaseModel):
@@ -43,7 +43,9 @@ class KvCacheConfig(StrictBaseModel):
 class DecodingBaseConfig(StrictBaseModel):
     max_draft_len: int | None = None
     max_total_draft_tokens: int | None = None
-    speculative_model_dir: str | Path | None = None
+    speculative_model: str | Path | None = Field(
+        default=None, validation_alias=AliasChoices("speculative_model", "speculative_model_dir")
+    )
     max_concurrency: int | None = None
     load_format: str | None = None
     acceptance_window: int | None = None
@@ -54,7 +56,7 @@ class DecodingBaseConfig(StrictBaseModel):
 
 
 class NGramDecodingConfig(DecodingBaseConfig):
-    max_matching_ngram_size: int = 0
+    max_matching_ngram_size: PositiveInt = 2
     is_keep_all: bool = True
     is_use_oldest: bool = True
     is_public_pool: bool = True

@@ -141,6 +141,20 @@ def test_an_executor_that_dies_makes_every_step_fail(runtime: Runtime) -> None:
             runtime.step()
 
 
+def test_requests_that_run_fail_when_a_worker_dies_though_no_other_request_comes(runtime: Runtime) -> None:
+    runtime.submit(generation(1, max_tokens=50, sampling=Sampling(temperature=0.0, min_tokens=40)))
+    runtime.submit(generation(2, [10, DIES]))
+    with pytest.raises(ConnectionError, match="the worker process has died"):
+        drain(runtime, 1, 2)
+
+
+def test_an_idle_runtime_asks_for_no_statistics(opened: Runtime, capfd: pytest.CaptureFixture[str]) -> None:
+    """Before the first request the LLM API prints a line each time that it is asked."""
+    time.sleep(1.2)
+    opened.close()
+    assert "not available yet" not in capfd.readouterr().out
+
+
 class FlakyStats:
     """The statistics of an LLM, whose first collection fails."""
 

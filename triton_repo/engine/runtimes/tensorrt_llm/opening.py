@@ -14,7 +14,7 @@ from tensorrt_llm.llmapi import (
     NGramDecodingConfig,
     SchedulerConfig,
 )
-from tensorrt_llm.lora_manager import LoraConfig
+from tensorrt_llm.lora_helper import LoraConfig
 
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import (

@@ -28,11 +28,12 @@ from triton_repo.contract.logprobs import TokenLogprob
 from triton_repo.contract.tensors import FinishReason
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import guide_arguments, sampling_arguments
+from triton_repo.engine.runtimes.tensorrt_llm.health import background_error
 
 logger = logging.getLogger(__name__)
 
 _FINISH_REASONS: Final[Mapping[str | None, FinishReason]] = {None: "", "stop": "stop", "length": "length"}
-_STATS_PAUSE_S: Final = 0.5
+_WATCH_PAUSE_S: Final = 0.5
 # Errors of one request; anything else counts as the end of the executor.
 _OF_ONE_REQUEST: Final = (RequestError, ValueError, TypeError)
 
@@ -52,11 +53,13 @@ class TensorRtLlmRuntime:
         self._arrived: deque[TokenDelta] = deque()
         self._woken = False  # the engine loop knows that something has arrived
         self._lost: Exception | None = None
+        self._closing = False
         self._last_work_s = float("-inf")
         # Of the event loop's thread alone:
         self._results: dict[int, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stats: Mapping[str, Any] = {}
+        self._asked = False  # there has been a request: before the first one the LLM API has no statistics, and says so
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tensorrt-llm", daemon=True)
         self._thread.start()
@@ -93,6 +96,7 @@ class TensorRtLlmRuntime:
 
     def close(self) -> None:
         self._live.clear()
+        self._closing = True
         self._llm.shutdown()  # first: its threads post to the event loop
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -111,7 +115,7 @@ class TensorRtLlmRuntime:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._keep(self._collect_stats())
+        self._keep(self._watch())
         self._loop.run_forever()
         for task in self._tasks:
             task.cancel()
@@ -125,6 +129,7 @@ class TensorRtLlmRuntime:
 
     def _begin(self, generation: Generation) -> None:
         """Not a task, so that an `_abort` that was called later runs later."""
+        self._asked = True
         with self._failing_alone(generation.key):
             guide = guide_arguments(generation.sampling)
             parameters = SamplingParams(
@@ -191,20 +196,32 @@ class TensorRtLlmRuntime:
             self._woken = True
             self._wake()
 
-    async def _collect_stats(self) -> None:
-        """Keep the statistics of the latest iteration. There are none while no request runs."""
+    async def _watch(self) -> None:
+        """Keep the statistics of the latest iteration, of which there are none while no request runs.
+
+        The death of a worker process is an entry in a queue of the LLM API's proxy, which that reads at the next
+        request or response: requests that run would wait for ever.
+        """
         failing = False
-        while True:
-            try:
-                async for stats in self._llm.get_stats_async(timeout=_STATS_PAUSE_S):
-                    self._stats = stats
-                    self._last_work_s = time.monotonic()
-                    failing = False
-            except Exception:  # the boundary of the executor: without statistics the requests go on
-                if not failing:
-                    logger.exception("TensorRT-LLM returns no statistics")
-                failing = True
-            await asyncio.sleep(_STATS_PAUSE_S)
+        while self._lost is None and not self._closing:
+            if self._asked:
+                failing = await self._collect_stats(failing)
+            if (error := background_error(self._llm)) is not None and not self._closing:
+                logger.error("TensorRT-LLM's executor is lost: %s", _first_line(error))
+                self._lose(error)
+            await asyncio.sleep(_WATCH_PAUSE_S)
+
+    async def _collect_stats(self, failing: bool) -> bool:
+        """Whether it fails; `failing`: it did the last time too, and has been logged."""
+        try:
+            async for stats in self._llm.get_stats_async(timeout=_WATCH_PAUSE_S):
+                self._stats = stats
+                self._last_work_s = time.monotonic()
+        except Exception:  # the boundary of the executor: without statistics the requests go on
+            if not failing:
+                logger.exception("TensorRT-LLM returns no statistics")
+            return True
+        return False
 
 
 def _logprobs(sequence: Any, num_alternatives: int) -> list[TokenLogprob]:
