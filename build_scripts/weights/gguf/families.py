@@ -58,8 +58,90 @@ class Family:
 
 _ROTATED: Final = ("attn_q", "attn_k")
 
+# Where a layer has many of a part, {} stands for the number of the expert.
+_MIXTRAL: Final = {
+    "ffn_gate_inp": "block_sparse_moe.gate",
+    "ffn_gate_exps": "block_sparse_moe.experts.{}.w1",
+    "ffn_down_exps": "block_sparse_moe.experts.{}.w2",
+    "ffn_up_exps": "block_sparse_moe.experts.{}.w3",
+}
+_EXPERTS: Final = {
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.experts.{}.gate_proj",
+    "ffn_up_exps": "mlp.experts.{}.up_proj",
+    "ffn_down_exps": "mlp.experts.{}.down_proj",
+}
+_SHARED_EXPERT: Final = {
+    "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+    "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+    "ffn_up_shexp": "mlp.shared_expert.up_proj",
+    "ffn_down_shexp": "mlp.shared_expert.down_proj",
+}
+_GEMMA2: Final = {
+    **_LLAMA,
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+_OLMO2: Final = {
+    **{part: name for part, name in (_LLAMA | _HEAD_NORMS).items() if part not in {"attn_norm", "ffn_norm"}},
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+_PHI3: Final = {
+    "attn_norm": "input_layernorm",
+    "attn_qkv": "self_attn.qkv_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_up": "mlp.gate_up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_STARCODER2: Final = {
+    **_ATTENTION,
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_up": "mlp.c_fc",
+    "ffn_down": "mlp.c_proj",
+}
+_COMMAND_R: Final = {part: name for part, name in (_LLAMA | _HEAD_NORMS).items() if part != "ffn_norm"}
+_GPT2: Final = {
+    "attn_norm": "ln_1",
+    "attn_qkv": "attn.c_attn",
+    "attn_output": "attn.c_proj",
+    "ffn_norm": "ln_2",
+    "ffn_up": "mlp.c_fc",
+    "ffn_down": "mlp.c_proj",
+}
+_GPT2_TOP: Final = {
+    "token_embd": "transformer.wte",
+    "position_embd": "transformer.wpe",
+    "output_norm": "transformer.ln_f",
+    "output": "lm_head",
+}
+
 FAMILIES: Final[Mapping[str, Family]] = {
-    "llama": Family("LlamaForCausalLM", "llama", configs.llama, _LLAMA, half_split=_ROTATED),
+    "llama": Family("LlamaForCausalLM", "llama", configs.llama, {**_LLAMA, **_MIXTRAL}, half_split=_ROTATED),
     "qwen2": Family("Qwen2ForCausalLM", "qwen2", configs.qwen2, _LLAMA),
-    "qwen3": Family("Qwen3ForCausalLM", "qwen3", configs.qwen3, {**_LLAMA, **_HEAD_NORMS}),
+    "qwen3": Family("Qwen3ForCausalLM", "qwen3", configs.qwen3, _LLAMA | _HEAD_NORMS),
+    "qwen2moe": Family("Qwen2MoeForCausalLM", "qwen2_moe", configs.qwen2moe, _ATTENTION | _EXPERTS | _SHARED_EXPERT),
+    "qwen3moe": Family("Qwen3MoeForCausalLM", "qwen3_moe", configs.qwen3moe, _ATTENTION | _HEAD_NORMS | _EXPERTS),
+    "gemma": Family("GemmaForCausalLM", "gemma", configs.gemma, _LLAMA, norms_less_one=True),
+    "gemma2": Family("Gemma2ForCausalLM", "gemma2", configs.gemma2, _GEMMA2, norms_less_one=True),
+    "gemma3": Family("Gemma3ForCausalLM", "gemma3_text", configs.gemma3, _GEMMA2 | _HEAD_NORMS, norms_less_one=True),
+    "phi3": Family("Phi3ForCausalLM", "phi3", configs.phi3, _PHI3),
+    "granite": Family("GraniteForCausalLM", "granite", configs.granite, _LLAMA, half_split=_ROTATED),
+    "smollm3": Family("SmolLM3ForCausalLM", "smollm3", configs.smollm3, _LLAMA, half_split=_ROTATED),
+    "olmo2": Family("Olmo2ForCausalLM", "olmo2", configs.olmo2, _OLMO2),
+    "stablelm": Family("StableLmForCausalLM", "stablelm", configs.stablelm, _LLAMA),
+    "starcoder2": Family("Starcoder2ForCausalLM", "starcoder2", configs.starcoder2, _STARCODER2),
+    "command-r": Family("CohereForCausalLM", "cohere", configs.command_r, _COMMAND_R),
+    "gpt2": Family(
+        "GPT2LMHeadModel",
+        "gpt2",
+        configs.gpt2,
+        _GPT2,
+        top=_GPT2_TOP,
+        layers="transformer.h",
+        transposed=("attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+    ),
 }

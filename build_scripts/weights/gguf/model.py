@@ -81,6 +81,35 @@ class Model:
             values[tensor.type.dtype] += math.prod(tensor.shape)
         return values.most_common(1)[0][0] if values else "float32"
 
+    @property
+    def experts(self) -> int:
+        """0 for a model without."""
+        key = self.meta.own("expert_count")
+        return self.meta.count(key) if self.meta.values.get(key) else 0
+
+    @property
+    def window(self) -> int | None:
+        """The tokens that attention looks back, None for all."""
+        key = self.meta.own("attention.sliding_window")
+        return self.meta.count(key) if self.meta.values.get(key) else None
+
+    def window_layers(self, period: int) -> list[str]:
+        """HuggingFace's `layer_types`: as the file has it, or every `period`-th layer without a window."""
+        key = self.meta.own("attention.sliding_window_pattern")
+        given = self.meta.values.get(key, period)
+        if isinstance(given, list):
+            windows = [bool(value) for value in given]
+        else:
+            windows = [(layer + 1) % self.meta.count(key, period) != 0 for layer in range(self.layers)]
+        if len(windows) != self.layers:
+            raise self.meta.error(key, f"must be a period, or an array of {self.layers}")
+        return ["sliding_attention" if windowed else "full_attention" for windowed in windows]
+
+    def rows(self, part: str) -> int | None:
+        """Of a part of the first layer, if it is there."""
+        tensor = self.tensors.get(f"blk.0.{part}")
+        return None if tensor is None else tensor.shape[0]
+
     def has(self, part: str) -> bool:
         """Whether a first layer has it: `attn_q.bias`."""
         return f"blk.0.{part}" in self.tensors

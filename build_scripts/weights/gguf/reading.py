@@ -53,6 +53,19 @@ def transposed(tensor: LazyTensor) -> LazyTensor:
     return LazyTensor(tensor.name, tensor.dtype, tensor.shape[::-1], tensor.origin, _Transposed(tensor))
 
 
+def one_row(tensor: LazyTensor) -> LazyTensor:
+    """A vector as a matrix of one row."""
+    return LazyTensor(tensor.name, tensor.dtype, (1, *tensor.shape), tensor.origin, _OneRow(tensor))
+
+
+@dataclass(frozen=True, slots=True)
+class _OneRow:
+    stored: LazyTensor
+
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        return self.stored.read()[None][start:stop]
+
+
 @dataclass(frozen=True, slots=True)
 class _HalfSplit:
     stored: LazyTensor

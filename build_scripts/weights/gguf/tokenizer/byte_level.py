@@ -60,7 +60,7 @@ def byte_level(vocabulary: Vocabulary) -> dict[str, Any]:
 def _merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     """The two parts of each merge, which a blank separates; a part may begin with one."""
     stored = vocabulary.merges
-    if not stored:
+    if stored is None:
         raise vocabulary.meta.error("tokenizer.ggml.merges", "must be an array of texts")
     known, found = frozenset(vocabulary.tokens), []
     for number, merge in enumerate(stored):

@@ -28,6 +28,25 @@ def _cased(after: str) -> str:
 
 _O200K: Final = "|".join([_cased(f"{_CONTRACTIONS}?"), r"\p{N}{1,3}", _MARKS_OR_SLASH, _BLANKS])
 _TEKKEN: Final = "|".join([_cased(""), r"\p{N}", _MARKS_OR_SLASH, _BLANKS])
+_QWEN35: Final = "|".join(
+    [_CONTRACTIONS, r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", _BLANKS]
+)
+_SEED: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}", r" ?[^\s\p{L}\p{N}\r\n]+", _BLANKS])
+_BAILING: Final = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+_EXAONE_MOE: Final = "|".join(
+    [
+        _CONTRACTIONS,
+        r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+",
+        r"\p{N}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]?",
+        r"\s*[\r\n]|\s+(?!\S)|\s+",
+    ]
+)
+_YOUTU: Final = "|".join([_cased(f"{_CONTRACTIONS}?"), r"\p{N}", _MARKS_OR_SLASH, _BLANKS])
+_MINICPM: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}+", _MARKS, _BLANKS])
+_UFAKZEKA: Final = "|".join([_WORD, r"\p{N}", _MARKS, _BLANKS])
 _LLAMA3: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}{1,3}", _MARKS, _BLANKS])
 _QWEN2: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}", _MARKS, _BLANKS])
 _DEEPSEEK3: Final = (
@@ -36,9 +55,17 @@ _DEEPSEEK3: Final = (
 )
 _HAN_KANA: Final = "[一-龥぀-ゟ゠-ヿ]+"
 _HAN_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
+# Cased letters, as far as Unicode had them; by number where another editor may compose or decompose them.
 _DEEPSEEK_LETTERS: Final = (
-    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝ"
-    r"Ὗ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
+    r"\s?[A-Za-z"
+    r"µ\x{C0}-\x{D6}Ø-\x{F6}ø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿ\x{386}\x{388}-\x{38A}\x{38C}\x{38E}-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽ"
+    r"ᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ\x{1E00}-\x{1F15}\x{1F18}-\x{1F1D}\x{1F20}-\x{1F45}\x{1F48}-\x{1F4D}"
+    r"\x{1F50}-\x{1F57}\x{1F59}\x{1F5B}\x{1F5D}\x{1F5F}-\x{1F7D}\x{1F80}-\x{1FB4}\x{1FB6}-\x{1FBC}\x{1FBE}"
+    r"\x{1FC2}-\x{1FC4}\x{1FC6}-\x{1FCC}\x{1FD0}-\x{1FD3}\x{1FD6}-\x{1FDB}\x{1FE0}-\x{1FEC}"
+    r"\x{1FF2}-\x{1FF4}\x{1FF6}-\x{1FFC}ℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇ"
+    r"Ꞌ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ\x{10400}-\x{1044F}\x{104B0}-\x{104D3}\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}"
+    r"\x{10CC0}-\x{10CF2}\x{118A0}-\x{118DF}\x{1E900}-\x{1E943}"
+    r"]+"
 )
 _BLOOM: Final = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 
@@ -64,7 +91,7 @@ class Splitting:
     """`steps` are the parts of a `pre_tokenizer`; one of them spells bytes as characters.
 
     Attributes:
-        normalizer: NFC or NFKC, of the models whose tokenizer.json has it; the files do not say.
+        normalizer: NFC, of the models whose tokenizer.json has it; the files do not say, and llama.cpp leaves it out.
         whole_words: a word that is a token is one, whatever the merges give.
         adds_bos: a text begins with BOS unless the file says otherwise.
     """
@@ -96,15 +123,16 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     **_named(Splitting((_GPT2_WORDS,)), "gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4", "trillion",
              "granite-docling", "jais"),
     **_named(Splitting((_GPT2_WORDS,), "NFC"), "mpt", "olmo"),
-    **_named(Splitting(_DIGITS_THEN_GPT2), "starcoder", "refact", "smollm", "codeshell", "minerva-7b", "mellum2"),
+    **_named(Splitting(_DIGITS_THEN_GPT2), "starcoder", "refact", "smollm", "codeshell", "minerva-7b", "mellum2",
+             "exaone"),
     "command-r": Splitting(_DIGITS_THEN_GPT2, "NFC"),
-    "exaone": Splitting(_DIGITS_THEN_GPT2, "NFKC"),
     **_named(Splitting(_LLAMA3_STEPS, whole_words=True, adds_bos=True), "llama-bpe", "llama3", "llama-v3", "falcon3",
              "falcon-h1", "pixtral", "midm-2.0", "lfm2"),
     **_named(Splitting(_LLAMA3_STEPS), "dbrx", "smaug-bpe", "chatglm-bpe"),
     **_named(Splitting(_LLAMA3_STEPS, whole_words=True), "glm4", "glm5"),
-    **_named(Splitting(_QWEN2_STEPS, "NFC"), "qwen2", "deepseek-r1-qwen", "megrez", "kormo"),
-    **_named(Splitting(_QWEN2_STEPS), "stablelm2", "hunyuan", "grok-2", "solar-open"),
+    "qwen2": Splitting(_QWEN2_STEPS, "NFC"),
+    **_named(Splitting(_QWEN2_STEPS), "deepseek-r1-qwen", "megrez", "kormo", "stablelm2", "hunyuan", "grok-2",
+             "solar-open"),
     "falcon": Splitting((_PUNCTUATION, _GPT2_WORDS, _digits(individual=False), _split("[0-9][0-9][0-9]"))),
     "deepseek-llm": Splitting((
         _split("[\r\n]"), _split(_DEEPSEEK_LETTERS), _split(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"), _split(r"\s+$"),
@@ -114,9 +142,19 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
         _split("[\r\n]"), _split(r"\s?\p{L}+"), _split(r"\s?\p{P}+"), _split(_HAN_HANGUL), _ONE_DIGIT, _BYTES,
     )),
     **_named(Splitting((_split(r"\p{N}{1,3}"), _split(_HAN_KANA), _split(_DEEPSEEK3), _BYTES)), "deepseek-v3",
-             "hunyuan-dense", "joyai-llm"),
+             "hunyuan-dense", "joyai-llm", "hy_v4"),
     "tekken": Splitting((_split(_TEKKEN), _BYTES), whole_words=True, adds_bos=True),
-    **_named(Splitting((_split(_O200K), _BYTES)), "gpt-4o", "llama4", "kanana2", "minimax-m2"),
+    **_named(Splitting((_split(_O200K), _BYTES)), "gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"),
     **_named(Splitting((_split(_BLOOM), _BYTES)), "poro-chat", "bloom", "gpt3-finnish"),
+    "qwen35": Splitting((_split(_QWEN35), _BYTES)),
+    "seed-coder": Splitting((_split(_SEED), _BYTES)),
+    **_named(Splitting((_split(_BAILING), _BYTES)), "bailingmoe", "bailingmoe2", "llada-moe"),
+    "exaone-moe": Splitting((_split(_EXAONE_MOE), _BYTES)),
+    "youtu": Splitting((
+        _split("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+"), _split(_YOUTU), _BYTES,
+    ), whole_words=True),
+    "minicpm5": Splitting((_split(r"\p{N}{1,3}"), _split(_MINICPM), _BYTES), whole_words=True),
+    **_named(Splitting((_split(r"\d{1,3}(?=(?:\d{3})*\b)"), _split(_O200K), _BYTES)), "tiny_aya", "cohere2moe"),
+    "ufakzeka": Splitting((_split(_UFAKZEKA), _BYTES)),
     "viking": Splitting((_split(_BLOOM), _ONE_DIGIT, _BYTES)),
 }  # fmt: skip
