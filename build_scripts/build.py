@@ -14,7 +14,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from build_scripts.engine.builder import Builder, Export
@@ -84,6 +84,8 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> EngineSpec:
         reasons, unfinished = plan.reasons_to_build(directory, old), None
         if directory is not None and not reasons:
             reasons, unfinished = _reasons_to_finish(plan, directory.model)
+            if request.compare and not directory.model.verified.is_file():
+                reasons = [*reasons, "not verified yet"]
         if directory is None or old is None or reasons:
             progress.say(f"{store.name}: building ({', '.join(reasons[:5])})")
             started = time.monotonic()
@@ -136,10 +138,21 @@ def _rebuild(store: EngineStore, plan: Plan, unfinished: ModelDirectory | None) 
             write_tokenizer(materials.checkpoint, engine.tokenizer, store.log)
         if materials.draft is not None:
             check_vocabulary(materials.draft, engine.tokenizer, partial / "scratch", store.log)
-        verify, length = plan.prepared.request.verify, materials.max_seq_len
-        builder.export(Export(materials.checkpoint, plan.spec, engine.model, length, store.log, verify, unfinished))
+        request, length = plan.prepared.request, materials.max_seq_len
+        export = Export(
+            materials.checkpoint,
+            plan.spec,
+            engine.model,
+            length,
+            store.log,
+            request.verify,
+            request.compare,
+            unfinished,
+        )
+        builder.export(export)
         if materials.draft is not None:
-            builder.export(Export(materials.draft.checkpoint, plan.spec, engine.draft, length, store.log, verify))
+            draft = materials.draft.checkpoint
+            builder.export(replace(export, checkpoint=draft, model=engine.draft, unfinished=None))
             builder.finish_pair(engine, store.log)
         for adapter in materials.adapters:
             adapter.copy_to(engine.adapters)

@@ -35,9 +35,14 @@ Gpu = Annotated[
     str | None, typer.Option(help="To fit: h100-80gb, 4xh100-80gb, or GB each; --plan: by default this machine's.")
 ]
 Verify = Annotated[
-    bool, typer.Option("--verify", help="Run the shards on this CPU and compare them with transformers.")
+    bool | None,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Compare with transformers on this CPU: shards, or the CPU engine (default: below 1 billion parameters).",
+        show_default=False,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="With --plan or --verify: for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="With --plan, or --verify of shards: for machines.")]
 To = Annotated[
     str | None, typer.Option(help="hf: only write --model out as HuggingFace has it, into the new --output-dir.")
 ]
@@ -72,7 +77,7 @@ def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
     output_dir: OutputDir = None,
     plan: ShowPlan = False,
     gpu: Gpu = None,
-    verify: Verify = False,
+    verify: Verify = None,
     json: Json = False,
     to: To = None,
 ) -> None:
@@ -90,7 +95,9 @@ def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
         if json and not (plan or verify):
             raise SpecError("--json: only with --plan or --verify")
         request = _request(spec, overrides, output_dir)
-        _carry_out(replace(request, gpu=gpu, verify=VerifyStep(json) if verify else None), plan, json)
+        of_cpu_engine = request.spec.runtime == "openvino"
+        step = VerifyStep(json) if verify and not of_cpu_engine else None
+        _carry_out(replace(request, gpu=gpu, verify=step, compare=verify if of_cpu_engine else None), plan, json)
     except (ConchError, OSError) as error:  # OSError: a file of the checkpoint that cannot be read
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, SpecError) else 1) from None

@@ -24,7 +24,8 @@ from triton_repo.contract.errors import SpecError
 class BuildRequest:
     """A spec, where it was read (for errors), where its relative paths start, where built engines live.
 
-    `gpu` is what the engine must fit (`--gpu`), if anything; `verify` is how to verify its shards (`--verify`), if so.
+    `gpu` is what the engine must fit (`--gpu`), if anything. `verify` is how to verify its shards (`--verify`), if so;
+    `compare` is whether to compare a CPU engine with transformers (`--verify`, `--no-verify`); None: neither is said.
     """
 
     spec: EngineSpec
@@ -33,6 +34,7 @@ class BuildRequest:
     built: Path
     gpu: str | None = None
     verify: Verify | None = None
+    compare: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _check_flags(request: BuildRequest, builder: Builder, preview: bool) -> None
         names = " or ".join(name for name, each in BUILDERS.items() if each.has_preview)
         raise spec_error(request.origin, "runtime", runtime, f"--plan is for runtime {names}")
     if request.verify is not None and not builder.writes_shards(request.spec.build):
-        rule = "--verify is for runtime tensorrt_llm, compiled from unquantized shards"
+        rule = "--verify is for runtime openvino, and for tensorrt_llm compiled from unquantized shards"
         raise spec_error(request.origin, "runtime", runtime, rule)
 
 

@@ -69,6 +69,7 @@ class Export:
     Attributes:
         log: takes the output of child processes.
         verify: how to verify the shards, if that is asked for.
+        compare: whether to compare a CPU engine with transformers; None leaves it to the builder.
         unfinished: the model of the same inputs that another machine left unfinished; parts of it can be reused.
     """
 
@@ -78,6 +79,7 @@ class Export:
     max_seq_len: int
     log: Path
     verify: Verify | None = None
+    compare: bool | None = None
     unfinished: ModelDirectory | None = None
 
 

@@ -1,40 +1,66 @@
-"""Builds the models of runtime openvino."""
+"""Builds the models of runtime openvino, and checks each before it is published."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from build_scripts.engine.builder import Builder, Export
-from build_scripts.openvino.export import export_model, export_tokenizer
+from build_scripts.openvino.export import compress_weights, export_model, export_tokenizer
+from build_scripts.openvino.verify.trial import Trial
+from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.weights.safetensors import read_header
+from build_scripts.weights.view import WEIGHT_DTYPES, LazyTensor
 from build_scripts.work import progress
 from build_scripts.work.child import Child
 from triton_repo.contract.engine_directory import EngineDirectory
 
+_EXPORTER = "2"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
+
 
 class OpenVinoBuilder(Builder):
-    """Exports a checkpoint as OpenVINO IR, in a child process."""
+    """Exports a checkpoint as OpenVINO IR, compares it with transformers and runs it as it is served, in children."""
 
     packages = ("nncf", "openvino", "optimum-intel", "torch", "transformers")
 
     def settings(self, spec: EngineSpec) -> dict[str, str]:
-        return {"dtype": spec.build.dtype, "quantization": spec.build.quantization}
+        return {"dtype": spec.build.dtype, "quantization": spec.build.quantization, "exporter": _EXPORTER}
 
     def export(self, export: Export) -> None:
-        build = export.spec.build
-        export.model.path.mkdir()
-        with progress.step(f"export (dtype {build.dtype}, quantization {build.quantization})"):
+        build, model = export.spec.build, export.model
+        tensors = _tensors(export.checkpoint)
+        trial = Trial.of(export, sum(math.prod(tensor.shape) for tensor in tensors))
+        model.path.mkdir()
+        with progress.step(f"export (dtype {build.dtype})"):
             Child("export", export.log).call(
                 export_model,
                 checkpoint=str(export.checkpoint.directory),
-                weights=[name for name in export.checkpoint.weight_files() if name.endswith(".safetensors")],
-                output=str(export.model.path),
-                dtype=build.dtype,
-                quantization=build.quantization,
+                output=str(model.path),
+                dtype=_narrower(build.dtype, tensors),
+                prompts=trial.prompts,
+                expected=str(trial.expected) if trial.expected else None,
             )
+        trial.compare()
+        if build.quantization != "none":
+            with progress.step(f"compress (quantization {build.quantization})"):
+                Child("compress", export.log).call(compress_weights, str(model.path), build.quantization)
+        trial.serve()
 
     def finish_pair(self, engine: EngineDirectory, log: Path) -> None:
         """OpenVINO's form of the tokenizer for both: with a draft, the pipeline compares them."""
         models = [str(engine.model.path), str(engine.draft.path)]
         with progress.step("tokenizer for the draft"):
             Child("tokenizer", log).call(export_tokenizer, str(engine.tokenizer), models)
+
+
+def _tensors(checkpoint: Checkpoint) -> list[LazyTensor]:
+    names = [name for name in checkpoint.weight_files() if name.endswith(".safetensors")]
+    return [tensor for name in names for tensor in read_header(checkpoint.directory / name).values()]
+
+
+def _narrower(dtype: str, tensors: Sequence[LazyTensor]) -> str:
+    """The dtype to store: the one that was asked for, or the checkpoint's own where that is narrower."""
+    stored = {tensor.dtype for tensor in tensors}
+    return stored.pop() if dtype == "float32" and len(stored) == 1 and stored <= set(WEIGHT_DTYPES) else dtype

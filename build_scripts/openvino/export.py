@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 TOKENIZER_FILE: Final = "openvino_tokenizer.xml"
 MODEL_FILES: Final = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
-_SAFETENSORS_DTYPES: Final = {"F16": "float16", "BF16": "bfloat16"}
 _INT4_GROUP_SIZE: Final = 128  # as optimum-cli; layers that it does not divide take the largest group that does
 
 
-def export_model(checkpoint: str, weights: list[str], output: str, dtype: str, quantization: str) -> None:
-    """Write `MODEL_FILES` into the new directory `output`. Meant for a child process: it imports torch.
+def export_model(checkpoint: str, output: str, dtype: str, prompts: list[list[int]], expected: str | None) -> None:
+    """Write `MODEL_FILES` into the directory `output`, in `dtype`. Meant for a child process: it imports torch.
+
+    What transformers answers to `prompts` goes into the file `expected`, if there is one to write.
 
     Raises:
         ValueError: weights are missing or not finite.
     """
-    # nncf and openvino's converter report their use to Google Analytics unless this package is absent.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    model = _load(Path(checkpoint), _weight_dtype([Path(checkpoint, name) for name in weights], dtype))
+    _keep_from_reporting()
+    model = _load(Path(checkpoint), dtype)
+    if expected is not None:
+        from build_scripts.openvino.verify.expected import write_expected
+
+        write_expected(model, prompts, Path(expected))
     staging = Path(output, "staging")
     _trace(model, staging)
-    del model
-    if quantization != "none":
-        _compress_weights(staging / MODEL_FILES[0], quantization)
     for name in MODEL_FILES:  # and nothing else that the exporter wrote
         if (staging / name).exists():
             (staging / name).replace(Path(output, name))
@@ -55,17 +55,9 @@ def export_tokenizer(tokenizer: str, outputs: list[str]) -> None:
         openvino.save_model(model, Path(output, TOKENIZER_FILE))
 
 
-def _weight_dtype(files: Iterable[Path], dtype: str) -> str:
-    """The dtype to load and store: the one that was asked for, or the checkpoint's own where that is narrower."""
-    from safetensors import safe_open
-
-    stored: set[str] = set()
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            stored |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118 (not a mapping)
-    if dtype == "float32" and len(stored) == 1:
-        return _SAFETENSORS_DTYPES.get(stored.pop(), dtype)
-    return dtype
+def _keep_from_reporting() -> None:
+    """nncf and openvino's converter report their use to Google Analytics unless this package is absent."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def _load(checkpoint: Path, dtype: str) -> Any:
@@ -105,10 +97,13 @@ def _trace(model: Any, output: Path) -> None:
     )
 
 
-def _compress_weights(file: Path, quantization: str) -> None:
+def compress_weights(output: str, quantization: str) -> None:
+    """Compress the weights of the model in `output` to int8 or int4, in place. Meant for a child process."""
+    _keep_from_reporting()
     import nncf
     import openvino
 
+    file = Path(output, MODEL_FILES[0])
     model = openvino.Core().read_model(file)
     if quantization == "int8":
         model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+# In the model directory of runtime openvino, where it was compared with transformers: how far they are apart.
+VERIFIED: Final = "verified.json"
 # Directories in the model directory of runtime tensorrt_llm, and the note next to the compiled files.
 CHECKPOINT: Final = "checkpoint"
 COMPILED: Final = "engine"
@@ -44,6 +46,10 @@ class ModelDirectory:
     def compiled_by(self) -> Path:
         """Versions and GPU that compiled it; written last."""
         return self.compiled / COMPILED_BY
+
+    @property
+    def verified(self) -> Path:
+        return self.path / VERIFIED
 
     def read_compiled_by(self) -> Mapping[str, str | None] | None:
         """None where it is not compiled, or not to its end."""

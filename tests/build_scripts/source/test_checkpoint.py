@@ -58,7 +58,7 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
         lambda w: _index(w, "../model.safetensors"),
         "'../model.safetensors' must be the name of a file in the same directory",
     ),
-    "truncated": (lambda w: os.truncate(w.checkpoint / "model.safetensors", 5000), "export: "),
+    "truncated": (lambda w: os.truncate(w.checkpoint / "model.safetensors", 5000), "data: truncated"),
     "missing tensor": (lambda w: _edit_weights(w, _drop_norm), "1 weights are missing, the first is model.norm.weight"),
     "not finite": (lambda w: _edit_weights(w, _spoil_head), "lm_head.weight has values that are not finite in float16"),
     "no config": (lambda w: (w.checkpoint / "config.json").unlink(), "no config.json in "),

@@ -50,7 +50,8 @@ def test_a_build_verifies_its_shards_and_verifies_them_again_when_they_are_there
 @pytest.mark.parametrize(
     ("runtime", "flags", "complaint"),
     [
-        ("openvino", ["--verify"], 'runtime = "openvino"; --verify is for runtime tensorrt_llm'),
+        ("replay", ["--verify"], 'runtime = "replay"; --verify is for runtime openvino, and for tensorrt_llm compiled'),
+        ("openvino", ["--verify", "--plan"], 'runtime = "openvino"; --plan is for runtime tensorrt_llm'),
         ("tensorrt_llm", ["--verify", "--plan"], "--verify: not with --plan, which writes no shards"),
         ("tensorrt_llm", ["--json"], "--json: only with --plan or --verify"),
     ],
@@ -58,7 +59,7 @@ def test_a_build_verifies_its_shards_and_verifies_them_again_when_they_are_there
 def test_a_verification_that_cannot_be_is_refused(
     workshop: Workshop, runtime: str, flags: list[str], complaint: str
 ) -> None:
-    workshop.write_spec(runtime=runtime)
+    workshop.write_spec('[replay]\ntext = "a"' if runtime == "replay" else "", runtime)
     done = run("tiny.toml", *flags, cwd=workshop.root)
     assert done.returncode == 2
     assert complaint in done.stderr

@@ -1,0 +1,33 @@
+"""Whether an engine is compared with transformers: by default where that is cheap."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from triton_repo.contract.errors import BuildError
+
+SMALL: Final = 1_000_000_000  # parameters; beyond it, only on request
+_BYTES_PER_PARAMETER: Final = 9  # one side at a time: its weights in float32, and as the file has them
+_OVERHEAD_BYTES: Final = 1 << 30  # of torch, OpenVINO and their workspaces
+
+
+def decide(asked: bool | None, parameters: int, available_bytes: int) -> str | None:
+    """Why an engine of so many parameters is not compared; None where it is.
+
+    Args:
+        asked: True for `--verify`, False for `--no-verify`, None for neither.
+
+    Raises:
+        BuildError: it was asked for, and memory does not suffice.
+    """
+    needed = _OVERHEAD_BYTES + _BYTES_PER_PARAMETER * parameters
+    lacking = f"that needs about {needed / 1e9:.1f} GB of memory; {available_bytes / 1e9:.1f} GB are free"
+    if asked is False:
+        return "--no-verify"
+    if asked is None and parameters >= SMALL:
+        return f"{parameters / 1e9:.1f} billion parameters; --verify does it all the same"
+    if needed > available_bytes:
+        if asked:
+            raise BuildError(f"--verify: {lacking}")
+        return lacking
+    return None
