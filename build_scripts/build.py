@@ -23,7 +23,7 @@ from build_scripts.engine.render import render
 from build_scripts.engine.store import EngineStore
 from build_scripts.plan import BuildRequest, Plan, installed_versions, make_plan, prepare_build
 from build_scripts.source.draft import check_vocabulary
-from build_scripts.source.tokenizer import write_tokenizer
+from build_scripts.source.tokenizer import TokenizerFacts, write_tokenizer
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.reading import ENGINES, named_specs, read_spec, spec_file
 from build_scripts.work import progress
@@ -135,7 +135,7 @@ def _rebuild(store: EngineStore, plan: Plan, unfinished: ModelDirectory | None) 
     with store.partial() as partial:
         engine = EngineDirectory(partial)
         with progress.step("tokenizer"):
-            write_tokenizer(materials.checkpoint, engine.tokenizer, store.log)
+            tokenizer = write_tokenizer(materials.checkpoint, materials.facts.vocab_size, engine.tokenizer, store.log)
         if materials.draft is not None:
             check_vocabulary(materials.draft, engine.tokenizer, partial / "scratch", store.log)
         request, length = plan.prepared.request, materials.max_seq_len
@@ -157,7 +157,7 @@ def _rebuild(store: EngineStore, plan: Plan, unfinished: ModelDirectory | None) 
         for adapter in materials.adapters:
             adapter.copy_to(engine.adapters)
         with progress.step("publish"):
-            manifest = _manifest(plan, engine)
+            manifest = _manifest(plan, engine, tokenizer)
             render(engine, manifest)
             write_file(engine.manifest_file, manifest.to_json())
             store.publish(partial, manifest.inputs.fingerprint)
@@ -169,14 +169,16 @@ def _require_packages(builder: Builder) -> None:
         raise BuildError(f"building needs {', '.join(absent)}: {install_command('build', 'openvino')}")
 
 
-def _manifest(plan: Plan, engine: EngineDirectory) -> Manifest:
+def _manifest(plan: Plan, engine: EngineDirectory, tokenizer: TokenizerFacts) -> Manifest:
     materials = plan.prepared.materials
+    facts = materials.facts
+    end_ids = tuple(dict.fromkeys((*facts.eos_token_ids, *tokenizer.end_token_ids)))
     return Manifest(
         inputs=plan.inputs,
         created=int(time.time()),
         conch=conch_version(),
         spec=plan.spec,
-        facts=materials.facts,
+        facts=facts.model_copy(update={"eos_token_ids": end_ids}),
         draft_facts=materials.draft.facts if materials.draft else None,
         chat=engine.chat_template.exists(),
         source_files=plan.source,

@@ -121,7 +121,7 @@ def _replay(spec: EngineSpec, directory: EngineDirectory) -> ReplayConfig | None
         return None
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(directory.tokenizer_file))
+    tokenizer = Tokenizer.from_buffer(directory.tokenizer_file.read_bytes())
     ids = tokenizer.encode(spec.replay.text, add_special_tokens=False).ids
     return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second)
 

@@ -19,17 +19,20 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from build_scripts.source.converted_copies import cached_copy
+from build_scripts.source.generation_defaults import read_defaults
 from build_scripts.source.wheel import local
-from build_scripts.weights.huggingface import SAFETENSORS, TOKENIZER_FILES, Format, promised_files, weight_files
+from build_scripts.vocabulary.files import TOKENIZER_FILES
+from build_scripts.weights.huggingface import SAFETENSORS, Format, promised_files, weight_files
 from build_scripts.weights.opening import is_to_convert
 from build_scripts.weights.strict_json import parse_object
+from build_scripts.work import progress
 from triton_repo.contract.errors import BuildError
 from triton_repo.contract.sampling import Count, Sampling, TokenId, invalid_request
 
 MODELOPT_CONFIG: Final = "hf_quant_config.json"  # how NVIDIA's quantizer has quantized the weights
-_CONFIG_FILES: Final = ("config.json", "generation_config.json", MODELOPT_CONFIG)
+GENERATION_CONFIG: Final = "generation_config.json"
+_CONFIG_FILES: Final = ("config.json", GENERATION_CONFIG, MODELOPT_CONFIG)
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_GENERATION_FIELDS: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 class CheckpointFacts(BaseModel):
@@ -57,13 +60,13 @@ class Checkpoint:
 
     def facts(self) -> CheckpointFacts:
         config = self._json("config.json")
-        has_generation = (self.directory / "generation_config.json").exists()
-        generation = self._json("generation_config.json") if has_generation else {}
+        has_generation = (self.directory / GENERATION_CONFIG).exists()
+        generation = self._json(GENERATION_CONFIG) if has_generation else {}
         values = {
             "architecture": self._architecture(config),
             "vocab_size": config.get("vocab_size"),
             "max_position_embeddings": config.get("max_position_embeddings") or config.get("n_positions"),
-            "eos_token_ids": _token_ids(generation.get("eos_token_id", config.get("eos_token_id"))),
+            "eos_token_ids": _token_ids(generation.get("eos_token_id")) or _token_ids(config.get("eos_token_id")),
             "kv_values_per_token": _kv_values_per_token(config),
             "sampling": self._sampling(generation),
         }
@@ -102,7 +105,7 @@ class Checkpoint:
             text = (self.directory / name).read_bytes()
         except FileNotFoundError as error:
             raise BuildError(f"{self.source}: no {name} in {self.directory}") from error
-        return parse_object(text, f"{self.source}: {name}")
+        return parse_object(text, f"{self.source}: {name}", repeated_keys=True)
 
     def _architecture(self, config: Mapping[str, Any]) -> str:
         names = config.get("architectures")
@@ -116,10 +119,10 @@ class Checkpoint:
         """The checkpoint's own defaults, which count only with `do_sample`."""
         if generation.get("do_sample") is not True:
             return Sampling()
-        try:
-            return Sampling.model_validate({key: generation[key] for key in _GENERATION_FIELDS if key in generation})
-        except ValidationError as error:
-            raise BuildError(f"{self.source}: generation_config.json: {invalid_request(error).message}") from error
+        values, notes = read_defaults(generation)
+        for note in notes:
+            progress.say(f"{self.source}: {GENERATION_CONFIG}: {note}")
+        return values
 
 
 @contextmanager
@@ -179,8 +182,9 @@ def _snapshot(model: str, patterns: list[str], revision: str | None = None) -> P
 
 
 def _token_ids(value: Any) -> tuple[Any, ...]:
-    """`eos_token_id` is a number, a list of numbers, or absent."""
-    return tuple(value) if isinstance(value, list) else () if value is None else (value,)
+    """`eos_token_id` is a number, a list of numbers, or absent; -1 and null are written for none."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(number for number in values if number not in (None, -1)))
 
 
 def _kv_values_per_token(config: Mapping[str, Any]) -> int | None:

@@ -32,7 +32,7 @@ from build_scripts.work import progress
 from build_scripts.work.disk import held, remove_unless_held
 from triton_repo.contract.errors import BuildError
 
-_FORMAT: Final = 3  # of the copies; a higher one writes them again
+_FORMAT: Final = 4  # of the copies; a higher one writes them again
 _NOTE: Final = "converted_from.txt"
 _SMALL: Final = "-small"
 _COPY: Final = re.compile(r"(?P<name>.+-(?P<key>[0-9a-f]{16}))(-small)?")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts
-from build_scripts.source.tokenizer import TOKENIZER, write_tokenizer
+from build_scripts.source.tokenizer import write_tokenizer
 from build_scripts.spec.errors import spec_error
+from build_scripts.vocabulary.files import TOKENIZER
 from build_scripts.work import progress
 from triton_repo.contract.errors import SpecError
 
@@ -53,9 +54,9 @@ def check_vocabulary(draft: Draft, tokenizer: Path, scratch: Path, log: Path) ->
     from tokenizers import Tokenizer
 
     with progress.step("draft's vocabulary"):
-        write_tokenizer(draft.checkpoint, scratch, log)
-        files = [str(path / TOKENIZER) for path in (tokenizer, scratch)]
-        ours, theirs = (Tokenizer.from_file(file).get_vocab(with_added_tokens=True) for file in files)
+        write_tokenizer(draft.checkpoint, draft.facts.vocab_size, scratch, log)
+        files = [(path / TOKENIZER).read_bytes() for path in (tokenizer, scratch)]
+        ours, theirs = (Tokenizer.from_buffer(file).get_vocab(with_added_tokens=True) for file in files)
         shutil.rmtree(scratch)
     different = sorted(ours.items() ^ theirs.items(), key=lambda token: (token[1], token[0]))
     if different:

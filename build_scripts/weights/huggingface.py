@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from build_scripts.vocabulary.files import TOKENIZER_FILES
 from build_scripts.weights.pickled import read_pickled
 from build_scripts.weights.safetensors import read_header
 from build_scripts.weights.strict_json import parse_object
@@ -20,17 +21,6 @@ FORMATS: Final[tuple[Format, ...]] = (
     ("pytorch_model.bin", "pytorch_model.bin.index.json", read_pickled),
 )
 SAFETENSORS: Final = FORMATS[:1]
-# A tokenizer without its fast form tokenizer.json has one of these (vocab.json goes with merges.txt).
-VOCABULARY_FILES: Final = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-TOKENIZER_FILES: Final = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    *VOCABULARY_FILES,
-    "merges.txt",
-)
 TEXT_FILES: Final = ("generation_config.json", *TOKENIZER_FILES)
 
 

@@ -1,6 +1,7 @@
 """Untrusted JSON objects: a key that occurs twice is rejected, because two readers may take different values.
 
-So is a lone surrogate (half a character), which JSON can spell and UTF-8 cannot.
+The configuration files of a checkpoint may repeat a key: all that read them are in Python and take the last value. A
+lone surrogate (half a character), which JSON can spell and UTF-8 cannot, is rejected everywhere.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from triton_repo.contract.errors import BuildError
 _MAY_BE_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escaped, or as it stands
 
 
-def parse_object(text: bytes, where: str) -> dict[str, Any]:
-    """The object that `text` is; `where` begins every error.
+def parse_object(text: bytes, where: str, *, repeated_keys: bool = False) -> dict[str, Any]:
+    """The object that `text` is, with or without a byte order mark; `where` begins every error.
+
+    Args:
+        repeated_keys: a key may occur twice; its last value counts.
 
     Raises:
         BuildError: no JSON, no object, a key twice, or half a character.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
+        value = json.loads(text, object_pairs_hook=dict if repeated_keys else _unique)
     except RecursionError as error:
         raise BuildError(f"{where}: nested too deeply") from error
     except ValueError as error:

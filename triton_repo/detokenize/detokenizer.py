@@ -39,7 +39,7 @@ class Detokenizer(Protocol):
 
 
 def load_detokenizer(tokenizer_file: Path) -> Detokenizer:
-    return make_detokenizer(Tokenizer.from_file(str(tokenizer_file)))
+    return make_detokenizer(Tokenizer.from_buffer(tokenizer_file.read_bytes()))
 
 
 def make_detokenizer(tokenizer: Tokenizer) -> Detokenizer:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from triton_repo.preprocess.content_format import detect_content_format, in_format
-from triton_repo.preprocess.jinja_environment import compile_template
+from triton_repo.preprocess.jinja_environment import GAVE_UP, compile_template, free_variables
 
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
+_WORD: Final = re.compile(r"\w+")
 _PROBE_CHARACTERS: Final = 1 << 20  # more than any template adds to one short message
 
 
@@ -25,6 +27,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
         self._template = compile_template(source)
+        self._source = source
         self._special_tokens = dict(special_tokens)
         self._content_format = detect_content_format(
             lambda messages: self._render(self._variables({}, messages, tools=None), _PROBE_CHARACTERS)
@@ -61,6 +64,14 @@ class ChatTemplate:
             raise
         except Exception as error:  # the boundary of the checkpoint's code, which may raise anything on these messages
             raise InvalidRequest(f"messages: rejected by the chat template: {error}", "messages") from error
+
+    def missing_variables(self, error: InvalidRequest) -> list[str]:
+        """The variables without which the template rejected messages, as its own words say: requests may give them."""
+        if type(error.__cause__) not in GAVE_UP:
+            return []
+        given = self._variables({}, (), tools=None)
+        words = set(_WORD.findall(error.message))
+        return sorted((free_variables(self._source) - given.keys()) & words)
 
     def _variables(self, arguments: Mapping[str, Any], messages: Sequence[Any], tools: Any) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ from string import Formatter
 from typing import Any, ClassVar, Final, NoReturn
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.filters import do_format
@@ -34,6 +34,8 @@ _NUMBER: Final = re.compile("[0-9]+")
 # Of `%(name)-10.3d` the 10 and the 3.
 _PERCENT_WIDTH: Final = re.compile(r"(?:[%)][-+ #0]*|\.)([0-9]+|\*)")
 _FILTERS_WITH_WIDTHS: Final = ("batch", "center", "indent", "round", "slice", "tojson")
+# What a template raises by itself: about a variable that it lacks, or by `raise_exception`.
+GAVE_UP: Final = (jinja2.UndefinedError, jinja2.TemplateError)
 _METHODS_WITH_WIDTHS: Final = frozenset({"center", "expandtabs", "ljust", "rjust", "to_bytes", "zfill"})
 
 
@@ -49,6 +51,12 @@ def compile_template(source: str) -> jinja2.Template:
     # Python's own limits on the code that Jinja makes of a template: its depth, the number of nested loops.
     except (RecursionError, SyntaxError, MemoryError, OverflowError) as error:
         raise ValueError(f"the chat template is nested too deeply: {error}") from error
+
+
+def free_variables(source: str) -> frozenset[str]:
+    """The names that a template reads and does not set. Raises: ValueError: not a template."""
+    compile_template(source)
+    return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)) - _ENVIRONMENT.globals.keys())
 
 
 class _Environment(ImmutableSandboxedEnvironment):

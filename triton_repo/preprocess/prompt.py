@@ -34,8 +34,8 @@ class PromptEncoder:
     """Renders and tokenizes prompts of one engine, and rejects those that leave no room for an answer."""
 
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, max_seq_len: int) -> None:
-        self._tokenizer = tokenizer
-        self._template = template
+        self.tokenizer = tokenizer
+        self.template = template
         self._max_seq_len = max_seq_len
         # No text of more bytes than this fits, whatever its tokens: longer ones are not even tokenized.
         longest_token = max(len(text.encode()) for text in tokenizer.get_vocab(with_added_tokens=True))
@@ -43,7 +43,8 @@ class PromptEncoder:
 
     @classmethod
     def load(cls, tokenizer_directory: Path, max_seq_len: int) -> PromptEncoder:
-        tokenizer = Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json"))
+        # Not by its path: that need not be text (surrogates stand for other bytes in the names of files).
+        tokenizer = Tokenizer.from_buffer((tokenizer_directory / "tokenizer.json").read_bytes())
         return cls(tokenizer, ChatTemplate.load(tokenizer_directory), max_seq_len)
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -75,10 +76,10 @@ class PromptEncoder:
         client that needs that matches the text, as the gateway does.
         """
         words = [_utf8(word, "stop_words") for word in stop_words if word]
-        return [self._tokenizer.encode(word, add_special_tokens=False).ids for word in words]
+        return [self.tokenizer.encode(word, add_special_tokens=False).ids for word in words]
 
     def _encode_chat(self, chat: bytes, add_special_tokens: bool | None) -> list[int]:
-        if self._template is None:
+        if self.template is None:
             raise InvalidRequest("messages: this model has no chat template; use /v1/completions", "messages")
         if add_special_tokens:
             rule = "the chat template writes the special tokens of a chat"
@@ -89,7 +90,7 @@ class PromptEncoder:
             raise InvalidRequest(f"chat: not valid JSON: {error}", "messages") from error
         if not isinstance(fields, dict):
             raise InvalidRequest("chat: a JSON object is required", "messages")
-        text = self._template.render(fields, max_characters=self._max_bytes)
+        text = self.template.render(fields, max_characters=self._max_bytes)
         return self._tokenize(text, "messages", add_special_tokens=False)
 
     def _tokenize(self, text: str, param: str, add_special_tokens: bool) -> list[int]:
@@ -101,7 +102,7 @@ class PromptEncoder:
                 param,
             )
         # "fast" leaves out the offsets, which nothing needs: a third of the time.
-        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        (encoding,) = self.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
         return list(encoding.ids)
 
     def _check_room(self, num_tokens: int, param: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from build_scripts.vocabulary.sentencepiece import convert_sentencepiece, read_sentencepiece
 from build_scripts.weights.file_span import FileSpan, Members, select
 from build_scripts.weights.huggingface import TEXT_FILES
 from build_scripts.weights.strict_json import parse_object
@@ -93,29 +94,12 @@ def _text(token: Any) -> str:
 
 
 def _described_sentencepiece(files: Mapping[str, bytes], where: str) -> NemoTokenizer:
-    """A sentencepiece model is a protobuf message: the pieces, and how it was trained, with the ids of the ends."""
-    from google.protobuf.message import DecodeError
-    from transformers.utils import sentencepiece_model_pb2_new
-
-    messages: Any = sentencepiece_model_pb2_new
-    try:
-        model = messages.ModelProto.FromString(files[_SENTENCEPIECE])
-    except DecodeError as error:
-        raise BuildError(f"{where}: not a sentencepiece model: {error}") from error
-    size, training = len(model.pieces), model.trainer_spec
-    if not size:
-        raise BuildError(f"{where}: a sentencepiece model without pieces")
-    config = {
-        "tokenizer_class": "LlamaTokenizer",
-        "add_bos_token": training.bos_id >= 0,
-        "add_eos_token": False,
-        **{f"{name}_token": model.pieces[id].piece for name, id in _ends(training, size).items()},
+    """With its tokenizer.json, so that no reader takes a Unigram model for what the name of a class says."""
+    model = read_sentencepiece(files[_SENTENCEPIECE], where)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **model.config()}
+    described = {
+        "tokenizer.json": str(convert_sentencepiece(model, legacy=False).to_str()).encode(),
+        "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
     }
-    text = json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n"
-    ends = _ends(training, size)
-    return NemoTokenizer({**files, "tokenizer_config.json": text}, size, ends.get("bos"), ends.get("eos"))
-
-
-def _ends(training: Any, size: int) -> dict[str, int]:
-    ids = {"bos": int(training.bos_id), "eos": int(training.eos_id), "unk": int(training.unk_id)}
-    return {name: id for name, id in ids.items() if 0 <= id < size}
+    bos, eos = model.end("bos"), model.end("eos")
+    return NemoTokenizer({**files, **described}, model.size, bos and bos[0], eos and eos[0])

@@ -64,10 +64,6 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "no config": (lambda w: (w.checkpoint / "config.json").unlink(), "no config.json in "),
     "config not JSON": (_config("{"), "checkpoint: config.json: not valid JSON: "),
     "config that is a list": (_config("[]"), "checkpoint: config.json: must be a JSON object"),
-    "a key twice": (
-        _config('{"vocab_size": 1, "vocab_size": 2}'),
-        "checkpoint: config.json: not valid JSON: 'vocab_size' occurs twice",
-    ),
     "nested without end": (_config('{"a": ' * 99_999), "checkpoint: config.json: nested too deeply"),
     "config of odd types": (
         lambda w: w.configure("config.json", head_dim="9", architectures=3),
@@ -85,16 +81,12 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
         lambda w: w.configure("config.json", quantization_config={"quant_method": "gptq"}),
         "already quantized (gptq)",
     ),
-    "odd defaults": (
-        lambda w: w.configure("generation_config.json", do_sample=True, top_p=7.0),
-        "generation_config.json: top_p = 7.0",
-    ),
     "half a character": (
         lambda w: w.configure("tokenizer_config.json", pad_token="\ud800"),
         "tokenizer_config.json: has a lone surrogate (half a character), '\\ud800'",
     ),
     "no tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").unlink(), "no tokenizer: neither tokenizer.json"),
-    "broken tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").write_text("{}"), "chat template: "),
+    "broken tokenizer": (lambda w: (w.checkpoint / "tokenizer.json").write_text("{}"), "tokenizer: "),
     "template syntax": (_template("{% for %}"), "tokenizer and chat template: "),
     "template memory": (
         _template("{{ 'a' * 10**11 }}"),
@@ -171,6 +163,47 @@ def test_sampling_of_the_checkpoint_counts_only_where_it_samples(workshop: Works
     assert _facts(workshop).sampling.temperature is None
     workshop.configure("generation_config.json", do_sample=True)
     assert (_facts(workshop).sampling.temperature, _facts(workshop).sampling.top_k) == (0.6, 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "taken"),
+    [
+        ("top_k", 50.0, 50),
+        ("top_k", -1, 0),
+        ("top_p", 0.0, 1e-6),
+        ("top_p", 7, 1.0),
+        ("temperature", 0, 0.0),
+        ("temperature", "0.7", 0.7),
+        ("temperature", 1e9, 2.0),
+        ("repetition_penalty", 2.5, 2.0),
+        ("repetition_penalty", 0, 0.01),
+        ("min_p", float("nan"), None),
+        ("min_p", [0.1], None),
+        ("min_p", True, None),
+        ("min_p", None, None),
+    ],
+)
+def test_defaults_out_of_range_are_clamped_or_left_out_with_a_note(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], name: str, written: Any, taken: float | None
+) -> None:
+    workshop.configure("generation_config.json", do_sample=True, **{name: written})
+    assert getattr(_facts(workshop).sampling, name) == taken
+    same = written is None or taken == written or str(taken) == written
+    assert (f"generation_config.json: {name} = " in capsys.readouterr().err) is not same
+
+
+def test_a_key_that_occurs_twice_has_its_last_value_as_transformers_has_it(workshop: Workshop) -> None:
+    config = workshop.checkpoint / "config.json"
+    config.write_text(config.read_text().replace("{", '{"vocab_size": 5, ', 1))
+    assert _facts(workshop).vocab_size == 320
+
+
+@pytest.mark.parametrize("none", [None, -1, [], [None]])
+def test_a_generation_config_without_an_end_token_leaves_it_to_the_config(workshop: Workshop, none: Any) -> None:
+    workshop.configure("generation_config.json", eos_token_id=none)
+    assert _facts(workshop).eos_token_ids == (1,)
+    workshop.configure("config.json", eos_token_id=None)
+    assert _facts(workshop).eos_token_ids == ()
 
 
 def test_the_spec_wins_over_the_checkpoint_and_the_checkpoint_over_openai(workshop: Workshop) -> None:

@@ -1,0 +1,97 @@
+"""The proof of a tokenizer and its chat template, by the code that serves, in a child process with bounds.
+
+A template is code from outside: its time and memory are bounded here, its reach by the sandbox that runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from build_scripts.vocabulary.files import CONFIG
+from build_scripts.vocabulary.settings import token_text
+
+PROOF_S: Final = 300.0  # for a slow disk, and a busy machine: what a template may take is CPU time
+_TOKENS: Final = 100_000
+_BYTES: Final = 4 << 30  # of address space; its libraries map a twentieth of it
+_CPU_S: Final = 10
+_ANSWER: Final = "Hello. How can I help?"
+_TURN: Final[Sequence[Mapping[str, Any]]] = (
+    {"role": "user", "content": "Hello!"},
+    {"role": "assistant", "content": _ANSWER},
+)
+# Every template takes turns of a user and an assistant; a system prompt and tools are beyond some.
+_PROBE: Final = (*_TURN, {"role": "user", "content": "Who are you?"})
+
+
+def prove(tokenizer_directory: str, found: str) -> None:
+    """Encode a short conversation, and write what was found out into the file `found`. For a child process.
+
+    Raises:
+        RequestError: the template renders no such conversation, whatever the variables.
+    """
+    from triton_repo.preprocess.prompt import Prompt, PromptEncoder
+
+    _bound()
+    directory, notes = Path(tokenizer_directory), list[str]()
+    encoder = PromptEncoder.load(directory, _TOKENS)
+    if encoder.template is None:
+        encoder.encode(Prompt(text=b"Hello!"))
+    elif (note := _prove_template(encoder)) is not None:
+        notes.append(note)
+    ends = _end_tokens(encoder, json.loads((directory / CONFIG).read_bytes()))
+    Path(found).write_text(json.dumps({"notes": notes, "end_token_ids": ends}), encoding="utf-8")
+
+
+def _bound() -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = int(used.ru_utime + used.ru_stime) + _CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
+
+
+def _prove_template(encoder: Any) -> str | None:
+    """A note for people, if the template renders a conversation only with variables that requests must give."""
+    from triton_repo.contract.errors import InvalidRequest
+    from triton_repo.preprocess.prompt import Prompt
+
+    try:
+        encoder.encode(Prompt(chat=json.dumps({"messages": _PROBE}).encode()))
+    except InvalidRequest as error:
+        missing = encoder.template.missing_variables(error)
+        if not missing:
+            raise
+        return f"the chat template needs {', '.join(missing)}: requests must give it in chat_template_kwargs"
+    return None
+
+
+def _end_tokens(encoder: Any, config: Mapping[str, Any]) -> list[int]:
+    """Ids of the tokenizer's own EOS, and of the token that the template writes after an answer."""
+    texts = [token_text(config.get("eos_token"))]
+    if encoder.template is not None:
+        texts.append(_end_of_turn(encoder))
+    ids = [encoder.tokenizer.token_to_id(text) for text in texts if text is not None]
+    return [number for number in dict.fromkeys(ids) if number is not None]
+
+
+def _end_of_turn(encoder: Any) -> str | None:
+    """The token that follows an answer which stands where the model writes its own; None if there is none.
+
+    Where the template puts something else in front of an earlier answer than the model is given (the channels of
+    gpt-oss), what follows it may not be what ends the whole.
+    """
+    from triton_repo.contract.errors import RequestError
+
+    try:
+        asked = encoder.template.render({"messages": [_PROBE[0]]}, _TOKENS)
+        whole = encoder.template.render({"messages": [*_PROBE]}, _TOKENS)
+    except RequestError:
+        return None
+    if not whole.startswith(asked + _ANSWER):
+        return None
+    rest = whole.removeprefix(asked + _ANSWER).lstrip()
+    tokens = [token.content for token in encoder.tokenizer.get_added_tokens_decoder().values()]
+    return max((token for token in tokens if rest.startswith(token)), key=len, default=None)

@@ -1,0 +1,19 @@
+"""Names of the files of a HuggingFace directory that a tokenizer may be read from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TOKENIZER: Final = "tokenizer.json"
+CONFIG: Final = "tokenizer_config.json"
+SPECIAL_TOKENS: Final = "special_tokens_map.json"
+ADDED_TOKENS: Final = "added_tokens.json"
+TEMPLATE: Final = "chat_template.jinja"
+TEKKEN: Final = "tekken.json"
+# A tokenizer without its fast form tokenizer.json has one of these, in order of preference. Conch converts the first
+# ones; transformers converts the rest (vocab.json goes with merges.txt).
+CONVERTED: Final = ("tokenizer.model", "spiece.model", "qwen.tiktoken", "tiktoken.model", TEKKEN)
+VOCABULARY_FILES: Final = (*CONVERTED, "vocab.json", "vocab.txt")
+TOKENIZER_FILES: Final = (
+    TOKENIZER, CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, TEMPLATE, *VOCABULARY_FILES, "merges.txt",
+)  # fmt: skip
