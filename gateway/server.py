@@ -6,12 +6,14 @@ import asyncio
 import gc
 import signal
 import socket
+from functools import partial
 from types import FrameType
 from typing import Final
 
 import uvicorn
 
 from gateway.app import Application
+from gateway.http.connections import Connections, raise_file_limit
 from gateway.http.protocol import HttpProtocol
 from gateway.settings import Settings
 
@@ -30,7 +32,7 @@ class Server(uvicorn.Server):
             app.asgi,
             host=settings.host,
             port=settings.port,
-            http=HttpProtocol,
+            http=partial(HttpProtocol, Connections(min(settings.max_connections, raise_file_limit()))),  # type: ignore[arg-type]
             ws="none",
             access_log=False,
             log_config=None,

@@ -34,6 +34,9 @@ class Settings(BaseModel):
     request_timeout_s: Annotated[float, Field(ge=0, description="time for a whole answer; 0 is no limit")] = 1800.0
     keep_alive_timeout_s: Annotated[float, Field(gt=0, description="time to keep an idle connection open")] = 75.0
     max_concurrent_requests: Annotated[int, Field(ge=1, description="more at once are rejected with 503")] = 1024
+    max_connections: Annotated[
+        int, Field(ge=1, description="of each worker; one more closes the one that has been idle longest")
+    ] = 8192
     sse_ping_interval_s: Annotated[float, Field(ge=0, description="heartbeat of a stream; 0 is none")] = 15.0
     shutdown_grace_s: Annotated[float, Field(ge=0, description="time for open requests after SIGTERM")] = 10.0
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1

@@ -94,8 +94,6 @@ class ErrorResponses:
             headers["retry-after"] = str(RETRY_AFTER_S)
         if isinstance(error, AuthenticationFailed):
             headers["www-authenticate"] = "Bearer"
-        if isinstance(error, BodyTimeout):
-            headers["connection"] = "close"  # the rest of the body may never come
         if isinstance(error, MethodNotAllowed):
             headers["allow"] = error.allow
         body = self._writer_of(scope["path"]).error_body(error)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol, with limits for slow clients, plain answers to Upgrade requests, and bounded pipelining.
+"""uvicorn's HTTP/1.1 protocol, whose connections have limits, with plain answers to Upgrade requests.
 
 A client that closes its sending side (`shutdown(SHUT_WR)`) counts as disconnected, as with uvicorn, nginx and Go: it is
 how a client that has left is noticed before anything is written to it, and an engine must not work for those.
@@ -7,73 +7,39 @@ how a client that has left is noticed before anything is written to it, and an e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-HEAD_TIMEOUT_S: Final = 10.0
+from gateway.http.connections import Connections
+from gateway.http.slow_clients import Lingering, SlowClientLimits
+
 MAX_HEAD_BYTES: Final = 64 * 1024  # of request line and headers, when they come in several reads
-SEND_TIMEOUT_S: Final = 60.0  # to take about 50 kB, when that much waits
 MAX_PIPELINED_BYTES: Final = 64 * 1024  # read ahead of the response in progress
+MAX_IGNORED_BYTES: Final = 16 * 2**20  # of a body whose request is answered already
 
 _PARSED_AT_ONCE: Final = 4096  # bytes, so that one read cannot hold thousands of small requests
 _REJECTION: Final = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_ONLY_HEALTH: Final = "/health"
 _UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 
 
-class _Timer:
-    """Calls `then` after `delay_s`, unless it is stopped before."""
-
-    def __init__(self) -> None:
-        self._handle: asyncio.TimerHandle | None = None
-
-    def start(self, delay_s: float, then: Callable[[], None]) -> None:
-        if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_later(delay_s, then)
-
-    def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-
-class SlowClientLimits(asyncio.Protocol):
-    """Closes connections that stall while they send headers or while they should read."""
-
-    transport: Any
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._send_timer, self._head_timer = _Timer(), _Timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._send_timer.stop()
-        self._head_timer.stop()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._send_timer.start(SEND_TIMEOUT_S, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._send_timer.stop()
-
-    def _await_head(self) -> None:
-        self._head_timer.start(HEAD_TIMEOUT_S, self.transport.close)
-
-
 class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
-    """One connection, whose requests are answered one after the other.
+    """One of the `connections` of the process, whose requests are answered one after the other.
 
     A request that comes before the response to the one before it is complete waits in uvicorn's `pipeline`. What comes
     after that is kept unparsed, but still read, up to MAX_PIPELINED_BYTES: else nothing would notice that the client
-    has left. Input that cannot be parsed ends the connection, after the responses to what came before it.
+    has left. Input that cannot be parsed ends the connection, after the responses to what came before it; so does a
+    response that begins before the body of its request is there.
     """
+
+    def __init__(self, connections: Connections, **options: Any) -> None:
+        super().__init__(**options)
+        self._connections = connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -83,18 +49,25 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
         self._answered: RequestResponseCycle | None = None  # now, or last
         self._unparsed = bytearray()
         self._ignores_input = False
+        self._ignored_bytes = 0
         self._await_head()
+        self._serves_all = self._connections.add(self)
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         answered = self._answered
         if answered is not None and answered is not self.cycle:  # uvicorn tells only the newest request
             answered.disconnected = not answered.response_complete
             answered.message_event.set()
+        self._connections.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         if self._ignores_input:
+            self._ignore(len(data))
             return
         rest = memoryview(data)
         self._reads_body = False
@@ -140,6 +113,8 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
         unparsed, self._unparsed = self._unparsed, bytearray()
         if self.transport.is_closing():
             return
+        if not self.pipeline:
+            self._connections.set_idle(self)
         if unparsed:
             self.data_received(bytes(unparsed))
         elif self._reads_head:
@@ -156,10 +131,35 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        self._connections.set_busy(self)
+        if not self._serves_all and not cycle.scope["path"].startswith(_ONLY_HEALTH):
+            app = service_unavailable
         if cycle.scope["http_version"] == "1.0":
             cycle.chunked_encoding = False
             app = partial(_without_chunks, cycle, app)
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._answer, cycle, app))
+
+    async def _answer(self, cycle: RequestResponseCycle, app: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        """End the connection with a response that begins before the request's body has all arrived."""
+
+        async def send_and_end(message: Message) -> None:
+            if message["type"] == "http.response.start" and cycle.more_body:
+                cycle.keep_alive = False  # uvicorn says so in a header, and closes the transport after the response
+                cycle.transport = cast("asyncio.Transport", Lingering(self.transport, self._await_end))
+            await send(message)
+
+        await app(scope, receive, send_and_end if cycle.more_body else send)
+
+    def _ignore(self, num_bytes: int) -> None:
+        self._ignored_bytes += num_bytes
+        if self._ignored_bytes > MAX_IGNORED_BYTES:
+            self.abort()
+
+    def _await_end(self) -> None:
+        """The response is complete, and the client told to close. What it still sends is read, and left."""
+        self._ignores_input = True
+        self.flow.resume_reading()
+        super()._await_end()
 
     def _should_upgrade(self) -> bool:
         return True  # such a request is not begun by uvicorn, but by `_begin_without_upgrade`

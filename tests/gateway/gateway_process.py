@@ -30,11 +30,14 @@ def wait_for(condition: Callable[[], object], what: Callable[[], str]) -> None:
 class Gateway:
     """A running gateway, its log, and its workers by process id."""
 
-    def __init__(self, *flags: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *flags: str, environment: dict[str, str] | None = None, open_files: tuple[int, int] | None = None
+    ) -> None:
+        """`open_files` are its soft and its hard limit."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "--port", str(self.port), *flags],
+            [*_limiting(open_files), sys.executable, "-m", "gateway", "--port", str(self.port), *flags],
             env={**os.environ, KSERVE_KEY_VARIABLE: KSERVE_KEY, **(environment or {})},
             stderr=subprocess.PIPE,
             text=True,
@@ -80,10 +83,19 @@ class Gateway:
         return self.ends()
 
 
+def _limiting(open_files: tuple[int, int] | None) -> tuple[str, ...]:
+    if open_files is None:
+        return ()
+    soft, hard = open_files
+    return ("/bin/sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "sh")
+
+
 @contextmanager
-def running(*flags: str, environment: dict[str, str] | None = None) -> Iterator[Gateway]:
+def running(
+    *flags: str, environment: dict[str, str] | None = None, open_files: tuple[int, int] | None = None
+) -> Iterator[Gateway]:
     """A live gateway; told twice to end if the test has not stopped it."""
-    gateway = Gateway(*flags, environment=environment)
+    gateway = Gateway(*flags, environment=environment, open_files=open_files)
     try:
         gateway.wait_until_live()
         yield gateway

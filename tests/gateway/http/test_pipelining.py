@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from gateway.answers.backend import Delta, Generation
-from gateway.http import protocol
+from gateway.http import slow_clients
 from tests.gateway.http.raw_client import (
     JAVA,
     LIVE,
@@ -83,7 +83,7 @@ def test_garbage_behind_a_stream_ends_the_connection_after_it(garbage: bytes) ->
 
 
 def test_a_head_that_does_not_come_leaves_the_response_before_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(slow_clients, "HEAD_TIMEOUT_S", 0.1)
     backend = ScriptedBackend([delta("a"), 0.5, delta("b", "stop", 2)])
     with serving(backend) as gateway, connect(gateway) as client:
         client.sendall(streamed() + LIVE[:20])

@@ -10,7 +10,7 @@ import pytest
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.http import protocol
+from gateway.http import protocol, slow_clients
 from tests.gateway.bodies import CHAT, chat
 from tests.gateway.http.raw_client import (
     HEAD,
@@ -75,7 +75,7 @@ def test_a_large_head_that_ends_is_answered(client: socket.socket) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"GET /health/live HTTP/1.1\r\nhost: x\r\n"])
 def test_a_head_that_does_not_come_ends_the_connection(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(slow_clients, "HEAD_TIMEOUT_S", 0.2)
     with serving(ScriptedBackend()) as gateway, connect(gateway) as client:
         client.sendall(said)
         assert client.recv(1) == b""
@@ -83,7 +83,7 @@ def test_a_head_that_does_not_come_ends_the_connection(said: bytes, monkeypatch:
 
 @pytest.mark.parametrize("offer", [b"", JAVA])
 def test_the_second_head_of_a_connection_has_no_more_time(offer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(slow_clients, "HEAD_TIMEOUT_S", 0.2)
     request = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
     with serving(ScriptedBackend()) as gateway, connect(gateway) as client:
         client.sendall(request[:-2] + offer + b"\r\n")
@@ -94,7 +94,7 @@ def test_the_second_head_of_a_connection_has_no_more_time(offer: bytes, monkeypa
 
 @pytest.mark.parametrize("offer", [b"", JAVA])
 def test_a_client_that_does_not_read_is_disconnected(offer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "SEND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(slow_clients, "SEND_TIMEOUT_S", 0.2)
     backend = ScriptedBackend([*[delta("x" * 65536)] * 200, HANG])
     with serving(backend) as gateway, connect(gateway) as client:
         client.sendall(streamed(offer))
@@ -172,11 +172,19 @@ def test_trailers_are_no_headers(client: socket.socket) -> None:
     assert b"200 OK" in received_until(client, b"chat.completion")
 
 
+def test_a_key_in_a_trailer_is_none() -> None:
+    body = chat(stream=False)
+    chunks = b"%x\r\n%b\r\n0\r\nauthorization: Bearer sk-secret\r\n\r\n" % (len(body), body)
+    with serving(ScriptedBackend(), api_key="sk-secret") as running, connect(running) as client:
+        client.sendall(CHUNKED % (CHAT.encode(), b"application/json") + chunks)
+        assert received_until(client, b"}}").startswith(b"HTTP/1.1 401 ")
+
+
 @pytest.mark.parametrize("rest", [b"\r\n", b"{"])
 def test_a_connection_whose_request_is_answered_is_not_held_by_stray_bytes(
     rest: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(slow_clients, "HEAD_TIMEOUT_S", 0.2)
     with serving(ScriptedBackend()) as running, connect(running) as client:
         head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\n" % CHAT.encode()
         client.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n" if rest == b"\r\n" else head)

@@ -1,0 +1,57 @@
+"""The connections of one process: how many there may be, and which has to go for another.
+
+A connection that no request is on costs its client nothing. So as many as there may be are never a reason to turn one
+away: the one that has been idle longest is closed for it. Where all of them are busy, a few more are let in, for
+health checks alone: to whoever watches over this process its silence means that it hangs.
+"""
+
+from __future__ import annotations
+
+import resource
+from typing import Any, Final
+
+KEPT_FOR_HEALTH: Final = 32
+
+_OTHER_FILES: Final = 96  # listeners, the channel to Triton, logs, pipes; and connections that end
+
+
+class Connections:
+    """Those of one process. A connection is any object with an `abort` method."""
+
+    def __init__(self, max_connections: int) -> None:
+        self._max = max_connections
+        self._num = 0
+        self._idle: dict[Any, None] = {}  # the one that has been idle longest first
+
+    def add(self, connection: Any) -> bool:
+        """Add one, which is idle. False if it is one too many, and gets no answer but to health checks."""
+        self._num += 1
+        self._idle[connection] = None
+        if self._num <= self._max:
+            return True
+        longest_idle = next(iter(self._idle))
+        if longest_idle is not connection:
+            self.set_busy(longest_idle)  # it is no candidate any more
+            longest_idle.abort()
+            return True
+        if self._num > self._max + KEPT_FOR_HEALTH:
+            connection.abort()
+        return False
+
+    def remove(self, connection: Any) -> None:
+        self._num -= 1
+        self._idle.pop(connection, None)
+
+    def set_busy(self, connection: Any) -> None:
+        """A request is on it, whose head is complete."""
+        self._idle.pop(connection, None)
+
+    def set_idle(self, connection: Any) -> None:
+        self._idle[connection] = None
+
+
+def raise_file_limit() -> int:
+    """Let the process have as many open files as it may; how many of them can be connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return max(1, most - KEPT_FOR_HEALTH - _OTHER_FILES) if most != resource.RLIM_INFINITY else 2**31
