@@ -64,7 +64,7 @@ ROLES = (
     Role(
         "build",
         "exporting checkpoints",
-        ("nncf", "optimum", "safetensors", "torch", "transformers", "tritonclient", "yaml"),
+        ("gguf", "nncf", "optimum", "safetensors", "torch", "transformers", "tritonclient", "yaml"),
         False,
     ),
     Role("chat", "the terminal client", ("openai",), False),
