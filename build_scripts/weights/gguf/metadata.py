@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from triton_repo.contract.errors import BuildError
 
@@ -81,14 +82,25 @@ class Metadata:
         value = self.values.get(key)
         if value is None:
             return None
-        if not isinstance(value, list) or len(value) < length or any(isinstance(entry, str | bool) for entry in value):
+        if not isinstance(value, list) or len(value) < length or not all(map(_is_finite, value[:length])):
             raise self.error(key, f"must be an array of {length} numbers")
         return value[:length]
+
+    def finite(self, key: str) -> float:
+        """Any number but infinity and NaN; the key is there."""
+        value = self.values[key]
+        if not _is_finite(value):
+            raise self.error(key, "must be a number")
+        return value if type(value) is int else _shortest(value)
 
     def token_id(self, key: str, size: int) -> int | None:
         """An id in a vocabulary of `size` tokens. Files mark an absent one by a number that is none."""
         value = self.values.get(key)
         return value if type(value) is int and 0 <= value < size else None
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _shortest(value: float) -> float:

@@ -84,7 +84,7 @@ class _Llama3:
     def fitted(cls, factor: float, table: Sequence[float], frequencies: Sequence[float]) -> _Llama3 | None:
         """With `low` at 1, of which only quotients count: between the two, the kept part is linear in the frequency."""
         kept = [(1 / value - 1 / factor) / (1 - 1 / factor) for value in table] if factor > 1 and min(table) > 0 else []
-        if len(frequencies) != len(kept):
+        if not kept:
             return None
         middle = [(one, part) for one, part in zip(frequencies, kept, strict=True) if 0.001 < part < 0.999]
         if len(middle) < 2:
@@ -110,6 +110,8 @@ def _llama3(table: Sequence[float], head_size: int, theta: float, where: str) ->
     """The parameters that give `table`: those that Meta's models have, or what its middle part says."""
     if all(abs(value - 1) < _TOLERANCE for value in table):
         return None
+    if 2 * len(table) != head_size:
+        raise BuildError(f"{where}: {LLAMA_3}: {len(table)} factors; must be {head_size // 2}, half the size of a head")
     factor = round(max(table), 4)
     frequencies = [theta ** (-index / head_size) / (2 * math.pi) for index in range(0, head_size, 2)]
     for candidate in (_Llama3(factor), _Llama3.fitted(factor, table, frequencies)):
@@ -119,6 +121,4 @@ def _llama3(table: Sequence[float], head_size: int, theta: float, where: str) ->
 
 
 def _alike(computed: Sequence[float], table: Sequence[float]) -> bool:
-    if len(computed) != len(table):
-        return False
     return all(math.isclose(one, other, rel_tol=_TOLERANCE) for one, other in zip(computed, table, strict=True))

@@ -121,7 +121,7 @@ def _named_templates(meta: Metadata) -> list[dict[str, str]]:
 
 def _generation(vocabulary: Vocabulary) -> dict[str, Any]:
     meta = vocabulary.meta
-    given = {name: meta.values[key] for name, key in _SAMPLING.items() if key in meta.values}
+    given = {name: meta.finite(key) for name, key in _SAMPLING.items() if key in meta.values}
     ids = {name: id for name, id in special_ids(vocabulary).items() if id is not None}
     return {**ids, **({"do_sample": True, **given} if given else {})}
 
