@@ -34,9 +34,9 @@ class Server:
         return ProcessTrees([self.pid])
 
 
-def build(spec: str) -> None:
+def build(spec: str, *flags: str) -> None:
     """Bring an engine up to date, so that a start is only a start."""
-    argv = tethered([*_CONCH, "build", spec])
+    argv = tethered([*_CONCH, "build", spec, *flags])
     done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"conch build {spec} failed: {done.stderr.strip() or done.stdout.strip()}")

@@ -27,7 +27,8 @@ _REUSABLE_FOR_S: Final = 2.0
 class Target:
     """A server, from its base URL: with or without `/v1` at the end.
 
-    `sends_done`: its streams end with `data: [DONE]`, as OpenAI's do; else a finish reason has to do.
+    `sends_done`: its streams end with `data: [DONE]`, as OpenAI's do; else a finish reason has to do. `keeps_alive`: it
+    leaves a connection open after a stream, or says that it does not; else each request has a connection of its own.
     """
 
     host: str
@@ -36,6 +37,7 @@ class Target:
     prefix: str
     api_key: str | None = None
     sends_done: bool = True
+    keeps_alive: bool = True
 
     @classmethod
     def parse(cls, url: str, api_key: str | None = None) -> Target:
@@ -53,8 +55,9 @@ class Target:
     def request(self, path: str, body: bytes) -> bytes:
         """A POST, ready for the socket."""
         key = f"Authorization: Bearer {self.api_key}\r\n" if self.api_key else ""
+        close = "" if self.keeps_alive else "Connection: close\r\n"
         head = (
-            f"POST {self.prefix}{path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{key}"
+            f"POST {self.prefix}{path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{key}{close}"
             f"Content-Type: application/json\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
@@ -160,7 +163,10 @@ class Client:
         except BaseException:
             connection.close()
             raise
-        self._idle.append(connection)
+        if self._target.keeps_alive:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     async def _connection(self) -> _Connection:
         while self._idle:

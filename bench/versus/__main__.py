@@ -1,7 +1,6 @@
-"""`python -m bench.versus [--url NAME=URL …]`: Conch beside other servers, the same load on the same model in one run.
+"""`python -m bench.versus [--model MODEL] [--url NAME=URL …]`: Conch beside other servers, the same load in one run.
 
-Conch serves a generated Llama of 90 million parameters in float32 and in int8, `transformers serve
---continuous-batching` the same checkpoint in float32; a server elsewhere is named by its URL and serves what it serves.
+fields.py says who competes on which model; a server elsewhere is named by its URL and serves what it serves.
 """
 
 from __future__ import annotations
@@ -18,22 +17,20 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import machine, report
-from bench.bars.engines import ENGINES, LLAMA, llama_checkpoint
 from bench.child_server import ROOT
 from bench.load.connection import Target
 from bench.load.run import first_model
-from bench.server import build, serving
 from bench.versus.contestant import Contestant, Score, compete
-from bench.versus.transformers_serve import transformers_serve
+from bench.versus.fields import FIELDS
 from triton_repo.contract.errors import BenchError
 
 STREAMS: Final = (1, 8, 32)
 RESULTS: Final = ROOT / "bench" / "results"
-_FLOAT: Final = str(ENGINES / "llama-90m-float.toml")
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m bench.versus", description="Conch beside other servers.")
+    parser.add_argument("--model", choices=FIELDS, default="llama-90m", help="default: llama-90m")
     parser.add_argument("--url", action="append", default=[], metavar="NAME=URL", help="another OpenAI server")
     parser.add_argument("--streams", type=int, nargs="+", default=list(STREAMS), help="default: 1 8 32")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each server (default: 3)")
@@ -46,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     remarks: list[str] = []
     neighbours = machine.Neighbours()
     with ExitStack() as stack, console.status("starting …") as status:
-        contestants = [*enter(stack, remarks), *map(elsewhere, options.url)]
+        contestants = [*FIELDS[options.model](stack, remarks), *map(elsewhere, options.url)]
         for streams in options.streams:
             status.update(f"{streams} streams …")
             scores += compete(contestants, streams, options.rounds)
@@ -56,26 +53,11 @@ def main(argv: Sequence[str]) -> int:
     for remark in remarks:
         console.print(remark, style="yellow", markup=False, soft_wrap=True, highlight=False)
     file = options.json or RESULTS / f"versus-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    report.write_json(file, {**heading, "scores": [score.to_json() for score in scores], "remarks": remarks})
+    report.write_json(
+        file, {**heading, "model": options.model, "scores": [score.to_json() for score in scores], "remarks": remarks}
+    )
     console.print(f"written to {file}", style="dim", soft_wrap=True, highlight=False)
     return 0
-
-
-def enter(stack: ExitStack, remarks: list[str]) -> list[Contestant]:
-    """Start the servers of this machine; one that cannot be started is a remark."""
-    checkpoint = llama_checkpoint()
-    build(_FLOAT)
-    build(LLAMA)
-    conch = stack.enter_context(serving(_FLOAT, LLAMA))
-    contestants = [
-        Contestant("conch, float32", conch.target, "llama-90m-float", conch.pid),
-        Contestant("conch, int8", conch.target, "llama-90m", conch.pid),
-    ]
-    try:
-        contestants.append(stack.enter_context(transformers_serve(checkpoint)))
-    except BenchError as error:
-        remarks.append(str(error))
-    return contestants
 
 
 def elsewhere(option: str) -> Contestant:
@@ -90,10 +72,20 @@ def elsewhere(option: str) -> Contestant:
 def table(scores: Sequence[Score]) -> Table:
     """One row per server and number of streams."""
     view = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("streams", "server", "tokens/s", "ratio", "first token ms", "between tokens ms", "CPU ms/token"):
+    for heading in (
+        "streams",
+        "server",
+        "tokens/s",
+        "ratio",
+        "first token ms",
+        "gap p50",
+        "gap p99 ms",
+        "CPU ms/token",
+    ):
         view.add_column(heading, justify="left" if heading == "server" else "right")
     for score in scores:
-        figures = (score.tokens_per_s, score.ratio, score.ttft_ms, score.itl_ms, score.cpu_ms_per_token)
+        gaps = (score.gap_p50_ms, score.gap_p99_ms)
+        figures = (score.tokens_per_s, score.ratio, score.ttft_ms, *gaps, score.cpu_ms_per_token)
         view.add_row(str(score.streams), score.server, *("-" if f is None else f"{f:.3g}" for f in figures))
     return view
 

@@ -23,16 +23,27 @@ _MOST_WAVES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server under test; `pid` is the process whose CPU is counted, None for a server elsewhere."""
+    """A server under test; `pid` is the process whose CPU is counted, None for a server elsewhere.
+
+    `ignore_eos` is for models that would end an answer: servers that know the parameter then all write as much.
+    """
 
     name: str
     target: Target
     model: str
     pid: int | None = None
+    ignore_eos: bool = False
 
     def measure(self, streams: int, round: int) -> Summary:
         """One round of the load. BenchError if a request fails: another number of tokens is no comparison."""
-        load = Workload(self.model, Fixed(WORDS), Fixed(NEW_TOKENS), api="chat", temperature=0, seed=round)
+        load = Workload(
+            model=self.model,
+            prompt_tokens=Fixed(WORDS),
+            output_tokens=Fixed(NEW_TOKENS),
+            ignore_eos=self.ignore_eos,
+            temperature=0,
+            seed=round,
+        )
         requests = streams * WAVES.get(streams, _MOST_WAVES)
         plan = Plan(self.target, load, Bounds(requests), warmup=streams, cpu_of=[self.pid] if self.pid else ())
         summary = execute(run(plan, ClosedLoop(streams)))
@@ -43,7 +54,10 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A server at one number of streams, medians over the rounds; `ratio` is of tokens/s, over the first server."""
+    """A server at one number of streams, medians over the rounds; `ratio` is of tokens/s, over the first server.
+
+    A gap is the time between two chunks of a stream, `itl_ms` that between two tokens.
+    """
 
     server: str
     streams: int
@@ -51,6 +65,8 @@ class Score:
     ratio: float
     ttft_ms: float | None
     itl_ms: float | None
+    gap_p50_ms: float | None
+    gap_p99_ms: float | None
     cpu_ms_per_token: float | None
     tokens_in: float
     tokens_out: float
@@ -76,6 +92,8 @@ def compete(contestants: Sequence[Contestant], streams: int, rounds: int) -> Ite
             ratio=statistics.median(ratios),
             ttft_ms=_median_ms(summary.ttft_s.percentiles[50] for summary in summaries),
             itl_ms=_median_ms(summary.itl_s.percentiles[50] for summary in summaries),
+            gap_p50_ms=_median_ms(summary.gap_s.percentiles[50] for summary in summaries),
+            gap_p99_ms=_median_ms(summary.gap_s.percentiles[99] for summary in summaries),
             cpu_ms_per_token=_median_ms(summary.server_cpu_s_per_token for summary in summaries),
             tokens_in=statistics.mean((summary.prompt_tokens or 0) / summary.succeeded for summary in summaries),
             tokens_out=statistics.mean((summary.completion_tokens or 0) / summary.succeeded for summary in summaries),

@@ -7,6 +7,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -15,6 +16,9 @@ from rich.console import Console
 from bench.load.connection import Target
 from bench.versus.__main__ import elsewhere, table
 from bench.versus.contestant import Contestant, compete
+from bench.versus.peer_servers import llama_server, vllm
+from bench.versus.peers import Peer
+from bench.versus.peers import main as set_up
 from tests.bench.load.events import DONE, HELLO, OPENING, STOP, USAGE
 from tests.bench.load.wire_server import WireServer, chunked
 from triton_repo.contract.errors import BenchError
@@ -70,6 +74,31 @@ def test_a_server_that_fails_a_request_is_not_compared() -> None:
         contestant = Contestant("ours", Target.parse(url), "m")
         with pytest.raises(BenchError, match="ours: 4 requests failed: HTTP 400"):
             contestant.measure(2, 0)
+
+
+def test_a_server_that_is_not_set_up_says_how_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for start in (llama_server, vllm):
+        with pytest.raises(BenchError, match=r"is not set up: python -m bench.versus.peers"), start(tmp_path):
+            pass
+
+
+def test_a_peer_that_cannot_be_installed_is_named_and_counts_as_not_set_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    peer = Peer("absent", ("not-there-at-all==1.0",))
+    with pytest.raises(BenchError, match=r"absent: -m pip .* failed"):
+        peer.install()
+    with pytest.raises(BenchError, match="absent is not set up"):
+        _ = peer.python
+
+
+def test_a_name_that_is_no_peers_is_an_error_that_lists_them() -> None:
+    with pytest.raises(BenchError, match="sglang: there is llama-server, vllm"):
+        set_up(["sglang"])
 
 
 @pytest.mark.parametrize("option", ["http://127.0.0.1:1", "=http://127.0.0.1:1", "name=", "name"])

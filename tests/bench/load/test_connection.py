@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,16 @@ async def test_a_refusal_leaves_the_connection_usable() -> None:
             errors = [(await client.ask(PATH, b"{}")).error for _ in range(2)]
     assert errors == ["HTTP 400: bad", None]
     assert wire.connections == 1
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_closes_after_each_stream_gets_a_connection_for_each() -> None:
+    async with wire_server([chunked(WHOLE), None], [chunked(WHOLE), None]) as (wire, target):
+        with closing(Client(replace(target, keeps_alive=False), timeout_s=240)) as client:
+            errors = [(await client.ask(PATH, b"{}")).error for _ in range(2)]
+    assert errors == [None, None]
+    assert wire.connections == 2
+    assert all(b"Connection: close" in request for request in wire.requests)
 
 
 @pytest.mark.asyncio
