@@ -58,6 +58,23 @@ def last_words(lines: Iterable[str]) -> str:
     return ""
 
 
+# Of a model that is not loaded; the first of an engine's tells why, the others only that it lacks that one.
+_NOT_LOADED = (
+    re.compile(r"failed to load '(?P<model>[^']+)' version \d+: (?P<why>.*?)(?=\\n|\"?$)"),
+    re.compile(r"failed to load '(?P<model>[^']+)': (?P<why>.*?)(?=\\n|\"?$)"),
+)
+
+
+def why_not_loaded(engine: str, lines: Iterable[str]) -> str:
+    """Triton's own reason why it has not loaded an engine, as the lines of its log say it."""
+    for line in lines:
+        for pattern in _NOT_LOADED:
+            match = pattern.search(line)
+            if match and (match["model"] == engine or match["model"].startswith(f"{engine}_")):
+                return match["why"]
+    return "Triton could not load it"
+
+
 async def read_lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
     """Lines of a process's output; one beyond MAX_LINE_BYTES comes in pieces, so that memory stays bounded."""
     pending = b""

@@ -9,12 +9,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.answer_watch import AnswerWatch
 from launch.descendants import MARK, kill_marked
-from launch.journal import LogLine, last_words, read_lines
+from launch.journal import LogLine, last_words, read_lines, why_not_loaded
 from launch.shared_memory import hide_shared_memory, remove_shared_memory
 from launch.tether import tethered
 from triton_repo.contract.http_probe import http_status
@@ -34,7 +34,8 @@ class Service:
     """A server to keep up.
 
     `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
-    once every one of `ready_urls` answers 200. `find_fault` is asked while it runs, and names what makes a restart
+    once every one of `ready_urls` answers 200; of its `parts`, name -> URL, those that then do not are missing, and it
+    is not ready if all are. `find_fault` is asked while it runs, and names what makes a restart
     necessary although the process lives; so does silence at `live_url` that is longer than `stop_timeout_s`.
     `line_matters` picks the output lines that are shown.
     """
@@ -44,6 +45,7 @@ class Service:
     environment: Mapping[str, str]
     mark: str
     ready_urls: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
     live_url: str = ""
     shm_prefix: str = ""
     sockets: tuple[Path, ...] = ()
@@ -74,6 +76,7 @@ class Process:
         self._ready_s: float | None = None
         self._served_until_s: float | None = None
         self.fault: str | None = None
+        self.missing: Mapping[str, str] = {}  # part -> why it is not there
 
     @classmethod
     async def start(cls, service: Service, log: LogLine) -> Process:
@@ -121,6 +124,8 @@ class Process:
         deadline = loop.time() + self.service.start_timeout_s
         while not self.ended and loop.time() < deadline:
             if await _all_answer(self.service.ready_urls):
+                if await self._misses_all_parts():
+                    return False
                 hide_shared_memory(self.service.shm_prefix)
                 self._ready_s = time.monotonic()
                 return True
@@ -128,6 +133,14 @@ class Process:
         if self.ended:
             await self.end()  # which also reads the rest of its output
         return False
+
+    async def _misses_all_parts(self) -> bool:
+        parts = self.service.parts
+        missing = [name for name, url in parts.items() if not await _all_answer((url,))]
+        self.missing = {name: why_not_loaded(name, self._lines) for name in missing}
+        for name, reason in self.missing.items():
+            self._log("conch", f"{name} is not served: {reason}")
+        return bool(parts) and len(missing) == len(parts)
 
     async def fails(self) -> None:
         """Wait until it has ended, or is at fault and was killed for it."""
@@ -160,6 +173,9 @@ class Process:
 
     def why_not_ready(self) -> str:
         """One sentence for a process that did not become ready."""
+        if not self.ended and self.missing:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
+            return f"{self.service.name} has nothing to serve: {reasons}"
         if not self.ended:
             return f"{self.service.name} was not ready after {self.service.start_timeout_s:g} s{self._said()}"
         return f"{self.service.name} {self.how_it_ended()} before it was ready{self._said()}"

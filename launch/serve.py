@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -94,8 +94,12 @@ def serve(options: ServeOptions) -> None:
         triton = triton_service(options, repositories, installation, backends, access)
         argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories), triton.environment)
         services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway_service(options, os.environ, access))
-        announce = partial(_announce, options, engines, started, access.announcement)
-        asyncio.run(Supervisor(services, journal).run(announce))
+        asyncio.run(_run(services, journal, partial(_announce, options, engines, started, access.announcement)))
+
+
+async def _run(services: Sequence[Service], journal: Journal, announce: Callable[[Collection[str]], None]) -> None:
+    supervisor = Supervisor(services, journal)
+    await supervisor.run(lambda: announce(supervisor.missing))
 
 
 def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...]:
@@ -170,7 +174,8 @@ def triton_service(
         argv=hiding(server_argv(installation.binary, backends, server), access.secrets),
         environment=server_environment(installation, os.environ, access),
         mark=mark,
-        ready_urls=(f"{api}/health/ready", *(f"{api}/models/{name}/ready" for name in repositories)),
+        ready_urls=(f"{api}/health/ready",),
+        parts={name: f"{api}/models/{name}/ready" for name in repositories},
         live_url=f"{api}/health/live",
         shm_prefix=server.shm_prefix,
         sockets=access.sockets,
@@ -195,8 +200,14 @@ def gateway_service(options: ServeOptions, environ: Mapping[str, str], access: T
     )
 
 
-def _announce(options: ServeOptions, engines: Sequence[ServedEngine], started: float, announcement: str) -> None:
-    names = [engine.name for engine in engines]
+def _announce(
+    options: ServeOptions,
+    engines: Sequence[ServedEngine],
+    started: float,
+    announcement: str,
+    missing: Collection[str],
+) -> None:
+    names = [engine.name for engine in engines if engine.name not in missing]
     message = ready_message(options, names, time.monotonic() - started, _this_command(), announcement)
     sys.stdout.write(message)
     sys.stdout.flush()

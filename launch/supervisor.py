@@ -29,6 +29,11 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
+    @property
+    def missing(self) -> frozenset[str]:
+        """The parts of the servers that are not there, though their servers are."""
+        return frozenset(name for process in self._processes.values() for name in process.missing)
+
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM. LaunchError if a server cannot start or stay up; nothing is left then."""
         loop = asyncio.get_running_loop()

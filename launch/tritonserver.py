@@ -158,6 +158,9 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         *(f"--model-repository={path}" for path in options.repositories),
         *((f"--backend-directory={backends}",) if backends else ()),
         "--disable-auto-complete-config",
+        # An engine that cannot be loaded leaves the others up; `Service.parts` are asked for each.
+        "--exit-on-error=false",
+        "--strict-readiness=false",
         f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
         *options.access.arguments,
         f"--metrics-address={LOOPBACK}",

@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from launch.journal import MAX_LINE_BYTES, Journal, last_words, read_lines, triton_line_matters
+from launch.journal import MAX_LINE_BYTES, Journal, last_words, read_lines, triton_line_matters, why_not_loaded
 
 # Lines of tritonserver 2.51.
 INFO = """I1121 04:52:27.318809 2392 model_lifecycle.cc:472] "loading: e_pre:1\""""
@@ -90,3 +90,9 @@ def test_a_line_has_its_source_in_front_and_is_never_folded_or_read_as_markup() 
 def test_colours_are_for_terminals_and_a_server_cannot_steer_one() -> None:
     assert "\x1b[36m triton │ " in written("up", terminal=True)
     assert written("\x1b[2Jgone\x07", terminal=False) == " triton │ �[2Jgone�\n"
+
+
+def test_the_reason_of_each_engine_that_is_not_loaded_is_its_own() -> None:
+    lines = ["I1121 1 x.cc:1] loading", ERROR.replace("'m'", "'a_preprocess'"), ERROR.replace("'m'", "'ab'")]
+    assert why_not_loaded("a", lines) == "Internal: no such file"
+    assert why_not_loaded("b", lines) == "Triton could not load it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -84,7 +85,7 @@ async def test_no_client_can_bring_code_to_triton_or_take_a_model_away(
         rejected = (503, '{"error":"explicit model load / unload is not allowed if polling is enabled"}')
         assert ask_for("load", model, triton, **override) == rejected
         assert ask_for("unload", model, triton) == rejected
-        assert http_status(triton.ready_urls[-1]) == 200
+        assert http_status(triton.parts["echo"]) == 200
         assert processes(triton) == before
     assert not (tmp_path / "ran").exists()
 
@@ -103,9 +104,26 @@ async def test_a_triton_that_ends_by_itself_is_not_blamed_on_the_models_that_it_
 
 async def test_a_model_that_cannot_load_ends_the_start_with_its_reason(log: Log, make_triton: MakeTriton) -> None:
     triton = make_triton("import no_such_module\n")
-    with pytest.raises(LaunchError, match=r"^triton ended with exit status 1 before it was ready: .*no_such_module"):
+    with pytest.raises(LaunchError, match=r"^triton has nothing to serve: echo: Internal: .*no_such_module"):
         await Supervisor([triton], log).run(lambda: None)
     assert_nothing_left(triton)
+
+
+async def test_a_model_that_cannot_load_leaves_the_others_up_and_is_named_with_its_reason(
+    running: Running, log: Log, make_triton: MakeTriton, tmp_path: Path
+) -> None:
+    triton = make_triton()
+    other = tmp_path / "repository" / "other"
+    shutil.copytree(tmp_path / "repository" / "echo", other)
+    config = other / "config.pbtxt"
+    config.write_text(config.read_text().replace("echo", "other"))
+    (other / "1" / "model.py").write_text("import no_such_module\n")
+    url = triton.parts["echo"]
+    both = replace(triton, parts={"echo": url, "other": url.replace("echo", "other")})
+    async with running(both):
+        assert http_status(url) == 200
+        reason = "other is not served: Internal: ModuleNotFoundError: No module named 'no_such_module'"
+        assert log.saying(reason) == ["conch"]
 
 
 async def test_a_missing_shared_library_of_the_server_is_named(

@@ -161,6 +161,8 @@ def test_the_command_line_keeps_every_listener_private_and_lets_no_client_contro
         "--model-repository=/engines/b/repository",
         "--backend-directory=/run/backends",
         "--disable-auto-complete-config",
+        "--exit-on-error=false",
+        "--strict-readiness=false",
         "--backend-config=python,shm-region-prefix-name=conch_0123_",
         "--http-address=unix:/run/conch-1/http",
         "--grpc-address=unix:/run/conch-1/grpc",
