@@ -105,5 +105,5 @@ def test_a_hub_id_is_built_from_the_local_hub_cache_when_there_is_no_network(wor
 
 
 def test_a_name_that_nothing_bears_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(SpecError, match=r"^nothing: neither .*: demo, llama-3\.1-.*, replay$"):
+    with pytest.raises(SpecError, match=r"^nothing: neither .*: demo, llama-3\.1-.*, replay, smollm2$"):
         ensure_engine("nothing")

@@ -137,6 +137,7 @@ def test_a_draft_is_built_with_its_engine_and_does_not_change_its_answers(
         "draft/openvino_model.xml",
         "draft/openvino_tokenizer.bin",
         "draft/openvino_tokenizer.xml",
+        "draft/verified.json",
         "model/openvino_tokenizer.bin",
         "model/openvino_tokenizer.xml",
     }

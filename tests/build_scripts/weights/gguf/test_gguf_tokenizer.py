@@ -296,7 +296,8 @@ def test_the_tokenizer_is_proved_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     for name, text in tokenizer_files(Vocabulary.read(Metadata("x.gguf", values()), 1 << 20)).items():
         (tmp_path / "checkpoint" / name).write_bytes(text)
-    write_tokenizer(Checkpoint(tmp_path / "checkpoint", "x"), tmp_path / "tokenizer", tmp_path / "log")
+    checkpoint = Checkpoint(tmp_path / "checkpoint", "x")
+    write_tokenizer(checkpoint, len(values()["tokenizer.ggml.tokens"]), tmp_path / "tokenizer", tmp_path / "log")
     assert (tmp_path / "tokenizer" / "chat_template.jinja").read_text(encoding="utf-8") == TEMPLATE
 
 
