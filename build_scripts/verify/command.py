@@ -16,7 +16,7 @@ from triton_repo.contract.errors import ConchError
 def verify_command(
     shards: Annotated[Path, typer.Argument(help="A TensorRT-LLM checkpoint: config.json and rank*.safetensors.")],
     source: Annotated[Path, typer.Argument(help="The checkpoint that it is made of.")],
-    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference of a logit.")] = 1e-4,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference, as a part of the largest logit.")] = 1e-4,
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Run the shards of a TensorRT-LLM checkpoint, and their source in transformers, on the same prompts; compare.

@@ -22,7 +22,7 @@ from build_scripts.verify.simulation import Simulation
 from build_scripts.weights.view import CheckpointView
 from triton_repo.contract.errors import BuildError
 
-TOLERANCE: Final = 1e-4  # of logits; both sides compute in float32 from the same rounded weights
+TOLERANCE: Final = 1e-4  # of the largest logit; both sides compute in float32 from the same rounded weights
 _BLOCK_ROWS: Final = 4096
 _SHOWN: Final = 4  # rows
 
@@ -93,8 +93,18 @@ def _compare(prompt: Prompt, found: torch.Tensor, expected: torch.Tensor) -> Pro
     position = int(worst.argmax())  # torch takes a NaN for the largest
     top1 = int((found.argmax(-1) == expected.argmax(-1)).sum())
     return PromptResult(
-        name=prompt.name, tokens=length, max_abs_diff=float(worst[position]), worst_position=position, top1=top1
+        name=prompt.name,
+        tokens=length,
+        max_abs_diff=float(worst[position]),
+        worst_position=position,
+        top1=top1,
+        scale=_scale(expected),
     )
+
+
+def _scale(logits: torch.Tensor) -> float:
+    largest = float(logits.abs().max())
+    return largest if 1 < largest < float("inf") else 1.0
 
 
 def _rounding(

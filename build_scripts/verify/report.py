@@ -46,7 +46,7 @@ def verdict(result: Verification) -> str:
         return result.failure()
     return (
         f"{len(result.prompts)} prompts, {result.tokens} tokens: logits equal transformers' within "
-        f"{result.max_abs_diff:.1e} (allowed: {result.tolerance:.0e}), in {result.seconds:.1f} s"
+        f"{result.max_abs_diff:.1e} (allowed: {result.allowed:.0e}), in {result.seconds:.1f} s"
     )
 
 

@@ -12,17 +12,21 @@ class _Value(BaseModel):
 
 
 class PromptResult(_Value):
-    """One prompt. `worst_position` has the largest difference; `top1` positions have the same likeliest token."""
+    """One prompt. `worst_position` has the largest difference; `top1` positions have the same likeliest token.
+
+    `scale` is the largest logit, or 1: what sums in another order differ by grows with what is summed.
+    """
 
     name: str
     tokens: Count
     max_abs_diff: float
     worst_position: int
     top1: int
+    scale: float = 1.0
 
     def within(self, tolerance: float) -> bool:
         """Never where a logit is not a number."""
-        return self.max_abs_diff <= tolerance
+        return self.max_abs_diff <= tolerance * self.scale
 
 
 class LayerResult(_Value):
@@ -94,9 +98,14 @@ class Verification(_Value):
         differences = [prompt.max_abs_diff for prompt in self.prompts]
         return next((value for value in differences if value != value), max(differences))  # noqa: PLR0124 - NaN
 
+    @property
+    def allowed(self) -> float:
+        """The largest difference that passes."""
+        return self.tolerance * max(prompt.scale for prompt in self.prompts)
+
     def failure(self) -> str:
         """One sentence that names what is broken."""
-        logits = f"logits differ from transformers' by up to {self.max_abs_diff:.2g} (allowed: {self.tolerance:.0e})"
+        logits = f"logits differ from transformers' by up to {self.max_abs_diff:.2g} (allowed: {self.allowed:.0e})"
         logits = "the logits of these prompts do not show it" if self._logits_agree() else logits
         if self.fault is None:
             return f"{self.source}: {logits}; no single tensor stands out"

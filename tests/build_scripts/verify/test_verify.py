@@ -18,7 +18,7 @@ from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.verify.compare import verify_shards
 from build_scripts.verify.memory import check_memory
 from build_scripts.verify.prompts import make_prompts, padded
-from build_scripts.verify.result import Verification
+from build_scripts.verify.result import PromptResult, Verification
 from build_scripts.weights.huggingface import open_huggingface
 from build_scripts.weights.opening import open_checkpoint
 from tests.build_scripts.checkpoints import ARCHITECTURES, make_checkpoint, odd_config, write_plain
@@ -165,3 +165,12 @@ def test_a_model_that_memory_cannot_hold_is_refused_with_what_it_takes(tmp_path:
     view = open_huggingface(make_checkpoint(tmp_path / "checkpoint"), "tiny")
     with pytest.raises(BuildError, match=r"tiny: --verify needs about [\d.]+ GB of memory; [\d.]+ GB are free"):
         check_memory(decoder_of(view.config, "tiny"), view, tokens=10**12)
+
+
+def test_noise_is_allowed_to_grow_with_the_logits_and_nothing_else_is() -> None:
+    def prompt(difference: float, scale: float) -> PromptResult:
+        return PromptResult(name="x", tokens=1, max_abs_diff=difference, worst_position=0, top1=1, scale=scale)
+
+    assert prompt(2e-3, 30.0).within(1e-4)
+    assert not prompt(2e-3, 1.0).within(1e-4)
+    assert not prompt(float("nan"), 30.0).within(1e-4)
