@@ -1,4 +1,4 @@
-"""`python -m bench.gaps`: how evenly streams arrive at a client, with some settings and with others.
+"""`python -m bench.gaps [--model smollm2]`: how evenly streams arrive at a client, with some settings and with others.
 
 Two `conch serve` with one engine, whose `[serve]` differs, take turns wave by wave, so that whatever else the machine
 does hits both alike; both are started several times, since two processes with the same pipeline differ by their luck.
@@ -31,13 +31,40 @@ from bench.load.connection import Client
 from bench.load.run import execute
 from bench.load.workload import random_ids
 from bench.server import Server, build, serving
+from build_scripts.spec.reading import ENGINES as SPECS
 from triton_repo.contract.errors import BenchError, ConchError
 
 FIXED: Final = "flush_interval_ms=100,max_gap_ms=0"
 PROMPT_TOKENS: Final = 128
 NEW_TOKENS: Final = 64
 LONG_TOKENS: Final = 1024
-_ENGINE: Final = "llama-90m"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that both servers have: a spec that ends in `[serve]`, and how many ids a prompt may be made of."""
+
+    name: str
+    spec: str
+    vocab_size: int
+
+
+def _llama_90m() -> Subject:
+    text = (ENGINES / "llama-90m.toml").read_text(encoding="utf-8")
+    for old, new in (
+        ('"checkpoint-90m"', f'"{llama_checkpoint()}"'),
+        ("max_seq_len = 512", "max_seq_len = 2048"),  # for the long prompts
+    ):
+        text = text.replace(old, new)
+    return Subject("llama-90m", text, SHAPE["vocab_size"])
+
+
+def _smollm2() -> Subject:
+    text = (SPECS / "smollm2.toml").read_text(encoding="utf-8")
+    return Subject("smollm2", f"{text}\n[serve]\n", 49_152)
+
+
+_SUBJECTS: Final[Mapping[str, Callable[[], Subject]]] = {"llama-90m": _llama_90m, "smollm2": _smollm2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +92,7 @@ FIGURES: Final[Mapping[str, Callable[[Wave], float]]] = {
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m bench.gaps", description="How evenly streams arrive.")
+    parser.add_argument("--model", choices=_SUBJECTS, default="llama-90m", help="default: llama-90m")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 8, 32], metavar="N")
     parser.add_argument("--rounds", type=int, default=3, help="waves of each side after each start (default: 3)")
     parser.add_argument("--starts", type=int, default=2, help="starts of both servers (default: 2)")
@@ -78,44 +106,38 @@ def main(argv: Sequence[str]) -> int:
     pairs: dict[int, list[tuple[Wave, Wave]]] = {streams: [] for streams in options.streams}
     with tempfile.TemporaryDirectory() as directory:
         sides = (options.usual, options.other)
-        specs = [write_spec(Path(directory) / str(number), side) for number, side in enumerate(sides)]
+        subject = _SUBJECTS[options.model]()
+        specs = [write_spec(Path(directory) / str(number), subject, side) for number, side in enumerate(sides)]
         for start in range(options.starts):
             random = Random(start)  # noqa: S311 - repeatable is what it must be
             with ExitStack() as stack:
                 servers = [stack.enter_context(serving(str(spec))) for spec in specs]
                 for streams in options.streams:
-                    turns = take_turns(servers, streams, options.rounds, random, arrivals=options.arrivals)
+                    turns = take_turns(subject, servers, streams, options.rounds, random, arrivals=options.arrivals)
                     pairs[streams] += execute(turns)
     console.print(table(pairs))
     return 0
 
 
-def write_spec(directory: Path, settings: str) -> Path:
-    """The bench engine's spec with other settings; its engine is built."""
+def write_spec(directory: Path, subject: Subject, settings: str) -> Path:
+    """The subject's spec with settings of a side; its engine is built."""
     directory.mkdir()
-    text = (ENGINES / f"{_ENGINE}.toml").read_text(encoding="utf-8")
-    for old, new in (
-        ('"checkpoint-90m"', f'"{llama_checkpoint()}"'),
-        ("max_seq_len = 512", "max_seq_len = 2048"),  # for the long prompts
-        ("[serve]\n", "\n".join(["[serve]", *settings.split(","), ""])),
-    ):
-        text = text.replace(old, new)
-    spec = directory / f"{_ENGINE}.toml"
-    spec.write_text(text, encoding="utf-8")
+    spec = directory / f"{subject.name}.toml"
+    spec.write_text("\n".join([subject.spec, *settings.split(","), ""]), encoding="utf-8")
     build(str(spec))
     return spec
 
 
-async def take_turns(
-    servers: Sequence[Server], streams: int, rounds: int, random: Random, *, arrivals: bool
+async def take_turns(  # noqa: PLR0913 - what a measurement consists of
+    subject: Subject, servers: Sequence[Server], streams: int, rounds: int, random: Random, *, arrivals: bool
 ) -> list[tuple[Wave, Wave]]:
     """A pair of waves that does not count, then those that do; each pair has the same prompts on both sides."""
     pairs = []
     with ExitStack() as stack:
         clients = [stack.enter_context(closing(Client(server.target, timeout_s=600))) for server in servers]
         for number in range(rounds + 1):
-            prompts = [_body(random, PROMPT_TOKENS) for _ in range(streams)]
-            late = [_body(random, LONG_TOKENS) for _ in range(64)] if arrivals else []
+            prompts = [_body(subject, random, PROMPT_TOKENS) for _ in range(streams)]
+            late = [_body(subject, random, LONG_TOKENS) for _ in range(64)] if arrivals else []
             order = (0, 1) if number % 2 else (1, 0)
             waves = {side: await run_wave(servers[side], clients[side], prompts, late) for side in order}
             if number:
@@ -148,11 +170,11 @@ async def _arrive(client: Client, bodies: Sequence[bytes], records: list[Record]
         records.append(record)
 
 
-def _body(random: Random, tokens: int) -> bytes:
+def _body(subject: Subject, random: Random, tokens: int) -> bytes:
     return orjson.dumps(
         {
-            "model": _ENGINE,
-            "prompt": random_ids(random, tokens, SHAPE["vocab_size"]),
+            "model": subject.name,
+            "prompt": random_ids(random, tokens, subject.vocab_size),
             "max_tokens": NEW_TOKENS if tokens == PROMPT_TOKENS else 4,
             "temperature": 0,
             "ignore_eos": True,
