@@ -167,3 +167,69 @@ def command_r(model: Model) -> dict[str, Any]:
         "logit_scale": model.number("logit_scale"),
         "use_qk_norm": model.has("attn_q_norm.weight"),
     }
+
+
+def cohere2(model: Model) -> dict[str, Any]:
+    """Every fourth layer has no window, and does without rotation."""
+    return {**command_r(model), "sliding_window": model.window, "layer_types": model.window_layers(4)}
+
+
+def glm4(model: Model) -> dict[str, Any]:
+    return {
+        **model.decoder(partial=True),
+        "partial_rotary_factor": model.rotated,
+        "attention_bias": model.has("attn_q.bias"),
+    }
+
+
+def exaone4(model: Model) -> dict[str, Any]:
+    """Layers with windows are rotated; without windows, all are."""
+    layers = model.window_layers(4) if model.window else ["full_attention"] * model.layers
+    return {**model.decoder(), "sliding_window": model.window, "layer_types": layers}
+
+
+def ernie(model: Model) -> dict[str, Any]:
+    return {**model.decoder(), "use_bias": model.has("attn_q.bias")}
+
+
+def seed_oss(model: Model) -> dict[str, Any]:
+    biases = {"attention_bias": model.has("attn_q.bias"), "attention_out_bias": model.has("attn_output.bias")}
+    return {**model.decoder(), **biases, "mlp_bias": model.has("ffn_up.bias")}
+
+
+def arcee(model: Model) -> dict[str, Any]:
+    return {**llama(model), "hidden_act": "relu2"}
+
+
+def nemotron(model: Model) -> dict[str, Any]:
+    return {
+        **model.sizes(),
+        **model.rope(),
+        "head_dim": model.head_size,
+        "norm_eps": model.number("attention.layer_norm_epsilon"),
+        "hidden_act": "relu2",
+        "partial_rotary_factor": model.rotated,
+        "attention_bias": model.has("attn_q.bias"),
+        "mlp_bias": model.has("ffn_up.bias"),
+    }
+
+
+def olmo(model: Model) -> dict[str, Any]:
+    key = model.meta.own("attention.clamp_kqv")
+    clip = model.meta.number(key) if model.meta.values.get(key) else None
+    return {**model.sizes(), **model.rope(), "hidden_act": "silu", "clip_qkv": clip}
+
+
+def phi2(model: Model) -> dict[str, Any]:
+    return {
+        **model.sizes(),
+        **model.rope(),
+        "layer_norm_eps": model.number("attention.layer_norm_epsilon"),
+        "hidden_act": "gelu_new",
+        "partial_rotary_factor": model.rotated,
+    }
+
+
+def starcoder(model: Model) -> dict[str, Any]:
+    own = {"activation_function": _TANH_GELU, "multi_query": model.kv_heads == 1 and model.heads > 1}
+    return {**gpt2(model), **own}

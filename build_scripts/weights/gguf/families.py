@@ -103,6 +103,25 @@ _STARCODER2: Final = {
     "ffn_up": "mlp.c_fc",
     "ffn_down": "mlp.c_proj",
 }
+_GLM4: Final = {
+    **{part: name for part, name in _LLAMA.items() if part != "ffn_gate"},
+    "post_attention_norm": "post_self_attn_layernorm",
+    "ffn_up": "mlp.gate_up_proj",
+    "post_ffw_norm": "post_mlp_layernorm",
+}
+_SEED: Final = {
+    **{part: name for part, name in _LLAMA.items() if part != "ffn_norm"},
+    "post_attention_norm": "post_attention_layernorm",
+}
+_UNGATED: Final = {part: name for part, name in _LLAMA.items() if part != "ffn_gate"}
+_WITHOUT_NORMS: Final = {part: name for part, name in _LLAMA.items() if not part.endswith("norm")}
+_PHI2: Final = {
+    **_ATTENTION,
+    "attn_output": "self_attn.dense",
+    "ffn_up": "mlp.fc1",
+    "ffn_down": "mlp.fc2",
+}
+_PHI2_TOP: Final = {**_TOP, "output_norm": "model.final_layernorm"}
 _COMMAND_R: Final = {part: name for part, name in (_LLAMA | _HEAD_NORMS).items() if part != "ffn_norm"}
 _GPT2: Final = {
     "attn_norm": "ln_1",
@@ -134,7 +153,19 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "olmo2": Family("Olmo2ForCausalLM", "olmo2", configs.olmo2, _OLMO2),
     "stablelm": Family("StableLmForCausalLM", "stablelm", configs.stablelm, _LLAMA),
     "starcoder2": Family("Starcoder2ForCausalLM", "starcoder2", configs.starcoder2, _STARCODER2),
+    "glm4": Family("Glm4ForCausalLM", "glm4", configs.glm4, _GLM4),
+    "exaone4": Family("Exaone4ForCausalLM", "exaone4", configs.exaone4, _OLMO2),
+    "ernie4_5": Family("Ernie4_5ForCausalLM", "ernie4_5", configs.ernie, _LLAMA),
+    "seed_oss": Family("SeedOssForCausalLM", "seed_oss", configs.seed_oss, _SEED),
+    "arcee": Family("ArceeForCausalLM", "arcee", configs.arcee, _UNGATED, half_split=_ROTATED),
+    "nemotron": Family("NemotronForCausalLM", "nemotron", configs.nemotron, _UNGATED, norms_less_one=True),
+    "olmo": Family("OlmoForCausalLM", "olmo", configs.olmo, _WITHOUT_NORMS, half_split=_ROTATED),
+    "phi2": Family("PhiForCausalLM", "phi", configs.phi2, _PHI2, top=_PHI2_TOP),
+    "cohere2": Family("Cohere2ForCausalLM", "cohere2", configs.cohere2, _COMMAND_R),
     "command-r": Family("CohereForCausalLM", "cohere", configs.command_r, _COMMAND_R),
+    "starcoder": Family(
+        "GPTBigCodeForCausalLM", "gpt_bigcode", configs.starcoder, _GPT2, top=_GPT2_TOP, layers="transformer.h"
+    ),
     "gpt2": Family(
         "GPT2LMHeadModel",
         "gpt2",

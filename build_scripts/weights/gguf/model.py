@@ -128,13 +128,13 @@ class Model:
             "torch_dtype": self.dtype,
         }
 
-    def decoder(self) -> dict[str, Any]:
-        """Of a decoder with RMS norms, rotary attention and a gated MLP, as Llama's.
+    def decoder(self, partial: bool = False) -> dict[str, Any]:
+        """Of a decoder with RMS norms, rotary attention (of a `partial` head or all of it) and an MLP, as Llama's.
 
         Raises:
             BuildError: a value is missing or not allowed; names its key.
         """
-        if self.rotated != 1:
+        if not partial and self.rotated != 1:
             raise self.meta.error(
                 self.meta.own("rope.dimension_count"), f"must be {self.head_size}, the size of a head"
             )

@@ -73,7 +73,7 @@ def _experts(tensor: StoredTensor, model: Model) -> list[StoredTensor]:
 def _laid_out(part: str, tensor: LazyTensor, model: Model, family: Family) -> LazyTensor:
     if part in family.half_split:
         return half_split(tensor, model.heads if part == "attn_q" else model.kv_heads)
-    if family.norms_less_one and part.endswith("norm"):
+    if family.norms_less_one and part.endswith("norm") and tensor.name.endswith(".weight"):
         return less_one(tensor)
     if part in family.transposed and len(tensor.shape) == 2:
         return transposed(tensor)

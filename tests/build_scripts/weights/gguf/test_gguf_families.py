@@ -32,6 +32,7 @@ SIZES: dict[str, Any] = {
     "initializer_range": 0.2,
 }
 EXPERTS = {"num_experts_per_tok": 2}
+DEFAULT: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -123,9 +124,50 @@ CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     ),
     "starcoder2": ("starcoder2", "Starcoder2", {}, {}),
     "command-r": ("command-r", "Cohere", {"logit_scale": 0.125}, {"logit_scale": 0.125, "rope.freq_base": 5e5}),
+    "glm4": (
+        "glm4",
+        "Glm4",
+        {"head_dim": 16, "attention_bias": True, "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}},
+        {"rope.dimension_count": 8},
+    ),
+    "exaone4": (
+        "exaone4",
+        "Exaone4",
+        {"sliding_window": 32, "sliding_window_pattern": 4},
+        {"attention.sliding_window": 32, "attention.sliding_window_pattern": 4},
+    ),
+    "exaone4 without windows": (
+        "exaone4",
+        "Exaone4",
+        {"sliding_window": None, "layer_types": ["full_attention"] * 6},
+        {},
+    ),
+    "ernie4_5": ("ernie4_5", "Ernie4_5", {}, {"rope.freq_base": 5e5}),
+    "seed_oss": ("seed_oss", "SeedOss", {"head_dim": 16, "attention_bias": True, "attention_out_bias": False}, {}),
+    "arcee": ("arcee", "Arcee", {}, {}),
+    "nemotron": (
+        "nemotron",
+        "Nemotron",
+        {"rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}},
+        {"rope.dimension_count": 4},
+    ),
+    "olmo": ("olmo", "Olmo", {"clip_qkv": 2.0}, {"attention.clamp_kqv": 2.0}),
+    "phi2": (
+        "phi2",
+        "Phi",
+        {"num_key_value_heads": 8, "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5}},
+        {"rope.dimension_count": 4},
+    ),
+    "cohere2": (
+        "cohere2",
+        "Cohere2",
+        {"sliding_window": 32, "logit_scale": 0.125},
+        {"attention.sliding_window": 32, "logit_scale": 0.125},
+    ),
+    "starcoder": ("starcoder", "GPTBigCode", {"n_inner": 96}, {"attention.head_count_kv": 1}),
     "gpt2": ("gpt2", "GPT2", {"n_inner": 96}, {}),
 }
-PERMUTED = ("llama", "granite", "smollm3")
+PERMUTED = ("llama", "granite", "smollm3", "arcee", "olmo")
 
 
 def model_of(kind: str, own: Mapping[str, Any]) -> Any:
@@ -167,7 +209,7 @@ def stored(weights: Mapping[str, torch.Tensor], architecture: str) -> dict[str, 
 def laid_out(name: str, weight: torch.Tensor, architecture: str) -> torch.Tensor:
     if architecture in PERMUTED and ("q_proj" in name or "k_proj" in name):
         return permute(weight, SIZES["num_attention_heads" if "q_proj" in name else "num_key_value_heads"])
-    if architecture.startswith("gemma") and name.endswith("norm.weight"):
+    if architecture.startswith(("gemma", "nemotron")) and name.endswith("norm.weight"):
         return weight + 1
     if architecture == "gpt2" and weight.dim() == 2 and ".h." in name:
         return weight.T.contiguous()
@@ -227,6 +269,7 @@ def llama3_table(theta: float, head_size: int) -> np.ndarray[Any, Any]:
     return (plain / scaled).numpy()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # GPTBigCode's own
 @pytest.mark.parametrize("case", CASES)
 def test_a_model_of_every_architecture_computes_the_same(tmp_path: Path, case: str) -> None:
     architecture, kind, values, keys = CASES[case]
