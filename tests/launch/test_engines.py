@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from build_scripts.spec.reading import spec_file
 from launch.engines import build_engines, check_names
+from tests.conftest import ROOT
 from triton_repo.contract.errors import BuildError, LaunchError, SpecError
 
 
@@ -51,6 +54,15 @@ def test_where_no_engine_can_be_built_nothing_is_served() -> None:
 def test_a_name_that_is_not_there_is_an_error_however_many_others_are() -> None:
     with pytest.raises(SpecError, match="misspelt"):
         build_engines(["a", "misspelt"], build, print)
+
+
+@pytest.mark.parametrize(("arguments", "engines"), [((), "smollm2 demo"), (("ENGINES=demo",), "demo")])
+def test_make_serve_serves_a_real_model_first_and_what_a_person_names_instead(
+    arguments: tuple[str, ...], engines: str
+) -> None:
+    shown = subprocess.run(["make", "-n", "serve", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines()[-1] == f".venv/bin/conch serve {engines}"
+    assert all(spec_file(engine) for engine in engines.split())
 
 
 @pytest.mark.parametrize(

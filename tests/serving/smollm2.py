@@ -33,7 +33,7 @@ def engines() -> list[str]:
         if NOT_TO_BE_HAD in done.stderr:
             pytest.skip(done.stderr.strip().splitlines()[-1])
         assert done.returncode == 0, done.stderr
-    return [str(built / AS_SERVED), str(built / FLOAT)]
+    return [str(built / FLOAT), str(built / AS_SERVED)]
 
 
 @dataclass(frozen=True)

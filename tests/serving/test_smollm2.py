@@ -142,8 +142,10 @@ def test_sixteen_at_a_time_get_the_answers_that_each_gets_alone(client: OpenAI, 
         assert answer == whole or job["max_tokens"] < 31
 
 
-def test_the_engine_that_a_newcomer_meets_is_the_default_and_knows_the_capital_of_france(client: OpenAI) -> None:
-    first, *_ = client.models.list()
-    assert first.id == AS_SERVED
-    answer: Any = client.chat.completions.create(model=first.id, messages=messages(QUESTIONS[0]), temperature=0)  # type: ignore[arg-type]
-    assert answer.choices[0].message.content == "The capital of France is Paris."
+def test_the_engine_that_was_named_first_is_the_one_that_clients_take_by_default(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == [FLOAT, AS_SERVED]
+
+
+def test_the_engine_that_a_newcomer_meets_knows_the_capital_of_france(client: OpenAI) -> None:
+    answer: Any = client.chat.completions.create(**request(QUESTIONS[0], model=AS_SERVED))
+    assert "Paris" in answer.choices[0].message.content
