@@ -37,7 +37,7 @@ class Server:
 def build(spec: str, *flags: str) -> None:
     """Bring an engine up to date, so that a start is only a start."""
     argv = tethered([*_CONCH, "build", spec, *flags])
-    done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise BenchError(f"conch build {spec} failed: {done.stderr.strip() or done.stdout.strip()}")
 

@@ -120,7 +120,7 @@ def check_loads(program: Path, environment: Mapping[str, str]) -> None:
     argv = [str(program), "--help"]  # which a stub answers by saying what it expects
     try:
         tried = subprocess.run(
-            argv, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+            argv, env={**os.environ, **environment}, capture_output=True, encoding="utf-8", timeout=60, check=False
         )
     except OSError as error:
         raise LaunchError(f"{program} cannot be run: {error.strerror}") from error

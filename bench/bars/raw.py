@@ -38,7 +38,8 @@ class RawPipeline:
 
     def __init__(self, engine: Path) -> None:
         argv = [sys.executable, "-m", "bench.bars.raw", str(engine)]
-        self._process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(argv, cwd=ROOT, stdin=pipe, stdout=pipe, encoding="utf-8")
 
     def __enter__(self) -> RawPipeline:
         return self

@@ -30,4 +30,4 @@ def measure() -> Iterator[Finding]:
 
 def _import_s() -> float:
     argv = [sys.executable, "-c", _TIMED_IMPORT]
-    return float(subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    return float(subprocess.run(argv, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout)

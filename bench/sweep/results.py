@@ -40,7 +40,7 @@ class Results:
     def lock(self) -> Iterator[None]:
         """Hold the directory for one sweep at a time; BenchError if another holds it."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / ".lock").open("a+") as file:
+        with (self.directory / ".lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -65,7 +65,7 @@ class EngineStore:
     def lock(self, waiting: Callable[[str], None]) -> Iterator[None]:
         """Keep other builds of the engine out; `waiting` gets the id of the process that holds the lock."""
         self._store.mkdir(parents=True, exist_ok=True)
-        with (self._store / f"{self.name}.lock").open("a+") as file:
+        with (self._store / f"{self.name}.lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -86,7 +86,7 @@ def _make(path: Path, source: str, copy: Path, stack: ExitStack) -> Path:
 @contextmanager
 def _locked(cache: Path) -> Iterator[None]:
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as file:
+    with (cache / "lock").open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

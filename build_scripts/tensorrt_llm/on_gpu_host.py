@@ -125,7 +125,7 @@ def _version(package: str) -> str | None:
 def _gpu() -> tuple[str | None, str | None]:
     query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     try:
-        output = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(query, capture_output=True, encoding="utf-8", check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None, None
     name, _, capability = output.partition("\n")[0].rpartition(", ")

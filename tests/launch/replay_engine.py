@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 ANSWER = "The note ended exactly where it should. 🐚"
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 258, "eos_token_id": 1}
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+TEMPLATE = "{#- ▁ is no ASCII -#}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
 SPEC = """
 name = "{name}"
 model = "checkpoint"

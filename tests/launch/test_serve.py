@@ -46,14 +46,15 @@ def test_it_says_when_it_is_ready_and_a_signal_ends_it_without_a_trace(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, free_port: FreePort) -> Iterator[Server]:
-    """Its spec lies in a path with blanks."""
+    """Its spec lies in a path with blanks and other characters than ASCII."""
     directory = tmp_path_factory.mktemp("serve")
-    (directory / "my engines").mkdir()
-    with serving(write_spec(directory / "my engines"), four(free_port), runtime_directory=directory) as running:
+    path = directory / "my engines, größer 引擎"
+    path.mkdir()
+    with serving(write_spec(path), four(free_port), runtime_directory=directory) as running:
         yield running
 
 
-def test_an_engine_is_served_from_a_path_with_blanks(server: Server) -> None:
+def test_an_engine_is_served_from_a_path_with_blanks_and_other_letters(server: Server) -> None:
     assert http_status(f"{server.url}/health/ready") == 200
 
 

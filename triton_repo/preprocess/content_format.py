@@ -32,15 +32,18 @@ def detect_content_format(render: Callable[[Sequence[Any]], str]) -> ContentForm
 
 
 def in_format(message: Any, format: ContentFormat) -> Any:
-    """The message with its text in that format. Content of other types than text is left as it is."""
+    """The message with its text in that format. Content of other types than text is left as it is.
+
+    Content that is null, as OpenAI sends it beside tool calls, is an empty text: many templates add it to others.
+    """
     if not isinstance(message, dict) or "content" not in message:
         return message
     content = message["content"]
+    if content is None:
+        return {**message, "content": "" if format == "string" else []}
     if format == "string":
         texts = _texts(content)
         return message if texts is None else {**message, "content": "".join(texts)}
-    if content is None:
-        return {**message, "content": []}
     return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 

@@ -122,6 +122,7 @@ class ToolMessage(_Value):
     role: Literal["tool"]
     content: Content
     tool_call_id: str | None = None
+    name: str | None = None  # of the function; some templates write it
 
 
 AnyMessage = PromptMessage | AssistantMessage | ToolMessage

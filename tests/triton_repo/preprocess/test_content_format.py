@@ -54,6 +54,13 @@ def test_a_tool_call_without_content_has_no_parts() -> None:
     assert rendered(PARTS, {"role": "user", "content": "a"}, {"role": "assistant", "content": None}) == "user: a\n"
 
 
+@pytest.mark.parametrize(
+    "source", [STRING, UPPER, "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"]
+)
+def test_content_that_is_null_is_an_empty_text(source: str) -> None:
+    assert rendered(source, {"role": "assistant", "content": None, "tool_calls": []}) == "assistant: \n"
+
+
 def test_parts_that_are_not_text_reach_the_template_as_they_came() -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     image = {"type": "image_url", "image_url": {"url": "x"}}

@@ -125,7 +125,7 @@ def test_the_engine_gets_what_was_asked(client: httpx.Client) -> None:
         {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
         {**HELLO, "name": "Ada"},
         {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None, "audio": None},
-        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "42", "name": "add"},
     ]
     body = chat(messages=history, max_tokens=5, max_completion_tokens=6, chat_template_kwargs={"thinking": False})
     assert post(client, CHAT, body).status_code == 200
@@ -135,7 +135,7 @@ def test_the_engine_gets_what_was_asked(client: httpx.Client) -> None:
             {"role": "system", "content": "Be brief."},  # the name that templates know
             {"role": "user", "content": "Hello", "name": "Ada"},
             {"role": "assistant", "content": None, "tool_calls": [CALL]},
-            {"role": "tool", "content": "42", "tool_call_id": "call_1"},
+            {"role": "tool", "content": "42", "tool_call_id": "call_1", "name": "add"},
         ],
         "tools": None,
         "template_arguments": {"thinking": False},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +28,10 @@ def engine() -> Path:
     return ensure_engine("demo").directory
 
 
-def open_runtime(engine: Path, cls: type[OpenVinoRuntime] = OpenVinoRuntime, **settings: Any) -> OpenVinoRuntime:
-    return cls(engine / "model", EngineConfig.load(engine).model_copy(update=settings))
+def open_runtime(
+    engine: Path, cls: type[OpenVinoRuntime] = OpenVinoRuntime, config_of: Path | None = None, **settings: Any
+) -> OpenVinoRuntime:
+    return cls(engine / "model", EngineConfig.load(config_of or engine).model_copy(update=settings))
 
 
 def generation(key: int, sampling: Sampling = GREEDY, max_tokens: int = LENGTH) -> Generation:
@@ -60,6 +64,16 @@ def test_requests_that_join_at_different_steps_equal_their_solo_runs(engine: Pat
             deltas += runtime.step()
     deltas += drain(runtime)
     assert [ids_of(deltas, key) for key in (1, 2, 3, 4)] == [solo(engine, key) for key in (1, 2, 3, 4)]
+
+
+def test_a_model_without_an_end_token_answers_to_max_tokens(engine: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(engine / "model", tmp_path / "model"))
+    for name in ("config.json", "generation_config.json"):
+        values = json.loads((model / name).read_text(encoding="utf-8"))
+        (model / name).write_text(json.dumps({**values, "eos_token_id": None}), encoding="utf-8")
+    runtime = open_runtime(tmp_path, config_of=engine, eos_token_ids=())
+    runtime.submit(generation(1))
+    assert len(ids_of(drain(runtime), 1)) == LENGTH
 
 
 def test_a_seed_fixes_the_answer_alone_and_in_a_batch(engine: Path) -> None:

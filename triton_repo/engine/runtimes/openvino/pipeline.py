@@ -52,9 +52,10 @@ def generation_config(
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = generation.max_tokens - num_generated
     config.min_new_tokens = max(0, (sampling.min_tokens or 0) - num_generated)
+    # Never unset: the pipeline then takes the model's own, -1 where that has none, and rejects it.
     config.ignore_eos = not generation.end_ids
+    config.set_eos_token_id(next(iter(generation.end_ids), 0))
     if generation.end_ids:
-        config.set_eos_token_id(generation.end_ids[0])
         config.stop_token_ids = set(generation.end_ids)
     config.repetition_penalty = _given(sampling.repetition_penalty, 1.0)
     config.frequency_penalty = _given(sampling.frequency_penalty, 0.0)
