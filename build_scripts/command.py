@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from build_scripts.build import build
+from build_scripts.engine.builder import Fit
 from build_scripts.plan import BuildRequest
 from build_scripts.preview import show_plan
 from build_scripts.source.convert import convert
@@ -34,6 +35,10 @@ ShowPlan = Annotated[bool, typer.Option("--plan", help="Show what would be built
 Gpu = Annotated[
     str | None, typer.Option(help="To fit: h100-80gb, 4xh100-80gb, or GB each; --plan: by default this machine's.")
 ]
+Reserve = Annotated[
+    float | None, typer.Option(min=0, help="With --gpu: GB of each for CUDA's context, workspaces and NCCL.")
+]
+Search = Annotated[bool, typer.Option("--search", help="With --plan: every split and quantization, and what it holds.")]
 Verify = Annotated[
     bool | None,
     typer.Option(
@@ -77,6 +82,8 @@ def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
     output_dir: OutputDir = None,
     plan: ShowPlan = False,
     gpu: Gpu = None,
+    reserve: Reserve = None,
+    search: Search = False,
     verify: Verify = None,
     json: Json = False,
     to: To = None,
@@ -94,10 +101,13 @@ def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
             return
         if json and not (plan or verify):
             raise SpecError("--json: only with --plan or --verify")
+        if search and not plan:
+            raise SpecError("--search: only with --plan")
         request = _request(spec, overrides, output_dir)
         of_cpu_engine = request.spec.runtime == "openvino"
         step = VerifyStep(json) if verify and not of_cpu_engine else None
-        _carry_out(replace(request, gpu=gpu, verify=step, compare=verify if of_cpu_engine else None), plan, json)
+        fit = Fit(gpu, None if reserve is None else int(reserve * 1e9), search)
+        _carry_out(replace(request, fit=fit, verify=step, compare=verify if of_cpu_engine else None), plan, json)
     except (ConchError, OSError) as error:  # OSError: a file of the checkpoint that cannot be read
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, SpecError) else 1) from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from build_scripts.builders import BUILDERS
-from build_scripts.engine.builder import Builder, Materials, Preview, Verify
+from build_scripts.engine.builder import Builder, Fit, Materials, Preview, Verify
 from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
+from build_scripts.sizing.numbers import CONTEXT_KEYS
 from build_scripts.source.adapters import FILES, find_adapters
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.source.draft import Draft, check_draft
@@ -24,7 +25,7 @@ from triton_repo.contract.errors import SpecError
 class BuildRequest:
     """A spec, where it was read (for errors), where its relative paths start, where built engines live.
 
-    `gpu` is what the engine must fit (`--gpu`), if anything. `verify` is how to verify its shards (`--verify`), if so;
+    `fit` is what the engine must fit (`--gpu`). `verify` is how to verify its shards (`--verify`), if so;
     `compare` is whether to compare a CPU engine with transformers (`--verify`, `--no-verify`); None: neither is said.
     """
 
@@ -32,7 +33,7 @@ class BuildRequest:
     origin: str
     base: Path
     built: Path
-    gpu: str | None = None
+    fit: Fit = field(default_factory=Fit)
     verify: Verify | None = None
     compare: bool | None = None
 
@@ -93,7 +94,7 @@ def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[P
         adapters = find_adapters(spec, base, origin)
         directory = EngineDirectory(request.built / spec.name)
         materials = Materials(spec, origin, directory, checkpoint, facts, length, draft, adapters)
-        outline = builder.prepare(materials, request.gpu, preview=preview)
+        outline = builder.prepare(materials, request.fit, preview=preview)
         yield PreparedBuild(request, builder, replace(materials, spec=outline.spec), outline.preview)
 
 
@@ -143,7 +144,7 @@ def _sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str) -> i
     limit, asked = facts.max_position_embeddings, spec.build.max_seq_len
     length = asked or limit
     if length is None:
-        raise SpecError(f"{origin}: build.max_seq_len is required: the checkpoint has no max_position_embeddings")
+        raise SpecError(f"{origin}: build.max_seq_len is required: the checkpoint has no {' or '.join(CONTEXT_KEYS)}")
     if limit is not None and length > limit:
         rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
         raise spec_error(origin, "build.max_seq_len", asked, rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,11 @@ class Decoder:
     def kv_size(self) -> int:
         """Rows of k_proj, and of v_proj."""
         return self.num_kv_heads * self.head_size
+
+    @property
+    def parameters(self) -> int:
+        """Of a tied head there are none."""
+        return sum(math.prod(shape) for shape in self.weight_shapes().values())
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """HuggingFace's name -> shape of every weight, in the order of the forward pass."""

@@ -21,6 +21,18 @@ Verify = Callable[[Checkpoint, Path, Path], None]  # of the shards in a director
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """What an engine is to fit: `--gpu` (None is no one in particular), and how much of each GPU is left to others.
+
+    `search`: a preview is to show every split and quantization, and not only the one of the spec.
+    """
+
+    gpu: str | None = None
+    reserve_bytes: int | None = None
+    search: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step of a build, as `--plan` shows it; `argv` is empty for what Conch itself does."""
 
@@ -96,10 +108,10 @@ class Builder(Protocol):
     packages: tuple[str, ...] = ()
     has_preview: bool = False
 
-    def prepare(self, materials: Materials, gpu: str | None, *, preview: bool) -> Outline:
+    def prepare(self, materials: Materials, fit: Fit, *, preview: bool) -> Outline:
         """Check what can be checked before weights are read, and fill in what the spec leaves open.
 
-        `gpu` is what the engine must fit. A preview needs no weights, and without `gpu` is for this machine's GPUs.
+        A preview needs no weights, and is for this machine's GPUs where `fit` names none.
 
         Raises:
             BuildError: the checkpoint cannot be used.

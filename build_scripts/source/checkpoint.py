@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from build_scripts.sizing.numbers import context_length
 from build_scripts.source.converted_copies import cached_copy
 from build_scripts.source.generation_defaults import read_defaults
 from build_scripts.source.wheel import local
@@ -65,7 +66,7 @@ class Checkpoint:
         values = {
             "architecture": self._architecture(config),
             "vocab_size": config.get("vocab_size"),
-            "max_position_embeddings": config.get("max_position_embeddings") or config.get("n_positions"),
+            "max_position_embeddings": context_length(config),
             "eos_token_ids": _token_ids(generation.get("eos_token_id")) or _token_ids(config.get("eos_token_id")),
             "kv_values_per_token": _kv_values_per_token(config),
             "sampling": self._sampling(generation),

@@ -79,6 +79,11 @@ def write(checkpoint: str, output: str, vocab_size: int, found: str) -> None:
     Path(found).write_text(json.dumps({"notes": notes}), encoding="utf-8")
 
 
+def chat_template(checkpoint: Checkpoint) -> bytes | None:
+    """The template that `write_tokenizer` writes. Raises: BuildError: a file is no JSON object."""
+    return _chat_template(checkpoint.directory, _config(checkpoint.directory))
+
+
 def _convert_by_transformers(checkpoint: str, output: str) -> None:
     """Write the fast form of a tokenizer that has only vocab.json and merges.txt, or vocab.txt."""
     from transformers import AutoTokenizer

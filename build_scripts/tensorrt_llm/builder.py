@@ -6,16 +6,29 @@ from pathlib import Path
 from typing import Final
 
 from build_scripts.architectures import Decoder, UnknownArchitecture, decoder_of, family_of
-from build_scripts.engine.builder import Builder, Export, Materials, Outline, Step
+from build_scripts.engine.builder import Builder, Export, Fit, Materials, Outline, Preview, Step
+from build_scripts.sizing import model_shape
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.tensorrt_llm.argv import SOURCE
 from build_scripts.tensorrt_llm.compile import compile_engine, plan_steps, reason_to_compile, remaining_steps
 from build_scripts.tensorrt_llm.export import link, write_checkpoint, write_texts
+from build_scripts.tensorrt_llm.fitting.plan import make_fit_plan
+from build_scripts.tensorrt_llm.fitting.report import FitPreview, UncountedPreview
+from build_scripts.tensorrt_llm.fitting.search import search
+from build_scripts.tensorrt_llm.fitting.stored import stored_quantization
 from build_scripts.tensorrt_llm.older_transformers import older_files
-from build_scripts.tensorrt_llm.plan import check_converter, check_draft_split, has_weights, plan_shards, resolved
-from build_scripts.tensorrt_llm.report import ConverterPreview, ShardPreview
-from build_scripts.tensorrt_llm.sharding.gpus import find_gpus
+from build_scripts.tensorrt_llm.plan import (
+    asked,
+    check_converter,
+    check_draft_split,
+    has_weights,
+    plan_shards,
+    resolved,
+    stored_weights,
+)
+from build_scripts.tensorrt_llm.report import ShardPreview
+from build_scripts.tensorrt_llm.sharding.gpus import Gpus, find_gpus
 from build_scripts.tensorrt_llm.sharding.layout import rank_files
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.weights.huggingface import FORMATS, read_config, weight_files
@@ -34,26 +47,44 @@ class TensorRtLlmBuilder(Builder):
     packages = ("torch",)
     has_preview = True
 
-    def prepare(self, materials: Materials, gpu: str | None, *, preview: bool) -> Outline:
-        """Without `gpu` this machine's GPUs count for a preview alone: it can compile the engines of others."""
-        checkpoint, length = materials.checkpoint, materials.max_seq_len
+    def prepare(self, materials: Materials, fit: Fit, *, preview: bool) -> Outline:
+        """This machine's GPUs count for a preview alone: it can compile the engines of others."""
+        checkpoint = materials.checkpoint
         if materials.draft is not None:
             check_draft_split(materials.draft, materials.spec.build.tensor_parallel)
-        spec = resolved(materials.spec, checkpoint, length)
-        model, source = materials.directory.model.path.absolute(), checkpoint.directory.absolute()
-        gpus = find_gpus(gpu) if gpu or preview else None
-        try:
-            shards = plan_shards(spec, checkpoint, materials.origin, length, gpus)
-        except UnknownArchitecture as unknown:  # TensorRT-LLM's own code reads it
-            check_converter(spec, materials.origin)
-            steps = plan_steps(model, source, spec, length, own=False)
-            outline = Outline(spec, ConverterPreview(spec.name, str(unknown), steps))
-        else:
-            steps = plan_steps(model, source, spec, length, own=True)
-            outline = Outline(spec, ShardPreview(spec.name, shards, steps))
+        spec = resolved(materials.spec, checkpoint, materials.max_seq_len)
+        gpus = find_gpus(fit.gpu) if fit.gpu or preview else None
+        outline = Outline(spec, self._preview(materials, spec, fit, gpus))
         if not preview and not has_weights(checkpoint.directory):
             raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")
         return outline
+
+    @staticmethod
+    def _preview(materials: Materials, spec: EngineSpec, fit: Fit, gpus: Gpus | None) -> Preview:
+        checkpoint, length = materials.checkpoint, materials.max_seq_len
+        config = read_config(checkpoint.directory, checkpoint.source)
+        stored = stored_quantization(checkpoint, config)
+        request = asked(spec, checkpoint, stored, materials.origin, length, fit)
+        if stored is not None and stored.how is None:
+            gpus = None
+        if family_of(config) is None:
+            check_converter(spec, materials.origin, materials.facts.architecture)
+        if fit.search:
+            if stored is not None and stored.how is None:
+                raise BuildError(f"--search: {request.notes[0]}")
+            return search(spec, request, checkpoint, stored, gpus)
+        model, source = materials.directory.model.path.absolute(), checkpoint.directory.absolute()
+        try:
+            shards = plan_shards(request, checkpoint, gpus, spec.build.flow)
+        except UnknownArchitecture:  # TensorRT-LLM's own code reads it
+            steps = plan_steps(model, source, spec, length, own=False)
+            try:
+                shape = model_shape(config, checkpoint.source)
+            except BuildError as unknown:  # whether the model fits is not known, and TensorRT-LLM may run it
+                return UncountedPreview(spec.name, str(unknown), steps)
+            plan = make_fit_plan(shape, request, stored_weights(request, stored), gpus, checkpoint.source)
+            return FitPreview(spec.name, plan, spec.build.flow, steps)
+        return ShardPreview(spec.name, shards, plan_steps(model, source, spec, length, own=True))
 
     def weight_files(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         return weight_files(checkpoint.directory)

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from build_scripts.architectures import UnknownArchitecture, check_weights, decoder_of, without_rope
 from build_scripts.architectures.config_values import ConfigValues
-from build_scripts.source.checkpoint import MODELOPT_CONFIG, Checkpoint
+from build_scripts.engine.builder import Fit
+from build_scripts.sizing.reading import is_known
+from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.source.draft import Draft
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.argv import CONVERTER_KEYS
+from build_scripts.tensorrt_llm.converter_models import CONVERTED
+from build_scripts.tensorrt_llm.fitting.memory import Weights
+from build_scripts.tensorrt_llm.fitting.stored import Stored
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds
 from build_scripts.tensorrt_llm.sharding.gpus import Gpus
-from build_scripts.tensorrt_llm.sharding.limits import broken_tp_rule
-from build_scripts.tensorrt_llm.sharding.memory import Limits
+from build_scripts.tensorrt_llm.sharding.limits import broken_tp_rule, check_head_size
+from build_scripts.tensorrt_llm.sharding.memory import RESERVE_BYTES, Limits
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.plan import Asked, ShardPlan, make_shard_plan
 from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS
 from build_scripts.weights.huggingface import open_weights, read_config, weight_files
-from build_scripts.weights.strict_json import parse_object
 from build_scripts.weights.view import ITEM_SIZES
-from triton_repo.contract.engine_config import KV_CACHE_FREE_GPU_MEMORY_FRACTION
-
-_BY_ALGORITHM: Final = {how.algorithm: name for name, how in QUANTIZATIONS.items() if how.algorithm is not None}
+from triton_repo.contract.engine_config import KV_CACHE_FREE_GPU_MEMORY_FRACTION, Flow
+from triton_repo.contract.errors import BuildError
 
 
 def resolved(spec: EngineSpec, checkpoint: Checkpoint, max_seq_len: int) -> EngineSpec:
@@ -43,58 +46,70 @@ def _served_dtype(checkpoint: Checkpoint) -> str:
     return "bfloat16" if stored == "bfloat16" else "float16"
 
 
-def plan_shards(
-    spec: EngineSpec, checkpoint: Checkpoint, origin: str, max_seq_len: int, gpus: Gpus | None
-) -> ShardPlan:
-    """Check the spec against the configuration, against the weights' headers where they are here, and against `gpus`.
+def plan_shards(request: Asked, checkpoint: Checkpoint, gpus: Gpus | None, flow: Flow) -> ShardPlan:
+    """Check the split against the configuration, against the weights' headers where they are here, and against `gpus`.
 
     The PyTorch flow is TensorRT-LLM's own code: only how it splits a model is checked here, not what it computes.
 
     Raises:
-        UnknownArchitecture: TensorRT-LLM's own converter must do this one.
+        UnknownArchitecture: TensorRT-LLM's own code must do this one.
         BuildError: the configuration or a header is broken, or they contradict each other.
         SpecError: the model cannot be split as the spec asks, or does not fit.
     """
     config = read_config(checkpoint.directory, checkpoint.source)
-    as_is = spec.build.flow == "pytorch"
-    decoder = decoder_of(without_rope(config) if as_is else config, checkpoint.source)
+    decoder = decoder_of(config if flow == "compiled" else without_rope(config), checkpoint.source)
+    check_head_size(decoder.head_size, checkpoint.source)
     if has_weights(checkpoint.directory):
         weights = open_weights(checkpoint.directory, checkpoint.source)
-        if not as_is:  # that reads quantized weights too, under names of their own
+        if flow == "compiled":  # the other one reads quantized weights too, under names of their own
             check_weights(decoder, weights, checkpoint.source)
-    build = resolved(spec, checkpoint, max_seq_len).build
-    quantization = _stored_quantization(checkpoint, config) if as_is else build.quantization
-    if quantization is None:
-        quantization, gpus = "none", None  # how much memory such weights take is not known here
+    return make_shard_plan(decoder, request, gpus)
+
+
+def stored_weights(request: Asked, stored: Stored | None) -> Weights:
+    """How the weights of `request` lie on the GPU."""
+    return Weights(ITEM_SIZES[request.dtype], request.how, stored is not None and stored.plain_attention)
+
+
+def asked(  # noqa: PLR0913, PLR0917 - all that a plan depends on
+    spec: EngineSpec, checkpoint: Checkpoint, stored: Stored | None, origin: str, max_seq_len: int, fit: Fit
+) -> Asked:
+    """What `spec`, resolved, asks for. Raises: BuildError: a compiled engine of weights that are quantized already."""
+    build = spec.build
+    if build.flow == "compiled" and stored is not None:
+        cure = "build.flow = pytorch runs it as it is; a compiled engine is made of full precision"
+        raise BuildError(f"{checkpoint.source}: already quantized ({stored.name}): {cure}")
+    quantization: str = build.quantization
+    how = QUANTIZATIONS[quantization]
     value_bytes = ITEM_SIZES[build.dtype]
+    if stored is not None:
+        quantization, how = stored.name, stored.how or QUANTIZATIONS["none"]
     limits = Limits(
         max_seq_len,
         build.max_batch_size,
         build.max_num_tokens,
-        value_bytes,
+        (stored.kv_bits if stored else None) or 8 * value_bytes,
         value_bytes,
         tokens_per_block=build.compile.tokens_per_block,
         kv_fraction=spec.serve.kv_cache_free_gpu_memory_fraction or KV_CACHE_FREE_GPU_MEMORY_FRACTION,
         adapters=_adapters(spec),
+        reserve_bytes=RESERVE_BYTES if fit.reserve_bytes is None else fit.reserve_bytes,
     )
     parallel = Parallelism(build.tensor_parallel, build.pipeline_parallel)
-    return make_shard_plan(decoder, Asked(origin, parallel, build.dtype, quantization, limits), gpus)
+    config = read_config(checkpoint.directory, checkpoint.source)
+    notes = tuple(_notes(checkpoint.source, config, stored))
+    return Asked(origin, parallel, build.dtype, quantization, how, limits, notes)
 
 
-def _stored_quantization(checkpoint: Checkpoint, config: Mapping[str, Any]) -> str | None:
-    """The one of QUANTIZATIONS that the weights of `checkpoint` are in; None where it is none of them.
-
-    Raises:
-        BuildError: ModelOpt's file is no JSON object.
-    """
-    file = checkpoint.directory / MODELOPT_CONFIG
-    modelopt = parse_object(file.read_bytes(), str(file)).get("quantization") if file.is_file() else None
-    section = modelopt or config.get("quantization_config")
-    if not section:
-        return "none"
-    values = section if isinstance(section, dict) else {}
-    algorithm = values.get("quant_algo") or values.get("quant_method")
-    return _BY_ALGORITHM.get(algorithm.upper()) if isinstance(algorithm, str) else None
+def _notes(source: str, config: Mapping[str, Any], stored: Stored | None) -> Iterator[str]:
+    """What a person must know to read the figures."""
+    if stored is not None and stored.how is None:
+        yield f"{source}: weights in {stored.name}: how much memory they take is not known here"
+    if stored is not None and not stored.readable:
+        read = "fp8 with scales of blocks, mxfp4 and the formats of ModelOpt"
+        yield f"{source}: TensorRT-LLM 1.2 names {read} as what it reads, and not {stored.name}"
+    if not is_known(config):
+        yield f"{source}: model_type {config.get('model_type')} is not known: its sizes are counted as Llama's"
 
 
 def _adapters(spec: EngineSpec) -> AdapterBounds | None:
@@ -104,10 +119,13 @@ def _adapters(spec: EngineSpec) -> AdapterBounds | None:
     return AdapterBounds(len(lora.adapters), lora.max_rank, lora.target_modules, spec.build.flow == "pytorch")
 
 
-def check_converter(spec: EngineSpec, origin: str) -> None:
-    """Raises: SpecError: the spec asks for what Conch cannot pass on to TensorRT-LLM's own converter."""
+def check_converter(spec: EngineSpec, origin: str, architecture: str) -> None:
+    """Raises: SpecError: TensorRT-LLM's own converter does not know the architecture, or the spec asks for too much."""
     if spec.build.flow == "pytorch":
         return
+    if architecture not in CONVERTED:
+        rule = f"must be pytorch for {architecture}: neither Conch nor TensorRT-LLM 1.2 compiles this architecture"
+        raise spec_error(origin, "build.flow", spec.build.flow, rule)
     for key, section in (("build.lora", spec.build.lora), ("speculative", spec.speculative)):
         if section is not None:
             rule = "needs build.flow = pytorch for this architecture: remove the table"

@@ -78,7 +78,7 @@ def write_checkpoint(directory: Path) -> None:
     model_class: Any = transformers.LlamaForCausalLM
     config = config_class(
         vocab_size=320,
-        hidden_size=96,
+        hidden_size=128,
         intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from build_scripts.architectures import Decoder
 from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
+from triton_repo.contract.errors import BuildError
 
-_LARGEST_TP = 64
+LARGEST_TP: Final = 64
+# Of TensorRT-LLM's attention kernel (MMHA_SUPPORTED_HEAD_SIZES, decoderMaskedMultiheadAttentionDispatch; the same in
+# every version that was seen, 0.17 to 1.3).
+_HEAD_SIZES: Final = (32, 48, 64, 80, 96, 104, 112, 128, 144, 160, 192, 224, 256)
+
+
+def check_head_size(head_size: int, source: str) -> None:
+    """Raises: BuildError: TensorRT-LLM's attention, in either flow, has no kernel for it."""
+    if head_size not in _HEAD_SIZES:
+        raise BuildError(
+            f"{source}: config.json: heads of {head_size} values; TensorRT-LLM's attention has {listed(_HEAD_SIZES)}"
+        )
 
 
 def check_parallelism(decoder: Decoder, parallel: Parallelism, origin: str) -> None:
@@ -19,14 +32,14 @@ def check_parallelism(decoder: Decoder, parallel: Parallelism, origin: str) -> N
     """
     rule = broken_tp_rule(decoder, parallel.tp_size)
     if rule is not None:
-        allowed = _listed(allowed_tp_sizes(decoder))
+        allowed = listed(allowed_tp_sizes(decoder))
         raise spec_error(origin, "build.tensor_parallel", parallel.tp_size, f"{rule}; allowed: {allowed}")
     if parallel.pp_size > decoder.num_layers:
         rule = f"must be ≤ {decoder.num_layers}, the model's layers: each pipeline rank needs one"
         raise spec_error(origin, "build.pipeline_parallel", parallel.pp_size, rule)
 
 
-def allowed_tp_sizes(decoder: Decoder, largest: int = _LARGEST_TP) -> list[int]:
+def allowed_tp_sizes(decoder: Decoder, largest: int = LARGEST_TP) -> list[int]:
     """The tensor-parallel sizes up to `largest` that `decoder` can be split into."""
     return [size for size in range(1, largest + 1) if broken_tp_rule(decoder, size) is None]
 
@@ -43,5 +56,5 @@ def broken_tp_rule(decoder: Decoder, tp_size: int) -> str | None:
     return None
 
 
-def _listed(sizes: Iterable[int]) -> str:
+def listed(sizes: Iterable[int]) -> str:
     return ", ".join(map(str, sizes))

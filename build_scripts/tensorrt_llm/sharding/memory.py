@@ -13,22 +13,27 @@ from build_scripts.architectures import Decoder
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds, adapter_cache_bytes
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 
-CONTEXT_BYTES: Final = 3 << 29  # of the CUDA context, the libraries' workspaces and NCCL: 1.5 GiB
+# An assumption: 1.5 GiB for the CUDA context, the libraries' workspaces and NCCL. `--reserve` says another.
+RESERVE_BYTES: Final = 3 << 29
 _LOGITS_BYTES = 4  # float32
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an engine is compiled for. Lengths are in tokens; `value_bytes` are those of one activation."""
+    """What an engine is compiled for. Lengths are in tokens; `value_bytes` are those of one activation.
+
+    `reserve_bytes` of each GPU are left to what is neither weights, working memory nor cache.
+    """
 
     max_seq_len: int
     max_batch_size: int
     max_num_tokens: int
-    kv_value_bytes: int
+    kv_bits: int
     value_bytes: int = 2
     tokens_per_block: int = 32
     kv_fraction: float = 0.9
     adapters: AdapterBounds | None = None
+    reserve_bytes: int = RESERVE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,10 @@ def kv_heads_per_rank(decoder: Decoder, parallel: Parallelism) -> int:
     return max(1, decoder.num_kv_heads // parallel.tp_size)
 
 
-def kv_bytes_per_token(decoder: Decoder, parallel: Parallelism, pp_rank: int, value_bytes: int) -> int:
+def kv_bytes_per_token(decoder: Decoder, parallel: Parallelism, pp_rank: int, kv_bits: int) -> int:
     """Bytes that one token of one sequence takes in the KV cache of one rank of stage `pp_rank`."""
     layers = len(parallel.layers(pp_rank, decoder.num_layers))
-    return 2 * layers * kv_heads_per_rank(decoder, parallel) * decoder.head_size * value_bytes
+    return 2 * layers * kv_heads_per_rank(decoder, parallel) * decoder.head_size * kv_bits // 8
 
 
 def rank_memory(  # noqa: PLR0913, PLR0917 - all that memory depends on
@@ -64,8 +69,8 @@ def rank_memory(  # noqa: PLR0913, PLR0917 - all that memory depends on
 ) -> RankMemory:
     """What fits with `weight_bytes` of weights into a GPU of `memory_bytes`."""
     activations = _activation_bytes(decoder, parallel, rank, limits)
-    per_token = kv_bytes_per_token(decoder, parallel, parallel.pp_rank(rank), limits.kv_value_bytes)
-    free = max(0, memory_bytes - CONTEXT_BYTES - weight_bytes - activations)
+    per_token = kv_bytes_per_token(decoder, parallel, parallel.pp_rank(rank), limits.kv_bits)
+    free = max(0, memory_bytes - limits.reserve_bytes - weight_bytes - activations)
     adapters = limits.adapters
     taken = adapter_cache_bytes(decoder, parallel, rank, adapters, limits.value_bytes, free) if adapters else 0
     free = max(0, free - taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,23 +13,28 @@ from build_scripts.tensorrt_llm.sharding.layout import RankFile, rank_files
 from build_scripts.tensorrt_llm.sharding.limits import allowed_tp_sizes, check_parallelism
 from build_scripts.tensorrt_llm.sharding.memory import Limits, RankMemory, kv_bytes_per_token, rank_memory
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
-from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS, engine_bytes
+from build_scripts.tensorrt_llm.sharding.quantization import Quantization, engine_bytes
 from triton_repo.contract.errors import SpecError
 from triton_repo.contract.gpu import Gpu
 
-_LARGEST_WORLD: Final = 64
+LARGEST_WORLD: Final = 64
 _GPUS_PER_NODE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the spec (or the flags) `origin` asks for."""
+    """What the spec (or the flags) `origin` asks for; `how` are the sizes of what `quantization` names.
+
+    `notes` are for people, beside the figures.
+    """
 
     origin: str
     parallel: Parallelism
     dtype: str
     quantization: str
+    how: Quantization
     limits: Limits
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def make_shard_plan(decoder: Decoder, asked: Asked, gpus: Gpus | None) -> ShardP
     check_parallelism(decoder, asked.parallel, asked.origin)
     _check_window(decoder, asked)
     if gpus is not None:
-        _check_gpus(asked, gpus)
+        check_gpus(asked, gpus)
     plan = ShardPlan(decoder, asked, gpus, _ranks(decoder, asked, asked.parallel, gpus.gpu if gpus else None))
     full = next((rank for rank in plan.ranks if rank.memory and not rank.memory.fits), None)
     if gpus is not None and full is not None:
@@ -83,9 +89,9 @@ def make_shard_plan(decoder: Decoder, asked: Asked, gpus: Gpus | None) -> ShardP
 def _ranks(decoder: Decoder, asked: Asked, parallel: Parallelism, gpu: Gpu | None) -> tuple[RankPlan, ...]:
     result = []
     for file in rank_files(decoder, parallel, asked.dtype):
-        weight_bytes = engine_bytes(file, asked.quantization)
+        weight_bytes = engine_bytes(file, asked.how)
         pp_rank = parallel.pp_rank(file.rank)
-        kv = kv_bytes_per_token(decoder, parallel, pp_rank, asked.limits.kv_value_bytes)
+        kv = kv_bytes_per_token(decoder, parallel, pp_rank, asked.limits.kv_bits)
         memory = (
             rank_memory(decoder, parallel, file.rank, weight_bytes, asked.limits, gpu.memory_bytes) if gpu else None
         )
@@ -105,14 +111,15 @@ def _check_window(decoder: Decoder, asked: Asked) -> None:
         raise spec_error(asked.origin, "build.max_seq_len", length, rule)
 
 
-def _check_gpus(asked: Asked, gpus: Gpus) -> None:
+def check_gpus(asked: Asked, gpus: Gpus) -> None:
+    """Raises: SpecError: there are too few, or their kind does not compute in this format."""
     world, count, capability = asked.parallel.world_size, gpus.count, gpus.gpu.capability
     if count is not None and world > count:
         product = (
             f"build.tensor_parallel × build.pipeline_parallel ({asked.parallel.tp_size} × {asked.parallel.pp_size})"
         )
         raise spec_error(asked.origin, product, world, f"must be ≤ {count}, the GPUs ({gpus.gpu.name})")
-    how = QUANTIZATIONS[asked.quantization]
+    how = asked.how
     if capability is not None and capability < how.capability:
         has = f"{gpus.gpu.name} has {gpus.gpu.compute_capability}"
         rule = f"needs compute capability {_dotted(how.capability)} ({how.cards}); {has}"
@@ -125,28 +132,34 @@ def _does_not_fit(decoder: Decoder, asked: Asked, gpus: Gpus, full: RankPlan) ->
     needed = memory.kv_bytes_per_token * asked.limits.max_seq_len
     shown = f"{asked.parallel.tp_size} × {asked.parallel.pp_size}"
     parts = f"{_gb(memory.weight_bytes)} of weights, {_gb(memory.activation_bytes)} of working memory and {_gb(needed)}"
-    smallest = _smallest_split(decoder, asked, gpus)
-    remedy = "no split of up to 64 ranks does" if smallest is None else (
-        f"--tp {smallest.tp_size} --pp {smallest.pp_size} is the smallest that does"
-    )  # fmt: skip
+    what_fits = remedy(_splits_that_fit(decoder, asked, gpus), gpus)
     return (
         f"{asked.origin}: tp × pp = {shown}: rank {full.file.rank} does not fit {gpu.name} ({_gb(gpu.memory_bytes)}): "
-        f"{parts} for one sequence of {asked.limits.max_seq_len} tokens; {remedy}"
+        f"{parts} for one sequence of {asked.limits.max_seq_len} tokens; {what_fits}"
     )
 
 
-def _smallest_split(decoder: Decoder, asked: Asked, gpus: Gpus) -> Parallelism | None:
-    """The fewest ranks that hold the model; of equals the one with the most tensor parallelism inside a node."""
+def remedy(fitting: Sequence[Parallelism], gpus: Gpus) -> str:
+    """What to do about a model that does not fit; `fitting` is the smallest split that does, if there is one."""
+    if not fitting:
+        return f"no split of up to {LARGEST_WORLD} ranks does"
+    smallest = f"--tp {fitting[0].tp_size} --pp {fitting[0].pp_size}"
+    if gpus.count is None or fitting[0].world_size <= gpus.count:
+        return f"{smallest} is the smallest that does"
+    return f"no split over {gpus.count} does; {smallest}, on {fitting[0].world_size}, is the smallest that does"
+
+
+def _splits_that_fit(decoder: Decoder, asked: Asked, gpus: Gpus) -> list[Parallelism]:
+    """The one of the fewest ranks; of equals the one with the most tensor parallelism inside a machine."""
     candidates = [
         Parallelism(tp_size, pp_size)
         for tp_size in allowed_tp_sizes(decoder, _GPUS_PER_NODE)
-        for pp_size in range(1, min(decoder.num_layers, _LARGEST_WORLD // tp_size) + 1)
+        for pp_size in range(1, min(decoder.num_layers, LARGEST_WORLD // tp_size) + 1)
     ]
     for parallel in sorted(candidates, key=lambda parallel: (parallel.world_size, parallel.pp_size)):
-        within = gpus.count is None or parallel.world_size <= gpus.count
-        if within and all(rank.memory and rank.memory.fits for rank in _ranks(decoder, asked, parallel, gpus.gpu)):
-            return parallel
-    return None
+        if all(rank.memory and rank.memory.fits for rank in _ranks(decoder, asked, parallel, gpus.gpu)):
+            return [parallel]
+    return []
 
 
 def _gb(count: int) -> str:

@@ -19,8 +19,8 @@ class Quantization:
     """How the weights of the layers' Linear parts are stored; embeddings, norms and lm_head stay as they are.
 
     Attributes:
-        algorithm: TensorRT-LLM's `quant_algo`, None for none.
-        bits: of one weight.
+        algorithm: TensorRT-LLM's `quant_algo` or HuggingFace's `quant_method`, None for none.
+        bits: of one weight, 0 for full precision.
         group: weights of a row that share a scale, 0 for one scale to a row.
         scale_bytes: of a scale.
         capability: the least compute capability of the GPU.
@@ -45,11 +45,11 @@ QUANTIZATIONS: Final[Mapping[str, Quantization]] = {
 }
 
 
-def engine_bytes(file: RankFile, quantization: str) -> int:
+def engine_bytes(file: RankFile, how: Quantization) -> int:
     """Bytes of weights of one rank on the GPU: those of the shards exactly, or of a quantized engine about."""
-    if quantization == "none":
+    if not how.bits:
         return file.weight_bytes
-    return sum(_quantized_bytes(tensor, file.dtype, QUANTIZATIONS[quantization]) for tensor in file.tensors)
+    return sum(_quantized_bytes(tensor, file.dtype, how) for tensor in file.tensors)
 
 
 def _quantized_bytes(tensor: ShardTensor, dtype: str, how: Quantization) -> int:

@@ -82,8 +82,8 @@ def test_a_plan_for_a_gpu_says_what_fits_beside_the_weights(workshop: Workshop) 
     small, large = plan(workshop, "--gpu", "l4-24gb"), plan(workshop, "--gpu", "8x80")
     assert 0 < small["kv_tokens"] < large["kv_tokens"]
     assert small["kv_tokens"] % 32 == 0
-    # Two kv heads on four ranks: each stands twice. 2 layers × k and v × 4 ranks × 24 values × 2 bytes.
-    assert small["kv_bytes_per_token"] == 2 * 2 * 4 * 24 * 2
+    # Two kv heads on four ranks: each stands twice. 2 layers × k and v × 4 ranks × 32 values × 2 bytes.
+    assert small["kv_bytes_per_token"] == 2 * 2 * 4 * 32 * 2
     assert [rank["layers"] for rank in small["ranks"]] == [[0, 1]] * 4 + [[1, 2]] * 4
     assert large["gpu"] == {"name": "80 GB", "memory_bytes": 80 * 10**9, "count": 8}
 
@@ -102,7 +102,11 @@ def test_a_quantized_plan_weighs_less_and_goes_through_tensorrt_llm(workshop: Wo
 def test_the_plan_for_people_has_the_ranks_the_tensors_and_the_steps(workshop: Workshop) -> None:
     workshop.write_spec(SPLIT, runtime=RUNTIME)
     said = run("tiny.toml", "--plan", "--gpu", "h100-80gb", cwd=workshop.root).stdout
-    for line in ("tiny: LlamaForCausalLM, float16", "transformer.layers.N.attention.qkv.weight", "1. shards (here)"):
+    for line in (
+        "tiny: LlamaForCausalLM, 377,472 parameters, float16",
+        "transformer.layers.N.attention.qkv.weight",
+        "1. shards (here)",
+    ):
         assert line in said
     assert not (workshop.root / "built").exists()
 

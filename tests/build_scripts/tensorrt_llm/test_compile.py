@@ -178,7 +178,7 @@ def test_a_quantized_build_without_a_gpu_leaves_all_of_it_to_one_command(
 def test_the_shards_of_every_family_have_the_keys_that_its_model_reads(
     gpu_host: Workshop, family: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_checkpoint(gpu_host.checkpoint, family, num_hidden_layers=2, vocab_size=320)
+    make_checkpoint(gpu_host.checkpoint, family, num_hidden_layers=2, vocab_size=320, head_dim=32)
     engine = gpu_host.build("[build]\ngpus_per_node = 4\nmax_seq_len = 128", runtime=RUNTIME)
     assert "not done here" not in capsys.readouterr().err
     config = json.loads((engine.directory / "model" / "engine" / "config.json").read_text())

@@ -85,8 +85,8 @@ def test_a_plan_counts_the_adapters_and_leaves_less_for_the_cache(workshop: Work
     adapted = plan(workshop, "--gpu", "l4-24gb")
     assert (without["adapters"], without["ranks"][0]["adapter_bytes"]) == ([], 0)
     assert adapted["adapters"] == [{"name": "french", "rank": 2, "weight_bytes": 16}]
-    # 64 ranks × 2 layers × 3 modules of two slots each are 768 slots of 144 values, in pages of 64 × 192 / 144 slots.
-    assert adapted["ranks"][0]["adapter_bytes"] == 9 * 86 * 144 * 2
+    # 64 ranks × 2 layers × 3 modules of two slots each are 768 slots of 192 values, in pages of 64 × 256 / 192 slots.
+    assert adapted["ranks"][0]["adapter_bytes"] == 9 * 86 * 192 * 2
     assert adapted["kv_tokens"] < without["kv_tokens"]
     said = run("tiny.toml", "--plan", cwd=workshop.root).stdout
     assert "Adapter french: rank 2, 16 bytes" in said

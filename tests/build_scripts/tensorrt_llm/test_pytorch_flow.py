@@ -45,7 +45,7 @@ def test_a_quantized_checkpoint_is_taken_along_with_what_says_how(workshop: Work
     taken = engine.directory / "model" / "checkpoint"
     assert json.loads((taken / "hf_quant_config.json").read_text()) == {"quantization": {"quant_algo": "FP8"}}
     assert "model.norm.weight" in load_file(taken / "model.safetensors")
-    with pytest.raises(BuildError, match=r"weights are more than the configuration has: .*input_scale"):
+    with pytest.raises(BuildError, match=r"already quantized \(fp8\): build\.flow = pytorch runs it as it is"):
         workshop.build(runtime=RUNTIME)
 
 
@@ -71,9 +71,10 @@ def test_a_plan_counts_quantized_weights_as_what_they_are(workshop: Workshop) ->
 
 
 def test_a_plan_does_not_guess_the_memory_of_weights_in_a_format_that_it_does_not_know(workshop: Workshop) -> None:
-    workshop.configure("config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    workshop.configure("config.json", quantization_config={"quant_method": "hqq"})
     unknown = plan(workshop, "--gpu", "h100-80gb")
-    assert (unknown["gpu"], unknown["sequences"]) == (None, None)
+    assert (unknown["gpu"], unknown["sequences"], unknown["quantization"]) == (None, None, "hqq")
+    assert "weights in hqq: how much memory they take is not known here" in unknown["notes"][0]
 
 
 def test_a_rotary_embedding_that_compiled_engines_lack_is_left_to_tensorrt_llm(workshop: Workshop) -> None:

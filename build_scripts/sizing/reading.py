@@ -1,0 +1,120 @@
+"""`config.json` -> ModelShape, for any decoder whose layers are of kinds that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from build_scripts.sizing.attention import attention
+from build_scripts.sizing.feedforward import dense, expert_size, experts, has_experts, num_experts
+from build_scripts.sizing.numbers import Numbers, context_length
+from build_scripts.sizing.recurrent import delta_rule, mamba2
+from build_scripts.sizing.shape import Layer, ModelShape
+from build_scripts.sizing.traits import Traits, traits_of
+from triton_repo.contract.errors import BuildError
+
+# Layers that no module here counts, by keys of config.json.
+_NOT_COUNTED: Final = ("block_configs", "compress_ratios", "ssm_cfg", "mamba_d_ssm")
+
+
+def model_shape(config: Mapping[str, Any], source: str) -> ModelShape:
+    """The decoder that the `config.json` of the checkpoint `source` describes.
+
+    Raises:
+        BuildError: a size is missing, or its layers are of a kind that is not known.
+    """
+    numbers = Numbers(source, config)
+    for key in _NOT_COUNTED:
+        if config.get(key):
+            raise BuildError(f"{source}: config.json: {key}: layers of this kind are not counted")
+    traits = traits_of(numbers) or Traits(("attention_bias",), ("attention_bias",), ("mlp_bias",))
+    hidden, vocabulary = numbers.hidden_size, numbers.count("vocab_size")
+    one_norm = 2 * hidden if traits.norm_bias else hidden
+    positions = 0 if traits.positions is None else (context_length(config) or 0) + traits.positions
+    tied = numbers.flag("tie_word_embeddings", default=traits.tied)
+    return ModelShape(
+        architecture=str((numbers.words("architectures") or [""])[0]),
+        hidden_size=hidden,
+        num_heads=numbers.num_heads,
+        num_kv_heads=numbers.num_kv_heads,
+        head_size=numbers.head_size,
+        low_rank=bool(numbers.find("kv_lora_rank")),
+        intermediate_size=expert_size(numbers) if num_experts(numbers) else numbers.intermediate_size,
+        experts_per_token=(numbers.find("num_experts_per_tok", "moe_topk") or 1) if num_experts(numbers) else 1,
+        vocab_size=vocabulary,
+        layers=tuple(_layers(numbers, traits, one_norm)),
+        embedding=(vocabulary + positions) * hidden,
+        head=(0 if tied else vocabulary * hidden) + (vocabulary if traits.head_bias else 0),
+        final=(one_norm if traits.norms else 0) + (one_norm if traits.embedding_norm else 0),
+        max_position_embeddings=context_length(config),
+    )
+
+
+def is_known(config: Mapping[str, Any]) -> bool:
+    """Whether the parameters of this family are counted by what it is, and not as Llama's."""
+    return traits_of(Numbers("", config)) is not None
+
+
+def _layers(numbers: Numbers, traits: Traits, one_norm: int) -> Iterator[Layer]:
+    norms = Layer(rest=traits.norms * one_norm)
+    if numbers.blocks:  # Nemotron-H: each layer is one block
+        for kind in numbers.blocks:
+            yield norms + _block(kind, numbers, traits)
+        return
+    kinds, windows = _kinds(numbers), tuple(_windows(numbers))
+    for index in range(numbers.num_layers):
+        mixer = (
+            delta_rule(numbers)
+            if kinds[index] == "linear_attention"
+            else attention(numbers, traits, windows[index], index)
+        )
+        plain = dense(numbers, traits)
+        yield norms + mixer + (experts(numbers, traits) if has_experts(numbers, index) else plain)
+
+
+def _block(kind: str, numbers: Numbers, traits: Traits) -> Layer:
+    if kind == "mamba":
+        return mamba2(numbers)
+    if kind == "attention":
+        return attention(numbers, traits, None)
+    if kind == "moe":
+        return experts(numbers, traits)
+    if kind == "mlp":
+        return dense(numbers, traits)
+    raise BuildError(f"{numbers.source}: config.json: layers of kind {kind!r} are not counted")
+
+
+def _kinds(numbers: Numbers) -> list[str]:
+    """What mixes the tokens of each layer."""
+    layers, given = numbers.num_layers, numbers.words("layer_types")
+    every = numbers.find("full_attention_interval")
+    if not given and every and numbers.find("linear_num_value_heads"):
+        given = ["linear_attention" if (index + 1) % every else "full_attention" for index in range(layers)]
+    kinds = [*given[:layers], *["full_attention"] * (layers - len(given))]
+    strange = set(kinds) - {"full_attention", "sliding_attention", "linear_attention", "deepseek_sparse_attention"}
+    if strange:
+        raise BuildError(f"{numbers.source}: config.json: layer_types: {', '.join(sorted(strange))} are not counted")
+    return kinds
+
+
+def _windows(numbers: Numbers) -> Iterator[int | None]:
+    """Tokens that each layer looks back."""
+    window = numbers.find("sliding_window", "sliding_window_size")
+    if not window or numbers.values.get("use_sliding_window") is False:
+        yield from [None] * numbers.num_layers
+        return
+    kinds = numbers.words("layer_types")
+    pattern = numbers.find("sliding_window_pattern", "_sliding_window_pattern")
+    first_full = numbers.find("max_window_layers") if numbers.flag("use_sliding_window") else None
+    for index in range(numbers.num_layers):
+        if kinds:
+            yield window if index < len(kinds) and kinds[index] == "sliding_attention" else None
+        elif pattern or numbers.model_type in _PATTERNS:
+            yield window if (index + 1) % (pattern or _PATTERNS[numbers.model_type]) else None
+        elif first_full is not None:
+            yield window if index >= first_full else None
+        else:
+            yield window
+
+
+_PATTERNS: Final = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}  # every so manieth layer looks back over all tokens
