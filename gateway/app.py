@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from gateway.answers.backend import Backend
+from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
 from gateway.answers.tally import Tally
 from gateway.endpoints.description import describe
@@ -100,11 +101,11 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        key = settings.triton_key.get_secret_value() if settings.triton_key else None
-        engines = backend or TritonBackend(settings.triton_grpc, key)  # a gRPC channel belongs to the running loop
+        engines = backend or _triton(settings)  # a gRPC channel belongs to the running loop
         in_flight = InFlight(engines, settings.max_concurrent_requests, tally, settings.request_timeout_s)
+        bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat)
+        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat, bodies)
         clocks = [asyncio.create_task(clock.run()) for clock in (heartbeat, in_flight)]
         try:
             yield
@@ -114,3 +115,8 @@ def _lifespan(
             await in_flight.drain(settings.shutdown_grace_s)
 
     return lifespan
+
+
+def _triton(settings: Settings) -> TritonBackend:
+    key = settings.triton_key.get_secret_value() if settings.triton_key else None
+    return TritonBackend(settings.triton_grpc, key, settings.max_waiting_bytes)

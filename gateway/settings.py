@@ -30,6 +30,9 @@ class Settings(BaseModel):
     triton_key: Annotated[SecretStr | None, Field(description="key that Triton asks for")] = None
     api_key: Annotated[SecretStr | None, Field(description="key that every request for /v1 must bring")] = None
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 8 * 2**20
+    max_waiting_bytes: Annotated[
+        int, Field(ge=2**20, description="of large bodies being read, and of large prompts not yet begun; more get 503")
+    ] = 32 * 2**20
     body_timeout_s: Annotated[float, Field(gt=0, description="time for a client to send its body")] = 30.0
     request_timeout_s: Annotated[float, Field(ge=0, description="time for a whole answer; 0 is no limit")] = 1800.0
     keep_alive_timeout_s: Annotated[float, Field(gt=0, description="time to keep an idle connection open")] = 75.0

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from gateway.answers.backend import Backend
+from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
 from gateway.http.event_stream import Heartbeat
 from gateway.metrics import Metrics
@@ -21,6 +22,7 @@ class Gateway:
     in_flight: InFlight
     metrics: Metrics
     heartbeat: Heartbeat
+    bodies: ByteBudget
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -19,6 +19,7 @@ from triton_repo.contract.engine_config import (
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
+from triton_repo.preprocess.prompt import max_prompt_bytes
 
 # OpenAI's defaults, where neither the spec nor the checkpoint has one.
 _OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
@@ -80,8 +81,17 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
             source=spec.model,
             unsupported=unsupported,
             max_logprobs=spec.capabilities.max_logprobs,
+            max_prompt_bytes=_max_prompt_bytes(directory, max_seq_len),
         ),
     )
+
+
+def _max_prompt_bytes(directory: EngineDirectory, max_seq_len: int) -> int | None:
+    if not directory.tokenizer_file.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    return max_prompt_bytes(Tokenizer.from_file(str(directory.tokenizer_file)), max_seq_len)
 
 
 def _unsupported(spec: EngineSpec) -> tuple[str, ...]:

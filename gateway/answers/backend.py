@@ -5,12 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from triton_repo.contract.errors import RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import FinishReason
+
+_ID_BYTES: Final = array("i").itemsize
 
 
 class Delta(NamedTuple):
@@ -64,6 +66,10 @@ class PromptIds:
     @property
     def num_bytes(self) -> int:
         return len(self.packed)
+
+    @property
+    def num_ids(self) -> int:
+        return len(self.packed) // _ID_BYTES
 
 
 Prompt = Chat | PromptText | PromptIds

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.answers.backend import Chat, Generation, Prompt
-from triton_repo.contract.errors import InvalidRequest
+from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling, without_unsupported
@@ -54,6 +55,8 @@ class AnswerRequest:
             raise InvalidRequest(
                 f"messages: model {self.model} has no chat template, so it takes text prompts only", "messages"
             )
+        for prompt in self.prompts:
+            _check_fits(prompt, card)
         n, num_prompts = self.num_choices, len(self.prompts)
         if n * num_prompts > MAX_GENERATIONS:
             rule = f"at most {MAX_GENERATIONS} answers per request"
@@ -63,6 +66,17 @@ class AnswerRequest:
         if num_bytes > max_bytes:
             rule = f"the prompts of all answers together may have {max_bytes} bytes, these would have {num_bytes}"
             raise InvalidRequest(f"n = {n}: {rule}", "n")
+
+
+def _check_fits(prompt: Prompt, card: ModelCard) -> None:
+    """Reject what cannot fit into the context before it is sent to the engine. What a chat's template makes of its
+    messages is not known here."""
+    context = f"prompt: this model's maximum context length is {card.max_seq_len} tokens"
+    if isinstance(prompt, PromptIds) and prompt.num_ids >= card.max_seq_len:
+        rest = f"the prompt has {prompt.num_ids}, which leaves no room for an answer"
+        raise ContextLengthExceeded(f"{context}, {rest}", "prompt")
+    if isinstance(prompt, PromptText) and len(prompt.text) > (card.max_prompt_bytes or math.inf):
+        raise ContextLengthExceeded(f"{context}, and {len(prompt.text)} characters of text cannot fit", "prompt")
 
 
 def _supported(sampling: Sampling, card: ModelCard, model: str) -> Sampling:

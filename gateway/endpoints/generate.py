@@ -80,7 +80,7 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
 async def _read(scope: Scope, receive: Receive, gateway: Gateway, operation: Operation) -> Call:
     """The parsed body; the body itself, which can be far larger, is freed before the answer."""
     settings = gateway.settings
-    fields = await read_object(scope, receive, settings.max_body_bytes, settings.body_timeout_s)
+    fields = await read_object(scope, receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies)
     return operation.parse(fields)
 
 

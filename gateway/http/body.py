@@ -10,13 +10,16 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from gateway.answers.byte_budget import ByteBudget, Share
 from gateway.http.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from triton_repo.contract.errors import InvalidRequest
 
 _LARGE: Final = 2**18  # bytes; it takes a few milliseconds to parse
 
 
-async def read_object(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> dict[str, Any]:
+async def read_object(
+    scope: Scope, receive: Receive, max_bytes: int, timeout_s: float, budget: ByteBudget
+) -> dict[str, Any]:
     """The JSON object that a client sent. The last value of a repeated key counts.
 
     orjson is strict where Python's own parser is not: NaN, 1e999, half a surrogate pair, invalid UTF-8, a byte
@@ -24,14 +27,20 @@ async def read_object(scope: Scope, receive: Receive, max_bytes: int, timeout_s:
 
     Raises:
         UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidRequest, ClientDisconnect
+        EngineUnavailable: `budget` is spent.
     """
     headers = Headers(scope=scope)
     _check_type(headers)
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await _read(headers, receive, max_bytes)
-    except TimeoutError:
-        raise BodyTimeout(f"the request body did not arrive within {timeout_s:g} s") from None
+    with budget.share() as share:
+        try:
+            async with asyncio.timeout(timeout_s):
+                body = await _read(headers, receive, max_bytes, share)
+        except TimeoutError:
+            raise BodyTimeout(f"the request body did not arrive within {timeout_s:g} s") from None
+        return await _parse(body)
+
+
+async def _parse(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -51,7 +60,7 @@ def _check_type(headers: Headers) -> None:
         raise UnsupportedMediaType("content-encoding: send the body uncompressed")
 
 
-async def _read(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
+async def _read(headers: Headers, receive: Receive, max_bytes: int, share: Share) -> bytes:
     too_large = BodyTooLarge(f"the request body is larger than {max_bytes} bytes")
     if int(headers.get("content-length", 0)) > max_bytes:  # the HTTP parser has checked that it is a number
         raise too_large
@@ -64,5 +73,6 @@ async def _read(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
         body += message.get("body", b"")
         if len(body) > max_bytes:
             raise too_large
+        share.set(len(body))
         more = message.get("more_body", False)
     return bytes(body)

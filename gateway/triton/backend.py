@@ -13,6 +13,7 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.answers.backend import Delta, Generation
+from gateway.answers.byte_budget import ByteBudget
 from gateway.triton.connection import TritonConnection
 from gateway.triton.errors import model_not_found, rpc_error
 from gateway.triton.stream import TritonStream
@@ -23,14 +24,16 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 3.0
 _MIN_INTERVAL_S: Final = 1.0  # cards are read at most so often, however many requests name models that are not there
+_MAX_WAITING_BYTES: Final = 32 * 2**20
 _FRESH_S: Final = 10.0  # older cards are read again, while requests go on with them
 
 
 class TritonBackend:
     """The engines of one Triton server. Created inside the event loop that uses it."""
 
-    def __init__(self, address: str, key: str | None = None) -> None:
+    def __init__(self, address: str, key: str | None = None, max_waiting_bytes: int = _MAX_WAITING_BYTES) -> None:
         self._connection = TritonConnection(address, key)
+        self._prompts = ByteBudget(max_waiting_bytes)
         self._stream: TritonStream | None = None
         self._cards = Cards(self._connection)
 
@@ -49,10 +52,12 @@ class TritonBackend:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         stream = self._open_stream()
-        inbox = stream.ask(generation)
         try:
-            while True:
+            with self._prompts.share() as share:  # until the engine has begun
+                share.set(generation.prompt.num_bytes)
+                inbox = stream.ask(generation)
                 delta = await inbox.next()
+            while True:
                 if isinstance(delta, RequestError):
                     if isinstance(delta, ModelNotFound):
                         self._cards.expire()
@@ -60,6 +65,7 @@ class TritonBackend:
                 yield delta
                 if delta.finish_reason:
                     return
+                delta = await inbox.next()
         finally:
             stream.forget(generation)
 

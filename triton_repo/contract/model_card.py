@@ -24,6 +24,7 @@ class ModelCard:
     source: str = ""  # where the checkpoint came from
     unsupported: tuple[str, ...] = ()  # sampling fields that this engine rejects
     max_logprobs: int = 0  # how many alternatives to a token it can report
+    max_prompt_bytes: int | None = None  # no text of more fits into `max_seq_len` tokens
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -30,6 +30,11 @@ class Prompt:
     add_special_tokens: bool | None = None
 
 
+def max_prompt_bytes(tokenizer: Tokenizer, max_seq_len: int) -> int:
+    """No text of more bytes than this fits, whatever its tokens."""
+    return max_seq_len * max(len(text.encode()) for text in tokenizer.get_vocab(with_added_tokens=True))
+
+
 class PromptEncoder:
     """Renders and tokenizes prompts of one engine, and rejects those that leave no room for an answer."""
 
@@ -37,9 +42,7 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.template = template
         self._max_seq_len = max_seq_len
-        # No text of more bytes than this fits, whatever its tokens: longer ones are not even tokenized.
-        longest_token = max(len(text.encode()) for text in tokenizer.get_vocab(with_added_tokens=True))
-        self._max_bytes = max_seq_len * longest_token
+        self._max_bytes = max_prompt_bytes(tokenizer, max_seq_len)  # longer ones are not even tokenized
 
     @classmethod
     def load(cls, tokenizer_directory: Path, max_seq_len: int) -> PromptEncoder:
