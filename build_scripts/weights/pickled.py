@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import pickletools
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _DAMAGE: Final = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NotImplementedError, OSError,
                   RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile)  # fmt: skip
 _MAX_PICKLE: Final = 64 << 20  # bytes; that of a 400 B model has about one
+_MAX_STEPS: Final = 2_000_000  # of a pickle, about 40 for each tensor; torch takes some seconds for as many
+_UNUSED: Final = frozenset({"bytearray"})  # torch would make one of any size that a pickle names
 _LOCAL_HEADER: Final = struct.Struct("<26xHH")  # of a zip member: the lengths of its name and of its extra field
 
 
@@ -102,7 +105,18 @@ def _records(file: IO[bytes]) -> dict[int, int]:
                 raise ValueError(f"{member.filename} is compressed")
             if member.filename.endswith(".pkl") and member.file_size > _MAX_PICKLE:
                 raise ValueError(f"{member.filename} has {member.file_size} bytes; must be ≤ {_MAX_PICKLE}")
+            if member.filename.endswith(".pkl"):
+                _check_pickle(member.filename, archive.read(member))
         return {_data_offset(file, member): member.file_size for member in members}
+
+
+def _check_pickle(name: str, content: bytes) -> None:
+    """Raises: ValueError: to read it would take minutes, or memory that no tensor needs."""
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if number >= _MAX_STEPS:
+            raise ValueError(f"{name} has more than {_MAX_STEPS} steps")
+        if opcode.name == "GLOBAL" and str(argument).rpartition(" ")[2] in _UNUSED:
+            raise ValueError(f"{name} asks for {argument}, which no tensor needs")
 
 
 def _data_offset(file: IO[bytes], member: zipfile.ZipInfo) -> int:

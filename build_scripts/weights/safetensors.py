@@ -40,6 +40,7 @@ DTYPE_NAMES: Final[Mapping[str, str]] = {
 }
 _FORMAT_NAMES: Final = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 _MAX_HEADER: Final = 100_000_000  # bytes; the library's own bound
+_MAX_TENSORS: Final = 1 << 18  # of one file; a model of 671 B parameters has 91,000 in 163 files
 _MAX_DIMENSIONS: Final = 8
 _LENGTH = 8  # bytes of the length
 _ALIGNMENT: Final = 8  # bytes to which the header is padded, so that the data lies aligned
@@ -59,6 +60,8 @@ def read_header(path: Path) -> dict[str, LazyTensor]:
     except OSError as error:
         raise BuildError(f"{path}: {error.strerror}") from error
     header.pop("__metadata__", None)
+    if len(header) > _MAX_TENSORS:
+        raise BuildError(f"{path}: a header of {len(header)} tensors; must be ≤ {_MAX_TENSORS}")
     data_start = _LENGTH + length
     places = [_Place.parse(path, name, entry) for name, entry in header.items()]
     places.sort(key=lambda place: (place.start, place.stop))

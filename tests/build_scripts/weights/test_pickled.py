@@ -51,6 +51,27 @@ def test_a_checkpoint_of_pickled_shards_equals_one_of_safetensors(tmp_path: Path
     assert all(torch.equal(view.weights[name].read(), weight) for name, weight in weights.items())
 
 
+def _archive(path: Path, pickled: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", pickled)
+        archive.writestr("x/version", "3\n")
+    return path
+
+
+@pytest.mark.parametrize("module", [b"builtins", b"__builtin__"])
+def test_a_pickle_allocates_no_memory_of_a_size_that_it_names(tmp_path: Path, module: bytes) -> None:
+    size = (6 * 10**9).to_bytes(8, "little")
+    bomb = _archive(tmp_path / "x.bin", b"\x80\x02c%b\nbytearray\n\x8a\x08%b\x85R." % (module, size))
+    with pytest.raises(BuildError, match=r"x/data.pkl asks for \w+ bytearray, which no tensor needs$"):
+        read_pickled(bomb)
+
+
+@pytest.mark.parametrize("content", [b"](" + b"K\x01" * 10**7 + b"e.", b"](" + b"N" * 10**7 + b"e."])
+def test_a_pickle_of_millions_of_items_is_left_after_a_part_of_them(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(BuildError, match=r"x/data.pkl has more than 2000000 steps$"):
+        read_pickled(_archive(tmp_path / "x.bin", b"\x80\x02" + content))
+
+
 class Trap:
     def __reduce__(self) -> Any:
         return (os.system, ("touch trapped",))

@@ -94,6 +94,12 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "less than a length": (b"\x01\x02", "not a safetensors file"),
     "a length and nothing else": (struct.pack("<Q", 500), "a header of 500 bytes in a file of 8: truncated"),
     "a header of exabytes": (struct.pack("<Q", HUGE), "a header of 4611686018427387904 bytes; must be ≤ 100000000"),
+    "a header of very many tensors": (
+        written(
+            {str(number): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(2**18 + 1)}, 0
+        ),
+        "a header of 262145 tensors; must be ≤ 262144",
+    ),
     "a header longer than the file": (struct.pack("<Q", 99) + b"{}", "a header of 99 bytes in a file of 10"),
     "a header that is not JSON": (written(b"{'w': 1}"), "header: not valid JSON"),
     "a header that is not UTF-8": (written(b'{"\xff\xfe": 1}'), "header: not valid JSON"),
