@@ -20,16 +20,13 @@ from tests.serving.triton_client import row, triton_stream
 QUESTIONS = (
     "What is the capital of France?",
     "Count from 1 to 10.",
-    "Who wrote Romeo and Juliet?",
     "What is photosynthesis?",
     "Say hello in French, 你好 and 😀.",
-    "Why is the sky blue?",
     "What does HTTP stand for?",
     "What is a prime number?",
-    "Write a haiku about rain.",
 )
 MARGIN = 0.02
-MAX_TOKENS = 48
+MAX_TOKENS = 24
 END = 2  # <|im_end|>
 
 
@@ -83,8 +80,8 @@ def test_greedy_answers_equal_transformers_token_for_token_and_streamed(
 
 
 def test_logprobs_equal_transformers(client: OpenAI) -> None:
-    prompt = smollm2.prompt_ids(messages(QUESTIONS[3]))
-    answer: Any = client.chat.completions.create(**request(QUESTIONS[3], logprobs=True)).choices[0]
+    prompt = smollm2.prompt_ids(messages(QUESTIONS[2]))
+    answer: Any = client.chat.completions.create(**request(QUESTIONS[2], logprobs=True)).choices[0]
     tokens = answer.logprobs.content
     assert "".join(token.token for token in tokens) == answer.message.content
     ids = [id for token in tokens for id in smollm2.encode(token.token)]
@@ -120,9 +117,9 @@ def test_prompts_are_tokenized_as_transformers_does(client: OpenAI, text: str) -
 
 def test_sixteen_at_a_time_get_the_answers_that_each_gets_alone(client: OpenAI, stack: Stack) -> None:
     chance = random.Random(5)
-    jobs = [request(chance.choice(QUESTIONS), max_tokens=chance.choice([9, 20, 31])) for _ in range(32)]
+    jobs = [request(chance.choice(QUESTIONS), max_tokens=chance.choice([9, 15, MAX_TOKENS])) for _ in range(32)]
     alone = {
-        question: client.chat.completions.create(**request(question, max_tokens=31)).choices[0].message.content
+        question: client.chat.completions.create(**request(question)).choices[0].message.content
         for question in QUESTIONS
     }
 
@@ -139,7 +136,7 @@ def test_sixteen_at_a_time_get_the_answers_that_each_gets_alone(client: OpenAI, 
     for job, answer in zip(jobs, asyncio.run(crowd()), strict=True):
         whole = alone[job["messages"][0]["content"]] or ""
         assert whole.startswith(answer.rstrip("\ufffd"))  # a limit may cut a character
-        assert answer == whole or job["max_tokens"] < 31
+        assert answer == whole or job["max_tokens"] < MAX_TOKENS
 
 
 def test_the_engine_that_was_named_first_is_the_one_that_clients_take_by_default(client: OpenAI) -> None:
