@@ -90,6 +90,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     request_timeout_s: Annotated[
         float, typer.Option(help="How long an answer may take; 0 is no limit.")
     ] = DEFAULTS.request_timeout_s,
+    shutdown_grace_s: Annotated[
+        float, typer.Option(help="How long open requests may take to end after a stop signal.")
+    ] = DEFAULTS.shutdown_grace_s,
     access_log: Annotated[bool, typer.Option(help="Log a line for each request.")] = DEFAULTS.access_log,
     launcher: Annotated[
         str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
@@ -116,6 +119,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "allowed_hosts": allowed_hosts or (),
                     "keep_alive_timeout_s": keep_alive_timeout_s,
                     "request_timeout_s": request_timeout_s,
+                    "shutdown_grace_s": shutdown_grace_s,
                     "access_log": access_log,
                 },
                 {API_KEY_VARIABLE: api_key or ""},

@@ -23,6 +23,7 @@ REMEMBERED_LINES = 200
 READY_POLL_S = 0.1
 HEALTH_POLL_S = 0.5
 END_TIMEOUT_S = 5.0
+HURRY_TIMEOUT_S = 5.0  # for what is told twice
 
 
 async def _no_fault() -> str | None:
@@ -35,9 +36,12 @@ class Service:
 
     `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
     once every one of `ready_urls` answers 200; of its `parts`, name -> URL, those that then do not are missing, and it
-    is not ready if all are. `find_fault` is asked while it runs, and names what makes a restart
-    necessary although the process lives; so does silence at `live_url` that is longer than `stop_timeout_s`.
-    `line_matters` picks the output lines that are shown.
+    is not ready if all are. `find_fault` is asked while it runs, and names what makes a restart necessary although the
+    process lives; so does silence at `live_url` that is longer than `max_silence_s`. `line_matters` picks the output
+    lines that are shown.
+
+    `stop_signal` is what stops it. If that is not SIGTERM, then SIGTERM is kept from it and from all that it starts: a
+    service manager sends it to every process at once, and this one has to outlast those that need it.
     """
 
     name: str
@@ -49,8 +53,10 @@ class Service:
     live_url: str = ""
     shm_prefix: str = ""
     sockets: tuple[Path, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
     start_timeout_s: float = 900
     stop_timeout_s: float = 30
+    max_silence_s: float = 30
     find_fault: Callable[[], Awaitable[str | None]] = _no_fault
     line_matters: Callable[[str], bool] = bool
 
@@ -85,7 +91,7 @@ class Process:
         read_end, write_end = os.pipe()
         try:
             child = await asyncio.create_subprocess_exec(
-                *tethered(service.argv),
+                *tethered(service.argv, service.stop_signal),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=write_end,
@@ -144,7 +150,7 @@ class Process:
 
     async def fails(self) -> None:
         """Wait until it has ended, or is at fault and was killed for it."""
-        answers = AnswerWatch(self.service.live_url, self.service.stop_timeout_s)
+        answers = AnswerWatch(self.service.live_url, self.service.max_silence_s)
         while not self.ended:
             await asyncio.wait({self._exit}, timeout=HEALTH_POLL_S)
             if not self.ended:
@@ -155,16 +161,22 @@ class Process:
         await self.end()
 
     async def stop(self, hurry: asyncio.Event) -> None:
-        """SIGTERM; SIGKILL to what is left after `stop_timeout_s`, or as soon as `hurry` is set."""
+        """Stop it; SIGKILL to what is left after `stop_timeout_s`, or soon after SIGINT once `hurry` is set."""
         if not self.ended:
-            with suppress(ProcessLookupError):
-                self._child.send_signal(signal.SIGTERM)
+            self._signal(self.service.stop_signal)
             hurried = asyncio.create_task(hurry.wait())
             await asyncio.wait(
                 {self._exit, hurried}, timeout=self.service.stop_timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
             hurried.cancel()
+            if hurry.is_set():
+                self._signal(signal.SIGINT)
+                await asyncio.wait({self._exit}, timeout=HURRY_TIMEOUT_S)
         await self.end()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            self._child.send_signal(number)
 
     async def end(self) -> None:
         """Kill what still runs, and leave nothing behind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -44,7 +45,7 @@ from triton_repo.contract.gpu import installed_gpus
 from triton_repo.contract.steps import STEPS
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
-GATEWAY_STOP_TIMEOUT_S = 30.0  # beyond the gateway's own grace for open requests
+GATEWAY_STOP_MARGIN_S = 20.0  # beyond the gateway's own grace for open requests
 TRITON_STOP_MARGIN_S = 5.0
 _EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
@@ -180,6 +181,8 @@ def triton_service(
         shm_prefix=server.shm_prefix,
         sockets=access.sockets,
         stop_timeout_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
+        max_silence_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
+        stop_signal=signal.SIGINT if options.ranks.launcher == "single" else signal.SIGTERM,
         find_fault=StubWatch(mark, access).find_fault,
         line_matters=partial(triton_line_matters, gpu=gpu, verbose=options.verbose),
     )
@@ -196,7 +199,7 @@ def gateway_service(options: ServeOptions, environ: Mapping[str, str], access: T
         mark=uuid.uuid4().hex,
         ready_urls=(f"{options.url}/health/ready",),
         live_url=f"{options.url}/health/live",
-        stop_timeout_s=GATEWAY_STOP_TIMEOUT_S,
+        stop_timeout_s=settings.shutdown_grace_s + GATEWAY_STOP_MARGIN_S,
     )
 
 

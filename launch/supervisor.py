@@ -2,7 +2,7 @@
 
 Start: in order, each ready before the next. A server that ends is started again, later each time, and given up when
 it keeps ending soon after it became ready; the others run on meanwhile. Stop: in reverse order, so that the gateway
-drains while the engines still answer. A second signal ends everything at once.
+drains while the engines still answer. A second signal ends the grace for open requests.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MAX_FAILURES = 5
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """SIGHUP too, which says that the terminal is closed, unless `nohup` has it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return STOP_SIGNALS if ignored else (*STOP_SIGNALS, signal.SIGHUP)
+
+
 class Supervisor:
     def __init__(self, services: Sequence[Service], log: LogLine, policy: RestartPolicy | None = None) -> None:
         self._services = tuple(services)
@@ -35,9 +41,10 @@ class Supervisor:
         return frozenset(name for process in self._processes.values() for name in process.missing)
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGINT or SIGTERM. LaunchError if a server cannot start or stay up; nothing is left then."""
+        """Serve until a stop signal. LaunchError if a server cannot start or stay up; nothing is left then."""
         loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
+        numbers = stop_signals()
+        for number in numbers:
             loop.add_signal_handler(number, self.request_stop)
         serving = asyncio.create_task(self._serve(on_ready))
         stopping = asyncio.create_task(self._stopping.wait())
@@ -48,7 +55,7 @@ class Supervisor:
             stopping.cancel()
             (outcome, _) = await asyncio.gather(serving, stopping, return_exceptions=True)
             await self._stop_all()
-            for number in STOP_SIGNALS:
+            for number in numbers:
                 loop.remove_signal_handler(number)
         if isinstance(outcome, Exception):
             raise outcome

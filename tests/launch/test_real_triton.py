@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -90,6 +91,23 @@ async def test_no_client_can_bring_code_to_triton_or_take_a_model_away(
     assert not (tmp_path / "ran").exists()
 
 
+async def test_a_sigterm_to_every_process_leaves_triton_to_its_supervisor(
+    running: Running, log: Log, make_triton: MakeTriton
+) -> None:
+    """As systemd sends it by default: what the gateway still answers needs Triton until then."""
+    triton = make_triton()
+    async with running(triton):
+        await until(lambda: sorted(processes(triton)) == ["server", "stub"])
+        before = processes(triton)
+        for pid in before.values():
+            os.kill(pid, signal.SIGTERM)
+        for _ in range(20):
+            assert http_status(triton.ready_urls[-1]) == 200
+            await asyncio.sleep(0.05)
+        assert processes(triton) == before
+    assert not log.saying("starting it again")
+
+
 async def test_a_triton_that_ends_by_itself_is_not_blamed_on_the_models_that_it_takes_down(
     running: Running, log: Log, make_triton: MakeTriton
 ) -> None:
@@ -97,7 +115,7 @@ async def test_a_triton_that_ends_by_itself_is_not_blamed_on_the_models_that_it_
     async with running(triton):
         await until(lambda: sorted(processes(triton)) == ["server", "stub"])
         assert await triton.find_fault() is None  # it has seen the stub
-        os.kill(processes(triton)["server"], signal.SIGTERM)
+        os.kill(processes(triton)["server"], signal.SIGINT)
         await until(lambda: log.saying("triton is ready again") == ["conch"])
     assert log.saying("triton ended with exit status 0") == ["conch"]
 

@@ -81,7 +81,7 @@ async def test_servers_stop_in_reverse_order_so_that_the_gateway_drains_first(ru
     assert log.saying("bye") == ["gateway", "triton"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_stops_the_servers(number: signal.Signals) -> None:
     triton = service("triton", SAYS_BYE)
     supervisor = await supervise_in_a_process(triton)
@@ -128,7 +128,7 @@ async def test_a_server_that_stops_answering_is_killed_and_started_again(
         "server.server_close(); print('deaf', flush=True); time.sleep(600)"
     )
     url = f"http://127.0.0.1:{port}/"
-    triton = service("triton", answers_for_a_while, ready_urls=(url,), live_url=url, stop_timeout_s=0.5)
+    triton = service("triton", answers_for_a_while, ready_urls=(url,), live_url=url, max_silence_s=0.5)
     async with running(triton):
         await until(lambda: log.count(("triton", "deaf")) == 2)
     assert "conch" in log.saying("triton was stopped because it has not answered for ")
@@ -210,6 +210,15 @@ async def test_a_second_stop_does_not_wait_for_a_deadline(running: Running, log:
     async with running(service("triton", IGNORES_SIGTERM, stop_timeout_s=3600)) as supervisor:
         await until(lambda: log.saying("up") == ["triton"])
         supervisor.request_stop()
+
+
+async def test_a_second_stop_lets_a_server_say_its_last_words(running: Running, log: Log) -> None:
+    code = IGNORES_SIGTERM + "\n"
+    code = code.replace("time.sleep(600)", "try: time.sleep(600)\nexcept KeyboardInterrupt: print('bye', flush=True)")
+    async with running(service("gateway", code, stop_timeout_s=3600)) as supervisor:
+        await until(lambda: log.saying("up") == ["gateway"])
+        supervisor.request_stop()
+    assert log.saying("bye") == ["gateway"]
 
 
 async def test_a_grandchild_in_its_own_session_does_not_outlive_its_server(running: Running, log: Log) -> None:

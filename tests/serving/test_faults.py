@@ -72,7 +72,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     ("victim", "number"),
     [
         ("bin/tritonserver", signal.SIGKILL),
-        ("bin/tritonserver", signal.SIGTERM),  # with open streams it closes its ports, and then hangs
+        ("bin/tritonserver", signal.SIGINT),  # with open streams it closes its ports, and then hangs
         ("replay_engine/1/model.py", signal.SIGKILL),
     ],
 )
@@ -137,7 +137,33 @@ def test_an_engine_whose_step_hangs_ends_its_streams_with_an_error_and_comes_bac
         wait_for_an_answer(stack)
 
 
-def test_a_stop_lets_open_streams_end_by_themselves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_stop_lets_open_streams_end_by_themselves(tmp_path: Path, to_all: bool) -> None:
+    """Also if every process gets the signal, as a service manager sends it."""
+
+    def stop() -> None:
+        server = psutil.Process(stack.pid)
+        for one in (*(server.children(recursive=True) if to_all else ()), server):
+            one.send_signal(signal.SIGTERM)
+
     with serving("replay", log=tmp_path / "serve.log") as stack:
-        bodies = asyncio.run(streams(stack, 60, lambda: os.kill(stack.pid, signal.SIGTERM)))
+        bodies = asyncio.run(streams(stack, 60, stop))
     assert all(body.endswith("data: [DONE]\n\n") and '"finish_reason":"length"' in body for body in bodies)
+
+
+def test_a_second_stop_ends_open_streams_with_an_error(tmp_path: Path) -> None:
+    def stop_twice() -> None:
+        os.kill(stack.pid, signal.SIGTERM)
+        wait_until_draining(stack)
+        os.kill(stack.pid, signal.SIGTERM)
+
+    with serving("replay", log=tmp_path / "serve.log") as stack:
+        bodies = asyncio.run(streams(stack, 1900, stop_twice))
+    assert all(body.count('data: {"error":') == 1 for body in bodies), bodies[0][-400:]
+
+
+def wait_until_draining(stack: Stack) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while httpx.get(f"{stack.gateway}/health/ready").status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
