@@ -26,6 +26,7 @@ from gateway.http.event_stream import Heartbeat
 from gateway.http.head import HeadAsGet
 from gateway.http.host import CheckHost, is_loopback
 from gateway.http.internal_errors import InternalErrors
+from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
 from gateway.http.request_id import RequestIdMiddleware
 from gateway.metrics import Metrics
@@ -80,8 +81,10 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
 def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors: ErrorResponses) -> ASGIApp:
     """`app` in its layers; the last one is the outermost."""
     layers = app
-    if settings.api_key is not None:
-        layers = RequireApiKey(layers, settings.api_key.get_secret_value(), open_paths, dialect_of, errors)
+    if settings.needs_key:
+        api_key = settings.api_key.get_secret_value() if settings.api_key else None
+        keys = ApiKeys(api_key, settings.api_keys_file)
+        layers = RequireApiKey(layers, keys, open_paths, dialect_of, errors)
     if settings.allowed_hosts or is_loopback(settings.host):
         layers = CheckHost(layers, (*settings.allowed_hosts, settings.host), errors)
     layers = InternalErrors(layers, errors)

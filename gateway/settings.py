@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from gateway.http.keys import read_key_file
 from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE, check_api_key
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.workers import MAX_WORKERS
@@ -20,7 +22,7 @@ SECRETS: Final = frozenset({"api_key", "triton_key"})  # from the environment al
 
 
 class Settings(BaseModel):
-    """Settings of one gateway, of all its processes. Without an `api_key` the API is open to all who reach it."""
+    """Settings of one gateway, of all its processes. Without any key the API is open to all who reach it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -29,6 +31,9 @@ class Settings(BaseModel):
     triton_grpc: Annotated[str, Field(description="HOST:PORT or unix:PATH of Triton's gRPC service")] = "127.0.0.1:8001"
     triton_key: Annotated[SecretStr | None, Field(description="key that Triton asks for")] = None
     api_key: Annotated[SecretStr | None, Field(description="key that every request for /v1 must bring")] = None
+    api_keys_file: Annotated[
+        Path | None, Field(description="names and SHA-256 of more such keys; read again when it changes")
+    ] = None
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 8 * 2**20
     max_waiting_bytes: Annotated[
         int, Field(ge=2**20, description="of large bodies being read, and of large prompts not yet begun; more get 503")
@@ -49,6 +54,10 @@ class Settings(BaseModel):
         tuple[str, ...], Field(description="names of this server besides those of loopback; * is any")
     ] = ()
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
+
+    @property
+    def needs_key(self) -> bool:
+        return self.api_key is not None or self.api_keys_file is not None
 
 
 _DESCRIPTION: Final = f"The API key is read from {API_KEY_VARIABLE}, Triton's from {KSERVE_KEY_VARIABLE}."
@@ -81,13 +90,17 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
     """Settings from `values`, with the keys from the environment.
 
     Raises:
-        LaunchError: a value is not allowed; names the setting, the value (but not that of the key) and the rule.
+        LaunchError: a value is not allowed, or the file of keys is none; names the setting, the value (but not that of
+            the key) and the rule.
     """
     api_key = check_api_key(environment.get(API_KEY_VARIABLE))
     try:
         keys = {"api_key": api_key, "triton_key": environment.get(KSERVE_KEY_VARIABLE) or None}
-        return Settings.model_validate({**values, **keys})
+        settings = Settings.model_validate({**values, **keys})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise LaunchError(f"gateway setting {name} = {first['input']!r}: {first['msg']}") from error
+    if settings.api_keys_file is not None:
+        read_key_file(settings.api_keys_file)
+    return settings

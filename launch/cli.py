@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -77,6 +78,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
         bool, typer.Option("--kserve-without-key", help="Let clients without the key infer through Triton's own API.")
     ] = False,
     api_key: ApiKey = None,
+    api_keys_file: Annotated[
+        Path | None, typer.Option(help="File of more API keys: a name and the SHA-256 of a key in each line.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Gateway processes that share the port.")] = DEFAULTS.workers,
     cors_origins: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call the API, or *; may be repeated.")
@@ -114,6 +118,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                 {
                     "host": host,
                     "port": port,
+                    "api_keys_file": api_keys_file and api_keys_file.absolute(),
                     "workers": workers,
                     "cors_origins": cors_origins or (),
                     "allowed_hosts": allowed_hosts or (),

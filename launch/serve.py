@@ -220,7 +220,7 @@ def ready_message(
     options: ServeOptions, names: Sequence[str], took_s: float, command: str = "conch", announcement: str = ""
 ) -> str:
     """What a person reads once everything answers; the keys appear only as what holds them."""
-    authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.gateway.api_key else ""
+    authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.gateway.needs_key else ""
     body = f'{{"model": "{names[0]}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     return (
         f"\nConch is ready: {options.url}  (engines: {', '.join(names)}; started in {took_s:.1f} s)\n"

@@ -1,16 +1,17 @@
-"""The API key: every path that is not explicitly open needs it, one that does not exist included."""
+"""API keys: every path that is not explicitly open needs one, a path that does not exist included."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.http.errors import ErrorResponses
+from gateway.http.keys import ApiKeys
 from triton_repo.contract.errors import AuthenticationFailed
+
+KEY_NAME: Final = "conch.key_name"  # of a scope: the name of the key that the request presents
 
 
 class KeyScheme(Protocol):
@@ -23,18 +24,18 @@ class KeyScheme(Protocol):
 
 
 class RequireApiKey:
-    """ASGI middleware: 401 for HTTP requests that do not present the key, or present another one too."""
+    """ASGI middleware: 401 for HTTP requests that do not present a valid key, or present another one too."""
 
     def __init__(
         self,
         app: ASGIApp,
-        api_key: str,
+        keys: ApiKeys,
         open_paths: Collection[str],
         scheme_of: Callable[[str], KeyScheme],
         errors: ErrorResponses,
     ) -> None:
         self._app = app
-        self._digest = hashlib.sha256(api_key.encode()).digest()
+        self._keys = keys
         self._open_paths = frozenset(open_paths)
         self._scheme_of = scheme_of
         self._errors = errors
@@ -51,8 +52,8 @@ class RequireApiKey:
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
         keys = self._scheme_of(scope["path"]).api_keys(headers)
-        return bool(keys) and all(map(self._is_right, keys))
-
-    def _is_right(self, key: bytes) -> bool:
-        """Digests are compared: equal length, and no time that depends on the key."""
-        return hmac.compare_digest(hashlib.sha256(key).digest(), self._digest)
+        names = [self._keys.name_of(key) for key in keys]
+        if not names or None in names:
+            return False
+        scope[KEY_NAME] = names[0]
+        return True

@@ -1,0 +1,94 @@
+"""API keys in a file: names and digests, read again when it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.http import keys
+from gateway.http.keys import ApiKeys, read_key_file
+from gateway.settings import Settings, flag_values, load_settings, to_flags
+from tests.gateway.scripted_backend import ScriptedBackend
+from tests.gateway.server import Running, serving
+from triton_repo.contract.errors import LaunchError
+
+WAIT_S = 120
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def status(gateway: Running, key: str) -> int:
+    headers = {"host": "x", "authorization": f"Bearer {key}"}
+    return httpx.get(gateway.url + "/v1/models", headers=headers).status_code
+
+
+def wait_for_status(gateway: Running, key: str, wanted: int) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while status(gateway, key) != wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_keys_of_the_file_and_that_of_the_environment_are_valid(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# who may ask\n\nalice {digest('sk-a')}\nbob\t{digest('sk-b').upper()}\n", encoding="utf-8")
+    with serving(ScriptedBackend(), api_key="sk-own", api_keys_file=file) as gateway:
+        found = {key: status(gateway, key) for key in ("sk-a", "sk-b", "sk-own", "sk-c", "alice", digest("sk-a"))}
+    assert [key for key, code in found.items() if code == 200] == ["sk-a", "sk-b", "sk-own"]
+    assert set(found.values()) == {200, 401}
+
+
+def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_LOOK_AGAIN_S", 0.0)
+    file = tmp_path / "keys"
+    file.write_text(f"alice {digest('sk-a')}\n", encoding="utf-8")
+    with serving(ScriptedBackend(), api_keys_file=file) as gateway:
+        assert (status(gateway, "sk-a"), status(gateway, "sk-b")) == (200, 401)
+        replaced = tmp_path / "new"
+        replaced.write_text(f"bob {digest('sk-b')}\n", encoding="utf-8")
+        replaced.replace(file)
+        wait_for_status(gateway, "sk-b", 200)
+        assert status(gateway, "sk-a") == 401
+        for broken in ("bob\n", ""):
+            file.write_text(broken, encoding="utf-8")
+            assert (status(gateway, "sk-a"), status(gateway, "sk-b")) == (401, 200)
+        file.unlink()
+        assert (status(gateway, "sk-a"), status(gateway, "sk-b")) == (401, 200)
+
+
+def test_the_name_of_a_key_is_known() -> None:
+    assert ApiKeys("sk-own", None).name_of(b"sk-own") == "default"
+    assert ApiKeys("sk-own", None).name_of(b"sk-other") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("alice sk-a-secret-key", "line 1: must be a name and the SHA-256"),
+        (f"al!ce {digest('a')}", "line 1: must be a name and the SHA-256"),
+        (f"alice {digest('a')}\n\nalice {digest('b')}", "line 3: alice has a key already"),
+        ("# none\n", "has no API key"),
+    ],
+)
+def test_a_file_that_is_none_of_keys_is_rejected_without_showing_it(tmp_path: Path, content: str, rule: str) -> None:
+    file = tmp_path / "keys"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(LaunchError, match=rule) as rejected:
+        read_key_file(file)
+    assert "sk-a" not in str(rejected.value)
+
+
+def test_the_file_goes_to_the_workers_as_a_flag(tmp_path: Path) -> None:
+    settings = Settings(api_keys_file=tmp_path / "keys")
+    with pytest.raises(LaunchError, match="API keys cannot be read"):  # before anything is started
+        load_settings(flag_values(to_flags(settings)), {})
+    (tmp_path / "keys").write_text(f"alice {digest('sk-a')}\n", encoding="utf-8")
+    assert load_settings(flag_values(to_flags(settings)), {}) == settings
