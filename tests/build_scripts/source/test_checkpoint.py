@@ -238,7 +238,8 @@ def test_a_vocabulary_and_merges_become_a_fast_tokenizer(workshop: Workshop) -> 
     assert config.replay.token_ids == tuple(vocabulary[letter] for letter in "abc")
 
 
-def test_a_model_that_is_nowhere_is_said_to_be_nowhere(tmp_path: Path) -> None:
-    missing = resolve("not/a/hub/id", tmp_path)
-    with pytest.raises(BuildError, match="not/a/hub/id: no such directory"), missing:
+@pytest.mark.parametrize("model", ["not/a/hub/id", "models/x.gguf", "x.gguf"])
+def test_a_model_that_is_nowhere_is_said_to_be_nowhere(tmp_path: Path, model: str) -> None:
+    missing = resolve(model, tmp_path)
+    with pytest.raises(BuildError, match=f"{model}: no such file or directory"), missing:
         pass
