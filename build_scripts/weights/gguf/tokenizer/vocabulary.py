@@ -38,9 +38,12 @@ class Vocabulary:
         if len(ids) < len(tokens):
             id, token = next((id, token) for id, token in enumerate(tokens) if ids[token] != id)
             raise BuildError(f"{meta.where}: {_PREFIX}tokens: {token!r:.80} is the token of {id} and of {ids[token]}")
-        kinds = meta.numbers(f"{_PREFIX}token_type", len(tokens))
-        whole = [int(kind) if kind == kind // 1 else 0 for kind in kinds] if kinds else [NORMAL] * len(tokens)
-        return cls(meta, tokens, whole, meta.numbers(f"{_PREFIX}scores", len(tokens)))
+        kinds = [int(kind) for kind in meta.numbers(f"{_PREFIX}token_type", len(tokens)) or [NORMAL] * len(tokens)]
+        for name in _ENDS:  # some converters call them words, or the user's
+            end = meta.token_id(_PREFIX + name, len(tokens))
+            if end is not None and kinds[end] in {NORMAL, USER_DEFINED}:
+                kinds[end] = CONTROL
+        return cls(meta, tokens, kinds, meta.numbers(f"{_PREFIX}scores", len(tokens)))
 
     @property
     def model(self) -> str:

@@ -25,9 +25,11 @@ from tests.build_scripts.weights.gguf.gguf_checkpoints import (
     TEMPLATE,
     UNKNOWN,
     USER_DEFINED,
+    add_byte_level,
     byte_level_tokens,
 )
 from tests.build_scripts.weights.gguf.mixed_text import mixed_lines
+from tests.build_scripts.weights.gguf.vocabularies import compared
 from triton_repo.contract.errors import BuildError
 
 TEXT = "I'm HTTPServer 12345  x!=y\n\n  你好, 3½ WE'LL\t."
@@ -127,6 +129,15 @@ def test_special_tokens_are_found_in_a_text_and_leave_none() -> None:
     ids = made.encode("<|im_start|>aĠthe<|im_end|>").ids
     assert ids == [1, tokens.index("a"), tokens.index("Ġthe"), 2]
     assert made.decode(ids) == "a the"
+
+
+@pytest.mark.parametrize("kind", [NORMAL, USER_DEFINED])
+def test_what_ends_an_answer_is_special_whatever_its_kind(kind: int) -> None:
+    kinds = values()["tokenizer.ggml.token_type"]
+    kinds[2] = kind
+    made = tokenizer(values(token_type=kinds))
+    assert made.encode("a<|im_end|>").ids[-1] == 2
+    assert made.decode(made.encode("a<|im_end|>").ids) == "a"
 
 
 @pytest.mark.parametrize(
@@ -305,3 +316,18 @@ def test_the_kinds_of_tokens_are_the_packages_own() -> None:
     kinds = gguf.TokenType
     ours = (NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE)
     assert ours == (kinds.NORMAL, kinds.UNKNOWN, kinds.CONTROL, kinds.USER_DEFINED, kinds.BYTE)
+
+
+def test_vocabularies_are_compared_with_the_ids_beside_them(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    add_byte_level(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    (tmp_path / "a.gguf.inp").write_text("the\n__ggml_vocab_test__\n<|im_end|>", encoding="utf-8")
+    (tmp_path / "a.gguf.out").write_text(f" {byte_level_tokens().index('t')} 260\n 2\n", encoding="utf-8")
+    (tmp_path / "b.gguf").write_bytes(b"PK")
+    assert list(compared(tmp_path)) == [
+        "a.gguf: 2 of 2 texts",
+        "b.gguf: its first bytes: takes 4 bytes at byte 0 of 2: truncated, or not a GGUF file",
+    ]
