@@ -30,7 +30,7 @@ def gguf_workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     """Its checkpoint is a directory with one GGUF file, of 8 bits; what it was made of is in `original`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     workshop = Workshop(tmp_path)
-    make_checkpoint(tmp_path / "original", **{**SMALL, "num_hidden_layers": 4})
+    make_checkpoint(tmp_path / "original", **{**SMALL, "num_hidden_layers": 4, "head_dim": 32})
     workshop.checkpoint.mkdir(parents=True)
     make_gguf(workshop.checkpoint / "model-Q8_0.gguf", tmp_path / "original", "Q8_0")
     return workshop
