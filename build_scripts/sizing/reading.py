@@ -9,12 +9,13 @@ from build_scripts.sizing.attention import attention
 from build_scripts.sizing.feedforward import dense, expert_size, experts, has_experts, num_experts
 from build_scripts.sizing.numbers import Numbers, context_length
 from build_scripts.sizing.recurrent import delta_rule, mamba2
+from build_scripts.sizing.searched import common_width, fewest_kv_heads, is_searched, searched_layers
 from build_scripts.sizing.shape import Layer, ModelShape
 from build_scripts.sizing.traits import Traits, traits_of
 from triton_repo.contract.errors import BuildError
 
 # Layers that no module here counts, by keys of config.json.
-_NOT_COUNTED: Final = ("block_configs", "compress_ratios", "ssm_cfg", "mamba_d_ssm")
+_NOT_COUNTED: Final = ("compress_ratios", "ssm_cfg", "mamba_d_ssm")
 
 
 def model_shape(config: Mapping[str, Any], source: str) -> ModelShape:
@@ -36,10 +37,10 @@ def model_shape(config: Mapping[str, Any], source: str) -> ModelShape:
         architecture=str((numbers.words("architectures") or [""])[0]),
         hidden_size=hidden,
         num_heads=numbers.num_heads,
-        num_kv_heads=numbers.num_kv_heads,
+        num_kv_heads=fewest_kv_heads(numbers) if is_searched(numbers) else numbers.num_kv_heads,
         head_size=numbers.head_size,
         low_rank=bool(numbers.find("kv_lora_rank")),
-        intermediate_size=expert_size(numbers) if num_experts(numbers) else numbers.intermediate_size,
+        intermediate_size=_width(numbers),
         experts_per_token=(numbers.find("num_experts_per_tok", "moe_topk") or 1) if num_experts(numbers) else 1,
         vocab_size=vocabulary,
         layers=tuple(_layers(numbers, traits, one_norm)),
@@ -55,7 +56,17 @@ def is_known(config: Mapping[str, Any]) -> bool:
     return traits_of(Numbers("", config)) is not None
 
 
+def _width(numbers: Numbers) -> int:
+    """Of a feed-forward block or an expert: what tensor parallelism must divide."""
+    if is_searched(numbers):
+        return common_width(numbers)
+    return expert_size(numbers) if num_experts(numbers) else numbers.intermediate_size
+
+
 def _layers(numbers: Numbers, traits: Traits, one_norm: int) -> Iterator[Layer]:
+    if is_searched(numbers):
+        yield from searched_layers(numbers)
+        return
     norms = Layer(rest=traits.norms * one_norm)
     if numbers.blocks:  # Nemotron-H: each layer is one block
         for kind in numbers.blocks:

@@ -100,6 +100,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "stablelm": Traits(qkv=("use_qkv_bias",), norm_bias=True),
     "starcoder2": Traits(("use_bias",), ("use_bias",), ("use_bias",), norm_bias=True, gated=False, tied=True),
     "nemotron": Traits(("attention_bias",), ("attention_bias",), ("mlp_bias",), norm_bias=True, gated=False),
+    "nemotron-nas": _PLAIN,
     "nemotron_h": Traits(norms=1, gated=False, router_bias=True),
     "gemma": Traits(qkv=("attention_bias",), dense=("attention_bias",), tied=True),
     "gemma2": _GEMMA,

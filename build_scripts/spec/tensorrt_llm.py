@@ -60,7 +60,7 @@ _QKV: Final = frozenset({"attn_q", "attn_k", "attn_v"})
 
 
 def broken_compile_rules(quantization: str, compile: CompileSection, lora: LoraSection | None) -> Iterator[Problem]:
-    """What `trtllm-build` (1.2) refuses after it has read the shards, or what makes a wrong engine.
+    """What `trtllm-build` (1.2) rejects after it has read the shards, or what makes a wrong engine.
 
     The plugin of nvfp4 rescales the output of attention, which in an fp8 engine makes wrong numbers
     (quantization/layers.py); the layers of nvfp4 assert that they have no adapter, but for q, k and v.

@@ -104,7 +104,7 @@ def _unlink(directory: Path) -> None:
 
 
 def _set_gpus_per_node(file: Path, count: int) -> None:
-    """TensorRT-LLM's Python and its C++ both read it there, and refuse to start where a machine has fewer."""
+    """TensorRT-LLM's Python and its C++ both read it there, and do not start where a machine has fewer."""
     config = json.loads(file.read_text(encoding="utf-8"))
     config["pretrained_config"]["mapping"]["gpus_per_node"] = count
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -86,6 +86,22 @@ def test_a_hybrid_model_keeps_a_state_of_its_recurrent_layers_whatever_the_lengt
     assert shape.sequence_values(2000) - shape.sequence_values(1000) == 1000 * shape.kv_values_per_token
 
 
+def test_the_blocks_of_a_searched_model_have_sizes_of_their_own_or_are_left_out() -> None:
+    """Llama 3.3 Nemotron Super 49B has 49,867,145,216 parameters as NVIDIA publishes it, by the same rules."""
+    whole = {"attention": {"n_heads_in_group": 8, "no_op": False}, "ffn": {"ffn_mult": 5.25, "no_op": False}}
+    narrow = {"attention": {"no_op": True}, "ffn": {"ffn_mult": 0.5, "no_op": False}}
+    config = {
+        "model_type": "nemotron-nas", "hidden_size": 8192, "num_attention_heads": 64, "num_key_value_heads": None,
+        "intermediate_size": None, "num_hidden_layers": 2, "vocab_size": 128256, "tie_word_embeddings": False,
+        "block_configs": [whole, narrow],
+    }  # fmt: skip
+    shape = model_shape(config, "m")
+    first = 8192 * 128 * (2 * 64 + 2 * 8) + 3 * 8192 * 28672 + 2 * 8192
+    second = 3 * 8192 * 2816 + 8192
+    assert shape.parameters == 2 * 128256 * 8192 + 8192 + first + second
+    assert (shape.kv_values_per_token, shape.num_kv_heads, shape.intermediate_size) == (2 * 8 * 128, 8, 256)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
