@@ -7,10 +7,13 @@ it also halves the tables of the rotary embedding, and greedy decoding then depa
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
+
+from triton_repo.contract.engine_directory import EXPORTED_BY
 
 TOKENIZER_FILE: Final = "openvino_tokenizer.xml"
 MODEL_FILES: Final = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
@@ -31,8 +34,11 @@ def export_model(checkpoint: str, output: str, dtype: str, prompts: list[list[in
         from build_scripts.openvino.verify.expected import write_expected
 
         write_expected(model, prompts, Path(expected))
+    from build_scripts.openvino.trace import trace
+
     staging = Path(output, "staging")
-    _trace(model, staging)
+    way = trace(model, staging)
+    Path(output, EXPORTED_BY).write_text(json.dumps({"way": way}) + "\n", encoding="utf-8")
     for name in MODEL_FILES:  # and nothing else that the exporter wrote
         if (staging / name).exists():
             (staging / name).replace(Path(output, name))
@@ -80,21 +86,6 @@ def _load(checkpoint: Path, dtype: str) -> Any:
         if not torch.isfinite(weight).all():
             raise ValueError(f"{checkpoint.name}: {name} has values that are not finite in {dtype}")
     return model
-
-
-def _trace(model: Any, output: Path) -> None:
-    import torch
-    from optimum.exporters.openvino import export_from_model
-    from optimum.intel.openvino import OVConfig
-
-    export_from_model(
-        model,
-        output,
-        task="text-generation-with-past",
-        stateful=True,
-        patch_16bit_model=model.dtype != torch.float32,
-        ov_config=OVConfig(dtype="fp32"),
-    )
 
 
 def compress_weights(output: str, quantization: str) -> None:

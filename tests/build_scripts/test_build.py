@@ -70,6 +70,7 @@ def test_a_built_engine_holds_what_its_readers_need_and_no_path_of_this_machine(
         "model/openvino_model.bin",
         "model/config.json",
         "model/generation_config.json",
+        "model/exported_by.json",
         "model/verified.json",
         "tokenizer/tokenizer.json",
         "tokenizer/tokenizer_config.json",

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# In the model directory of runtime openvino, where it was compared with transformers: how far they are apart.
+# In the model directory of runtime openvino: by which way it was exported, and where it was compared with
+# transformers, how far they are apart.
+EXPORTED_BY: Final = "exported_by.json"
 VERIFIED: Final = "verified.json"
 # Directories in the model directory of runtime tensorrt_llm, and the note next to the compiled files.
 CHECKPOINT: Final = "checkpoint"
@@ -46,6 +48,10 @@ class ModelDirectory:
     def compiled_by(self) -> Path:
         """Versions and GPU that compiled it; written last."""
         return self.compiled / COMPILED_BY
+
+    @property
+    def exported_by(self) -> Path:
+        return self.path / EXPORTED_BY
 
     @property
     def verified(self) -> Path:

@@ -9,7 +9,7 @@ from build_scripts.engine.builder import Export
 from build_scripts.openvino.verify.prompts import make_prompts
 from build_scripts.openvino.verify.settings import in_float32, settings_of
 from build_scripts.openvino.verify.step import check_equal, check_served
-from build_scripts.openvino.verify.when import decide
+from build_scripts.openvino.verify.when import decide, lacking_memory
 from build_scripts.verify.memory import available_bytes
 from build_scripts.weights.huggingface import read_config
 from build_scripts.work import progress
@@ -25,12 +25,14 @@ class Trial:
         prompts: token ids.
         served: the settings that it is served with.
         skipped: why it is not compared with transformers; None where it is.
+        not_run: why it is not run as it is served; None where it is.
     """
 
     export: Export
     prompts: list[list[int]]
     served: EngineConfig
     skipped: str | None
+    not_run: str | None
 
     @classmethod
     def of(cls, export: Export, parameters: int) -> Trial:
@@ -39,7 +41,9 @@ class Trial:
         vocab_size = export.checkpoint.facts().vocab_size
         prompts = make_prompts(config, vocab_size, export.max_seq_len)
         served = settings_of(export.spec, vocab_size, export.max_seq_len, prompts)
-        return cls(export, prompts, served, decide(export.compare, parameters, available_bytes()))
+        available = available_bytes()
+        not_run = "--no-verify" if export.compare is False else lacking_memory(parameters, available)
+        return cls(export, prompts, served, decide(export.compare, parameters, available), not_run)
 
     @property
     def expected(self) -> Path | None:
@@ -63,7 +67,10 @@ class Trial:
     def serve(self) -> None:
         """As it will be served, once its weights are final. Raises: BuildError: it cannot be."""
         same = self.export.spec.build.quantization == "none" and self.served == in_float32(self.served)
-        if self.export.compare is False or (self.expected and same):
+        if self.expected and same:
+            return
+        if self.not_run:
+            progress.say(f"  not run as it is served: {self.not_run}")
             return
         with progress.step("run as it is served"):
             self._child.call(check_served, str(self.export.model.path), self.served.model_dump_json(), self.prompts)

@@ -20,14 +20,19 @@ def decide(asked: bool | None, parameters: int, available_bytes: int) -> str | N
     Raises:
         BuildError: it was asked for, and memory does not suffice.
     """
-    needed = _OVERHEAD_BYTES + _BYTES_PER_PARAMETER * parameters
-    lacking = f"that needs about {needed / 1e9:.1f} GB of memory; {available_bytes / 1e9:.1f} GB are free"
+    lacking = lacking_memory(parameters, available_bytes)
     if asked is False:
         return "--no-verify"
     if asked is None and parameters >= SMALL:
         return f"{parameters / 1e9:.1f} billion parameters; --verify does it all the same"
-    if needed > available_bytes:
-        if asked:
-            raise BuildError(f"--verify: {lacking}")
-        return lacking
-    return None
+    if lacking and asked:
+        raise BuildError(f"--verify: {lacking}")
+    return lacking
+
+
+def lacking_memory(parameters: int, available_bytes: int) -> str | None:
+    """Why an engine of so many parameters cannot be run here; None where it can."""
+    needed = _OVERHEAD_BYTES + _BYTES_PER_PARAMETER * parameters
+    if needed <= available_bytes:
+        return None
+    return f"that needs about {needed / 1e9:.1f} GB of memory; {available_bytes / 1e9:.1f} GB are free"
