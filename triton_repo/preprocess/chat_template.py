@@ -11,9 +11,11 @@ from typing import Any, Final
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from triton_repo.preprocess.content_format import detect_content_format, in_format
 from triton_repo.preprocess.jinja_environment import GAVE_UP, compile_template, free_variables
+from triton_repo.preprocess.render_bounds import RenderTimeout, cpu_time_limit
 
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
+MAX_RENDER_S: Final = 10.0  # of CPU time: other prompts wait meanwhile
 _WORD: Final = re.compile(r"\w+")
 _PROBE_CHARACTERS: Final = 1 << 20  # more than any template adds to one short message
 
@@ -42,6 +44,11 @@ class ChatTemplate:
         config: dict[str, Any] = json.loads((tokenizer_directory / "tokenizer_config.json").read_text(encoding="utf-8"))
         return cls(file.read_text(encoding="utf-8"), {name: _token_text(config.get(name)) for name in _SPECIAL_TOKENS})
 
+    @property
+    def reads_parts(self) -> bool:
+        """Whether the template gets the content of a message as a list of parts."""
+        return self._content_format == "parts"
+
     def render(self, chat: Mapping[str, Any], max_characters: int) -> str:
         """The prompt of `chat` = {"messages": [...], "tools": [...] | None, "template_arguments": {...} | None}.
 
@@ -62,6 +69,9 @@ class ChatTemplate:
             return self._render(self._variables(arguments, messages, chat.get("tools") or None), max_characters)
         except RequestError:
             raise
+        except RenderTimeout as error:
+            rule = f"the chat template takes more than {MAX_RENDER_S:g} s of CPU time for them"
+            raise InvalidRequest(f"messages: {rule}", "messages") from error
         except Exception as error:  # the boundary of the checkpoint's code, which may raise anything on these messages
             raise InvalidRequest(f"messages: rejected by the chat template: {error}", "messages") from error
 
@@ -84,7 +94,8 @@ class ChatTemplate:
         }
 
     def _render(self, variables: Mapping[str, Any], max_characters: int) -> str:
-        return _join_bounded(self._template.generate(variables), max_characters)
+        with cpu_time_limit(MAX_RENDER_S):
+            return _join_bounded(self._template.generate(variables), max_characters)
 
 
 def _join_bounded(pieces: Iterable[str], max_characters: int) -> str:

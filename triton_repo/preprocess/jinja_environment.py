@@ -4,8 +4,8 @@ Equal to the one that transformers renders chat templates with: its settings, fi
 Jinja's random text, `lipsum`. A template is code from a checkpoint, so it runs in Jinja's immutable sandbox, and none
 of it runs before it is rendered, when its output is bounded: constant expressions are not folded at compile time.
 
-No single operation makes much of little: the results of `+`, `*` and `**` are bounded, and the widths in `%`, formats,
-filters and methods. Not bounded is what the loops of a template make of texts by `~`, `join`, `replace` and the like.
+No single operation makes much of little: the results of `+`, `~`, `*`, `**`, `join` and `replace` are bounded, and
+the widths in `%`, formats, filters and methods. Loops and calls count down the clock of `render_bounds`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from string import Formatter
 from typing import Any, ClassVar, Final, NoReturn
 
 import jinja2
 from jinja2 import meta, nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
-from jinja2.filters import do_format
+from jinja2.filters import do_format, do_join, do_replace
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-# One operation must not make more than this: the output is bounded only between two pieces.
-_MAX_LENGTH: Final = 1 << 24  # characters or elements
+from triton_repo.preprocess.render_bounds import MAX_LENGTH, Ticking, check_join, check_replace, concatenated, tick
+
+# One operation must not make more than this and MAX_LENGTH: the output is bounded only between two pieces.
 _MAX_BITS: Final = 1 << 16
 _MAX_WIDTH: Final = 1 << 12  # to which one text, or one line of it, is filled up
+_TICKING: Final = "ticking"  # the filter that every loop's values pass through
 _NUMBER: Final = re.compile("[0-9]+")
 # Of `%(name)-10.3d` the 10 and the 3.
 _PERCENT_WIDTH: Final = re.compile(r"(?:[%)][-+ #0]*|\.)([0-9]+|\*)")
@@ -62,20 +65,33 @@ def free_variables(source: str) -> frozenset[str]:
 class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops: ClassVar[frozenset[str]] = frozenset({"+", "*", "**", "%"})  # type: ignore[misc]
 
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        template = super()._parse(source, name, filename)
+        for loop in template.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, _TICKING, [], [], None, None).set_environment(self)
+        return template
+
+    def concatenated(self, values: Iterable[Any]) -> str:
+        return concatenated(values)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "+" and not _may_add(left, right):
-            raise SecurityError(f"the result of + would be longer than {_MAX_LENGTH}")
+            raise SecurityError(f"the result of + would be longer than {MAX_LENGTH}")
         if operator == "%" and isinstance(left, str):
             _check_percent(left, right if isinstance(right, tuple) else (right,))
         if operator == "*" and not _may_multiply(left, right):
-            raise SecurityError(f"the result of * would be longer than {_MAX_LENGTH}")
+            raise SecurityError(f"the result of * would be longer than {MAX_LENGTH}")
         if operator == "**" and not _may_raise(left, right):
             raise SecurityError(f"the result of ** would have more than {_MAX_BITS} bits")
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        if getattr(__obj, "__name__", None) in _METHODS_WITH_WIDTHS:
+        tick()
+        name = str(getattr(__obj, "__name__", ""))
+        if name in _METHODS_WITH_WIDTHS:
             _check_widths((*args, *kwargs.values()))
+        elif name in _METHODS_THAT_GROW and isinstance(text := getattr(__obj, "__self__", None), str):
+            args = _METHODS_THAT_GROW[name](text, args)
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -89,6 +105,32 @@ class _Environment(ImmutableSandboxedEnvironment):
             return format(*args, **kwargs)
 
         return bounded
+
+
+class _CodeGenerator(CodeGenerator):
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
+        self.write("environment.concatenated((")
+        for each in node.nodes:
+            self.visit(each, frame)
+            self.write(", ")
+        self.write("))")
+
+
+def _joining(separator: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (check_join(separator, args[0]), *args[1:]) if args else args
+
+
+def _replacing(text: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(args) > 1:
+        check_replace(text, args[0], args[1])
+    return args
+
+
+# Methods of text whose result may be much longer -> a check of their arguments, which it returns.
+_METHODS_THAT_GROW: Final[Mapping[str, Callable[[str, tuple[Any, ...]], tuple[Any, ...]]]] = {
+    "join": _joining,
+    "replace": _replacing,
+}
 
 
 def _check_widths(values: Iterable[Any]) -> None:
@@ -119,8 +161,8 @@ def _small(number: str) -> int:
 
 
 def _check_format_length(widths: Iterable[int]) -> None:
-    if sum(width for width in widths if width > 0) > _MAX_LENGTH:
-        raise SecurityError(f"the result of a format would be longer than {_MAX_LENGTH}")
+    if sum(width for width in widths if width > 0) > MAX_LENGTH:
+        raise SecurityError(f"the result of a format would be longer than {MAX_LENGTH}")
 
 
 def _bounded_filter(filter: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,7 +178,7 @@ def _bounded_filter(filter: Callable[..., Any]) -> Callable[..., Any]:
 
 def _may_add(left: Any, right: Any) -> bool:
     if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-        return len(left) + len(right) <= _MAX_LENGTH
+        return len(left) + len(right) <= MAX_LENGTH
     return True
 
 
@@ -145,7 +187,7 @@ def _may_multiply(left: Any, right: Any) -> bool:
         return left.bit_length() + right.bit_length() <= _MAX_BITS
     for one, other in ((left, right), (right, left)):
         if isinstance(one, int) and isinstance(other, str | list | tuple):
-            return one * len(other) <= _MAX_LENGTH
+            return one * len(other) <= MAX_LENGTH
     return True
 
 
@@ -175,6 +217,17 @@ def _format(value: Any, *args: Any, **kwargs: Any) -> str:
     return do_format(value, *args, **kwargs)
 
 
+@jinja2.pass_eval_context
+def _join(context: Any, value: Any, d: str = "", attribute: Any = None) -> Any:
+    return do_join(context, check_join(str(d), value), d, attribute)
+
+
+@jinja2.pass_eval_context
+def _replace(context: Any, s: Any, old: Any, new: Any, count: int | None = None) -> Any:
+    check_replace(str(s), str(old), str(new))
+    return do_replace(context, s, old, new, count)
+
+
 def _strftime_now(format: str) -> str:
     return datetime.now().strftime(format)
 
@@ -200,7 +253,8 @@ def _environment() -> _Environment:
         optimized=False,
         finalize=_unfolded,
     )
-    environment.filters |= {"format": _format, "tojson": _tojson}
+    environment.code_generator_class = _CodeGenerator
+    environment.filters |= {"format": _format, "join": _join, "replace": _replace, "tojson": _tojson, _TICKING: Ticking}
     for name in _FILTERS_WITH_WIDTHS:
         environment.filters[name] = _bounded_filter(environment.filters[name])
     del environment.globals["lipsum"]

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from datetime import datetime
 
+import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import SecurityError
 
 from tests.conftest import ROOT
-from tests.triton_repo.preprocess.compare_templates import comparisons
+from tests.templates.comparison import chat_comparisons, comparisons
 from triton_repo.preprocess.jinja_environment import compile_template
+from triton_repo.preprocess.render_bounds import RenderTimeout, cpu_time_limit
 
 DEMO = (ROOT / "engines" / "demo" / "checkpoint" / "chat_template.jinja").read_text(encoding="utf-8")
 # Each in the manner of a family of models, with what it needs of Jinja.
@@ -63,6 +65,12 @@ TEMPLATES = {
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_is_rendered_as_transformers_renders_it(name: str) -> None:
     for case, theirs, ours in comparisons(TEMPLATES[name]):
+        assert ours == theirs, case
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_chat_through_the_gateway_is_rendered_as_transformers_renders_it(name: str) -> None:
+    for case, theirs, ours in chat_comparisons(TEMPLATES[name]):
         assert ours == theirs, case
 
 
@@ -169,3 +177,39 @@ def test_the_models_of_triton_do_not_import_transformers() -> None:
     code = "import triton_repo.preprocess.rows, sys; print('transformers' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
     assert answer == "False\n"
+
+
+BOMBS = {
+    "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "a macro that calls itself twice": (
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}"
+    ),
+    "a quadratic loop": ("{% for m in messages %}{% for n in range(99999) %}{% set x = n %}{% endfor %}{% endfor %}"),
+    "doubling by ~": "{% set n = namespace(s='ab') %}{% for i in range(40) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+    "doubling without a loop": "{% set a = 'a' * 9999999 %}{% set a = a ~ a ~ a %}",
+    "join": "{{ (['a' * 9999] * 9999) | join(' ') | length }}",
+    "join as a method": "{{ ' '.join(['a' * 9999] * 9999) | length }}",
+    "replace": "{{ ('a' * 9999) | replace('a', 'b' * 9999) | length }}",
+    "replace as a method": "{{ ('a' * 9999).replace('a', 'b' * 9999) | length }}",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_what_a_template_makes_and_takes_is_bounded(kind: str) -> None:
+    template = compile_template(BOMBS[kind])
+    with pytest.raises((SecurityError, RenderTimeout)), cpu_time_limit(0.2):
+        template.render(messages=[{}] * 1000)
+
+
+def test_loops_keep_all_that_a_template_may_ask_of_them() -> None:
+    source = (
+        "{% for a, b in {'x': 1, 'y': 2}.items() %}{{ loop.index }}/{{ loop.length }}{{ a }}{{ b }}"
+        "{{ ',' if not loop.last }}{% endfor %}|{% for x in nothing %}{% else %}none{% endfor %}|"
+        "{% for t in tree recursive %}{{ t.n }}{{ loop(t.c) if t.c }}{% endfor %}|"
+        "{% for x in [1, 2, 3, 4] if x is even %}{{ x }}{{ loop.length }}{{ loop.previtem }}{% endfor %}|"
+        "{% for x in 'ab' | list + ['c'] %}{{ x ~ loop.revindex }}{% if x == 'b' %}{% break %}{% endif %}{% endfor %}"
+    )
+    tree = [{"n": 1, "c": [{"n": 2, "c": []}]}, {"n": 3, "c": []}]
+    plain = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)  # noqa: S701 (no HTML)
+    with cpu_time_limit(60):
+        assert compile_template(source).render(tree=tree) == plain.from_string(source).render(tree=tree)

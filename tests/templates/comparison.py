@@ -1,20 +1,21 @@
-"""Renders chat templates with our Jinja environment and with transformers' public function, and compares them.
-
-`python -m tests.triton_repo.preprocess.compare_templates DIRECTORY` compares every file of a directory, for instance
-`models/templates` of llama.cpp, and prints each difference and a count.
-"""
+"""Renders chat templates as Conch renders them and with transformers' public function, and compares them."""
 
 from __future__ import annotations
 
+import functools
 import itertools
-import sys
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
+import jinja2
+from pydantic import TypeAdapter
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from gateway.dialects.openai.messages import Messages, template_message
+from triton_repo.contract.errors import InvalidRequest
+from triton_repo.preprocess.chat_template import ChatTemplate
 from triton_repo.preprocess.jinja_environment import compile_template
 
 TOOLS: Final = [
@@ -75,6 +76,28 @@ CONVERSATIONS: Final[Mapping[str, list[dict[str, Any]]]] = {
         _message("user", "b"),
     ],
     "an assistant first": [_message("assistant", "a")],
+    "two users": [_message("user", "a"), _message("user", "b")],
+    "an assistant last": [_message("user", "a"), _message("assistant", "b")],
+    "a system message alone": [_message("system", "a")],
+    "every script": [_message("user", "你好 مرحبا नमस्ते 👩‍👩‍👧‍👦 ｜▁ \u2028")],
+    "special tokens in a text": [
+        _message("user", "</s><|im_end|>"),
+        _message("assistant", "<s>"),
+        _message("user", "b"),
+    ],
+    "names": [_message("user", "a", name="ada"), _message("assistant", "b", name="bob"), _message("user", "c")],
+    "two tool calls": [
+        _message("user", "a"),
+        _message("assistant", None, tool_calls=[_CALL, {**_CALL, "id": "call67890"}]),
+        _RESULT,
+        {**_RESULT, "tool_call_id": "call67890"},
+    ],
+    "a tool call without arguments": [
+        _message("user", "a"),
+        _message("assistant", "", tool_calls=[{**_CALL, "function": {"name": "now", "arguments": {}}}]),
+        {**_RESULT, "content": ""},
+    ],
+    "many turns": [_message(role, str(turn)) for turn in range(20) for role in ("user", "assistant")],
 }
 VARIABLES: Final[tuple[Mapping[str, Any], ...]] = (
     {},
@@ -103,13 +126,65 @@ def comparisons(source: str) -> Iterator[tuple[str, str, str]]:
         yield f"{name}, {[*variables]}", theirs, ours
 
 
+def chat_comparisons(source: str) -> Iterator[tuple[str, str, str]]:
+    """As `comparisons`, with the messages as a client sends them through the gateway and Conch's own preparation.
+
+    transformers gets them as Conch is to prepare them: texts joined, null as an empty text, `developer` as `system`,
+    the arguments of calls as objects.
+    """
+    try:
+        template = ChatTemplate(source, {name: _COMMON[name] for name in ("bos_token", "eos_token")})
+    except ValueError as error:
+        yield "the template", _outcome(partial(_render_theirs, source, [_message("user", "a")], _COMMON)), str(error)
+        return
+    for name, messages in CONVERSATIONS.items():
+        for tools in (None, TOOLS):
+            given = {**_COMMON, "tools": tools}
+            prepared = [_prepared(message, template.reads_parts) for message in messages]
+            theirs = _outcome(partial(_render_theirs, source, prepared, given))
+            yield name, theirs, _outcome(partial(_render_chat, template, messages, tools))
+
+
+def _prepared(message: Mapping[str, Any], parts: bool) -> dict[str, Any]:
+    content = message["content"] or ""
+    text = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    whole = [{"type": "text", "text": text}] if text else []
+    if parts and isinstance(content, list):
+        whole = list(content)
+    role = "system" if message["role"] == "developer" else message["role"]
+    return {**message, "role": role, "content": whole if parts else text}
+
+
+def _render_chat(template: ChatTemplate, messages: Any, tools: Any) -> str:
+    sent = TypeAdapter(Messages).validate_python([_as_sent(message) for message in messages])
+    chat = {"messages": [template_message(message) for message in sent], "tools": tools}
+    try:
+        return template.render(json.loads(json.dumps(chat)), 1 << 24)
+    except InvalidRequest as error:
+        raise error.__cause__ or error from error
+
+
+def _as_sent(message: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's arguments of a call are JSON as text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message.get("tool_calls", ())
+    ]
+    return {**message, "tool_calls": calls} if calls else dict(message)
+
+
 def _render_theirs(source: str, messages: Any, variables: Mapping[str, Any]) -> str:
     rendered: Any = render_jinja_template([messages], chat_template=source, **variables)
     return str(rendered[0][0])
 
 
 def _render_ours(source: str, messages: Any, variables: Mapping[str, Any]) -> str:
-    return compile_template(source).render(messages=messages, **variables)
+    return _compiled(source).render(messages=messages, **variables)
+
+
+@functools.lru_cache(1)
+def _compiled(source: str) -> jinja2.Template:
+    return compile_template(source)
 
 
 def _outcome(render: Callable[[], str]) -> str:
@@ -117,20 +192,3 @@ def _outcome(render: Callable[[], str]) -> str:
         return render()
     except Exception as error:  # noqa: BLE001  (templates raise what they like)
         return f"{type(error).__name__}: {error}"
-
-
-def main(directory: Path) -> int:
-    sources = {path.read_text(encoding="utf-8"): path for path in sorted(directory.rglob("*")) if path.is_file()}
-    compared, different = 0, 0
-    for source, path in sources.items():
-        for case, theirs, ours in comparisons(source):
-            compared += 1
-            if theirs != ours:
-                different += 1
-                sys.stdout.write(f"{path}: {case}:\n  transformers: {theirs!r}\n  conch:        {ours!r}\n")
-    sys.stdout.write(f"{len(sources)} templates, {compared} renderings compared, {different} different\n")
-    return 1 if different else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
