@@ -68,8 +68,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     engines: Annotated[list[str] | None, typer.Argument(help="Names or spec files of engines; demo if none.")] = None,
     host: Annotated[str, typer.Option(help="Address of the gateway; Triton itself stays on loopback.")] = DEFAULTS.host,
     port: Port = DEFAULTS.port,
-    triton_http_port: Port = 8000,
-    triton_grpc_port: Port = 8001,
+    triton_http_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Of Triton's own API, with --expose-kserve.")
+    ] = 8000,
+    triton_grpc_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Of Triton's own API, with --expose-kserve.")
+    ] = 8001,
     triton_metrics_port: Port = 8002,
     expose_kserve: Annotated[
         bool, typer.Option("--expose-kserve", help="Open Triton's own API on its ports, for clients with its key.")

@@ -98,6 +98,7 @@ def private_sockets(directory: Path) -> TritonAccess:
         http=f"unix:{http}:",
         grpc=f"unix:{grpc_socket}",
         sockets=(http, grpc_socket),
+        announcement="  Triton's own API:   has no port; --expose-kserve opens it\n",
     )
 
 
