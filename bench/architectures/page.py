@@ -22,7 +22,7 @@ pipeline that serves, in float32. A build whose engine computes something else i
 Your own builds are compared in the same way where the model has less than a billion parameters and memory allows;
 `conch build --verify` compares larger ones too, `--no-verify` none. Weights are compressed after the comparison (a
 wrong mask cannot be told from the noise of int4), and the engine is then run as it is served. A window of more than
-1,200 tokens is not left by the prompts.
+1,160 tokens is not left by the prompts.
 
 Measured on {date} with {versions}.
 
