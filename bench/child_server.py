@@ -20,7 +20,7 @@ from triton_repo.contract.http_probe import http_status
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
-_TETHER: Final = (sys.executable, "-I", "-S", str(ROOT / "launch" / "tether.py"))  # COMMAND dies with its PARENT
+_TETHER: Final = (sys.executable, "-I", "-S", str(ROOT / "launch" / "tether.py"))  # PARENT SIGNAL COMMAND…
 _STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
 
@@ -83,7 +83,7 @@ class ChildServer:
 
 def tethered(argv: Sequence[str]) -> list[str]:
     """The command, ended by SIGTERM if this process dies: a killed measurement leaves no server behind."""
-    return [*_TETHER, str(os.getpid()), *argv]
+    return [*_TETHER, str(os.getpid()), str(int(signal.SIGTERM)), *argv]
 
 
 def free_ports(count: int) -> list[int]:

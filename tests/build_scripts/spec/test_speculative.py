@@ -132,6 +132,7 @@ def test_a_draft_is_built_with_its_engine_and_does_not_change_its_answers(
     engine = drafted.engine
     assert {name for name in contents(engine) if name.startswith(("draft/", "model/openvino_tokenizer"))} == {
         "draft/config.json",
+        "draft/exported_by.json",
         "draft/generation_config.json",
         "draft/openvino_model.bin",
         "draft/openvino_model.xml",
