@@ -18,6 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Triton's own log line, as in `I1121 04:52:28.568011 2392 model_lifecycle.cc:472] "loading: e_pre:1"`.
 _TRITON_LINE = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ +\d+ (?P<file>[\w.-]+):\d+\]")
 _TABLE = re.compile(r"[+|].*[+|]$")
+_OF_A_SOCKET = re.compile(r"NODELAY NOT SUPPORTED")  # a warning of its HTTP library: a Unix socket has no TCP option
 _NO_GPU = re.compile(r"CUDA driver|CudaDriverHelper|pinned system memory|NVML|DCGM")
 
 
@@ -29,7 +30,7 @@ def triton_line_matters(line: str, gpu: bool, verbose: bool = False) -> bool:
     """
     if verbose:
         return True
-    if not line.strip() or _TABLE.match(line) or (not gpu and _NO_GPU.search(line)):
+    if not line.strip() or _TABLE.match(line) or _OF_A_SOCKET.search(line) or (not gpu and _NO_GPU.search(line)):
         return False
     match = _TRITON_LINE.match(line)
     return match is None or match["level"] != "I" or not match["file"].endswith(".cc")

@@ -16,14 +16,15 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-logger = logging.getLogger("gateway.access")
-
+ACCESS_LOGGER: Final = "gateway.access"
 REQUEST_ID: Final = "conch.request_id"  # of a scope: the gateway's own id, a str
 EXCHANGE: Final = "conch.exchange"  # of a scope: its Exchange
 
 _CLIENT_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 _CHECKS: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 _MAX_PATH_BYTES: Final = 200
+
+logger = logging.getLogger(ACCESS_LOGGER)
 
 
 @dataclass(slots=True)

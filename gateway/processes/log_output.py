@@ -1,4 +1,4 @@
-"""Where a gateway process writes its log: to standard error, many lines at once."""
+"""Where a gateway process writes its log: to standard error, the lines of the access log many at once."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import logging
 from logging.handlers import BufferingHandler
 from typing import Final, TextIO
 
+from gateway.http.request_id import ACCESS_LOGGER
+
 FLUSH_S: Final = 0.25
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _CAPACITY: Final = 1_000  # lines
 
 
 class BatchedHandler(BufferingHandler):
-    """Writes the lines of FLUSH_S together, in their order; a warning or an error, and what waits before it, at once.
+    """Writes the lines of logger `batched` together every FLUSH_S; any other line, and what waits before it, at once.
 
     A write for each request would wake the process that reads the log for each: half of what a line costs. Lines that
     no event loop can flush later are written at once.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, batched: str) -> None:
         super().__init__(_CAPACITY)
         self._stream = stream
+        self._batched = batched
         self._flush_is_due = False
 
     def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the name of logging's hook
-        return record.levelno >= logging.WARNING or super().shouldFlush(record) or not self._flushes_later()
+        return record.name != self._batched or super().shouldFlush(record) or not self._flushes_later()
 
     def _flushes_later(self) -> bool:
         try:
@@ -54,4 +57,4 @@ class BatchedHandler(BufferingHandler):
 
 def log_to(stream: TextIO) -> None:
     """Send the log of this process to `stream`, from level INFO on. The rest is flushed when the process exits."""
-    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=[BatchedHandler(stream)])
+    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=[BatchedHandler(stream, ACCESS_LOGGER)])

@@ -15,6 +15,7 @@ WARNING = 'W1121 04:52:28.722524 2392 metrics.cc:798] "something is slow"'
 ERROR = """E1121 05:12:35.668942 8762 model_lifecycle.cc:642] "failed to load 'm' version 1: Internal: no such file\""""
 NO_DRIVER = 'E1121 04:52:27.317390 2392 server.cc:241] "CudaDriverHelper has not been initialized."'
 NO_NVML = "Error: Failed to initialize NVML"
+NO_DELAY = "[\x1b[1;33mWARN\x1b[0;39m]  evhtp.c:4050 NODELAY NOT SUPPORTED :: (errno: Operation not supported)"
 TABLE = ("+-------+---------+--------+", "| Model | Version | Status |", "| e     | 1       | READY  |")
 TRACEBACK = ERROR.replace("no such file", r"ValueError: bad engine.json\n\nAt:\n  /r/m/1/model.py(1): <module>\n")
 DEPENDS = """E1121 05:12:36.1 8762 model_repository_manager.cc:703] "Invalid argument: ensemble 'e' depends on 'm'\""""
@@ -30,7 +31,7 @@ def test_warnings_errors_and_what_models_say_are_shown(line: str) -> None:
     assert triton_line_matters(line, gpu=False)
 
 
-@pytest.mark.parametrize("line", [INFO, *TABLE, "", "  "])
+@pytest.mark.parametrize("line", [INFO, NO_DELAY, *TABLE, "", "  "])
 def test_tables_and_tritons_own_chatter_are_shown_only_on_request(line: str) -> None:
     assert not triton_line_matters(line, gpu=True)
     assert triton_line_matters(line, gpu=True, verbose=True)

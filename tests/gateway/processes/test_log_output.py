@@ -1,4 +1,4 @@
-"""The log of a gateway process: every line, in order, in few writes."""
+"""The log of a gateway process: every line, in order, those of the access log in few writes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def stream() -> Writes:
 
 @pytest.fixture
 def logger(stream: Writes) -> Iterator[logging.Logger]:
-    logger = logging.Logger("test")
-    handler = BatchedHandler(stream)
+    logger = logging.Logger("access")
+    handler = BatchedHandler(stream, "access")
     logger.addHandler(handler)
     yield logger
     handler.close()
@@ -53,9 +53,13 @@ async def test_lines_within_an_event_loop_are_written_together(stream: Writes, l
 
 
 @pytest.mark.asyncio
-async def test_a_warning_is_written_at_once_after_the_lines_before_it(stream: Writes, logger: logging.Logger) -> None:
+async def test_a_line_of_another_logger_is_written_at_once_after_the_lines_before_it(
+    stream: Writes, logger: logging.Logger
+) -> None:
+    other = logging.Logger("other")
+    other.addHandler(logger.handlers[0])
     logger.info("first")
-    logger.warning("second")
+    other.info("second")
     assert stream.getvalue().splitlines() == ["first", "second"]
 
 
@@ -76,7 +80,8 @@ async def test_a_line_that_cannot_be_formatted_costs_only_itself(
     stream: Writes, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger.info("one %d", "not a number")
-    logger.error("two")
+    logger.info("two")
+    logger.handlers[0].flush()
     assert stream.getvalue() == "two\n"
     assert "one %d" in capsys.readouterr().err
 
@@ -86,8 +91,8 @@ def test_a_process_that_exits_writes_what_waits() -> None:
         "import asyncio, logging, sys\n"
         "from gateway.processes.log_output import log_to\n"
         "log_to(sys.stderr)\n"
-        "async def main(): logging.getLogger('gateway').info('the last words')\n"
+        "async def main(): logging.getLogger('gateway.access').info('the last words')\n"
         "asyncio.run(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
-    assert done.stderr.endswith(" INFO gateway the last words\n")
+    assert done.stderr.endswith(" INFO gateway.access the last words\n")
