@@ -19,6 +19,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from build_scripts.vocabulary.merges import merges_of
 from triton_repo.contract.errors import BuildError
 
+# A vocabulary has a tenth as many tokens; special ones that a file only counts are made here.
+_MAX_TOKENS: Final = 1 << 21
 _LINE: Final = re.compile(rb"([A-Za-z0-9+/]+={0,2}) ([0-9]{1,9})\r?")
 _CONTRACTIONS: Final = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _SPACES: Final = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -33,8 +35,12 @@ _CASED: Final = "|".join(
 
 @dataclass(frozen=True, slots=True)
 class ByteVocabulary:
-    """A whole tokenizer: `ranks` have ids from `first_id` on, `special` tokens theirs; `pattern` matches the words."""
+    """The tokenizer of the file `where`: `ranks` have ids from `first_id` on, `special` tokens theirs.
 
+    `pattern` matches the words that a text is split into.
+    """
+
+    where: str
     ranks: Mapping[bytes, int]
     pattern: str
     special: Mapping[str, int]
@@ -130,7 +136,7 @@ def read_tiktoken(data: bytes, where: str) -> tuple[ByteVocabulary, dict[str, An
     special = {text: len(ranks) + index for index, text in enumerate(family.special)}
     bos, eos = family.ends
     config = {"eos_token": eos, "add_bos_token": bos is not None, **({"bos_token": bos} if bos else {})}
-    return ByteVocabulary(ranks, family.pattern, special, nfc=family.nfc), config
+    return ByteVocabulary(where, ranks, family.pattern, special, nfc=family.nfc), config
 
 
 def read_tekken(values: Mapping[str, Any], where: str) -> tuple[ByteVocabulary, dict[str, Any]]:
@@ -144,21 +150,21 @@ def read_tekken(values: Mapping[str, Any], where: str) -> tuple[ByteVocabulary, 
         pattern = str(config["pattern"])
     except (KeyError, TypeError, ValueError) as error:
         raise BuildError(f"{where}: not a tekken.json: {type(error).__name__}: {error}") from error
-    if not 0 < num_special < size or not all(0 <= rank < num_special for rank in special.values()):
+    if not 0 < num_special < size <= _MAX_TOKENS or not all(0 <= rank < num_special for rank in special.values()):
         raise BuildError(f"{where}: special tokens must have ranks in 0 … {num_special - 1}, of {size} tokens")
     taken = set(special.values())
     special |= {f"<SPECIAL_{rank}>": rank for rank in range(num_special) if rank not in taken}
     kept = {token: rank for token, rank in ranks.items() if rank < size - num_special}
     _check_ranks(kept, where)
     ends = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
-    return ByteVocabulary(kept, pattern, special, first_id=num_special), ends
+    return ByteVocabulary(where, kept, pattern, special, first_id=num_special), ends
 
 
 def convert_byte_level(vocabulary: ByteVocabulary) -> Tokenizer:
-    """The tokenizer that gives a text the ids that tiktoken gives it."""
+    """The tokenizer that gives a text the ids that tiktoken gives it. Raises: BuildError: a token is too long."""
     alphabet = _alphabet()
     texts = {"".join([alphabet[byte] for byte in token]): rank for token, rank in vocabulary.ranks.items()}
-    merges = merges_of({text: rank for text, rank in texts.items() if len(text) > 1}, texts)
+    merges = merges_of({text: rank for text, rank in texts.items() if len(text) > 1}, texts, vocabulary.where)
     ids = {text: vocabulary.first_id + rank for text, rank in texts.items()}
     before = {text: number for text, number in vocabulary.special.items() if number < vocabulary.first_id}
     # A word that is a token as a whole is that token, whatever its merges would make of it.

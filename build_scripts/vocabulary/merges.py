@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
+
+from triton_repo.contract.errors import BuildError
+
+_MAX_PIECE: Final = 1024  # characters; each is cut everywhere. The longest known are 128 spaces
 
 
-def merges_of(ranks: Mapping[str, float], vocabulary: Mapping[str, int]) -> Sequence[tuple[str, str]]:
-    """Every way to make a ranked piece out of two pieces of the vocabulary, lowest rank first."""
+def merges_of(ranks: Mapping[str, float], vocabulary: Mapping[str, int], where: str) -> Sequence[tuple[str, str]]:
+    """Every way to make a ranked piece out of two pieces of the vocabulary, lowest rank first.
+
+    Of pieces with the same rank (files that other programs wrote have one score for all) the lower id is first.
+
+    Raises:
+        BuildError: a piece is longer than any vocabulary's; `where` begins it.
+    """
+    longest = max(ranks, key=len, default="")
+    if len(longest) > _MAX_PIECE:
+        raise BuildError(f"{where}: {longest!r:.40}… has {len(longest)} characters; must be ≤ {_MAX_PIECE}")
     found = [
-        (rank, vocabulary[text[:cut]], vocabulary[text[cut:]], text, cut)
+        (rank, vocabulary[text], vocabulary[text[:cut]], vocabulary[text[cut:]], text, cut)
         for text, rank in ranks.items()
         for cut in range(1, len(text))
         if text[:cut] in vocabulary and text[cut:] in vocabulary

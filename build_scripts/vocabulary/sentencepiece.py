@@ -120,7 +120,7 @@ def _model(model: SentencePieceModel) -> models.Model:
     mergeable = {text: -score for text, score, kind in model.pieces if kind == _NORMAL}
     return models.BPE(
         vocab=vocabulary,
-        merges=merges_of(mergeable, vocabulary),
+        merges=merges_of(mergeable, vocabulary, model.where),
         unk_token=unknown[1],
         fuse_unk=True,
         byte_fallback=fallback,

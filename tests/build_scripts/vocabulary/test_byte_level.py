@@ -34,7 +34,7 @@ def merged(text: bytes, ranks: Mapping[bytes, int]) -> list[int]:
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
 
 
-OURS = convert_byte_level(ByteVocabulary(RANKS, r"[\s\S]+", SPECIAL, first_id=2))
+OURS = convert_byte_level(ByteVocabulary("tokenizer.model", RANKS, r"[\s\S]+", SPECIAL, first_id=2))
 
 
 @given(text=st.text(alphabet=[*"helo wrdabc", "\n", "你", "好", "é"], min_size=1, max_size=24))
@@ -108,7 +108,20 @@ def test_a_tekken_file_has_its_special_tokens_first_and_leaves_out_what_is_beyon
     assert ends["eos_token"] == "</s>"
 
 
-@pytest.mark.parametrize("config", [{"pattern": None, "default_vocab_size": "x"}, {"default_num_special_tokens": 5}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pattern": None, "default_vocab_size": "x"},
+        {"default_num_special_tokens": 5},
+        {"default_num_special_tokens": 10**12, "default_vocab_size": 10**13},
+    ],
+)
 def test_a_broken_tekken_file_is_rejected(config: dict[str, object]) -> None:
     with pytest.raises(BuildError, match=r"tekken\.json: "):
         read_tekken(tekken(**config), "tekken.json")
+
+
+def test_a_token_longer_than_any_is_rejected() -> None:
+    ranks = {**RANKS, b"x" * 100_000: len(RANKS)}
+    with pytest.raises(BuildError, match=r"tokenizer\.model: 'xx.* has 100000 characters; must be ≤ 1024"):
+        convert_byte_level(ByteVocabulary("tokenizer.model", ranks, r"[\s\S]+", SPECIAL, first_id=2))

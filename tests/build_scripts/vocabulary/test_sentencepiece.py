@@ -122,3 +122,21 @@ def test_a_model_that_has_no_such_form_is_rejected_by_name(options: dict[str, An
 def test_what_is_no_model_is_rejected(data: bytes) -> None:
     with pytest.raises(BuildError, match=r"tokenizer\.model: (not )?a sentencepiece model"):
         read_sentencepiece(data, "tokenizer.model")
+
+
+def test_a_piece_longer_than_any_is_rejected() -> None:
+    model = read_sentencepiece(train(model_type="bpe"), "tokenizer.model")
+    model.proto.pieces[-1].piece = "x" * 100_000
+    with pytest.raises(BuildError, match=r"tokenizer\.model: 'xx.* has 100000 characters; must be ≤ 1024"):
+        convert_sentencepiece(model, legacy=False)
+
+
+def test_pieces_of_one_score_are_formed_in_the_order_of_their_ids() -> None:
+    """SentencePiece trains them in that order; programs that write a vocabulary anew may give all one score."""
+    data = train(model_type="bpe", normalization_rule_name="identity")
+    theirs, model = sentencepiece.SentencePieceProcessor(model_proto=data), read_sentencepiece(data, "tokenizer.model")
+    for piece in model.proto.pieces:
+        piece.score = -1000.0
+    ours = convert_sentencepiece(model, legacy=False)
+    for text in ("thesplit", "Hello world, a tokenizer splits a text"):
+        assert ours.encode(text).ids == theirs.encode(text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Final
 
+from build_scripts.vocabulary.merges import merges_of
 from build_scripts.weights.gguf.tokenizer.vocabulary import BYTE, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary
-from triton_repo.contract.errors import BuildError
 
 _BLANK: Final = "▁"
-_MAX_PIECE: Final = 256  # characters
 
 
 def sentencepiece(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -74,21 +73,9 @@ def _bpe(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def _merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
-    """Every way to make a piece of two others, the highest score first, then by the ids of the parts."""
+def _merges(vocabulary: Vocabulary) -> Sequence[tuple[str, str]]:
+    """Of two pieces those that make a third, the highest score first."""
     scores = _scores(vocabulary)
     ids = {token: id for id, token in vocabulary.of_kind(NORMAL, USER_DEFINED)}
-    found = [
-        (-scores[whole], whole, ids[left], ids[right])
-        for token, whole in ids.items()
-        for left, right in _splits(token, vocabulary)
-        if left in ids and right in ids
-    ]
-    return [(vocabulary.tokens[left], vocabulary.tokens[right]) for _, _, left, right in sorted(found)]
-
-
-def _splits(token: str, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
-    if len(token) > _MAX_PIECE:
-        where = f"{vocabulary.meta.where}: tokenizer.ggml.tokens"
-        raise BuildError(f"{where}: {token!r:.40}… has {len(token)} characters; must be ≤ {_MAX_PIECE}")
-    return ((token[:at], token[at:]) for at in range(1, len(token)))
+    where = f"{vocabulary.meta.where}: tokenizer.ggml.tokens"
+    return merges_of({token: -scores[id] for token, id in ids.items()}, ids, where)

@@ -296,7 +296,7 @@ def test_scores_that_are_logarithms_make_a_unigram_model() -> None:
 def test_a_piece_longer_than_any_is_rejected() -> None:
     given = sentencepiece_values()
     given["tokenizer.ggml.tokens"][-2] = "x" * 100_000
-    with pytest.raises(BuildError, match="has 100000 characters; must be ≤ 256"):
+    with pytest.raises(BuildError, match="has 100000 characters; must be ≤ 1024"):
         files(given)
 
 
