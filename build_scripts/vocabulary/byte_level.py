@@ -17,20 +17,12 @@ from typing import Any, Final
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from build_scripts.vocabulary.merges import merges_of
+from build_scripts.vocabulary.words import LLAMA_3, O200K, QWEN_2
 from triton_repo.contract.errors import BuildError
 
 # A vocabulary has a tenth as many tokens; special ones that a file only counts are made here.
 _MAX_TOKENS: Final = 1 << 21
 _LINE: Final = re.compile(rb"([A-Za-z0-9+/]+={0,2}) ([0-9]{1,9})\r?")
-_CONTRACTIONS: Final = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_SPACES: Final = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-_SIGNS: Final = r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
-_SIGNS_AND_SLASHES: Final = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_BEFORE_A_WORD: Final = r"[^\r\n\p{L}\p{N}]?"
-_CASED: Final = "|".join(
-    f"{_BEFORE_A_WORD}{letters}{_CONTRACTIONS}?" for letters in (f"{_UPPER}*{_LOWER}+", f"{_UPPER}+{_LOWER}*")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +76,19 @@ _QWEN: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *_numbered("extra
 _FAMILIES: Final[Mapping[int, _Family]] = {
     128_000: _Family(
         "Llama 3",
-        rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_SIGNS}{_SPACES}",
+        LLAMA_3,
         _LLAMA_3,
         ("<|begin_of_text|>", "<|end_of_text|>"),
     ),
     200_000: _Family(
         "Llama 4",
-        rf"{_CASED}|\p{{N}}{{1,3}}{_SIGNS_AND_SLASHES}{_SPACES}",
+        O200K,
         _LLAMA_4,
         ("<|begin_of_text|>", "<|end_of_text|>"),
     ),
     151_643: _Family(
         "Qwen",
-        rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_SIGNS}{_SPACES}",
+        QWEN_2,
         _QWEN,
         (None, "<|endoftext|>"),
         nfc=True,

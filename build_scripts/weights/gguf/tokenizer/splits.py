@@ -10,48 +10,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-_GPT2: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_CONTRACTIONS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_WORD: Final = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_MARKS: Final = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
-_MARKS_OR_SLASH: Final = r" ?[^\s\p{L}\p{N}]+[\r\n/]*"
-_BLANKS: Final = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER: Final = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
-_LOWER: Final = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-
-
-def _cased(after: str) -> str:
-    """Words that end where capitals begin, with what may come `after` them."""
-    mark = r"[^\r\n\p{L}\p{N}]?"
-    return f"{mark}{_UPPER}*{_LOWER}+{after}|{mark}{_UPPER}+{_LOWER}*{after}"
-
-
-_O200K: Final = "|".join([_cased(f"{_CONTRACTIONS}?"), r"\p{N}{1,3}", _MARKS_OR_SLASH, _BLANKS])
-_TEKKEN: Final = "|".join([_cased(""), r"\p{N}", _MARKS_OR_SLASH, _BLANKS])
-_QWEN35: Final = "|".join(
-    [_CONTRACTIONS, r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", _BLANKS]
+from build_scripts.vocabulary.words import (
+    BLANKS,
+    CONTRACTIONS,
+    LLAMA_3,
+    MARKS,
+    MARKS_OR_SLASH,
+    O200K,
+    QWEN_2,
+    WORD,
+    cased,
 )
-_SEED: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}", r" ?[^\s\p{L}\p{N}\r\n]+", _BLANKS])
+
+_GPT2: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_TEKKEN: Final = "|".join([cased(""), r"\p{N}", MARKS_OR_SLASH, BLANKS])
+_QWEN35: Final = "|".join(
+    [CONTRACTIONS, r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", BLANKS]
+)
+_SEED: Final = "|".join([CONTRACTIONS, WORD, r"\p{N}", r" ?[^\s\p{L}\p{N}\r\n]+", BLANKS])
 _BAILING: Final = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 )
 _EXAONE_MOE: Final = "|".join(
     [
-        _CONTRACTIONS,
+        CONTRACTIONS,
         r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+",
         r"\p{N}",
         r" ?[^\s\p{L}\p{N}]+[\r\n/]?",
         r"\s*[\r\n]|\s+(?!\S)|\s+",
     ]
 )
-_YOUTU: Final = "|".join([_cased(f"{_CONTRACTIONS}?"), r"\p{N}", _MARKS_OR_SLASH, _BLANKS])
-_MINICPM: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}+", _MARKS, _BLANKS])
-_UFAKZEKA: Final = "|".join([_WORD, r"\p{N}", _MARKS, _BLANKS])
-_LLAMA3: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}{1,3}", _MARKS, _BLANKS])
-_QWEN2: Final = "|".join([_CONTRACTIONS, _WORD, r"\p{N}", _MARKS, _BLANKS])
+_YOUTU: Final = "|".join([cased(f"{CONTRACTIONS}?"), r"\p{N}", MARKS_OR_SLASH, BLANKS])
+_MINICPM: Final = "|".join([CONTRACTIONS, WORD, r"\p{N}+", MARKS, BLANKS])
+_UFAKZEKA: Final = "|".join([WORD, r"\p{N}", MARKS, BLANKS])
 _DEEPSEEK3: Final = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
-    + _BLANKS
+    + BLANKS
 )
 _HAN_KANA: Final = "[一-龥぀-ゟ゠-ヿ]+"
 _HAN_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
@@ -106,8 +100,8 @@ _BYTES: Final = _byte_level(regex=False)
 _GPT2_WORDS: Final = _byte_level(regex=True)
 _ONE_DIGIT: Final = _digits(individual=True)
 _DIGITS_THEN_GPT2: Final = (_ONE_DIGIT, _GPT2_WORDS)
-_LLAMA3_STEPS: Final = (_split(_LLAMA3), _BYTES)
-_QWEN2_STEPS: Final = (_split(_QWEN2), _BYTES)
+_LLAMA3_STEPS: Final = (_split(LLAMA_3), _BYTES)
+_QWEN2_STEPS: Final = (_split(QWEN_2), _BYTES)
 
 DEFAULT: Final = "default"
 
@@ -144,7 +138,7 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     **_named(Splitting((_split(r"\p{N}{1,3}"), _split(_HAN_KANA), _split(_DEEPSEEK3), _BYTES)), "deepseek-v3",
              "hunyuan-dense", "joyai-llm", "hy_v4"),
     "tekken": Splitting((_split(_TEKKEN), _BYTES), whole_words=True, adds_bos=True),
-    **_named(Splitting((_split(_O200K), _BYTES)), "gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"),
+    **_named(Splitting((_split(O200K), _BYTES)), "gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"),
     **_named(Splitting((_split(_BLOOM), _BYTES)), "poro-chat", "bloom", "gpt3-finnish"),
     "qwen35": Splitting((_split(_QWEN35), _BYTES)),
     "seed-coder": Splitting((_split(_SEED), _BYTES)),
@@ -154,7 +148,7 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
         _split("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+"), _split(_YOUTU), _BYTES,
     ), whole_words=True),
     "minicpm5": Splitting((_split(r"\p{N}{1,3}"), _split(_MINICPM), _BYTES), whole_words=True),
-    **_named(Splitting((_split(r"\d{1,3}(?=(?:\d{3})*\b)"), _split(_O200K), _BYTES)), "tiny_aya", "cohere2moe"),
+    **_named(Splitting((_split(r"\d{1,3}(?=(?:\d{3})*\b)"), _split(O200K), _BYTES)), "tiny_aya", "cohere2moe"),
     "ufakzeka": Splitting((_split(_UFAKZEKA), _BYTES)),
     "viking": Splitting((_split(_BLOOM), _ONE_DIGIT, _BYTES)),
 }  # fmt: skip
