@@ -20,5 +20,5 @@ def longest_sequence(config: Mapping[str, Any]) -> int | None:
         if isinstance(rope, Mapping) and (rope.get("rope_type") or rope.get("type")) in _LONGROPE:
             name = "original_max_position_embeddings"
             original = rope.get(name) or config.get(name)
-            return original if isinstance(original, int) else None
+            return original if isinstance(original, int) and original > 0 else None
     return None

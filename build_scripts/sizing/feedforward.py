@@ -5,6 +5,7 @@ from __future__ import annotations
 from build_scripts.sizing.numbers import Numbers
 from build_scripts.sizing.shape import Layer
 from build_scripts.sizing.traits import Traits
+from triton_repo.contract.errors import BuildError
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
@@ -59,7 +60,8 @@ def has_experts(numbers: Numbers, layer: int) -> bool:
     listed = given if isinstance(given, list) else [kind == "sparse" for kind in numbers.words("mlp_layer_types")]
     if listed:
         return layer < len(listed) and bool(listed[layer])
-    plain = layer < (numbers.find("first_k_dense_replace") or 0) or layer in (
-        numbers.values.get("mlp_only_layers") or ()
-    )
+    only = numbers.values.get("mlp_only_layers") or []
+    if not isinstance(only, list):
+        raise BuildError(f"{numbers.source}: config.json: mlp_only_layers = {only!r:.40}; must be a list of layers")
+    plain = layer < (numbers.find("first_k_dense_replace") or 0) or layer in only
     return not plain and (layer + 1) % (numbers.find("decoder_sparse_step") or 1) == 0

@@ -14,6 +14,7 @@ CONTEXT_KEYS: Final = (
     "model_max_length",
 )
 _LARGEST: Final = 1 << 40
+_MOST_LAYERS: Final = 4096  # each is counted by itself; the deepest models have some hundreds
 _BLOCKS: Final = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}  # letters of `hybrid_override_pattern`
 
 
@@ -65,7 +66,10 @@ class Numbers:
 
     @property
     def num_layers(self) -> int:
-        return len(self.blocks) or self.count("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+        layers = len(self.blocks) or self.count("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+        if layers > _MOST_LAYERS:
+            raise BuildError(f"{self.source}: config.json: num_hidden_layers = {layers}; must be ≤ {_MOST_LAYERS}")
+        return layers
 
     @property
     def num_heads(self) -> int:

@@ -31,7 +31,10 @@ def searched_layers(numbers: Numbers) -> Iterator[Layer]:
 
 
 def fewest_kv_heads(numbers: Numbers) -> int:
-    return min(_kv_heads(numbers, attention) for attention, _ in _blocks(numbers) if not attention.get("no_op"))
+    found = [_kv_heads(numbers, attention) for attention, _ in _blocks(numbers) if not attention.get("no_op")]
+    if not found:
+        raise BuildError(f"{numbers.source}: config.json: block_configs: no layer has attention")
+    return min(found)
 
 
 def common_width(numbers: Numbers) -> int:
@@ -40,7 +43,11 @@ def common_width(numbers: Numbers) -> int:
 
 
 def _kv_heads(numbers: Numbers, attention: Mapping[str, Any]) -> int:
-    return numbers.num_heads // Numbers(numbers.source, attention).count("n_heads_in_group")
+    group = Numbers(numbers.source, attention).count("n_heads_in_group")
+    if numbers.num_heads % group:
+        rule = f"must divide the {numbers.num_heads} attention heads"
+        raise BuildError(f"{numbers.source}: config.json: block_configs: n_heads_in_group = {group}; {rule}")
+    return numbers.num_heads // group
 
 
 def _width(numbers: Numbers, feedforward: Mapping[str, Any]) -> int:

@@ -194,7 +194,8 @@ def _snapshot(model: str, patterns: list[str], revision: str | None = None) -> P
 def _token_ids(value: Any) -> tuple[Any, ...]:
     """`eos_token_id` is a number, a list of numbers, or absent; -1 and null are written for none."""
     values = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(number for number in values if number not in (None, -1)))
+    given = [number for number in values if number not in (None, -1)]
+    return tuple(number for place, number in enumerate(given) if number not in given[:place])
 
 
 def _kv_values_per_token(config: Mapping[str, Any]) -> int | None:

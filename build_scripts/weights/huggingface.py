@@ -40,7 +40,7 @@ def read_config(directory: Path, source: str) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         raise BuildError(f"{source}: no config.json in {directory}")
-    return parse_object(path.read_bytes(), str(path))
+    return parse_object(path.read_bytes(), str(path), repeated_keys=True)
 
 
 def weight_files(directory: Path, formats: Sequence[Format] = FORMATS) -> tuple[str, ...]:

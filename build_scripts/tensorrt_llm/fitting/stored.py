@@ -23,6 +23,7 @@ _METHODS: Final[Mapping[str, Quantization]] = {
 # What the loader of TensorRT-LLM 1.2 names (llmapi/llm_utils.py, `_update_from_hf_quant_config`): block-scaled fp8,
 # mxfp4 and ModelOpt's formats. For another it raises NotImplementedError.
 _READ: Final = frozenset({"fp8", "mxfp4", "modelopt"})
+_BITS: Final = (2, 3, 4, 8)
 _KV_BITS: Final = {"FP8": 8, "INT8": 8, "NVFP4": 4}
 
 
@@ -66,7 +67,7 @@ def _of_modelopt(values: Mapping[str, Any]) -> Stored:
         how = _METHODS["fp8"]
     kv = _KV_BITS.get(str(values.get("kv_cache_quant_algo")).upper())
     scheme = values.get("kv_cache_scheme")
-    if kv is None and isinstance(scheme, dict) and isinstance(scheme.get("num_bits"), int):
+    if kv is None and isinstance(scheme, dict) and scheme.get("num_bits") in _KV_BITS.values():
         kv = scheme["num_bits"]
     return Stored(name, how, True, _leaves_attention(values), kv)
 
@@ -86,7 +87,7 @@ def _with_sizes(how: Quantization, values: Mapping[str, Any]) -> Quantization:
     group = inner.get("group_size")
     return Quantization(
         how.algorithm,
-        bits if bits in {2, 3, 4, 8} else how.bits,
+        bits if bits in _BITS else how.bits,
         group if isinstance(group, int) and group > 0 else how.group,
         how.scale_bytes,
         how.capability,

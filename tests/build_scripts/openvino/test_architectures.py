@@ -47,6 +47,7 @@ LONGROPE = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
         ({"rope_scaling": {"rope_type": "llama3", "original_max_position_embeddings": 8192}}, None),
         ({"rope_parameters": LONGROPE}, 4096),
         ({"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 4096}, 4096),
+        ({"rope_scaling": {"type": "su"}, "original_max_position_embeddings": -1}, None),
     ],
 )
 def test_a_longrope_context_ends_where_its_angles_change(config: dict[str, object], limit: int | None) -> None:

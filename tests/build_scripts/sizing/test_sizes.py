@@ -102,6 +102,9 @@ def test_the_blocks_of_a_searched_model_have_sizes_of_their_own_or_are_left_out(
     assert (shape.kv_values_per_token, shape.num_kv_heads, shape.intermediate_size) == (2 * 8 * 128, 8, 256)
 
 
+NO_OP = {"no_op": True}
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -109,6 +112,13 @@ def test_the_blocks_of_a_searched_model_have_sizes_of_their_own_or_are_left_out(
         ({"hybrid_override_pattern": "*X"}, "'X' are not counted"),
         ({"compress_ratios": [4, 4]}, "compress_ratios: layers of this kind are not counted"),
         ({"hidden_size": None}, "needs one of hidden_size, n_embd, d_model, a whole number ≥ 1"),
+        ({"num_hidden_layers": 1 << 39}, "num_hidden_layers = 549755813888; must be ≤ 4096"),
+        ({"mlp_only_layers": 5}, "mlp_only_layers = 5; must be a list of layers"),
+        ({"block_configs": [{"attention": NO_OP, "ffn": NO_OP}]}, "block_configs: no layer has attention"),
+        (
+            {"block_configs": [{"attention": {"n_heads_in_group": 8}, "ffn": NO_OP}]},
+            "block_configs: n_heads_in_group = 8; must divide the 4 attention heads",
+        ),
     ],
 )
 def test_what_is_not_known_is_not_guessed(change: dict[str, Any], complaint: str) -> None:

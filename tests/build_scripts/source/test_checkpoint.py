@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from build_scripts.source.checkpoint import CheckpointFacts, resolve
+from build_scripts.weights.huggingface import read_config
 from tests.build_scripts.conftest import Workshop, contents
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import BuildError, SpecError
@@ -196,6 +197,15 @@ def test_a_key_that_occurs_twice_has_its_last_value_as_transformers_has_it(works
     config = workshop.checkpoint / "config.json"
     config.write_text(config.read_text().replace("{", '{"vocab_size": 5, ', 1))
     assert _facts(workshop).vocab_size == 320
+    assert read_config(workshop.checkpoint, "x")["vocab_size"] == 320
+
+
+@pytest.mark.parametrize("ids", [[[1]], {"a": 1}, [1, {"b": 2}]])
+def test_end_tokens_that_are_no_numbers_are_rejected_by_name(workshop: Workshop, ids: Any) -> None:
+    workshop.configure("config.json", eos_token_id=ids)
+    workshop.configure("generation_config.json", eos_token_id=None)
+    with pytest.raises(BuildError, match=r"config\.json: .*eos_token_ids"):
+        _facts(workshop)
 
 
 @pytest.mark.parametrize("none", [None, -1, [], [None]])

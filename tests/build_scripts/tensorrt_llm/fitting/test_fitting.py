@@ -88,6 +88,12 @@ def test_quantized_weights_are_counted_by_their_width_and_their_groups(tmp_path:
     assert "names fp8 with scales of blocks, mxfp4 and the formats of ModelOpt" in planned["notes"][0]
 
 
+@pytest.mark.parametrize("bits", [[4], {"a": 4}, 5, None])
+def test_a_width_that_is_none_leaves_the_one_of_the_format(tmp_path: Path, bits: Any) -> None:
+    expected = preview(tmp_path / "m", LLAMA | {"quantization_config": AWQ}, flow="pytorch")
+    assert preview(tmp_path / "m", LLAMA | {"quantization_config": AWQ | {"bits": bits}}, flow="pytorch") == expected
+
+
 def test_what_a_format_leaves_as_it_is_is_counted_in_full(tmp_path: Path) -> None:
     mxfp4 = {"quant_method": "mxfp4"}
     whole = preview(tmp_path / "a", GPT_OSS | {"quantization_config": mxfp4}, flow="pytorch")
