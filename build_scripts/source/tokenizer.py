@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from build_scripts.source.checkpoint import Checkpoint
-from build_scripts.source.tokenizer_proof import PROOF_S, prove
+from build_scripts.source.tokenizer_proof import MEMORY_BYTES, PROOF_S, prove
 from build_scripts.vocabulary.conversion import convert_vocabulary
 from build_scripts.vocabulary.files import ADDED_TOKENS, CONFIG, SPECIAL_TOKENS, TEMPLATE, TOKENIZER, VOCABULARY_FILES
 from build_scripts.vocabulary.settings import TokenizerSettings, apply_settings
 from build_scripts.weights.strict_json import parse_object
 from build_scripts.work import progress
+from build_scripts.work.bounds import bound
 from build_scripts.work.child import Child
 from triton_repo.contract.errors import BuildError
 
 # Keys that name code of the checkpoint, and the template, which has a file of its own.
 _DROPPED: Final = ("auto_map", "chat_template")
+_CPU_S: Final = 120  # the largest vocabularies take some seconds
 _FOUND: Final = "found.json"  # what a child found out, for its parent
 
 
@@ -68,6 +70,7 @@ def write(checkpoint: str, output: str, vocab_size: int, found: str) -> None:
         _convert_by_transformers(checkpoint, output)
         text, config = (target / TOKENIZER).read_text(encoding="utf-8"), _config(target)
     template = _chat_template(source, config)
+    bound(_CPU_S, MEMORY_BYTES)  # a tokenizer.json may turn one letter into any number of them
     text, notes = apply_settings(text, TokenizerSettings(config, _read(source / ADDED_TOKENS), vocab_size))
     for path in target.iterdir():
         path.unlink()

@@ -6,17 +6,17 @@ A template is code from outside: its time and memory are bounded here, its reach
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from build_scripts.vocabulary.files import CONFIG
 from build_scripts.vocabulary.settings import token_text
+from build_scripts.work.bounds import bound
 
 PROOF_S: Final = 300.0  # for a slow disk, and a busy machine: what a template may take is CPU time
 _TOKENS: Final = 100_000
-_BYTES: Final = 4 << 30  # of address space; its libraries map a twentieth of it
+MEMORY_BYTES: Final = 4 << 30  # of address space, beyond what the libraries have mapped
 _CPU_S: Final = 10
 _ANSWER: Final = "Hello. How can I help?"
 _TURN: Final[Sequence[Mapping[str, Any]]] = (
@@ -35,7 +35,7 @@ def prove(tokenizer_directory: str, found: str) -> None:
     """
     from triton_repo.preprocess.prompt import Prompt, PromptEncoder
 
-    _bound()
+    bound(_CPU_S, MEMORY_BYTES)
     directory, notes = Path(tokenizer_directory), list[str]()
     encoder = PromptEncoder.load(directory, _TOKENS)
     if encoder.template is None:
@@ -44,13 +44,6 @@ def prove(tokenizer_directory: str, found: str) -> None:
         notes.append(note)
     ends = _end_tokens(encoder, json.loads((directory / CONFIG).read_bytes()))
     Path(found).write_text(json.dumps({"notes": notes, "end_token_ids": ends}), encoding="utf-8")
-
-
-def _bound() -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = int(used.ru_utime + used.ru_stime) + _CPU_S
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
 
 
 def _prove_template(encoder: Any) -> str | None:

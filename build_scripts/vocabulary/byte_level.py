@@ -16,12 +16,11 @@ from typing import Any, Final
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from build_scripts.vocabulary.limits import MAX_TOKENS
 from build_scripts.vocabulary.merges import merges_of
 from build_scripts.vocabulary.words import LLAMA_3, O200K, QWEN_2
 from triton_repo.contract.errors import BuildError
 
-# A vocabulary has a tenth as many tokens; special ones that a file only counts are made here.
-_MAX_TOKENS: Final = 1 << 21
 _LINE: Final = re.compile(rb"([A-Za-z0-9+/]+={0,2}) ([0-9]{1,9})\r?")
 
 
@@ -142,7 +141,7 @@ def read_tekken(values: Mapping[str, Any], where: str) -> tuple[ByteVocabulary, 
         pattern = str(config["pattern"])
     except (KeyError, TypeError, ValueError) as error:
         raise BuildError(f"{where}: not a tekken.json: {type(error).__name__}: {error}") from error
-    if not 0 < num_special < size <= _MAX_TOKENS or not all(0 <= rank < num_special for rank in special.values()):
+    if not 0 < num_special < size <= MAX_TOKENS or not all(0 <= rank < num_special for rank in special.values()):
         raise BuildError(f"{where}: special tokens must have ranks in 0 … {num_special - 1}, of {size} tokens")
     taken = set(special.values())
     special |= {f"<SPECIAL_{rank}>": rank for rank in range(num_special) if rank not in taken}

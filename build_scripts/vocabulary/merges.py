@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
+from build_scripts.vocabulary.limits import MAX_PIECE
 from triton_repo.contract.errors import BuildError
-
-_MAX_PIECE: Final = 1024  # characters; each is cut everywhere. The longest known are 128 spaces
 
 
 def merges_of(ranks: Mapping[str, float], vocabulary: Mapping[str, int], where: str) -> Sequence[tuple[str, str]]:
@@ -19,8 +17,8 @@ def merges_of(ranks: Mapping[str, float], vocabulary: Mapping[str, int], where: 
         BuildError: a piece is longer than any vocabulary's; `where` begins it.
     """
     longest = max(ranks, key=len, default="")
-    if len(longest) > _MAX_PIECE:
-        raise BuildError(f"{where}: {longest!r:.40}… has {len(longest)} characters; must be ≤ {_MAX_PIECE}")
+    if len(longest) > MAX_PIECE:
+        raise BuildError(f"{where}: {longest!r:.40}… has {len(longest)} characters; must be ≤ {MAX_PIECE}")
     found = [
         (rank, vocabulary[text], vocabulary[text[:cut]], vocabulary[text[cut:]], text, cut)
         for text, rank in ranks.items()

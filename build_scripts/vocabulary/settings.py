@@ -14,6 +14,8 @@ from typing import Any, Final
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
+from build_scripts.vocabulary.limits import MAX_TOKENS
+
 _FLAGS: Final[Mapping[str, bool]] = {
     "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False,
 }  # fmt: skip
@@ -69,6 +71,9 @@ def _add_tokens(spec: dict[str, Any], settings: TokenizerSettings) -> list[str]:
         text = token["content"]
         if ids.get(text, number) != number:
             notes.append(f"{text} has id {ids[text]} in tokenizer.json, and {number} beside it: {ids[text]} counts")
+            continue
+        if number >= MAX_TOKENS:
+            notes.append(f"{text}: its id {number} is none of a vocabulary's, which are < {MAX_TOKENS}: left out")
             continue
         if owners.get(number, text) != text:
             notes.append(f"{text}: its id {number} is {owners[number]} in tokenizer.json: left out")

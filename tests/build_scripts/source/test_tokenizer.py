@@ -120,10 +120,12 @@ def test_added_tokens_keep_their_ids_over_a_gap_and_a_token_without_room_gets_no
 def test_what_contradicts_tokenizer_json_is_left_out_with_a_note(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (workshop.checkpoint / "added_tokens.json").write_text(json.dumps({"<new>": 1, "</s>": 7}))
+    tokens = {"<new>": 1, "</s>": 7, "<far>": 10**12}
+    (workshop.checkpoint / "added_tokens.json").write_text(json.dumps(tokens))
     tokenizer, _ = built(workshop)
     notes = capsys.readouterr().err
     assert "<new>: its id 1 is </s> in tokenizer.json: left out" in notes
+    assert "<far>: its id 1000000000000 is none of a vocabulary's, which are < 2097152: left out" in notes
     assert "</s> has id 1 in tokenizer.json, and 7 beside it: 1 counts" in notes
     assert tokenizer.token_to_id("<new>") is None
 
@@ -218,3 +220,13 @@ def test_a_byte_order_mark_and_a_repeated_key_are_no_fault(workshop: Workshop) -
     config.write_bytes(config.read_bytes().replace(b"{", b'{"eos_token": "<s>", ', 1))
     _, engine = built(workshop)
     assert engine.eos_token_ids == (1,)
+
+
+def test_a_normalizer_that_grows_a_text_without_bound_ends_its_process_alone(workshop: Workshop) -> None:
+    path = workshop.checkpoint / "tokenizer.json"
+    grow = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
+    path.write_text(
+        json.dumps(json.loads(path.read_bytes()) | {"normalizer": {"type": "Sequence", "normalizers": [grow] * 3}})
+    )
+    with pytest.raises(BuildError, match="tokenizer: its process was ended by SIGABRT"):
+        workshop.build(REPLAY, runtime="replay")
