@@ -15,6 +15,7 @@ from triton_repo.contract.errors import BuildError
 
 EMBEDDING: Final = "token_embd.weight"
 OUTPUT: Final = "output.weight"
+_MOST_EXPERTS: Final = 4096  # each becomes a tensor of its own; the largest models have some hundreds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ class Model:
     def experts(self) -> int:
         """0 for a model without."""
         key = self.meta.own("expert_count")
-        return self.meta.count(key) if self.meta.values.get(key) else 0
+        count = self.meta.count(key) if self.meta.values.get(key) else 0
+        if count > _MOST_EXPERTS:
+            raise self.meta.error(key, f"must be ≤ {_MOST_EXPERTS}")
+        return count
 
     @property
     def window(self) -> int | None:

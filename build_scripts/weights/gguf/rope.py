@@ -114,7 +114,7 @@ def _llama3(table: Sequence[float], head_size: int, theta: float, where: str) ->
         raise BuildError(f"{where}: {LLAMA_3}: {len(table)} factors; must be {head_size // 2}, half the size of a head")
     factor = round(max(table), 4)
     frequencies = [theta ** (-index / head_size) / (2 * math.pi) for index in range(0, head_size, 2)]
-    for candidate in (_Llama3(factor), _Llama3.fitted(factor, table, frequencies)):
+    for candidate in (_Llama3(factor), _Llama3.fitted(factor, table, frequencies)) if 0 < factor < math.inf else ():
         if candidate is not None and _alike(candidate.table(frequencies), table):
             return candidate.to_json()
     raise BuildError(f"{where}: {LLAMA_3}: no rope scaling of Llama 3's kind gives these {len(table)} factors")
