@@ -195,7 +195,8 @@ def _token_ids(value: Any) -> tuple[Any, ...]:
     """`eos_token_id` is a number, a list of numbers, or absent; -1 and null are written for none."""
     values = value if isinstance(value, list) else [value]
     given = [number for number in values if number not in (None, -1)]
-    return tuple(number for place, number in enumerate(given) if number not in given[:place])
+    numbers = all(isinstance(number, int) for number in given)  # else `CheckpointFacts` names what is none
+    return tuple(dict.fromkeys(given) if numbers else given)
 
 
 def _kv_values_per_token(config: Mapping[str, Any]) -> int | None:
