@@ -25,14 +25,23 @@ def needed_bytes(decoder: Decoder, view: CheckpointView, tokens: int) -> int:
     return _TORCH_BYTES + _VALUE_BYTES * (2 * max(layer, vocabulary) + activations) + largest_source
 
 
-def available_bytes() -> int:
-    """Memory that a process can still get here: of the machine, or of its control group if that is less."""
+def available_bytes(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory that a process can still get here: of the machine, or of its control group if that is less.
+
+    A group's use counts the files that were read, a checkpoint among them, which the kernel gives up for it.
+    """
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     table = Path("/proc/meminfo")
     lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), pages)
-    limit, used = (_number(Path("/sys/fs/cgroup") / f"memory.{name}") for name in ("max", "current"))
-    return free if limit is None or used is None else min(free, limit - used)
+    limit, used = (_number(groups / f"memory.{name}") for name in ("max", "current"))
+    return free if limit is None or used is None else min(free, limit - used + _cached_bytes(groups / "memory.stat"))
+
+
+def _cached_bytes(table: Path) -> int:
+    """Of files in memory that no process has used of late."""
+    lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
 
 
 def _number(path: Path) -> int | None:
