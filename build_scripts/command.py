@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -17,6 +17,8 @@ from build_scripts.source.convert import convert
 from build_scripts.spec.reading import ENGINES, read_spec, require_spec_file
 from build_scripts.verify.step import VerifyStep
 from triton_repo.contract.errors import ConchError, SpecError
+
+_MOST_GB: Final = 1e6
 
 Spec = Annotated[str | None, typer.Argument(help="A spec file, or the name of one in engines/.")]
 Model = Annotated[str | None, typer.Option(help="Checkpoint: HuggingFace, GGUF or NeMo, a hub id, or pypi:….")]
@@ -101,16 +103,26 @@ def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
             return
         if json and not (plan or verify):
             raise SpecError("--json: only with --plan or --verify")
-        if search and not plan:
-            raise SpecError("--search: only with --plan")
-        request = _request(spec, overrides, output_dir)
-        of_cpu_engine = request.spec.runtime == "openvino"
-        step = VerifyStep(json) if verify and not of_cpu_engine else None
-        fit = Fit(gpu, None if reserve is None else int(reserve * 1e9), search)
-        _carry_out(replace(request, fit=fit, verify=step, compare=verify if of_cpu_engine else None), plan, json)
+        request = replace(_request(spec, overrides, output_dir), fit=_fit(gpu, reserve, search, plan))
+        _carry_out(_verified(request, verify, json), plan, json)
     except (ConchError, OSError) as error:  # OSError: a file of the checkpoint that cannot be read
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, SpecError) else 1) from None
+
+
+def _fit(gpu: str | None, reserve: float | None, search: bool, plan: bool) -> Fit:
+    if search and not plan:
+        raise SpecError("--search: only with --plan")
+    if reserve is not None and not reserve < _MOST_GB:
+        raise SpecError(f"--reserve = {reserve:g}; must be < {_MOST_GB:g}")
+    return Fit(gpu, None if reserve is None else int(reserve * 1e9), search)
+
+
+def _verified(request: BuildRequest, verify: bool | None, json: bool) -> BuildRequest:
+    """CPU engines are compared by their builder, shards by a step of their own."""
+    if request.spec.runtime == "openvino":
+        return replace(request, compare=verify)
+    return replace(request, verify=VerifyStep(json) if verify else None)
 
 
 def _carry_out(request: BuildRequest, plan: bool, json: bool) -> None:

@@ -73,16 +73,21 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
         sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
         replay=_replay(spec, directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
-        card=ModelCard(
-            max_seq_len=max_seq_len,
-            runtime=spec.runtime,
-            created=manifest.created,
-            chat=manifest.chat,
-            source=spec.model,
-            unsupported=unsupported,
-            max_logprobs=spec.capabilities.max_logprobs,
-            max_prompt_bytes=_max_prompt_bytes(directory, max_seq_len),
-        ),
+        card=_card(manifest, directory, unsupported),
+    )
+
+
+def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str, ...]) -> ModelCard:
+    """What clients are told of the engine."""
+    return ModelCard(
+        max_seq_len=manifest.max_seq_len,
+        runtime=manifest.spec.runtime,
+        created=manifest.created,
+        chat=manifest.chat,
+        source=manifest.spec.model,
+        unsupported=unsupported,
+        max_logprobs=manifest.spec.capabilities.max_logprobs,
+        max_prompt_bytes=_max_prompt_bytes(directory, manifest.max_seq_len),
     )
 
 

@@ -61,6 +61,8 @@ def test_flags_alone_build_from_a_directory_relative_to_where_they_are_given(wor
             ["tiny.toml", "--runtime", "tensorrt_llm", "--gpu", "h1"],
             '--gpu = "h1"; allowed: a number of GB, or one of ',
         ),
+        (["tiny.toml", "--reserve", "inf"], "--reserve = inf; must be < 1e+06"),
+        (["tiny.toml", "--reserve", "nan"], "--reserve = nan; must be < 1e+06"),
         (["tiny.toml", "--max-seq-len", "512"], "build.max_seq_len = 512; must be ≤ 256"),
     ],
 )
