@@ -53,7 +53,7 @@ class SentencePieceModel:
 
 
 def read_sentencepiece(data: bytes, where: str) -> SentencePieceModel:
-    """Raises: BuildError: not a SentencePiece model, or one without pieces."""
+    """Raises: BuildError: not a SentencePiece model, or one without pieces or with one that is no text."""
     from google.protobuf.message import DecodeError
     from transformers.utils import sentencepiece_model_pb2_new
 
@@ -64,6 +64,8 @@ def read_sentencepiece(data: bytes, where: str) -> SentencePieceModel:
         raise BuildError(f"{where}: not a sentencepiece model: {error}") from error
     if not proto.pieces:
         raise BuildError(f"{where}: a sentencepiece model without pieces")
+    if not all(isinstance(piece.piece, str) for piece in proto.pieces):  # which protobuf then leaves as bytes
+        raise BuildError(f"{where}: a piece that is not UTF-8")
     return SentencePieceModel(proto, where)
 
 
@@ -80,7 +82,7 @@ def convert_sentencepiece(model: SentencePieceModel, *, legacy: bool) -> Tokeniz
     _check(model)
     tokenizer = Tokenizer(_model(model))
     normalizer, split = model.proto.normalizer_spec, not any(_SPACE in text[1:] for text, _, _ in model.pieces)
-    tokenizer.normalizer = _normalizer(normalizer)
+    tokenizer.normalizer = _normalizer(normalizer, model.where)
     tokenizer.pre_tokenizer = _pre_tokenizer(normalizer, legacy, split)
     decoder = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     if normalizer.add_dummy_prefix:
@@ -127,11 +129,14 @@ def _model(model: SentencePieceModel) -> models.Model:
     )
 
 
-def _normalizer(spec: Any) -> normalizers.Normalizer:
+def _normalizer(spec: Any, where: str) -> normalizers.Normalizer:
     """Spaces become ▁, except one that is left of those in front of a text where extra ones are removed."""
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
-        steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
+        try:
+            steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
+        except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+            raise BuildError(f"{where}: normalizer_spec.precompiled_charsmap: broken: {error}") from error
     if spec.remove_extra_whitespaces:
         front = " " if spec.add_dummy_prefix else ""
         steps += [_replace(r"\A +", front), _replace(" {2,}", " "), _replace(rf"[ {_SPACE}]+\z", "")]

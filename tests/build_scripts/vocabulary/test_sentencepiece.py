@@ -124,6 +124,26 @@ def test_what_is_no_model_is_rejected(data: bytes) -> None:
         read_sentencepiece(data, "tokenizer.model")
 
 
+def _not_utf8(proto: Any) -> bytes:
+    text = proto.pieces[-1].piece.encode()
+    data: bytes = proto.SerializeToString()
+    return data.replace(b"\x0a" + bytes([len(text)]) + text, b"\x0a" + bytes([len(text)]) + b"\xff" * len(text))
+
+
+def _no_character_map(proto: Any) -> bytes:
+    proto.normalizer_spec.precompiled_charsmap = b"x"
+    return bytes(proto.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"), [(_not_utf8, "a piece that is not UTF-8"), (_no_character_map, "precompiled_charsmap")]
+)
+def test_a_broken_model_is_rejected_by_what_is_broken(spoil: Any, complaint: str) -> None:
+    data = spoil(read_sentencepiece(train(model_type="bpe"), "x").proto)
+    with pytest.raises(BuildError, match=rf"tokenizer\.model: .*{complaint}"):
+        convert_sentencepiece(read_sentencepiece(data, "tokenizer.model"), legacy=False)
+
+
 def test_a_piece_longer_than_any_is_rejected() -> None:
     model = read_sentencepiece(train(model_type="bpe"), "tokenizer.model")
     model.proto.pieces[-1].piece = "x" * 100_000
