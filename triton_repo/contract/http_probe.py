@@ -26,7 +26,7 @@ def probe(
 ) -> ProbeAnswer | None:
     """The answer, whatever its status, without proxies; None if there is none within `timeout_s` of waiting.
 
-    `url` is `http://HOST:PORT/…` or `unix:SOCKET:/…`, where SOCKET is a path without a colon.
+    `url` is `http://HOST:PORT/…` or `unix:SOCKET:/…`, where SOCKET is a path, and no other colon comes after it.
     """
     connection, path = _connection(url, timeout_s)
     try:
@@ -41,7 +41,7 @@ def probe(
 
 def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
     if url.startswith(_SOCKET_SCHEME):
-        socket_path, _, path = url.removeprefix(_SOCKET_SCHEME).partition(":")
+        socket_path, _, path = url.removeprefix(_SOCKET_SCHEME).rpartition(":")
         return _SocketConnection(socket_path, timeout_s), path
     parts = urlsplit(url)
     return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s), parts.path
