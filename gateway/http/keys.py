@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ def read_key_file(file: Path) -> Mapping[str, bytes]:
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise LaunchError(f"{file}, line {number}: must be a name and the SHA-256 of a key, in hexadecimal")
+        if match["name"] == ENVIRONMENT_KEY:
+            raise LaunchError(f"{file}, line {number}: {ENVIRONMENT_KEY} is the name of the key in {API_KEY_VARIABLE}")
         if match["name"] in digests:
             raise LaunchError(f"{file}, line {number}: {match['name']} has a key already")
         digests[match["name"]] = bytes.fromhex(match["digest"])

@@ -75,6 +75,7 @@ def test_the_name_of_a_key_is_known() -> None:
         ("alice sk-a-secret-key", "line 1: must be a name and the SHA-256"),
         (f"al!ce {digest('a')}", "line 1: must be a name and the SHA-256"),
         (f"alice {digest('a')}\n\nalice {digest('b')}", "line 3: alice has a key already"),
+        (f"default {digest('a')}", "line 1: default is the name of the key in CONCH_API_KEY"),
         ("# none\n", "has no API key"),
     ],
 )
