@@ -23,12 +23,13 @@ _MAX_KNOWN: Final = 256  # names whose verdict is remembered, with their ports
 class CheckHost:
     """ASGI middleware: 400 for HTTP/1.1 without exactly one Host, 421 for one that is not allowed.
 
-    Any address or name of loopback is allowed, and `names`, with every port.
+    Any address or name of loopback is allowed, and `names`, with every port. In `names` an IPv6 address may lack its
+    brackets.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str], errors: ErrorResponses) -> None:
         self._app = app
-        self._names = frozenset(name.lower() for name in names)
+        self._names = frozenset(_address(name) or _name(name.lower()) for name in names)
         self._errors = errors
         self._known: dict[bytes, bool] = {}
 
@@ -58,14 +59,27 @@ class CheckHost:
         return allowed
 
     def _is_named(self, host: str) -> bool:
-        name, colon, port = host.rpartition(":")
-        if not colon or host.endswith("]"):
-            name, port = host, "0"
-        return port.isascii() and port.isdigit() and (name in self._names or is_loopback(name))
+        name = _name(host)
+        return name is not None and (name in self._names or is_loopback(name))
+
+
+def _name(host: str) -> str | None:
+    """The name or address in a Host, without its port; None if it is none."""
+    name, colon, port = host.rpartition(":")
+    if not colon or host.endswith("]"):
+        name, port = host, "0"
+    return (_address(name) or name) if name and port.isascii() and port.isdigit() else None
+
+
+def _address(name: str) -> str | None:
+    """An address in its usual spelling, without brackets; None for anything else."""
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
+    return None
 
 
 def is_loopback(name: str) -> bool:
     """Whether this address, or name that DNS has no say in (RFC 6761, 6.3), is that of the machine itself."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+    if address := _address(name):
+        return ipaddress.ip_address(address).is_loopback
     return name == "localhost" or name.endswith(".localhost")

@@ -82,6 +82,23 @@ def test_a_server_that_other_machines_reach_answers_to_any_name_unless_it_is_tol
         assert [status(gateway, host) for host in ("chat.example", "other.example")] == [200, 421]
 
 
+@pytest.mark.parametrize("name", ["2001:db8::1", "[2001:DB8:0::1]", "[2001:db8::1]:443"])
+def test_an_ipv6_address_is_a_name_with_brackets_and_without(name: str) -> None:
+    with serving(ScriptedBackend(), host="::", allowed_hosts=(name,)) as gateway:
+        hosts = ("[2001:db8::1]:9000", "[2001:db8::1]", "[2001:db8::2]", "2001:db8::1", "")
+        assert [status(gateway, host) for host in hosts] == [200, 200, 421, 421, 421]
+
+
+def test_the_address_that_a_server_listens_on_is_a_name_of_it() -> None:
+    with serving(ScriptedBackend(), host="2001:db8::1", allowed_hosts=("chat.example",)) as gateway:
+        assert status(gateway, "[2001:db8::1]:9000") == 200
+
+
+def test_a_port_in_an_added_name_does_not_matter() -> None:
+    with serving(ScriptedBackend(), allowed_hosts=("chat.example:443",)) as gateway:
+        assert [status(gateway, host) for host in ("chat.example:443", "chat.example")] == [200, 200]
+
+
 def test_no_page_can_be_framed(gateway: Running) -> None:
     for path in ("/", "/docs", "/chat.js"):
         assert httpx.get(gateway.url + path).headers["content-security-policy"] == "frame-ancestors 'none'"
