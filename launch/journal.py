@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 
 from rich.console import Console
 from rich.text import Text
@@ -96,18 +98,26 @@ def printable(text: str) -> str:
 
 
 class Journal:
-    """Writes `source │ line` to a console, in colours where it is a terminal.
+    """Writes `source │ line` to a console, in colours where it is a terminal. A line that cannot be written is dropped:
+    the servers outlast a full disk, and what read the lines.
 
     Only the source is rendered by rich, once: a whole line takes it 50 µs, and the gateway logs one for each request.
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self._file = console.file
+        # Of its own, with which rich cannot write to the file: it ends the program where nothing reads that.
+        self._console = Console(
+            file=io.StringIO(),
+            force_terminal=console.is_terminal,
+            color_system=console.color_system,  # type: ignore[arg-type]  # its own, as text
+        )
         self._rendered: dict[str, str] = {}
 
     def __call__(self, source: str, line: str) -> None:
-        self._console.file.write(f"{self._prefix(source)}{printable(line)}\n")
-        self._console.file.flush()
+        with suppress(OSError):
+            self._file.write(f"{self._prefix(source)}{printable(line)}\n")
+            self._file.flush()
 
     def _prefix(self, source: str) -> str:
         if source not in self._rendered:

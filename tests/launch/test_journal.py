@@ -93,6 +93,17 @@ def test_colours_are_for_terminals_and_a_server_cannot_steer_one() -> None:
     assert written("\x1b[2Jgone\x07", terminal=False) == " triton │ �[2Jgone�\n"
 
 
+class BrokenPipe(io.StringIO):
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_servers_outlast_what_reads_their_lines() -> None:
+    journal = Journal(Console(file=BrokenPipe()))
+    for line in ("one", "two"):
+        journal("triton", line)
+
+
 def test_the_reason_of_each_engine_that_is_not_loaded_is_its_own() -> None:
     lines = ["I1121 1 x.cc:1] loading", ERROR.replace("'m'", "'a_preprocess'"), ERROR.replace("'m'", "'ab'")]
     assert why_not_loaded("a", lines) == "Internal: no such file"
