@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from logging.handlers import BufferingHandler
 from typing import Final, TextIO
 
@@ -18,7 +19,8 @@ class BatchedHandler(BufferingHandler):
     """Writes the lines of logger `batched` together every FLUSH_S; any other line, and what waits before it, at once.
 
     A write for each request would wake the process that reads the log for each: half of what a line costs. Lines that
-    no event loop can flush later are written at once.
+    no event loop can flush later are written at once. Lines that cannot be written, to a full disk or to a pipe without
+    a reader, are dropped: no request fails for them.
     """
 
     def __init__(self, stream: TextIO, batched: str) -> None:
@@ -44,8 +46,9 @@ class BatchedHandler(BufferingHandler):
         with self.lock:  # type: ignore[union-attr]  # a handler that has been initialised has one
             records, self.buffer, self._flush_is_due = self.buffer, [], False
             if records:
-                self._stream.write("".join(map(self._line, records)))
-                self._stream.flush()
+                with suppress(OSError):
+                    self._stream.write("".join(map(self._line, records)))
+                    self._stream.flush()
 
     def _line(self, record: logging.LogRecord) -> str:
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,11 @@ class Writes(io.StringIO):
     def write(self, text: str) -> int:
         self.count += 1
         return super().write(text)
+
+
+class FullDisk(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.fixture
@@ -84,6 +91,19 @@ async def test_a_line_that_cannot_be_formatted_costs_only_itself(
     logger.handlers[0].flush()
     assert stream.getvalue() == "two\n"
     assert "one %d" in capsys.readouterr().err
+
+
+@pytest.mark.asyncio
+async def test_a_full_disk_costs_lines_and_nothing_else() -> None:
+    logger, errors = logging.Logger("test"), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    handler = BatchedHandler(FullDisk())
+    logger.addHandler(handler)
+    logger.warning("written at once")
+    logger.info("written later")
+    while handler.buffer:
+        await asyncio.sleep(0.01)
+    assert not errors
 
 
 def test_a_process_that_exits_writes_what_waits() -> None:
