@@ -113,7 +113,7 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
         unparsed, self._unparsed = self._unparsed, bytearray()
         if self.transport.is_closing():
             return
-        if not self.pipeline:
+        if not self._responding:  # uvicorn has begun with what waited, if anything did
             self._connections.set_idle(self)
         if unparsed:
             self.data_received(bytes(unparsed))

@@ -111,6 +111,15 @@ def test_where_all_are_busy_only_health_checks_are_answered() -> None:
             assert httpx.get(gateway.url + path, headers={"host": "x"}).status_code == status
 
 
+def test_a_request_that_waited_behind_a_response_keeps_its_connection() -> None:
+    backend = ScriptedBackend([delta("Hello"), HANG])
+    with serving(backend, max_connections=1) as gateway, connect(gateway) as client:
+        client.sendall(LIVE % b"" + streamed())
+        received_until(client, b"Hello")
+        assert httpx.get(gateway.url + "/v1/models", headers={"host": "x"}).status_code == 503
+        assert not backend.cancelled
+
+
 class Connection:
     def __init__(self) -> None:
         self.aborted = False
