@@ -135,7 +135,7 @@ def _normalizer(spec: Any, where: str) -> normalizers.Normalizer:
     if spec.precompiled_charsmap:
         try:
             steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
-        except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+        except Exception as error:  # tokenizers raises nothing narrower
             raise BuildError(f"{where}: normalizer_spec.precompiled_charsmap: broken: {error}") from error
     if spec.remove_extra_whitespaces:
         front = " " if spec.add_dummy_prefix else ""

@@ -95,11 +95,11 @@ async def test_a_line_that_cannot_be_formatted_costs_only_itself(
 
 @pytest.mark.asyncio
 async def test_a_full_disk_costs_lines_and_nothing_else() -> None:
-    logger, errors = logging.Logger("test"), list[object]()
+    logger, errors = logging.Logger("access"), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    handler = BatchedHandler(FullDisk())
+    handler = BatchedHandler(FullDisk(), "access")
     logger.addHandler(handler)
-    logger.warning("written at once")
+    handler.handle(logging.makeLogRecord({"name": "other", "msg": "written at once"}))
     logger.info("written later")
     while handler.buffer:
         await asyncio.sleep(0.01)
