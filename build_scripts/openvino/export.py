@@ -10,9 +10,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from build_scripts.weights.strict_json import has_mark
 from triton_repo.contract.engine_directory import EXPORTED_BY
 
 TOKENIZER_FILE: Final = "openvino_tokenizer.xml"
@@ -29,7 +33,8 @@ def export_model(checkpoint: str, output: str, dtype: str, prompts: list[list[in
         ValueError: weights are missing or not finite.
     """
     _keep_from_reporting()
-    model = _load(Path(checkpoint), dtype)
+    with _without_marks(Path(checkpoint), Path(output)) as readable:
+        model = _load(readable, dtype)
     if expected is not None:
         from build_scripts.openvino.verify.expected import write_expected
 
@@ -43,6 +48,7 @@ def export_model(checkpoint: str, output: str, dtype: str, prompts: list[list[in
         if (staging / name).exists():
             (staging / name).replace(Path(output, name))
     shutil.rmtree(staging)
+    _keep_finite(Path(output, "generation_config.json"))
 
 
 def export_tokenizer(tokenizer: str, outputs: list[str]) -> None:
@@ -64,6 +70,35 @@ def export_tokenizer(tokenizer: str, outputs: list[str]) -> None:
 def _keep_from_reporting() -> None:
     """nncf and openvino's converter report their use to Google Analytics unless this package is absent."""
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+
+@contextmanager
+def _without_marks(checkpoint: Path, scratch: Path) -> Iterator[Path]:
+    """`checkpoint`, or links to it in the directory `scratch`, where JSON begins with a byte order mark.
+
+    Editors write it, and transformers does not take it.
+    """
+    marked = [path.name for path in checkpoint.glob("*.json") if has_mark(path)]
+    if not marked:
+        yield checkpoint
+        return
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        copy = Path(directory, checkpoint.name)
+        copy.mkdir()
+        for path in checkpoint.iterdir():
+            if path.name in marked:
+                (copy / path.name).write_text(path.read_text(encoding="utf-8-sig"), encoding="utf-8")
+            else:
+                (copy / path.name).symlink_to(path.absolute())
+        yield copy
+
+
+def _keep_finite(file: Path) -> None:
+    """Drop values that JSON has not (NaN, Infinity): Python reads and writes them, OpenVINO rejects the file."""
+    if file.exists():
+        values = json.loads(file.read_bytes(), parse_constant=lambda _: None)
+        kept = {key: value for key, value in values.items() if value is not None}
+        file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def _load(checkpoint: Path, dtype: str) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from build_scripts.weights.strict_json import parse_object
+from build_scripts.weights.strict_json import has_mark, parse_object
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 _FULL, _SLIDING = "full_attention", "sliding_attention"  # kinds of layers with a rotary embedding each
@@ -29,17 +29,18 @@ _LONGROPE: Final = ("type", "short_factor", "long_factor")  # and no other key: 
 
 
 def older_files(directory: Path) -> dict[str, str]:
-    """The files of the checkpoint in `directory` that must read otherwise: name -> text.
+    """The files of the checkpoint in `directory` that must read otherwise: name -> text, without byte order marks.
 
     Raises:
         BuildError: one of them is no JSON object.
     """
     rewrites = {CONFIG: older_config, TOKENIZER_CONFIG: older_tokenizer_config}
-    files = {}
+    marked = (path for path in directory.glob("*.json") if path.is_file() and has_mark(path))
+    files = {path.name: path.read_text(encoding="utf-8-sig") for path in marked}
     for name, rewrite in rewrites.items():
         if not (directory / name).is_file():
             continue
-        values = parse_object((directory / name).read_bytes(), str(directory / name))
+        values = parse_object((directory / name).read_bytes(), str(directory / name), repeated_keys=True)
         if (older := rewrite(values)) != values:
             files[name] = json.dumps(older, indent=2) + "\n"
     return files

@@ -6,9 +6,11 @@ lone surrogate (half a character), which JSON can spell and UTF-8 cannot, is rej
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.contract.errors import BuildError
@@ -36,6 +38,12 @@ def parse_object(text: bytes, where: str, *, repeated_keys: bool = False) -> dic
     if _MAY_BE_HALF.search(text):
         _check_characters(value, where)
     return value
+
+
+def has_mark(file: Path) -> bool:
+    """Whether a file begins with a byte order mark, which `parse_object` takes and other readers do not."""
+    with file.open("rb") as opened:
+        return opened.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def _check_characters(value: dict[str, Any], where: str) -> None:

@@ -99,6 +99,22 @@ def test_pickled_weights_are_read_without_running_them_and_give_the_same_engine(
     assert model.read_bytes() == (built.engine / "model" / "openvino_model.bin").read_bytes()
 
 
+def test_json_is_taken_as_people_write_it_and_gives_the_same_engine(workshop: Workshop, built: Workshop) -> None:
+    def begin(name: str, values: str) -> None:
+        """With a byte order mark and `values`, of which some occur again."""
+        file = workshop.checkpoint / name
+        file.write_text("\ufeff{" + values + file.read_text(encoding="utf-8").lstrip("{ "), encoding="utf-8")
+
+    begin("config.json", '"vocab_size": 5, "slope": NaN, "bound": Infinity,')
+    begin("generation_config.json", '"eos_token_id": 7, "do_sample": true, "temperature": NaN,')
+    begin("tokenizer_config.json", '"eos_token": "<s>",')
+    workshop.build()
+    model = workshop.engine / "model" / "openvino_model.bin"
+    assert model.read_bytes() == (built.engine / "model" / "openvino_model.bin").read_bytes()
+    assert EngineConfig.load(workshop.engine).eos_token_ids == EngineConfig.load(built.engine).eos_token_ids
+    assert "temperature" not in json.loads((workshop.engine / "model" / "generation_config.json").read_bytes())
+
+
 def test_weights_are_stored_no_wider_than_the_checkpoint_stores_them(built: Workshop) -> None:
     stored = (built.checkpoint / "model.safetensors").stat().st_size
     assert (built.engine / "model" / "openvino_model.bin").stat().st_size < 1.1 * stored

@@ -49,6 +49,18 @@ def test_a_quantized_checkpoint_is_taken_along_with_what_says_how(workshop: Work
         workshop.build(runtime=RUNTIME)
 
 
+def test_json_is_taken_as_people_write_it_and_written_as_transformers_reads_it(workshop: Workshop) -> None:
+    for name, value in (("config.json", '"vocab_size": 5'), ("tokenizer_config.json", '"eos_token": "<s>"')):
+        file = workshop.checkpoint / name
+        file.write_text("\ufeff{" + value + ", " + file.read_text(encoding="utf-8").lstrip("{ "), encoding="utf-8")
+    generation = workshop.checkpoint / "generation_config.json"
+    generation.write_text("\ufeff" + generation.read_text(encoding="utf-8"), encoding="utf-8")
+    taken = workshop.build(PYTORCH, runtime=RUNTIME).directory / "model" / "checkpoint"
+    assert json.loads((taken / "config.json").read_text(encoding="utf-8"))["vocab_size"] == 320
+    assert json.loads((taken / "tokenizer_config.json").read_text(encoding="utf-8"))["eos_token"] == "</s>"
+    json.loads((taken / "generation_config.json").read_text(encoding="utf-8"))
+
+
 def test_a_change_of_how_it_is_quantized_is_a_change_of_the_checkpoint(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
