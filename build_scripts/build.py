@@ -29,7 +29,7 @@ from build_scripts.spec.reading import ENGINES, named_specs, read_spec, spec_fil
 from build_scripts.work import progress
 from build_scripts.work.disk import write_file
 from triton_repo.contract.distribution import conch_version, install_command
-from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BuildError, SpecError
 
 
@@ -81,15 +81,11 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> EngineSpec:
     directory, old = _current(store)
     with prepare_build(request) as prepared:
         plan = make_plan(prepared, old)
-        reasons, unfinished = plan.reasons_to_build(directory, old), None
-        if directory is not None and not reasons:
-            reasons, unfinished = _reasons_to_finish(plan, directory.model)
-            if request.compare and not directory.model.verified.is_file():
-                reasons = [*reasons, "not verified yet"]
+        reasons, former = _reasons_to_build(plan, directory, old)
         if directory is None or old is None or reasons:
             progress.say(f"{store.name}: building ({', '.join(reasons[:5])})")
             started = time.monotonic()
-            _rebuild(store, plan, unfinished)
+            _rebuild(store, plan, former)
             progress.say(f"{store.name}: built in {time.monotonic() - started:.1f} s: {_shown(store.link)}")
         else:
             if request.verify is not None:
@@ -103,11 +99,22 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> EngineSpec:
         return plan.spec
 
 
-def _reasons_to_finish(plan: Plan, model: ModelDirectory) -> tuple[list[str], ModelDirectory | None]:
-    """Why this machine should build again what another one could not finish, and the model with parts to reuse."""
+def _reasons_to_build(
+    plan: Plan, directory: EngineDirectory | None, old: Manifest | None
+) -> tuple[list[str], EngineDirectory | None]:
+    """Why to build the engine again, and the one whose model can be reused, in whole or in part."""
+    reasons = plan.reasons_to_build(directory, old)
+    if directory is None or old is None:
+        return reasons, None
+    if reasons:
+        return reasons, directory if plan.can_reuse_model(directory, old) else None
     source = plan.prepared.materials.checkpoint.directory.absolute()
-    reason = plan.prepared.builder.reason_to_finish(model, source, plan.spec)
-    return ([], None) if reason is None else ([reason], model)
+    unfinished = plan.prepared.builder.reason_to_finish(directory.model, source, plan.spec)
+    if unfinished is not None:  # by another machine
+        reasons.append(unfinished)
+    if plan.prepared.request.compare and not directory.model.verified.is_file():
+        reasons.append("not verified yet")
+    return reasons, directory if unfinished is not None else None
 
 
 def _say_what_remains(store: EngineStore, plan: Plan) -> None:
@@ -128,7 +135,7 @@ def _current(store: EngineStore) -> tuple[EngineDirectory | None, Manifest | Non
         return EngineDirectory(path), None
 
 
-def _rebuild(store: EngineStore, plan: Plan, unfinished: ModelDirectory | None) -> None:
+def _rebuild(store: EngineStore, plan: Plan, former: EngineDirectory | None) -> None:
     builder, materials = plan.prepared.builder, plan.prepared.materials
     _require_packages(builder)
     store.log.write_bytes(b"")
@@ -147,12 +154,13 @@ def _rebuild(store: EngineStore, plan: Plan, unfinished: ModelDirectory | None) 
             store.log,
             request.verify,
             request.compare,
-            unfinished,
+            former.model if former else None,
         )
         builder.export(export)
         if materials.draft is not None:
             draft = materials.draft.checkpoint
-            builder.export(replace(export, checkpoint=draft, model=engine.draft, unfinished=None))
+            reused = former.draft if former else None
+            builder.export(replace(export, checkpoint=draft, model=engine.draft, former=reused))
             builder.finish_pair(engine, store.log)
         for adapter in materials.adapters:
             adapter.copy_to(engine.adapters)

@@ -68,6 +68,12 @@ class Plan:
             return ["built by another version"]
         return built.inputs.changes_to(self.inputs) + [f"{name} is damaged" for name in built.damage(directory)]
 
+    def can_reuse_model(self, directory: EngineDirectory, built: Manifest) -> bool:
+        """Whether the model in `directory` is the one that this build would export."""
+        damaged = any(name.startswith(("model/", "draft/")) for name in built.damage(directory))
+        unverified = self.prepared.request.compare and not directory.model.verified.is_file()
+        return built.inputs.makes_the_model_of(self.inputs) and not damaged and not unverified
+
 
 @contextmanager
 def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[PreparedBuild]:

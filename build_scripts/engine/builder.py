@@ -82,7 +82,8 @@ class Export:
         log: takes the output of child processes.
         verify: how to verify the shards, if that is asked for.
         compare: whether to compare a CPU engine with transformers; None leaves it to the builder.
-        unfinished: the model of the same inputs that another machine left unfinished; parts of it can be reused.
+        former: a model of the same weights and settings, which can be reused in whole or in part: that of an engine
+            that differs in its tokenizer, or was left unfinished by another machine.
     """
 
     checkpoint: Checkpoint
@@ -92,7 +93,7 @@ class Export:
     log: Path
     verify: Verify | None = None
     compare: bool | None = None
-    unfinished: ModelDirectory | None = None
+    former: ModelDirectory | None = None
 
 
 class Builder(Protocol):

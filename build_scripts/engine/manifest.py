@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, TypeGuard, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from build_scripts.source.checkpoint import CheckpointFacts
 from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.vocabulary.files import TOKENIZER_FILES
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BuildError
 
@@ -47,6 +48,14 @@ class Inputs(_Value):
     def fingerprint(self) -> str:
         """Hexadecimal, 64 characters."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def makes_the_model_of(self, new: Inputs) -> bool:
+        """Whether `new` differs in files of a tokenizer or chat template alone, which no weights are exported from."""
+        return self._of_the_model() == new._of_the_model()
+
+    def _of_the_model(self) -> Inputs:
+        files = {name: sha256 for name, sha256 in self.checkpoint.items() if not _is_of_a_tokenizer(name)}
+        return self.model_copy(update={"checkpoint": files})
 
     def changes_to(self, new: Inputs) -> list[str]:
         """What differs in `new`, for people."""
@@ -123,6 +132,10 @@ def file_sizes(directory: Path) -> dict[str, int]:
     """Relative path -> bytes of every file under `directory`."""
     files = (path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): path.stat().st_size for path in sorted(files)}
+
+
+def _is_of_a_tokenizer(name: str) -> bool:
+    return PurePosixPath(name).name in TOKENIZER_FILES
 
 
 def _without_unknown_keys(values: object, section: type[BaseModel]) -> object:

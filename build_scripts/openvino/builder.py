@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from build_scripts.engine.builder import Builder, Export, Fit, Materials, Outline
-from build_scripts.openvino.export import compress_weights, export_model, export_tokenizer
+from build_scripts.openvino.export import TOKENIZER_FILE, compress_weights, export_model, export_tokenizer
 from build_scripts.openvino.limits import longest_sequence
 from build_scripts.openvino.verify.trial import Trial
 from build_scripts.source.checkpoint import Checkpoint
@@ -19,7 +19,8 @@ from build_scripts.weights.safetensors import read_header
 from build_scripts.weights.view import WEIGHT_DTYPES, LazyTensor
 from build_scripts.work import progress
 from build_scripts.work.child import Child
-from triton_repo.contract.engine_directory import EngineDirectory
+from build_scripts.work.disk import link_or_copy
+from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
 
 _EXPORTER = "2"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
 
@@ -44,6 +45,10 @@ class OpenVinoBuilder(Builder):
         return Outline(spec.model_copy(update={"build": spec.build.model_copy(update={"max_seq_len": limit})}))
 
     def export(self, export: Export) -> None:
+        if export.former is not None:
+            progress.say("  model: reused, and not exported again")
+            _reuse(export.former, export.model)
+            return
         build, model = export.spec.build, export.model
         length = build.max_seq_len or export.max_seq_len
         if length < export.max_seq_len:
@@ -72,6 +77,14 @@ class OpenVinoBuilder(Builder):
         models = [str(engine.model.path), str(engine.draft.path)]
         with progress.step("tokenizer for the draft"):
             Child("tokenizer", log).call(export_tokenizer, str(engine.tokenizer), models)
+
+
+def _reuse(former: ModelDirectory, model: ModelDirectory) -> None:
+    """Everything but OpenVINO's form of the tokenizer, which `finish_pair` writes again."""
+    model.path.mkdir()
+    for file in former.path.iterdir():
+        if file.stem != Path(TOKENIZER_FILE).stem:
+            link_or_copy(file, model.path / file.name)
 
 
 def _tensors(checkpoint: Checkpoint) -> list[LazyTensor]:

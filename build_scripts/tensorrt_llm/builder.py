@@ -11,7 +11,13 @@ from build_scripts.sizing import model_shape
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.tensorrt_llm.argv import SOURCE
-from build_scripts.tensorrt_llm.compile import compile_engine, plan_steps, reason_to_compile, remaining_steps
+from build_scripts.tensorrt_llm.compile import (
+    compile_engine,
+    plan_steps,
+    reason_to_compile,
+    remaining_steps,
+    reuse_compiled,
+)
 from build_scripts.tensorrt_llm.export import link, write_checkpoint, write_texts
 from build_scripts.tensorrt_llm.fitting.plan import make_fit_plan
 from build_scripts.tensorrt_llm.fitting.report import FitPreview, UncountedPreview
@@ -118,8 +124,9 @@ class TensorRtLlmBuilder(Builder):
             return
         config = read_config(checkpoint.directory, checkpoint.source)
         if build.quantization == "none" and family_of(config) is not None:
-            shards = export.unfinished.checkpoint if export.unfinished else None
+            shards = export.former.checkpoint if export.former else None
             if shards is not None and shards.is_dir():
+                progress.say("  shards: reused")
                 link(shards, sorted(path.name for path in shards.iterdir()), model.checkpoint)
             else:
                 _write_shards(export, decoder_of(config, checkpoint.source))
@@ -130,7 +137,8 @@ class TensorRtLlmBuilder(Builder):
         else:
             (model.path / SOURCE).mkdir()
             write_texts(older, model.path / SOURCE)
-        compile_engine(model, checkpoint.directory.absolute(), export.spec, export.max_seq_len, export.log)
+        if export.former is None or not reuse_compiled(export.former, model, export.spec):
+            compile_engine(model, checkpoint.directory.absolute(), export.spec, export.max_seq_len, export.log)
 
     def reason_to_finish(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> str | None:  # noqa: ARG002
         return reason_to_compile(model, spec)

@@ -20,6 +20,7 @@ from build_scripts.tensorrt_llm.argv import (
     host_argv,
     source_flags,
 )
+from build_scripts.tensorrt_llm.export import link
 from build_scripts.tensorrt_llm.output import BuildOutput
 from build_scripts.work import progress
 from triton_repo.contract.engine_directory import ModelDirectory
@@ -80,6 +81,16 @@ def compile_engine(model: ModelDirectory, source: Path, spec: EngineSpec, max_se
     ranks = spec.build.tensor_parallel * spec.build.pipeline_parallel
     flags = () if sharded else source_flags(PurePosixPath(source), here, spec.build)
     _run(host_argv(sys.executable, here, commands, on_gpu_host.TETHERED, *flags), _TITLES[sharded], ranks, log)
+    return True
+
+
+def reuse_compiled(former: ModelDirectory, model: ModelDirectory, spec: EngineSpec) -> bool:
+    """Take over what was compiled from the same shards; False where that must be compiled again, or never was."""
+    if not _is_sharded(former, spec) or former.read_compiled_by() is None or reason_to_compile(former, spec):
+        return False
+    progress.say("  compiled shards: reused")
+    shutil.copyfile(on_gpu_host.__file__, model.path / HOST_SCRIPT)
+    link(former.compiled, sorted(path.name for path in former.compiled.iterdir()), model.compiled)
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.weights.opening import open_checkpoint
 from build_scripts.work import progress
+from build_scripts.work.disk import link_or_copy
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -30,10 +30,7 @@ def link(directory: Path, names: Sequence[str], output: Path, written: Mapping[s
         done = 0
         for name, size in zip(names, sizes, strict=True):
             file = (directory / name).resolve()  # a file of the hub's cache is a link
-            try:
-                (output / name).hardlink_to(file)
-            except OSError:  # of another file system, or of one without hard links
-                shutil.copyfile(file, output / name)
+            link_or_copy(file, output / name)
             done += size
             show(done)
 

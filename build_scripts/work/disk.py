@@ -49,6 +49,14 @@ def write_file(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+def link_or_copy(file: Path, target: Path) -> None:
+    """Make `target` a hard link of `file`, or a copy on another file system, or on one without hard links."""
+    try:
+        target.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, target)
+
+
 def sync(path: Path) -> None:
     """Flush the file or directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -12,7 +12,7 @@ import openvino_genai
 import pytest
 
 from build_scripts.build import ensure_engine
-from tests.build_scripts.conftest import Workshop, contents
+from tests.build_scripts.conftest import TEMPLATE, Workshop, contents
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import BuildError
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
@@ -175,6 +175,37 @@ def test_a_damaged_engine_is_built_anew(built_workshop: Workshop, capsys: pytest
     assert "building (model/openvino_model.bin is damaged)" in capsys.readouterr().err
     assert weights.stat().st_size == size
     assert built_workshop.store == {"engine", "tiny.lock", "tiny.log"}
+
+
+def test_a_change_of_the_tokenizer_alone_exports_no_weights_again(
+    built_workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = built_workshop.engine / "model" / "openvino_model.bin"
+    inode, model = weights.stat().st_ino, contents(built_workshop.engine / "model")
+    (built_workshop.checkpoint / "chat_template.jinja").write_text(TEMPLATE.replace("<", "["))
+    built_workshop.configure("tokenizer_config.json", model_max_length=7)
+    engine = built_workshop.build()
+    said = capsys.readouterr().err
+    assert "tiny: building (chat_template.jinja changed, tokenizer_config.json changed)" in said
+    assert "model: reused, and not exported again" in said
+    assert (weights.stat().st_ino, contents(built_workshop.engine / "model")) == (inode, model)
+    assert "[{{ m.role }}>" in (engine.directory / "tokenizer" / "chat_template.jinja").read_text()
+    assert built_workshop.damage == []
+    assert built_workshop.store == {"engine", "tiny.lock", "tiny.log"}
+    built_workshop.build()
+    assert "tiny: up to date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("also", ["a damaged model", "a setting"])
+def test_a_change_of_more_than_the_tokenizer_exports_the_weights_again(
+    built_workshop: Workshop, capsys: pytest.CaptureFixture[str], also: str
+) -> None:
+    built_workshop.configure("tokenizer_config.json", model_max_length=7)
+    if also == "a damaged model":
+        os.truncate(built_workshop.engine / "model" / "openvino_model.bin", 100)
+    built_workshop.build('[build]\ndtype = "bfloat16"' if also == "a setting" else "")
+    assert "reused" not in capsys.readouterr().err
+    assert built_workshop.damage == []
 
 
 def test_a_changed_checkpoint_is_built_anew(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:

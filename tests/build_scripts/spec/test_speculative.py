@@ -159,6 +159,22 @@ def test_a_changed_draft_wants_a_new_build_and_so_does_one_that_is_no_longer_ask
     assert "draft/model.safetensors changed" in reasons_to_build(drafted)
 
 
+def test_a_change_of_the_tokenizer_keeps_both_models_and_writes_only_the_tokenizer_again(drafted: Workshop) -> None:
+    def inodes() -> dict[str, int]:
+        paths = [*(drafted.engine / "model").iterdir(), *(drafted.engine / "draft").iterdir()]
+        return {f"{path.parent.name}/{path.name}": path.stat().st_ino for path in paths}
+
+    before = inodes()
+    drafted.configure("tokenizer_config.json", model_max_length=7)
+    ensure_engine(str(drafted.spec))
+    after = inodes()
+    assert {name.rpartition(".")[0] for name in before.keys() & after if before[name] != after[name]} == {
+        "draft/openvino_tokenizer",
+        "model/openvino_tokenizer",
+    }
+    assert before.keys() == after.keys()
+
+
 def test_a_draft_of_another_vocabulary_is_refused_and_the_old_engine_stays(built_workshop: Workshop) -> None:
     before = contents(built_workshop.engine)
     draft = built_workshop.root / "tiny" / "draft"

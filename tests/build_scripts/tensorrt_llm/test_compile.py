@@ -174,6 +174,23 @@ def test_a_quantized_build_without_a_gpu_leaves_all_of_it_to_one_command(
     assert not (engine.directory / "model" / "checkpoint").exists()
 
 
+def test_a_change_of_the_tokenizer_alone_neither_shards_nor_compiles_again(
+    gpu_host: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu_host.build(SPLIT, runtime=RUNTIME)
+    files = [f"{folder}/rank3.{suffix}" for folder, suffix in (("checkpoint", "safetensors"), ("engine", "engine"))]
+    inodes = [(gpu_host.engine / "model" / file).stat().st_ino for file in files]
+    gpu_host.configure("tokenizer_config.json", model_max_length=7)
+    capsys.readouterr()
+    gpu_host.build(SPLIT, runtime=RUNTIME)
+    said = capsys.readouterr().err
+    assert "building (tokenizer_config.json changed)" in said
+    assert "  compiled shards: reused" in said
+    assert [(gpu_host.engine / "model" / file).stat().st_ino for file in files] == inodes
+    assert gpu_host.manifest.compiled is not None
+    assert gpu_host.damage == []
+
+
 @pytest.mark.parametrize("family", sorted(ARCHITECTURES))
 def test_the_shards_of_every_family_have_the_keys_that_its_model_reads(
     gpu_host: Workshop, family: str, capsys: pytest.CaptureFixture[str]
