@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from build_scripts.builders import BUILDERS
-from build_scripts.engine.builder import Builder, Fit, Materials, Preview, Verify
+from build_scripts.engine.builder import Builder, Fit, LengthLimit, Materials, Preview, Verify
 from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
 from build_scripts.sizing.numbers import CONTEXT_KEYS
 from build_scripts.source.adapters import FILES, find_adapters
@@ -16,6 +16,7 @@ from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.source.draft import Draft, check_draft
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
+from build_scripts.work import progress
 from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import SpecError
@@ -92,6 +93,7 @@ def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[P
     with ExitStack() as stack:
         checkpoint = stack.enter_context(resolve(spec.model, base, formats))
         facts = checkpoint.facts()
+        spec = _within(builder.length_limit(checkpoint), spec, facts, origin)
         length = _sequence_length(spec, facts, origin)
         draft = None
         if spec.speculative is not None and spec.speculative.draft_model is not None:
@@ -143,6 +145,18 @@ def _check_flags(request: BuildRequest, builder: Builder, preview: bool) -> None
     if request.verify is not None and not builder.writes_shards(request.spec.build):
         rule = "--verify is for runtime openvino, and for tensorrt_llm compiled from unquantized shards"
         raise spec_error(request.origin, "runtime", runtime, rule)
+
+
+def _within(limit: LengthLimit | None, spec: EngineSpec, facts: CheckpointFacts, origin: str) -> EngineSpec:
+    """The spec with the runtime's `limit` as its `max_seq_len`, where it has none and the checkpoint allows more."""
+    asked, own = spec.build.max_seq_len, facts.max_position_embeddings
+    if limit is None or (asked or own or 0) <= limit.tokens:
+        return spec
+    if asked is not None:
+        raise spec_error(origin, "build.max_seq_len", asked, f"must be ≤ {limit.tokens}: {limit.reason}")
+    rule = f"the longest that is computed right, not the checkpoint's {own}"
+    progress.say(f"{spec.name}: max_seq_len {limit.tokens}: {rule}: {limit.reason}")
+    return spec.model_copy(update={"build": spec.build.model_copy(update={"max_seq_len": limit.tokens})})
 
 
 def _sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str) -> int:

@@ -55,6 +55,14 @@ class Materials:
     adapters: tuple[Adapter, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LengthLimit:
+    """Tokens of prompt and answer together up to which a runtime computes what the model computes, and why no more."""
+
+    tokens: int
+    reason: str
+
+
 class Preview(Protocol):
     """What a build will write, for `--plan`."""
 
@@ -108,6 +116,10 @@ class Builder(Protocol):
     formats: tuple[Format, ...] = SAFETENSORS
     packages: tuple[str, ...] = ()
     has_preview: bool = False
+
+    def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
+        """What ends sequences before the checkpoint's own context does, if anything. Raises: BuildError."""
+        return None
 
     def prepare(self, materials: Materials, fit: Fit, *, preview: bool) -> Outline:
         """Check what can be checked before weights are read, and fill in what the spec leaves open.

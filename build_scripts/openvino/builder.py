@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from build_scripts.engine.builder import Builder, Export, Fit, Materials, Outline
+from build_scripts.engine.builder import Builder, Export, LengthLimit
 from build_scripts.openvino.export import TOKENIZER_FILE, compress_weights, export_model, export_tokenizer
 from build_scripts.openvino.limits import longest_sequence
 from build_scripts.openvino.verify.trial import Trial
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import EngineSpec
-from build_scripts.spec.errors import spec_error
 from build_scripts.weights.huggingface import read_config
 from build_scripts.weights.safetensors import read_header
 from build_scripts.weights.view import WEIGHT_DTYPES, LazyTensor
@@ -33,16 +31,10 @@ class OpenVinoBuilder(Builder):
     def settings(self, spec: EngineSpec) -> dict[str, str]:
         return {"dtype": spec.build.dtype, "quantization": spec.build.quantization, "exporter": _EXPORTER}
 
-    def prepare(self, materials: Materials, fit: Fit, *, preview: bool) -> Outline:  # noqa: ARG002
-        """Where nobody says how long sequences are, they are as long as the pipeline computes them right."""
-        spec, checkpoint = materials.spec, materials.checkpoint
-        limit = longest_sequence(read_config(checkpoint.directory, checkpoint.source))
-        if limit is None or materials.max_seq_len <= limit:
-            return Outline(spec)
-        if spec.build.max_seq_len is not None:
-            rule = f"must be ≤ {limit}: beyond it the checkpoint's longrope changes the positions of a whole batch"
-            raise spec_error(materials.origin, "build.max_seq_len", spec.build.max_seq_len, rule)
-        return Outline(spec.model_copy(update={"build": spec.build.model_copy(update={"max_seq_len": limit})}))
+    def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
+        tokens = longest_sequence(read_config(checkpoint.directory, checkpoint.source))
+        reason = "beyond it the checkpoint's longrope changes the positions of a whole batch"
+        return None if tokens is None else LengthLimit(tokens, reason)
 
     def export(self, export: Export) -> None:
         if export.former is not None:
@@ -50,10 +42,6 @@ class OpenVinoBuilder(Builder):
             _reuse(export.former, export.model)
             return
         build, model = export.spec.build, export.model
-        length = build.max_seq_len or export.max_seq_len
-        if length < export.max_seq_len:
-            progress.say(f"  max_seq_len {length}: the longest that is computed right with the checkpoint's longrope")
-        export = replace(export, max_seq_len=length)
         tensors = _tensors(export.checkpoint)
         trial = Trial.of(export, sum(math.prod(tensor.shape) for tensor in tensors))
         model.path.mkdir()

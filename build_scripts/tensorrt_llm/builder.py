@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from build_scripts.architectures import Decoder, UnknownArchitecture, decoder_of, family_of
-from build_scripts.engine.builder import Builder, Export, Fit, Materials, Outline, Preview, Step
+from build_scripts.architectures import Decoder, UnknownArchitecture, decoder_of, family_of, without_rope
+from build_scripts.engine.builder import Builder, Export, Fit, LengthLimit, Materials, Outline, Preview, Step
 from build_scripts.sizing import model_shape
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
@@ -52,6 +52,19 @@ class TensorRtLlmBuilder(Builder):
     formats = FORMATS
     packages = ("torch",)
     has_preview = True
+
+    def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
+        """A sliding window: within it, such a model attends like any other.
+
+        Beyond it neither flow of TensorRT-LLM 1.2 is right: its PyTorch flow, too, ignores Mistral's window until 1.3
+        (NVIDIA/TensorRT-LLM#12597).
+        """
+        config = read_config(checkpoint.directory, checkpoint.source)
+        if family_of(config) is None:
+            return None
+        window = decoder_of(without_rope(config), checkpoint.source).sliding_window
+        reason = "the model's sliding_window: the engine looks back over all tokens"
+        return None if window is None else LengthLimit(window, reason)
 
     def prepare(self, materials: Materials, fit: Fit, *, preview: bool) -> Outline:
         """This machine's GPUs count for a preview alone: it can compile the engines of others."""

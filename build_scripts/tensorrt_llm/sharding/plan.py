@@ -76,7 +76,6 @@ class ShardPlan:
 def make_shard_plan(decoder: Decoder, asked: Asked, gpus: Gpus | None) -> ShardPlan:
     """Raises: SpecError: the model cannot be split so, or does not fit; names the rule and what would do."""
     check_parallelism(decoder, asked.parallel, asked.origin)
-    _check_window(decoder, asked)
     if gpus is not None:
         check_gpus(asked, gpus)
     plan = ShardPlan(decoder, asked, gpus, _ranks(decoder, asked, asked.parallel, gpus.gpu if gpus else None))
@@ -97,18 +96,6 @@ def _ranks(decoder: Decoder, asked: Asked, parallel: Parallelism, gpu: Gpu | Non
         )
         result.append(RankPlan(file, parallel.layers(pp_rank, decoder.num_layers), weight_bytes, kv, memory))
     return tuple(result)
-
-
-def _check_window(decoder: Decoder, asked: Asked) -> None:
-    """Within its window, a model with a sliding one attends like any other.
-
-    Beyond it neither flow of TensorRT-LLM 1.2 is right: its PyTorch flow, too, ignores Mistral's window until 1.3
-    (NVIDIA/TensorRT-LLM#12597).
-    """
-    window, length = decoder.sliding_window, asked.limits.max_seq_len
-    if window is not None and length > window:
-        rule = f"must be ≤ {window}, the model's sliding_window: the engine looks back over all tokens"
-        raise spec_error(asked.origin, "build.max_seq_len", length, rule)
 
 
 def check_gpus(asked: Asked, gpus: Gpus) -> None:

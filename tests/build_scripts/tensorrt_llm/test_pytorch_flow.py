@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.build_scripts.conftest import Workshop
 from tests.build_scripts.test_command import run
 from tests.triton_repo.engine.runtimes.drafts import write_draft
+from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import BuildError, SpecError
 
 RUNTIME = "tensorrt_llm"
@@ -112,5 +113,18 @@ def test_what_is_true_of_both_flows_is_refused_in_both(workshop: Workshop) -> No
     with pytest.raises(SpecError, match=r"build\.tensor_parallel = 3; must divide the 4 attention heads"):
         workshop.build(PYTORCH + "tensor_parallel = 3", runtime=RUNTIME)
     workshop.configure("config.json", architectures=["MistralForCausalLM"], sliding_window=100)
-    with pytest.raises(SpecError, match=r"build\.max_seq_len = 256; must be ≤ 100, the model's sliding_window"):
-        workshop.build(PYTORCH, runtime=RUNTIME)
+    with pytest.raises(SpecError, match=r"build\.max_seq_len = 101; must be ≤ 100: the model's sliding_window"):
+        workshop.build(PYTORCH + "max_seq_len = 101", runtime=RUNTIME)
+
+
+@pytest.mark.parametrize("flow", [PYTORCH, ""])
+def test_sequences_are_as_long_as_a_sliding_window_that_the_engine_ignores_where_nobody_says_how_long(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], flow: str
+) -> None:
+    workshop.configure("config.json", architectures=["MistralForCausalLM"], sliding_window=100)
+    engine = workshop.build(flow, runtime=RUNTIME)
+    said = "tiny: max_seq_len 100: the longest that is computed right, not the checkpoint's 256: the model's sliding_"
+    assert said in capsys.readouterr().err
+    assert EngineConfig.load(engine.directory).max_seq_len == 100
+    workshop.configure("config.json", sliding_window=300)
+    assert EngineConfig.load(workshop.build(flow, runtime=RUNTIME).directory).max_seq_len == 256
