@@ -201,6 +201,15 @@ def test_what_a_template_makes_and_takes_is_bounded(kind: str) -> None:
         template.render(messages=[{}] * 1000)
 
 
+def test_a_few_slow_steps_do_not_go_on_for_long() -> None:
+    source = (
+        "{% for m in messages %}{% set users = messages | selectattr('role', 'equalto', 'user') | list %}{% endfor %}"
+    )
+    template = compile_template(source)
+    with pytest.raises(RenderTimeout), cpu_time_limit(0):
+        template.render(messages=[{"role": "user"}] * 100)
+
+
 def test_loops_keep_all_that_a_template_may_ask_of_them() -> None:
     source = (
         "{% for a, b in {'x': 1, 'y': 2}.items() %}{{ loop.index }}/{{ loop.length }}{{ a }}{{ b }}"
