@@ -20,26 +20,22 @@ class Connections:
 
     def __init__(self, max_connections: int) -> None:
         self._max = max_connections
-        self._num = 0
+        self._open: set[Any] = set()  # without those that were closed for another
         self._idle: dict[Any, None] = {}  # the one that has been idle longest first
 
     def add(self, connection: Any) -> bool:
         """Add one, which is idle. False if it is one too many, and gets no answer but to health checks."""
-        self._num += 1
+        self._open.add(connection)
         self._idle[connection] = None
-        if self._num <= self._max:
-            return True
-        longest_idle = next(iter(self._idle))
-        if longest_idle is not connection:
-            self.set_busy(longest_idle)  # it is no candidate any more
-            longest_idle.abort()
-            return True
-        if self._num > self._max + KEPT_FOR_HEALTH:
-            connection.abort()
-        return False
+        if len(self._open) > self._max:
+            longest_idle = next(iter(self._idle))
+            if longest_idle is not connection or len(self._open) > self._max + KEPT_FOR_HEALTH:
+                self.remove(longest_idle)
+                longest_idle.abort()
+        return len(self._open) <= self._max
 
     def remove(self, connection: Any) -> None:
-        self._num -= 1
+        self._open.discard(connection)
         self._idle.pop(connection, None)
 
     def set_busy(self, connection: Any) -> None:

@@ -144,6 +144,17 @@ def test_a_busy_connection_is_never_closed_for_another() -> None:
     assert connections.add(Connection())
 
 
+def test_to_take_the_place_of_a_connection_for_health_checks_is_to_be_one() -> None:
+    connections = Connections(1)
+    busy = Connection()
+    assert connections.add(busy)
+    connections.set_busy(busy)
+    for _ in range(3):
+        assert not connections.add(Connection())
+    connections.set_idle(busy)
+    assert not busy.aborted
+
+
 CROWD = 600
 NO_TRITON = ("--triton-grpc", "127.0.0.1:1")
 
