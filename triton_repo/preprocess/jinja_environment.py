@@ -27,10 +27,16 @@ from jinja2.filters import do_format, do_join, do_replace
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from triton_repo.preprocess.render_bounds import MAX_LENGTH, Ticking, check_join, check_replace, concatenated, tick
+from triton_repo.preprocess.render_bounds import (
+    MAX_LENGTH,
+    Ticking,
+    check_join,
+    check_operation,
+    check_replace,
+    concatenated,
+    tick,
+)
 
-# One operation must not make more than this and MAX_LENGTH: the output is bounded only between two pieces.
-_MAX_BITS: Final = 1 << 16
 _MAX_WIDTH: Final = 1 << 12  # to which one text, or one line of it, is filled up
 _TICKING: Final = "ticking"  # the filter that every loop's values pass through
 _NUMBER: Final = re.compile("[0-9]+")
@@ -75,14 +81,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         return concatenated(values)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "+" and not _may_add(left, right):
-            raise SecurityError(f"the result of + would be longer than {MAX_LENGTH}")
         if operator == "%" and isinstance(left, str):
             _check_percent(left, right if isinstance(right, tuple) else (right,))
-        if operator == "*" and not _may_multiply(left, right):
-            raise SecurityError(f"the result of * would be longer than {MAX_LENGTH}")
-        if operator == "**" and not _may_raise(left, right):
-            raise SecurityError(f"the result of ** would have more than {_MAX_BITS} bits")
+        check_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
@@ -174,27 +175,6 @@ def _bounded_filter(filter: Callable[..., Any]) -> Callable[..., Any]:
         return filter(*args, **kwargs)
 
     return bounded
-
-
-def _may_add(left: Any, right: Any) -> bool:
-    if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-        return len(left) + len(right) <= MAX_LENGTH
-    return True
-
-
-def _may_multiply(left: Any, right: Any) -> bool:
-    if isinstance(left, int) and isinstance(right, int):
-        return left.bit_length() + right.bit_length() <= _MAX_BITS
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, int) and isinstance(other, str | list | tuple):
-            return one * len(other) <= MAX_LENGTH
-    return True
-
-
-def _may_raise(base: Any, exponent: Any) -> bool:
-    if not (isinstance(base, int) and isinstance(exponent, int)):
-        return True
-    return base.bit_length() * abs(exponent) <= _MAX_BITS
 
 
 class _Generation(Extension):

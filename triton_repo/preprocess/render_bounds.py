@@ -1,4 +1,4 @@
-"""Bounds on what rendering one prompt may take: CPU time, and the length of the texts that a template makes.
+"""Bounds on what rendering one prompt may take: CPU time, and the size of what a template makes.
 
 A template is code from a checkpoint, and some public ones take time that grows with the square of the messages. Loops
 and calls count down a clock; what is added, joined and replaced is measured before it is made.
@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from jinja2.exceptions import SecurityError
 
-MAX_LENGTH: Final = 1 << 24  # characters or elements that one operation may make
+# One operation makes no more than this: the output is bounded only between two pieces.
+MAX_LENGTH: Final = 1 << 24  # characters or elements
+_MAX_BITS: Final = 1 << 16  # of a number
 _TICKS: Final = 16  # between two looks at the clock, each of which costs 0.5 µs; a step may filter all messages
 
 
@@ -103,3 +105,34 @@ def check_join(separator: str, values: Iterable[Any]) -> list[Any]:
 def check_replace(text: str, old: Any, new: Any) -> None:
     if isinstance(old, str) and isinstance(new, str) and len(new) > len(old):
         check_length(len(text) + text.count(old) * (len(new) - len(old)), "replace")
+
+
+def check_operation(operator: str, left: Any, right: Any) -> None:
+    """Raises: SecurityError: the result of +, * or ** would be too large."""
+    if operator == "+" and not _may_add(left, right):
+        raise SecurityError(f"the result of + would be longer than {MAX_LENGTH}")
+    if operator == "*" and not _may_multiply(left, right):
+        raise SecurityError(f"the result of * would be longer than {MAX_LENGTH}")
+    if operator == "**" and not _may_raise(left, right):
+        raise SecurityError(f"the result of ** would have more than {_MAX_BITS} bits")
+
+
+def _may_add(left: Any, right: Any) -> bool:
+    if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+        return len(left) + len(right) <= MAX_LENGTH
+    return True
+
+
+def _may_multiply(left: Any, right: Any) -> bool:
+    if isinstance(left, int) and isinstance(right, int):
+        return left.bit_length() + right.bit_length() <= _MAX_BITS
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, int) and isinstance(other, str | list | tuple):
+            return one * len(other) <= MAX_LENGTH
+    return True
+
+
+def _may_raise(base: Any, exponent: Any) -> bool:
+    if not (isinstance(base, int) and isinstance(exponent, int)):
+        return True
+    return base.bit_length() * abs(exponent) <= _MAX_BITS
