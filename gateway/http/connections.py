@@ -2,7 +2,7 @@
 
 A connection that no request is on costs its client nothing. So as many as there may be are never a reason to turn one
 away: the one that has been idle longest is closed for it. Where all of them are busy, a few more are let in, for
-health checks alone: to whoever watches over this process its silence means that it hangs.
+health checks alone: a supervisor takes the silence of this process for a hang.
 """
 
 from __future__ import annotations
