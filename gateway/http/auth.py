@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.http.errors import ErrorResponses
 from gateway.http.keys import ApiKeys
+from gateway.http.request_id import KEY_NAME
 from triton_repo.contract.errors import AuthenticationFailed
-
-KEY_NAME: Final = "conch.key_name"  # of a scope: the name of the key that the request presents
 
 
 class KeyScheme(Protocol):

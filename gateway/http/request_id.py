@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 ACCESS_LOGGER: Final = "gateway.access"
 REQUEST_ID: Final = "conch.request_id"  # of a scope: the gateway's own id, a str
 EXCHANGE: Final = "conch.exchange"  # of a scope: its Exchange
+KEY_NAME: Final = "conch.key_name"  # of a scope: the name of the valid key that the request presents
 
 _CLIENT_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 _CHECKS: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
@@ -82,11 +83,15 @@ def _client_id(scope: Scope) -> str:
 
 
 def _log(scope: Scope, exchange: Exchange) -> None:
-    """`GET /v1/models 200 0.003 s id=…`. A client that left, or a bug, makes a response "incomplete"."""
+    """`GET /v1/models 200 0.003 s id=… key=…`; the key by its name, if the request has one.
+
+    A client that left, or a bug, makes a response "incomplete".
+    """
     is_check = scope["path"] in _CHECKS and exchange.status == 200
     level = logging.DEBUG if is_check else logging.INFO
     if logger.isEnabledFor(level):
         path = scope["raw_path"][:_MAX_PATH_BYTES].decode("ascii", "backslashreplace")  # without its query
         took_s = time.perf_counter() - exchange.began_s
         end = "" if exchange.complete else " incomplete"
-        logger.log(level, "%s %s %d%s %.3f s %s", scope["method"], path, exchange.status, end, took_s, exchange)
+        key = f" key={scope[KEY_NAME]}" if KEY_NAME in scope else ""
+        logger.log(level, "%s %s %d%s %.3f s %s%s", scope["method"], path, exchange.status, end, took_s, exchange, key)

@@ -71,8 +71,9 @@ def test_every_response_has_an_id_and_a_line_in_the_log(
     method, path = request_line.split()
     response = httpx.request(method, gateway.url + path, headers=headers)
     assert response.status_code == status
+    key = " key=default" if "authorization" in headers else ""
     line = only_line(access_log)
-    assert re.fullmatch(rf"{method} {path} {status} \d+\.\d{{3}} s id={response.headers['x-request-id']}", line)
+    assert re.fullmatch(rf"{method} {path} {status} \d+\.\d{{3}} s id={response.headers['x-request-id']}{key}", line)
 
 
 def test_the_id_in_the_log_is_that_of_the_answer_and_of_the_engines_request(
