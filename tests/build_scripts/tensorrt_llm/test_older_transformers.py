@@ -123,6 +123,8 @@ def test_a_tokenizer_is_of_a_class_that_transformers_4_has() -> None:
 def test_files_that_read_the_same_in_both_are_not_written(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "rope_theta": 1.0}')
     assert older_files(tmp_path) == {}
+    (tmp_path / "config.json").write_text('{"rope_theta": 2.0, "rope_theta": 1.0}')
+    assert older_files(tmp_path) == {}
 
 
 def newer(workshop: Workshop) -> None:
