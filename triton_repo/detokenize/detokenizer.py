@@ -5,8 +5,9 @@ over several tokens, and SentencePiece drops the leading space of what it decode
 ids before it as context, and its text is what the new ids add to that of the context. Joined, the texts are
 decode(all ids), and none ends in half a character. Special tokens (EOS, turn markers) leave no text.
 
-With byte fallback they may differ from decode(all ids) in two cases that no tokenizer encodes: a special
-token between the bytes of one character, and so many special tokens at the start that the context holds nothing else.
+With byte fallback they may differ from decode(all ids) in three cases that no tokenizer encodes: bytes that are not
+UTF-8 (how many U+FFFD they become depends on the bytes beside them), a special token between the bytes of one
+character, and so many special tokens at the start that the context holds nothing else.
 """
 
 from __future__ import annotations

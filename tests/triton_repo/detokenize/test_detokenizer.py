@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from tests.tokenizers.__main__ import main
+from tests.tokenizers.streaming import stream
 from tests.triton_repo.detokenize.tokenizers_under_test import byte_level, sentencepiece
-from triton_repo.contract.tensors import MAX_CONTEXT_IDS
-from triton_repo.detokenize.detokenizer import Detokenizer, make_detokenizer
+from triton_repo.detokenize.detokenizer import make_detokenizer
 
 DEMO_TOKENIZER = Path(__file__).parents[3] / "engines" / "demo" / "checkpoint" / "tokenizer.json"
 TOKENIZERS = {
@@ -45,17 +46,6 @@ texts = st.lists(st.one_of(st.sampled_from(HARD), st.text(max_size=6)), max_size
 cuts = st.lists(st.integers(min_value=0, max_value=200), max_size=20)
 
 
-def stream(detokenizer: Detokenizer, ids: list[int], cuts: list[int]) -> list[str]:
-    """The deltas of `ids` as the engine sends them: each with the window of ids before it."""
-    bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
-    deltas = []
-    for index, (start, end) in enumerate(pairwise(bounds)):
-        window = ids[max(0, start - MAX_CONTEXT_IDS) : start]
-        final = index == len(bounds) - 2
-        deltas.append(detokenizer.delta([*window, *ids[start:end]], len(window), final))
-    return deltas
-
-
 # Drawing a text costs far more than streaming it: so each is streamed through every tokenizer.
 @given(text=texts, cuts=cuts)
 @settings(max_examples=10_000)
@@ -75,6 +65,23 @@ def test_any_ids_of_a_byte_level_tokenizer_join_to_the_whole(ids: list[int], cut
     """A model may also write bytes that are no text. (Ids 0 to 2 are special.)"""
     tokenizer = TOKENIZERS["byte-level"]
     assert "".join(stream(DETOKENIZERS["byte-level"], ids, cuts)) == tokenizer.decode(ids)
+
+
+def test_every_tokenizer_of_a_folder_streams_what_it_decodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, tokenizer in TOKENIZERS.items():
+        (tmp_path / name).mkdir()
+        tokenizer.save(str(tmp_path / name / "tokenizer.json"))
+    assert main(tmp_path) == 0
+    table = capsys.readouterr().out.partition("tokenizer   ")[2].splitlines()[1:]
+    rows = {row[0]: row[1:] for row in map(str.split, table)}
+    assert {name: (kind, different) for name, (kind, _, _, different, *_) in rows.items()} == {
+        "byte-level": ("ByteLevel", "0"),
+        "sentencepiece": ("Context", "0"),
+        "demo": ("ByteLevel", "0"),
+    }
+    assert rows["byte-level"][-1] == rows["demo"][-1] == "0"
 
 
 def test_a_character_spread_over_tokens_waits_until_it_is_whole() -> None:
