@@ -24,6 +24,7 @@ _ENDS: Final = ("bos_token", "eos_token")
 _LISTS: Final = ("additional_special_tokens", "extra_special_tokens")
 # Classes whose `add_prefix_space` is said beside tokenizer.json, which transformers then follows.
 _PREFIXED: Final = ("GPT2Tokenizer", "CodeGenTokenizer")
+_BYTE_DECODER: Final = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 _NEVER: Final = -1e6  # score of a piece that no text has
 
 
@@ -46,6 +47,10 @@ def apply_settings(text: str, settings: TokenizerSettings) -> tuple[str, list[st
     before = json.dumps(spec.get("added_tokens"))
     notes = _add_tokens(spec, settings)
     changed = json.dumps(spec.get("added_tokens")) != before
+    if _decodes_otherwise(spec):
+        notes.append("its tokens are bytes, and its decoder does not decode them: decoded as bytes")
+        spec["decoder"] = dict(_BYTE_DECODER)
+        changed = True
     if _set_prefix_space(spec, settings.config) or changed:
         text = json.dumps(spec, ensure_ascii=False)
     tokenizer = Tokenizer.from_str(text)
@@ -129,6 +134,22 @@ def _place(model: dict[str, Any], text: str, number: int) -> None:
     while len(vocabulary) < number:
         vocabulary.append([f"<no piece {len(vocabulary)}>", _NEVER])
     vocabulary.append([text, _NEVER])
+
+
+def _decodes_otherwise(spec: Mapping[str, Any]) -> bool:
+    """Whether texts are encoded as the characters that stand for their bytes, and decoded as something else.
+
+    Converters write such files: of Tekken with the decoder of SentencePiece, or without any.
+    """
+    return "ByteLevel" in _steps(spec.get("pre_tokenizer")) and "ByteLevel" not in _steps(spec.get("decoder"))
+
+
+def _steps(part: object) -> list[str]:
+    """Names of the steps of a pre-tokenizer or a decoder."""
+    if not isinstance(part, Mapping):
+        return []
+    inner = part.get("pretokenizers") or part.get("decoders") or []
+    return [name for step in inner for name in _steps(step)] or [str(part.get("type"))]
 
 
 def _set_prefix_space(spec: dict[str, Any], config: Mapping[str, Any]) -> bool:

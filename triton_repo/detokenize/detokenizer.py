@@ -51,7 +51,7 @@ def make_detokenizer(tokenizer: Tokenizer) -> Detokenizer:
     spec: dict[str, Any] = json.loads(tokenizer.to_str())
     special = {token["id"]: token["content"].encode() for token in spec.get("added_tokens", []) if token["special"]}
     tokens = {id: text for text, id in tokenizer.get_vocab(with_added_tokens=True).items() if id not in special}
-    if (spec.get("decoder") or {}).get("type") == "ByteLevel":
+    if _is_byte_level(spec.get("decoder") or {}):
         return ByteLevelDetokenizer(tokens, special)
     return ContextDetokenizer(tokenizer, tokens, special)
 
@@ -136,6 +136,12 @@ class ContextDetokenizer:
         """How many leading ids belong to a character that began before the context."""
         leading = [_is_continuation(self._byte.get(id, 0)) for id in ids[:3]]
         return next((index for index, continues in enumerate(leading) if not continues), len(leading))
+
+
+def _is_byte_level(decoder: Mapping[str, Any]) -> bool:
+    """Whether all that a decoder does is to read bytes, be it as the one step of a sequence."""
+    steps = decoder.get("decoders", [decoder])
+    return {step.get("type") for step in steps} - {"Fuse"} == {"ByteLevel"}
 
 
 def _is_continuation(byte: int) -> bool:

@@ -230,3 +230,24 @@ def test_a_normalizer_that_grows_a_text_without_bound_ends_its_process_alone(wor
     )
     with pytest.raises(BuildError, match="tokenizer: its process was ended by SIGABRT"):
         workshop.build(REPLAY, runtime="replay")
+
+
+_SENTENCEPIECE = {
+    "type": "Sequence",
+    "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ],
+}
+
+
+@pytest.mark.parametrize("decoder", [None, _SENTENCEPIECE])
+def test_tokens_of_bytes_are_decoded_as_bytes_whatever_decoder_stands_beside_them(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], decoder: Any
+) -> None:
+    workshop.configure("tokenizer.json", decoder=decoder)
+    tokenizer, _ = built(workshop)
+    assert "its decoder does not decode them: decoded as bytes" in capsys.readouterr().err
+    assert tokenizer.decode(tokenizer.encode("a b 🐚").ids) == "a b 🐚"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 from tests.tokenizers.__main__ import main
 from tests.tokenizers.streaming import stream
@@ -88,6 +88,13 @@ def test_a_character_spread_over_tokens_waits_until_it_is_whole() -> None:
     tokenizer = sentencepiece()
     ids = [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in "😀".encode()]
     assert stream(make_detokenizer(tokenizer), ids, [1, 2, 3]) == ["", "", "", "😀"]
+
+
+def test_bytes_are_decoded_as_one_step_of_a_sequence_too() -> None:
+    tokenizer = byte_level()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Fuse()])
+    ids = tokenizer.encode("ok 😀 ok", add_special_tokens=False).ids
+    assert not any("\ufffd" in delta for delta in stream(make_detokenizer(tokenizer), ids, range(len(ids))))
 
 
 def test_a_character_that_never_becomes_whole_is_given_as_broken_at_the_end() -> None:
