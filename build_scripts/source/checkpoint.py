@@ -62,8 +62,7 @@ class Checkpoint:
 
     def facts(self) -> CheckpointFacts:
         config = self._json("config.json")
-        has_generation = (self.directory / GENERATION_CONFIG).exists()
-        generation = self._json(GENERATION_CONFIG) if has_generation else {}
+        generation = self._generation()
         values = {
             "architecture": self._architecture(config),
             "vocab_size": config.get("vocab_size"),
@@ -108,6 +107,16 @@ class Checkpoint:
         except FileNotFoundError as error:
             raise BuildError(f"{self.source}: no {name} in {self.directory}") from error
         return parse_object(text, f"{self.source}: {name}", repeated_keys=True)
+
+    def _generation(self) -> dict[str, Any]:
+        """The values of generation_config.json; like transformers, none where it is broken."""
+        if not (self.directory / GENERATION_CONFIG).exists():
+            return {}
+        try:
+            return self._json(GENERATION_CONFIG)
+        except BuildError as error:
+            progress.say(f"{error}: the file is ignored")
+            return {}
 
     def _architecture(self, config: Mapping[str, Any]) -> str:
         names = config.get("architectures")

@@ -159,6 +159,16 @@ def test_end_tokens_come_from_the_generation_config_or_else_from_the_config(work
     assert _facts(workshop).eos_token_ids == (1,)
 
 
+@pytest.mark.parametrize("broken", ['{"eos_token_id": 5,}', "", '{"eos_token_id": 5'])
+def test_a_broken_generation_config_is_ignored_as_transformers_ignores_it(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    (workshop.checkpoint / "generation_config.json").write_text(broken, encoding="utf-8")
+    assert _facts(workshop).eos_token_ids == (1,)
+    assert "generation_config.json: " in (said := capsys.readouterr().err)
+    assert ": the file is ignored" in said
+
+
 def test_sampling_of_the_checkpoint_counts_only_where_it_samples(workshop: Workshop) -> None:
     workshop.configure("generation_config.json", temperature=0.6, top_k=20)
     assert _facts(workshop).sampling.temperature is None
