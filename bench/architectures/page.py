@@ -32,8 +32,8 @@ Measured on {date} with {versions}.
   state is the keys and values of attention, and for those on which optimum-intel fails. So an architecture that is not
   listed here may well build; if it does, it has been compared too.
 
-What else decides whether a checkpoint can be built: its weights are safetensors in full or half precision, and its
-code is transformers' own. A longrope context is cut to the length that the model was first trained with
+What else decides whether a checkpoint can be built: its weights are in full or half precision (safetensors, `.bin` or
+GGUF), and its code is transformers' own. A longrope context is cut to the length that the model was first trained with
 (`original_max_position_embeddings`).
 
 ## Equal to transformers: {right} of {total}
