@@ -79,10 +79,18 @@ class Server:
         return status
 
 
+def _target(link: Path) -> str:
+    """Of a link in /proc, which may be gone by now."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
+
+
 def listening_ports(pids: Iterable[int]) -> set[int]:
     """The TCP ports of these processes."""
     links = [link for pid in pids for link in (PROC / str(pid) / "fd").iterdir()]
-    inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link)))}
+    inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", _target(link)))}
     ports = set()
     for table in ("tcp", "tcp6"):
         for line in (PROC / "net" / table).read_text(encoding="utf-8").splitlines()[1:]:
