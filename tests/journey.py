@@ -56,7 +56,8 @@ def _traced(journey: Journey) -> Iterator[None]:
 async def _chat(port: int) -> None:
     content = json.dumps(_BODY).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+    head += b"connection: close\r\ncontent-type: application/json\r\n"
     writer.write(head + b"content-length: %d\r\n\r\n" % len(content) + content)
     answer = await reader.read()
     assert answer.count(b"data: ") == 5, answer  # role, two texts, finish and [DONE]
