@@ -61,7 +61,7 @@ def test_make_serve_serves_a_real_model_first_and_what_a_person_names_instead(
     arguments: tuple[str, ...], engines: str
 ) -> None:
     shown = subprocess.run(["make", "-n", "serve", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert shown.stdout.splitlines()[-1] == f".venv/bin/conch serve {engines}"
+    assert f".venv/bin/conch serve {engines}" in shown.stdout.splitlines()
     assert all(spec_file(engine) for engine in engines.split())
 
 
