@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from build_scripts.engine.builder import Step
-from build_scripts.tensorrt_llm.fitting.tables import capacity, gb, gpu_json, steps_json, table
+from build_scripts.tensorrt_llm.fitting.tables import capacity, gb, headline, plan_json, steps_json, table
 from build_scripts.tensorrt_llm.sharding.plan import RankPlan, ShardPlan
 from build_scripts.weights.view import ITEM_SIZES
 
@@ -30,44 +30,20 @@ class ShardPreview:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, bytes as whole numbers. `kv_tokens` and `sequences` are null where no GPU is given."""
-        return _plan_json(self.name, self.plan) | {"steps": steps_json(self.steps)}
+        ranks = self.plan.ranks
+        return {
+            **plan_json(self.name, self.plan.decoder, self.plan),
+            "file_bytes": sum(rank.file.file_bytes for rank in ranks),
+            "ranks": [_rank_json(self.plan, rank) for rank in ranks],
+            "steps": steps_json(self.steps),
+        }
 
     def print(self, console: Console) -> None:
         """Ranks, tensors, capacity."""
-        asked, decoder = self.plan.asked, self.plan.decoder
-        console.print(
-            f"{self.name}: {decoder.architecture}, {decoder.parameters:,} parameters, {asked.dtype}, "
-            f"quantization {asked.quantization}, tp {asked.parallel.tp_size} × pp {asked.parallel.pp_size}"
-        )
+        console.print(headline(self.name, self.plan.decoder, self.plan.asked))
         console.print(_rank_table(self.plan))
         console.print(_tensor_table(self.plan))
-        console.print(_capacity(self.plan))
-
-
-def _plan_json(name: str, plan: ShardPlan) -> dict[str, Any]:
-    asked, decoder = plan.asked, plan.decoder
-    return {
-        "engine": name,
-        "architecture": decoder.architecture,
-        "parameters": decoder.parameters,
-        "dtype": asked.dtype,
-        "quantization": asked.quantization,
-        "tensor_parallel": asked.parallel.tp_size,
-        "pipeline_parallel": asked.parallel.pp_size,
-        "world_size": asked.parallel.world_size,
-        "gpu": gpu_json(plan.gpus),
-        "max_seq_len": asked.limits.max_seq_len,
-        "max_batch_size": asked.limits.max_batch_size,
-        "max_num_tokens": asked.limits.max_num_tokens,
-        "file_bytes": sum(rank.file.file_bytes for rank in plan.ranks),
-        "kv_value_bits": asked.limits.kv_bits,
-        "kv_bytes_per_token": plan.kv_bytes_per_token,
-        "kv_tokens": plan.kv_tokens,
-        "sequences": plan.sequences,
-        "reserve_bytes": asked.limits.reserve_bytes,
-        "notes": list(asked.notes),
-        "ranks": [_rank_json(plan, rank) for rank in plan.ranks],
-    }  # fmt: skip
+        console.print("\n".join([*self.plan.asked.notes, capacity(self.plan)]))
 
 
 def _rank_json(plan: ShardPlan, rank: RankPlan) -> dict[str, Any]:
@@ -125,9 +101,3 @@ def _tensor_table(plan: ShardPlan) -> Table:
 def _stages(plan: ShardPlan) -> Sequence[RankPlan]:
     """The first rank of each stage."""
     return plan.ranks[:: plan.asked.parallel.tp_size]
-
-
-def _capacity(plan: ShardPlan) -> str:
-    per_token = f"KV cache: {plan.kv_bytes_per_token / 1024:,.1f} KiB per token over all ranks"
-    limits = plan.asked.limits
-    return "\n".join([*plan.asked.notes, f"{per_token}. {capacity(plan.gpus, plan.kv_tokens, plan.sequences, limits)}"])

@@ -10,7 +10,7 @@ from rich.console import Console
 from build_scripts.engine.builder import Step
 from build_scripts.tensorrt_llm.fitting.memory import Stage
 from build_scripts.tensorrt_llm.fitting.plan import FitPlan
-from build_scripts.tensorrt_llm.fitting.tables import capacity, gb, gpu_json, steps_json, table
+from build_scripts.tensorrt_llm.fitting.tables import capacity, gb, headline, plan_json, steps_json, table
 from triton_repo.contract.engine_config import Flow
 
 # Who reads the checkpoint, by flow.
@@ -31,42 +31,20 @@ class FitPreview:
 
     def to_json(self) -> dict[str, Any]:
         """Bytes as whole numbers. `kv_tokens` and `sequences` are null where no GPU is given."""
-        plan, asked = self.plan, self.plan.asked
         return {
-            "engine": self.name,
+            **plan_json(self.name, self.plan.shape, self.plan),
             "converter": "tensorrt_llm",
-            "architecture": plan.shape.architecture,
-            "parameters": plan.shape.parameters,
-            "dtype": asked.dtype,
-            "quantization": asked.quantization,
-            "tensor_parallel": asked.parallel.tp_size,
-            "pipeline_parallel": asked.parallel.pp_size,
-            "world_size": asked.parallel.world_size,
-            "gpu": gpu_json(plan.gpus),
-            "max_seq_len": asked.limits.max_seq_len,
-            "max_batch_size": asked.limits.max_batch_size,
-            "max_num_tokens": asked.limits.max_num_tokens,
-            "kv_value_bits": asked.limits.kv_bits,
-            "kv_bytes_per_token": plan.kv_bytes_per_token,
-            "kv_tokens": plan.kv_tokens,
-            "sequences": plan.sequences,
-            "reserve_bytes": asked.limits.reserve_bytes,
-            "notes": list(asked.notes),
-            "stages": [_stage_json(stage) for stage in plan.stages],
+            "stages": [_stage_json(stage) for stage in self.plan.stages],
             "steps": steps_json(self.steps),
         }
 
     def print(self, console: Console) -> None:
-        plan, asked = self.plan, self.plan.asked
-        console.print(
-            f"{self.name}: {plan.shape.architecture}, {plan.shape.parameters:,} parameters, {asked.dtype}, "
-            f"quantization {asked.quantization}, tp {asked.parallel.tp_size} × pp {asked.parallel.pp_size}"
-        )
-        console.print(_stage_table(plan))
+        asked = self.plan.asked
+        console.print(headline(self.name, self.plan.shape, asked))
+        console.print(_stage_table(self.plan))
         for note in asked.notes:
             console.print(note, markup=False)
-        per_token = f"KV cache: {plan.kv_bytes_per_token / 1024:,.1f} KiB per token over all ranks"
-        console.print(f"{per_token}. {capacity(plan.gpus, plan.kv_tokens, plan.sequences, asked.limits)}", markup=False)
+        console.print(capacity(self.plan), markup=False)
         console.print(_READERS[self.flow], markup=False)
 
 
