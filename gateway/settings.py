@@ -47,6 +47,10 @@ class Settings(BaseModel):
     ] = 8192
     sse_ping_interval_s: Annotated[float, Field(ge=0, description="heartbeat of a stream; 0 is none")] = 15.0
     shutdown_grace_s: Annotated[float, Field(ge=0, description="time for open requests after SIGTERM")] = 10.0
+    hang_timeout_s: Annotated[
+        float, Field(ge=2, description="a worker that gives no sign of life for so long is replaced")
+    ] = 10.0
+    stalls_file: Annotated[Path | None, Field(description="where `conch serve` says which engines hang")] = None
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
     first_model: Annotated[str, Field(description="model to list first, which clients take by default")] = ""

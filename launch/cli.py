@@ -101,6 +101,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     shutdown_grace_s: Annotated[
         float, typer.Option(help="How long open requests may take to end after a stop signal.")
     ] = DEFAULTS.shutdown_grace_s,
+    hang_timeout_s: Annotated[
+        float, typer.Option(help="A process that gives no sign of life for so long is started again.")
+    ] = DEFAULTS.hang_timeout_s,
     access_log: Annotated[bool, typer.Option(help="Log a line for each request.")] = DEFAULTS.access_log,
     launcher: Annotated[
         str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
@@ -129,6 +132,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "keep_alive_timeout_s": keep_alive_timeout_s,
                     "request_timeout_s": request_timeout_s,
                     "shutdown_grace_s": shutdown_grace_s,
+                    "hang_timeout_s": hang_timeout_s,
                     "access_log": access_log,
                 },
                 {API_KEY_VARIABLE: api_key or ""},

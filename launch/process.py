@@ -7,27 +7,28 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launch.answer_watch import AnswerWatch
 from launch.descendants import MARK, kill_marked
+from launch.health.answer_watch import AnswerWatch
+from launch.health.faults import FindFault, first_fault
 from launch.journal import LogLine, last_words, read_lines, why_not_loaded
 from launch.shared_memory import hide_shared_memory, remove_shared_memory
 from launch.tether import tethered
+from triton_repo.contract.health.liveness import cpu_ticks
 from triton_repo.contract.http_probe import http_status
 
 REMEMBERED_LINES = 200
 READY_POLL_S = 0.1
-HEALTH_POLL_S = 0.5
 END_TIMEOUT_S = 5.0
 HURRY_TIMEOUT_S = 5.0  # for what is told twice
 
 
-async def _no_fault() -> str | None:
-    return None
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,10 @@ class Service:
 
     `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
     once every one of `ready_urls` answers 200; of its `parts`, name -> URL, those that then do not are missing, and it
-    is not ready if all are. `find_fault` is asked while it runs, and names what makes a restart necessary although the
-    process lives; so does silence at `live_url` that is longer than `max_silence_s`. `line_matters` picks the output
-    lines that are shown.
+    is not ready if all are. Each of `find_faults` is asked while it runs, and names what makes a restart necessary
+    although the process lives; so does silence at `live_url` that is longer than `max_silence_s`, or than `frozen_s`
+    while the process uses no CPU time. `line_matters` picks the output lines that are shown. `forget` is called when
+    the server has ended.
 
     `stop_signal` is what stops it. If that is not SIGTERM, then SIGTERM is kept from it and from all that it starts: a
     service manager sends it to every process at once, and this one has to outlast those that need it.
@@ -57,12 +59,15 @@ class Service:
     start_timeout_s: float = 900
     stop_timeout_s: float = 30
     max_silence_s: float = 30
-    find_fault: Callable[[], Awaitable[str | None]] = _no_fault
+    frozen_s: float = 10
+    find_faults: tuple[FindFault, ...] = ()
     line_matters: Callable[[str], bool] = bool
+    forget: Callable[[], None] = _nothing
 
     async def clean_up(self) -> None:
         """End every process and remove every shared memory region and socket that the service left."""
         await kill_marked(self.mark)
+        self.forget()
         remove_shared_memory(self.shm_prefix)
         for path in self.sockets:
             path.unlink(missing_ok=True)
@@ -150,14 +155,14 @@ class Process:
 
     async def fails(self) -> None:
         """Wait until it has ended, or is at fault and was killed for it."""
-        answers = AnswerWatch(self.service.live_url, self.service.max_silence_s)
-        while not self.ended:
-            await asyncio.wait({self._exit}, timeout=HEALTH_POLL_S)
-            if not self.ended:
-                self.fault = await self.service.find_fault() or await answers.find_fault()
-            if self.fault:
-                self._served_until_now()
-                break
+        service = self.service
+        answers = AnswerWatch(service.live_url, service.max_silence_s, service.frozen_s, lambda: cpu_ticks(self.pid))
+        fault = asyncio.create_task(first_fault((*service.find_faults, answers.find_fault)))
+        await asyncio.wait({self._exit, fault}, return_when=asyncio.FIRST_COMPLETED)
+        if fault.done() and not self.ended:
+            self.fault = fault.result()
+            self._served_until_now()
+        fault.cancel()
         await self.end()
 
     async def stop(self, hurry: asyncio.Event) -> None:

@@ -7,11 +7,9 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,14 +18,16 @@ from rich.console import Console
 
 from gateway.settings import Settings, to_flags
 from launch.engines import ServedEngine, build_engines
+from launch.health.heartbeats import HeartbeatWatch
+from launch.health.stubs import StubWatch
 from launch.hidden_arguments import hiding
 from launch.journal import Journal, triton_line_matters
 from launch.kserve import LOOPBACK, Exposure, TritonAccess, triton_access
 from launch.ports import Listener, check_ports
 from launch.process import Service
 from launch.ranks import RankOptions, ranked_argv
+from launch.run_directory import RunDirectory, run_directory
 from launch.shared_memory import check_shared_memory
-from launch.stubs import StubWatch
 from launch.supervisor import Supervisor
 from launch.tritonserver import (
     ServerOptions,
@@ -42,10 +42,12 @@ from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
+from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE
 from triton_repo.contract.steps import STEPS
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 GATEWAY_STOP_MARGIN_S = 20.0  # beyond the gateway's own grace for open requests
+GATEWAY_MAX_SILENCE_S = 30.0
 TRITON_STOP_MARGIN_S = 5.0
 _EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
@@ -89,12 +91,12 @@ def serve(options: ServeOptions) -> None:
     journal = Journal(Console(stderr=True))
     engines = _engines(options.engines, journal)
     options = replace(options, gateway=options.gateway.model_copy(update={"first_model": engines[0].name}))
-    with _runtime_directory() as directory, hold_repositories(engines, directory) as repositories:
-        access = triton_access(options.kserve, directory, os.environ)
-        backends = lay_out_backends(installation, directory)
-        triton = triton_service(options, repositories, installation, backends, access)
+    with run_directory() as directory, directory.hold_repositories(engines) as repositories:
+        access = triton_access(options.kserve, directory.path, os.environ)
+        triton = triton_service(options, directory, repositories, installation, access)
         argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories), triton.environment)
-        services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway_service(options, os.environ, access))
+        gateway = gateway_service(options, directory, os.environ, access)
+        services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway)
         asyncio.run(_run(services, journal, partial(_announce, options, engines, started, access.announcement)))
 
 
@@ -126,42 +128,17 @@ def _engines(specs: Sequence[str], journal: Journal) -> tuple[ServedEngine, ...]
     return build_engines(specs, ensure_engine, partial(journal, "conch"))
 
 
-@contextmanager
-def _runtime_directory() -> Iterator[Path]:
-    """A private directory for this run's files, removed at its end.
-
-    Triton gives paths in it to its stubs in a command line that it does not quote.
-    """
-    with tempfile.TemporaryDirectory(prefix="conch-", dir=os.environ.get("XDG_RUNTIME_DIR") or None) as name:
-        if len(name.split()) > 1:
-            raise LaunchError(f"{name}: Triton cannot work in a path with blanks; set XDG_RUNTIME_DIR to another")
-        yield Path(name)
-
-
-@contextmanager
-def hold_repositories(engines: Sequence[ServedEngine], directory: Path) -> Iterator[Mapping[str, Path]]:
-    """The engines' model repositories by name, held.
-
-    They are links in `directory`: their own paths may hold blanks.
-    """
-    links = {engine.name: directory / "repositories" / engine.name for engine in engines}
-    (directory / "repositories").mkdir()
-    with ExitStack() as held:
-        for engine in engines:
-            links[engine.name].symlink_to(held.enter_context(engine.hold()))
-        yield links
-
-
 def triton_service(
     options: ServeOptions,
+    directory: RunDirectory,
     repositories: Mapping[str, Path],
     installation: TritonInstallation,
-    backends: Path | None,
     access: TritonAccess,
 ) -> Service:
     """`repositories` by the name of the engine in each."""
     mark = uuid.uuid4().hex
     gpu = installed_gpus().count > 0
+    backends = lay_out_backends(installation, directory.path)
     server = ServerOptions(
         repositories=tuple(repositories.values()),
         access=access,
@@ -170,10 +147,15 @@ def triton_service(
         gpu=gpu,
     )
     api = f"{access.http}/v2"
+    stubs = StubWatch(mark, access)
+    heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, directory.report_stalls)
     return Service(
         name="triton",
         argv=hiding(server_argv(installation.binary, backends, server), access.secrets),
-        environment=server_environment(installation, os.environ, access),
+        environment={
+            **server_environment(installation, os.environ, access),
+            HEARTBEATS_VARIABLE: str(directory.heartbeats),
+        },
         mark=mark,
         ready_urls=(f"{api}/health/ready",),
         parts={name: f"{api}/models/{name}/ready" for name in repositories},
@@ -182,23 +164,31 @@ def triton_service(
         sockets=access.sockets,
         stop_timeout_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
         max_silence_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
+        frozen_s=options.gateway.hang_timeout_s,
         stop_signal=signal.SIGINT if options.ranks.launcher == "single" else signal.SIGTERM,
-        find_fault=StubWatch(mark, access).find_fault,
+        find_faults=(stubs.find_fault, heartbeats.find_fault),
+        forget=heartbeats.forget,
         line_matters=partial(triton_line_matters, gpu=gpu, verbose=options.verbose),
     )
 
 
-def gateway_service(options: ServeOptions, environ: Mapping[str, str], access: TritonAccess) -> Service:
-    settings = options.gateway.model_copy(update={"triton_grpc": access.grpc})
+def gateway_service(
+    options: ServeOptions, directory: RunDirectory, environ: Mapping[str, str], access: TritonAccess
+) -> Service:
+    settings = options.gateway.model_copy(update={"triton_grpc": access.grpc, "stalls_file": directory.stalls})
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""
     keys = {API_KEY_VARIABLE: api_key, KSERVE_KEY_VARIABLE: access.key or ""}
     return Service(
         name="gateway",
         argv=(sys.executable, "-m", "gateway", *to_flags(settings)),
-        environment={**environ, **keys, "PYTHONUNBUFFERED": "1"},
+        # What a killed gateway leaves in its temporary directory goes with that of this run.
+        environment={**environ, **keys, "PYTHONUNBUFFERED": "1", "TMPDIR": str(directory.path)},
         mark=uuid.uuid4().hex,
         ready_urls=(f"{options.url}/health/ready",),
         live_url=f"{options.url}/health/live",
+        # A parent of workers has nothing to do, and replaces those that hang.
+        frozen_s=settings.hang_timeout_s if settings.workers == 1 else GATEWAY_MAX_SILENCE_S,
+        max_silence_s=GATEWAY_MAX_SILENCE_S,
         stop_timeout_s=settings.shutdown_grace_s + GATEWAY_STOP_MARGIN_S,
     )
 

@@ -23,16 +23,20 @@ from gateway.answers.tally import Tally, create_slots
 from gateway.processes.shared_port import SharedPort
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.health.liveness import Silence, cpu_ticks
 from triton_repo.contract.restart_policy import RestartPolicy
 
 logger = logging.getLogger(__name__)
 
 TALLY_FILE: Final = "open-requests"
+BEAT_S: Final = 0.5
 
 _BACKLOG: Final = 2048  # as uvicorn's
 _START_TIMEOUT_S: Final = 120.0  # about a second is usual
 _STOP_MARGIN_S: Final = 10.0  # of a worker, beyond the grace for open requests
 _HURRY_S: Final = 5.0  # for a worker after the second signal
+_MANY_BEATS: Final = 4096
+_BUSY_FACTOR: Final = 3
 
 
 class Worker:
@@ -80,6 +84,28 @@ class Worker:
             self.signal(signal.SIGKILL)
         await self.ends()
         return False
+
+    async def ends_or_hangs(self, hang_timeout_s: float) -> None:
+        """Wait until it has ended; it is killed if its event loop gives no sign of life for so long and it uses no CPU
+        time, or for several times as long if it does."""
+        ended = asyncio.create_task(self._process.wait())
+        num_beats, beats, life = 0, Silence(), Silence()
+        while not ended.done():
+            await asyncio.wait({ended}, timeout=BEAT_S)
+            num_beats, now_s = num_beats + self._num_beats(), time.monotonic()
+            silent_s = beats.look(num_beats, now_s)
+            frozen_s = life.look((num_beats, cpu_ticks(self._process.pid)), now_s)
+            if frozen_s >= hang_timeout_s or silent_s >= _BUSY_FACTOR * hang_timeout_s:
+                logger.error("gateway worker %d has given no sign of life for %.0f s", self.slot, silent_s)
+                self.signal(signal.SIGKILL)
+                break
+        await self.ends()
+
+    def _num_beats(self) -> int:
+        """Those that have arrived since it was asked before."""
+        with suppress(BlockingIOError, ConnectionError):
+            return len(self._link.recv(_MANY_BEATS))
+        return 0
 
     async def ends(self) -> None:
         await self._process.wait()
@@ -157,7 +183,7 @@ class Workers:
         logger.info("gateway worker %d serves", slot)
         failures = 0
         while True:
-            await worker.ends()
+            await worker.ends_or_hangs(self._settings.hang_timeout_s)
             Tally.shared(self._directory / TALLY_FILE, slot).set(0)
             failures = self._policy.failures(failures, worker.served_s)
             worker, failures = await self._start_again(slot, failures, str(worker))

@@ -1,8 +1,9 @@
 """`python -m gateway.processes.worker SLOT LINK LISTENERS FLAG…`: one of the processes of a gateway.
 
 `gateway.processes.supervisor` starts it.
-SLOT is its number; LINK the file descriptor of a socket to its parent, which gets one byte when the worker serves and
-whose end of file means that the parent is gone; LISTENERS those of the sockets to serve, with commas between them.
+SLOT is its number; LINK the file descriptor of a socket to its parent, which gets a byte when the worker serves, and
+then another every `BEAT_S` while its event loop turns; its end of file means that the parent is gone. LISTENERS are
+those of the sockets to serve, with commas between them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from gateway.answers.tally import Tally
 from gateway.app import Application, create_app
 from gateway.processes.log_output import log_to
-from gateway.processes.supervisor import TALLY_FILE
+from gateway.processes.supervisor import BEAT_S, TALLY_FILE
 from gateway.server import Server, freeze_heap
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
 
@@ -29,9 +30,14 @@ class Worker(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._link.setblocking(False)
         asyncio.get_running_loop().add_reader(self._link, self._leave)
-        with suppress(BrokenPipeError):  # the parent is gone already, as the reader will find
+        self._beat()
+
+    def _beat(self) -> None:
+        with suppress(OSError):  # the parent is gone, as the reader will find, or it reads nothing for now
             self._link.send(b"\1")
+        asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def _leave(self) -> None:
         """Without a parent nothing would stop a worker, so it stops as if by a signal."""

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -16,6 +17,7 @@ from gateway.answers.backend import Delta, Generation
 from gateway.answers.byte_budget import ByteBudget
 from gateway.triton.connection import TritonConnection
 from gateway.triton.errors import model_not_found, rpc_error
+from gateway.triton.stalls import Stalls
 from gateway.triton.stream import TritonStream
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError
 from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
@@ -23,6 +25,7 @@ from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 3.0
+_READY_S: Final = 1.0  # Triton answers within milliseconds
 _MIN_INTERVAL_S: Final = 1.0  # cards are read at most so often, however many requests name models that are not there
 _MAX_WAITING_BYTES: Final = 32 * 2**20
 _FRESH_S: Final = 10.0  # older cards are read again, while requests go on with them
@@ -31,8 +34,15 @@ _FRESH_S: Final = 10.0  # older cards are read again, while requests go on with 
 class TritonBackend:
     """The engines of one Triton server. Created inside the event loop that uses it."""
 
-    def __init__(self, address: str, key: str | None = None, max_waiting_bytes: int = _MAX_WAITING_BYTES) -> None:
+    def __init__(
+        self,
+        address: str,
+        key: str | None = None,
+        max_waiting_bytes: int = _MAX_WAITING_BYTES,
+        stalls_file: Path | None = None,
+    ) -> None:
         self._connection = TritonConnection(address, key)
+        self._stalls = Stalls(stalls_file)
         self._prompts = ByteBudget(max_waiting_bytes)
         self._stream: TritonStream | None = None
         self._cards = Cards(self._connection)
@@ -44,13 +54,27 @@ class TritonBackend:
         return await self._cards.of(model)
 
     async def ready(self) -> None:
-        models = await self.models()
+        reading = asyncio.ensure_future(self.models())
+        reading.add_done_callback(lambda task: task.cancelled() or task.exception())  # may come too late to be raised
+        done, _ = await asyncio.wait({reading}, timeout=_READY_S)
+        if not done:
+            raise EngineUnavailable("Triton does not respond")
+        models = reading.result()
         if not models:
             raise EngineUnavailable("no model is ready")
-        if self._stream is not None and all(map(self._stream.is_stalled, models)):
-            raise EngineUnavailable(f"no progress: {', '.join(sorted(models))}")
+        stalls = [self._stall(model) for model in sorted(models)]
+        if None not in stalls:
+            raise EngineUnavailable("; ".join(filter(None, stalls)))
+
+    def _stall(self, model: str) -> str | None:
+        """Why an engine makes no progress; None if it does."""
+        if self._stream is not None and self._stream.is_stalled(model):
+            return f"no progress: {model}"
+        return self._stalls.reason(model)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        if stall := self._stalls.reason(generation.model):
+            raise EngineUnavailable(stall)
         stream = self._open_stream()
         try:
             with self._prompts.share() as share:  # until the engine has begun

@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -29,6 +30,7 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
         self.configs = configs or {}
         self.hangs = False
         self.breaks_off = False
+        self.is_silent = False  # does not say what it serves
         self.asked: list[Any] = []
         self.num_indexed = 0
         self.say_first: Any = None  # a response to something else
@@ -53,6 +55,8 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
 
     async def RepositoryIndex(self, _: Any, __: Any) -> Any:  # noqa: N802
         self.num_indexed += 1
+        if self.is_silent:
+            await asyncio.Event().wait()
         models = [pb.RepositoryIndexResponse.ModelIndex(name=name, state="READY") for name in self.configs]
         return pb.RepositoryIndexResponse(models=models)
 
@@ -65,12 +69,12 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
 
 
 @asynccontextmanager
-async def connected(triton: ScriptedTriton) -> AsyncIterator[TritonBackend]:
+async def connected(triton: ScriptedTriton, stalls_file: Path | None = None) -> AsyncIterator[TritonBackend]:
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    backend = TritonBackend(f"127.0.0.1:{port}")
+    backend = TritonBackend(f"127.0.0.1:{port}", stalls_file=stalls_file)
     try:
         yield backend
     finally:

@@ -9,11 +9,12 @@ from typing import Final
 
 from gateway.settings import Settings
 from launch.descendants import command_line, marked_processes
+from launch.health.stubs import stub_model
 from launch.kserve import Exposure, triton_access
 from launch.process import Service
+from launch.run_directory import RunDirectory
 from launch.serve import ServeOptions, triton_service
-from launch.stubs import stub_model
-from launch.tritonserver import find_tritonserver, lay_out_backends
+from launch.tritonserver import find_tritonserver
 from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
 
 CONFIG: Final = """
@@ -46,10 +47,10 @@ def echo_triton(
     (repository / "echo/1/model.py").write_text(model, encoding="utf-8")
     http, grpc, metrics = ports
     options = ServeOptions(("echo",), Settings(), Exposure(http, grpc, exposed, without_key), metrics)
+    (run / "heartbeats").mkdir(parents=True)
     installation = find_tritonserver(os.environ)
-    backends = lay_out_backends(installation, run)
     access = triton_access(options.kserve, run, {KSERVE_KEY_VARIABLE: KSERVE_KEY})
-    return triton_service(options, {"echo": repository}, installation, backends, access)
+    return triton_service(options, RunDirectory(run), {"echo": repository}, installation, access)
 
 
 def processes(triton: Service) -> dict[str, int]:

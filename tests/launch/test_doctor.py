@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launch.doctor import ROLES, Role, check_engines, check_gpu, check_libpython, check_python, check_role, doctor
-from launch.stubs import stub_model
+from launch.health.stubs import stub_model
 from triton_repo.contract.distribution import install_command
 
 

@@ -59,7 +59,7 @@ async def test_a_killed_server_or_model_process_comes_back_and_leaves_nothing(
     async with running(triton):
         await until(lambda: sorted(processes(triton)) == ["server", "stub"])
         before = processes(triton)
-        assert await triton.find_fault() is None  # it has seen the stub
+        assert await triton.find_faults[0]() is None  # it has seen the stub
         os.kill(before[victim], signal.SIGKILL)
         await until(lambda: log.saying("triton is ready again") == ["conch"])
         assert not set(before.values()) & set(processes(triton).values())
@@ -114,7 +114,7 @@ async def test_a_triton_that_ends_by_itself_is_not_blamed_on_the_models_that_it_
     triton = make_triton()
     async with running(triton):
         await until(lambda: sorted(processes(triton)) == ["server", "stub"])
-        assert await triton.find_fault() is None  # it has seen the stub
+        assert await triton.find_faults[0]() is None  # it has seen the stub
         os.kill(processes(triton)["server"], signal.SIGINT)
         await until(lambda: log.saying("triton is ready again") == ["conch"])
     assert log.saying("triton ended with exit status 0") == ["conch"]

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from gateway.settings import Settings
 from launch.kserve import Exposure, private_sockets
+from launch.run_directory import RunDirectory
 from launch.serve import ServeOptions, gateway_service, ready_message
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import KEY, Server, listening_ports, regions, serving, wait_for
@@ -119,14 +120,16 @@ def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment
     settings = Settings(host="0.0.0.0", port=80, api_key=SecretStr(KEY))
     access = private_sockets(Path("/run/conch-1"))
     environment = {"HOME": "/me", "CONCH_KSERVE_KEY": "of another server"}
-    gateway = gateway_service(ServeOptions(("a",), settings, Exposure(81, 82), 83), environment, access)
+    directory = RunDirectory(Path("/run/conch-1"))
+    gateway = gateway_service(ServeOptions(("a",), settings, Exposure(81, 82), 83), directory, environment, access)
     assert gateway.argv[1:7] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80")
-    assert gateway.argv[7:] == ("--triton-grpc", "unix:/run/conch-1/grpc:1")
+    assert gateway.argv[7:] == ("--triton-grpc", "unix:/run/conch-1/grpc:1", "--stalls-file", "/run/conch-1/stalls")
     assert gateway.environment == {
         "HOME": "/me",
         "CONCH_API_KEY": KEY,
         "CONCH_KSERVE_KEY": "",
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": "/run/conch-1",
     }
     assert gateway.ready_urls == ("http://127.0.0.1:80/health/ready",)
 

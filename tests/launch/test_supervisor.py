@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from launch import answer_watch
 from launch.descendants import command_line, marked_processes
+from launch.health import answer_watch
 from launch.process import Process, Service
 from launch.shared_memory import SHM
 from launch.supervisor import Supervisor
@@ -111,7 +111,7 @@ async def test_a_server_at_fault_is_killed_and_started_again(running: Running, l
     async def find_fault() -> str | None:
         return next(faults, None)
 
-    async with running(service("triton", STAYS, find_fault=find_fault)):
+    async with running(service("triton", STAYS, find_faults=(find_fault,))):
         await until(lambda: log.count(("triton", "up")) == 2)
     assert log.saying("triton was stopped because its heart stopped; starting it again in 0.05 s") == ["conch"]
 

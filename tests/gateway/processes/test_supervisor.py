@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -93,6 +94,20 @@ def test_a_killed_worker_takes_only_its_own_streams_with_it_and_is_started_again
     done = ("/v1/completions", "replay", "2xx", "length")
     after = scrape_until(gateway.url, lambda series: value(series, "conch_requests_in_flight") == 0)
     assert requests(after)[done] - requests(before).get(done, 0) == len(streams) - lost
+
+
+def test_a_worker_that_hangs_is_replaced_and_one_that_goes_on_is_not() -> None:
+    with running("--workers", "2", "--hang-timeout-s", "5", *NO_TRITON) as gateway:
+        wait_for(lambda: gateway.log.count("Application startup complete") == 2, lambda: gateway.log)
+        goes_on, hangs = gateway.workers
+        os.kill(goes_on, signal.SIGSTOP)
+        time.sleep(1)
+        os.kill(goes_on, signal.SIGCONT)
+        os.kill(hangs, signal.SIGSTOP)
+        wait_for(lambda: " serves again" in gateway.log, lambda: gateway.log)
+        assert f"(process {hangs}) was killed by SIGKILL" in gateway.log
+        assert goes_on in gateway.workers
+        assert hangs not in gateway.workers
 
 
 def test_an_answer_under_way_is_finished_before_the_gateway_ends(stack: Stack, tmp_path: Path) -> None:

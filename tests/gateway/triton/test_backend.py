@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from gateway.triton.backend import TritonBackend
 from tests.gateway.scripted_backend import CARD
 from tests.gateway.scripted_triton import ScriptedTriton, connected, failure, generation, read, response
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, ModelNotFound, to_wire
+from triton_repo.contract.health.stalls import write_stalls
 
 
 @pytest.mark.asyncio
@@ -143,3 +145,30 @@ async def test_an_engine_that_rejects_renewals_is_not_ready(caplog: pytest.LogCa
         with pytest.raises(EngineUnavailable, match="no progress: demo"):
             await backend.ready()
     assert "no progress for 12 s" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_is_said_to_hang_is_not_ready_and_rejects_requests_at_once(tmp_path: Path) -> None:
+    triton, stalls = ScriptedTriton((response("a"),), {"demo": CARD.to_json(), "other": CARD.to_json()}), tmp_path / "f"
+    async with connected(triton, stalls) as backend:
+        write_stalls(stalls, {"demo": "demo_engine does not respond"})
+        with pytest.raises(EngineUnavailable, match=r"^demo_engine does not respond$"):
+            await read(backend)
+        assert not triton.asked
+        await backend.ready()  # the other engine is
+        write_stalls(stalls, {"demo": "demo_engine does not respond", "other": "other_engine does not respond"})
+        await asyncio.sleep(0.2)  # the file is read ten times a second at most
+        with pytest.raises(EngineUnavailable, match=r"^demo_engine does not respond; other_engine does not respond$"):
+            await backend.ready()
+        write_stalls(stalls, {})
+        await asyncio.sleep(0.2)
+        await backend.ready()
+
+
+@pytest.mark.asyncio
+async def test_a_triton_that_does_not_answer_is_soon_said_to_be_not_ready() -> None:
+    triton = ScriptedTriton(configs={"demo": CARD.to_json()})
+    triton.is_silent = True
+    async with connected(triton) as backend:
+        with pytest.raises(EngineUnavailable, match="Triton does not respond"):
+            await backend.ready()

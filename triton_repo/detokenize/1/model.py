@@ -10,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, to_wire
+from triton_repo.contract.health.heartbeat import Heart, Work
 from triton_repo.contract.tensors import DELTA_LENGTHS, FINISH_REASON, LOGPROBS, OUTPUT_IDS, TEXT_OUTPUT, Tensor
 from triton_repo.detokenize.detokenizer import decode_deltas, load_detokenizer
 from triton_repo.detokenize.token_texts import list_deltas
@@ -21,13 +22,19 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         directory = EngineDirectory.of_triton_model(args["model_repository"])
         self._detokenizer = load_detokenizer(directory.tokenizer_file)
+        self._work = Work()
+        self._heart = Heart(args["model_name"], self._work.age_s)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]
 
+    def finalize(self) -> None:
+        self._heart.stop()
+
     def _answer(self, request: Any) -> Any:
         try:
-            return self._decode(request)
+            with self._work:
+                return self._decode(request)
         except Exception:  # the boundary of one message: its failure must not fail the others of the batch
             logger.exception("a message of request %r could not be decoded", request.request_id())
             error = to_wire(EngineFailed("the answer could not be decoded"))

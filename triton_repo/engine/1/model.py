@@ -14,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
+from triton_repo.contract.health.heartbeat import Heart, Work
 from triton_repo.contract.tensors import (
     CHANNEL,
     DELTA_LENGTHS,
@@ -75,15 +76,21 @@ class TritonPythonModel:
         runtime = open_runtime(directory, self._config)
         self._loop = EngineLoop(runtime, settings, metrics.observe, metrics.observe_step_age)
         self._guides = GuideQueue(self._loop, guide_validator(self._config))
+        self._work = Work()
+        self._heart = Heart(
+            args["model_name"], lambda: max(self._loop.step_age_s(), self._work.age_s()), self._config.max_step_s
+        )
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
             try:
-                self._run(request)
+                with self._work:
+                    self._run(request)
             except Exception:  # the boundary of one request: the others of the batch must be answered
                 logger.exception("a request to the engine could not be answered")
 
     def finalize(self) -> None:
+        self._heart.stop()
         self._guides.close()
         self._loop.close()
 

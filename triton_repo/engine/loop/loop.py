@@ -112,6 +112,10 @@ class EngineLoop:
         """
         self._inbox.put(Stop(name))
 
+    def step_age_s(self) -> float:
+        """Seconds since the running step began; 0 if there is nothing to do."""
+        return self._progress.step_age_s()
+
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Fail what is live and end the thread; a thread that hangs is left behind after `timeout_s`."""
         self._inbox.put(Close())

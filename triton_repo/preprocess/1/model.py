@@ -13,6 +13,7 @@ import triton_python_backend_utils as pb_utils
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, RequestError, to_wire
+from triton_repo.contract.health.heartbeat import Heart, Work
 from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, Tensor, split_rows
 from triton_repo.preprocess.prompt import PromptEncoder
 from triton_repo.preprocess.rows import prepare
@@ -25,13 +26,19 @@ class TritonPythonModel:
         directory = EngineDirectory.of_triton_model(args["model_repository"])
         config = EngineConfig.load(directory.path)
         self._encoder = PromptEncoder.load(directory.tokenizer, config.max_seq_len)
+        self._work = Work()
+        self._heart = Heart(args["model_name"], self._work.age_s)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]
 
+    def finalize(self) -> None:
+        self._heart.stop()
+
     def _answer(self, request: Any) -> Any:
         try:
-            return self._encode(request)
+            with self._work:
+                return self._encode(request)
         except RequestError as error:
             return _failure(error)
         except Exception:  # the boundary of one request: its failure must not fail the others of the batch

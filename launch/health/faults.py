@@ -1,0 +1,29 @@
+"""Asks all that can find a fault of a running server, each on its own: one that waits for an answer delays no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+POLL_S: Final = 0.25
+
+FindFault = Callable[[], Awaitable[str | None]]  # what is wrong, as the end of a sentence; None if nothing is
+
+
+async def first_fault(find_faults: Sequence[FindFault]) -> str:
+    """Wait until one of them finds something."""
+    watches = [asyncio.create_task(_watch(find_fault)) for find_fault in find_faults]
+    try:
+        done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for watch in watches:
+            watch.cancel()
+
+
+async def _watch(find_fault: FindFault) -> str:
+    while True:
+        await asyncio.sleep(POLL_S)
+        if fault := await find_fault():
+            return fault

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.run_directory import run_directory
+from triton_repo.contract.errors import LaunchError
+
+HOLDS_ONE = (
+    "from launch.run_directory import run_directory\nwith run_directory() as d: print(d.path, flush=True); input()"
+)
+
+
+@pytest.fixture(autouse=True)
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_run_leaves_no_directory(parent: Path) -> None:
+    with run_directory() as directory:
+        assert list(parent.iterdir()) == [directory.path]
+    assert list(parent.iterdir()) == []
+
+
+def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(parent: Path) -> None:
+    (parent / "conch-of-something-else").mkdir()
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOLDS_ONE], stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout
+        left = Path(other.stdout.readline().strip())
+        with run_directory():
+            assert left.is_dir()  # it still runs
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        assert left.is_dir()
+        with run_directory():
+            assert not left.exists()
+    assert [path.name for path in parent.iterdir()] == ["conch-of-something-else"]
+
+
+def test_a_path_with_a_blank_is_rejected(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blank = parent / "a b"
+    blank.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(blank))
+    with pytest.raises(LaunchError, match="a path with blanks"), run_directory():
+        pass
