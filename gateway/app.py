@@ -11,10 +11,12 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from gateway.admission.admission import Admission
+from gateway.admission.tally import Tally
+from gateway.admission.terms import QueueBounds
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
-from gateway.answers.tally import Tally
 from gateway.endpoints.description import describe
 from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
@@ -105,16 +107,17 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engines = backend or _triton(settings)  # a gRPC channel belongs to the running loop
-        in_flight = InFlight(engines, settings.max_concurrent_requests, tally, settings.request_timeout_s)
+        admission = Admission(QueueBounds(settings.queue_target_s, settings.queue_timeout_s), tally)
+        max_answers, timeout_s = settings.max_concurrent_requests, settings.request_timeout_s
+        in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        app.state.gateway = Gateway(settings, engines, in_flight, Metrics(tally), heartbeat, bodies)
-        clocks = [asyncio.create_task(clock.run()) for clock in (heartbeat, in_flight)]
+        app.state.gateway = Gateway(settings, engines, admission, in_flight, Metrics(tally), heartbeat, bodies)
+        clock = asyncio.create_task(heartbeat.run())
         try:
             yield
         finally:
-            for clock in clocks:
-                clock.cancel()
+            clock.cancel()
             await in_flight.drain(settings.shutdown_grace_s)
 
     return lifespan

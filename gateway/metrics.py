@@ -18,8 +18,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect
 
+from gateway.admission.tally import Tally
 from gateway.answers.answer import Answer
-from gateway.answers.tally import Tally
 from gateway.settings import METRICS_DIRECTORY_VARIABLE
 from triton_repo.contract.errors import RequestError
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from gateway.admission.admission import Admission
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
@@ -19,6 +20,7 @@ from gateway.settings import Settings
 class Gateway:
     settings: Settings
     backend: Backend
+    admission: Admission
     in_flight: InFlight
     metrics: Metrics
     heartbeat: Heartbeat

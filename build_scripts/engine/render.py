@@ -88,6 +88,8 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         unsupported=unsupported,
         max_logprobs=manifest.spec.capabilities.max_logprobs,
         max_prompt_bytes=_max_prompt_bytes(directory, manifest.max_seq_len),
+        max_batch_size=manifest.spec.build.max_batch_size,
+        kv_cache_tokens=_known_kv_cache_tokens(manifest),
     )
 
 
@@ -107,6 +109,14 @@ def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
         lora=spec.build.lora is not None,
         logprobs=bool(spec.serve.gather_generation_logits),
     )
+
+
+def _known_kv_cache_tokens(manifest: Manifest) -> int | None:
+    """TensorRT-LLM takes a share of the GPU memory that it finds free, unless it is told otherwise."""
+    spec = manifest.spec
+    if spec.runtime == "tensorrt_llm":
+        return spec.serve.max_tokens_in_paged_kv_cache
+    return _kv_cache_tokens(spec, manifest, manifest.max_seq_len)
 
 
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:

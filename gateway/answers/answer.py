@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+from gateway.admission.ticket import Ticket
 from gateway.answers.backend import Backend, Generation
 from gateway.answers.choice import Choice
 from gateway.answers.events import Event, FinalReason, Usage
 from gateway.answers.merge import merge
-from triton_repo.contract.errors import RequestError
+from triton_repo.contract.errors import EngineUnavailable, RequestError
 
 
 class Answer:
     """One answer. Its opener closes it: `close` cancels what the engines are still doing for it.
 
     Args:
-        generations: one per choice, those of the same prompt side by side.
+        generations: one per choice, those of the same prompt side by side; `tickets` are theirs.
         num_prompts: how many prompts they answer; a prompt's tokens count once, however many choices it has.
         released: is called when the answer is closed.
     """
@@ -25,11 +26,13 @@ class Answer:
         self,
         backend: Backend,
         generations: Sequence[Generation],
+        tickets: Sequence[Ticket],
         num_prompts: int,
         released: Callable[[Answer], None] = lambda _: None,
     ) -> None:
         self._backend = backend
         self._choices = [Choice(index, generation) for index, generation in enumerate(generations)]
+        self._tickets = tickets
         self._choices_per_prompt = len(generations) // num_prompts
         self._released = released
         self._running = dict(enumerate(generations))
@@ -72,14 +75,24 @@ class Answer:
     def stop_engines(self, error: RequestError | None = None) -> None:
         """Cancel every generation that has not ended; with `error` the answer ends at once, whatever the engines do."""
         while self._running:
-            self._backend.cancel(self._running.popitem()[1], error)
+            index, generation = self._running.popitem()
+            if self._tickets[index].waits:
+                self._tickets[index].drop(error or EngineUnavailable("the answer was stopped before it began"))
+            else:
+                self._backend.cancel(generation, error)
 
     def close(self) -> None:
         self.stop_engines()
+        for choice, ticket in zip(self._choices, self._tickets, strict=True):
+            ticket.free()
+            if choice.last_delta is not None:
+                ticket.settle(choice.last_delta.prompt_tokens, choice.completion_tokens)
         self._released(self)
 
     async def _read(self, choice: Choice) -> AsyncGenerator[Sequence[Event], None]:
-        async with aclosing(self._backend.generate(choice.generation)) as deltas:
+        ticket = self._tickets[choice.index]
+        await ticket.turn()
+        async with aclosing(self._backend.generate(choice.generation, ticket.free)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason:
                     self._running.pop(choice.index, None)
@@ -89,6 +102,7 @@ class Answer:
                     break
         if choice.index in self._running:  # a stop string: the engine does not know that it is over
             self._backend.cancel(self._running.pop(choice.index))
+            ticket.free()
         self._num_ended += 1
         if self._num_ended == len(self._choices):
             yield (self.usage,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -105,8 +105,11 @@ class Backend(Protocol):
             ModelNotFound: no engine of this name is ready.
         """
 
-    def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
-        """The deltas; the last one, and only that, has a finish reason. Closing it early stops no engine."""
+    def generate(self, generation: Generation, ended: Callable[[], None] = ..., /) -> AsyncGenerator[Delta, None]:
+        """The deltas; the last one, and only that, has a finish reason. Closing it early stops no engine.
+
+        `ended` is called once the engine is through with it, even if nothing reads its deltas.
+        """
 
     def cancel(self, generation: Generation, error: RequestError | None = None) -> None:
         """Tell the engine to stop; a generation that has ended, or has not begun, is no error.

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
+from gateway.admission.admission import Admission
+from gateway.admission.deadlines import Deadline
+from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
+from gateway.admission.estimate import Prompt
+from gateway.admission.tally import Tally
+from gateway.admission.terms import ANYONES, Capacity, Terms
 from gateway.answers.answer import Answer
-from gateway.answers.backend import Backend, Generation
-from gateway.answers.tally import Tally
+from gateway.answers.backend import Backend, Generation, PromptIds
 from triton_repo.contract.errors import EngineUnavailable, RequestTimedOut
+from triton_repo.contract.model_card import ModelCard
 
 logger = logging.getLogger(__name__)
 
-_TICKS: Final = 10  # looks at the clock within one timeout
-_LONGEST_TICK_S: Final = 1.0
 _CANCEL_TIMEOUT_S: Final = 1.0  # for a cancelled engine to confirm it, and for its stream to be written
 
 
@@ -28,32 +34,39 @@ class InFlight:
         timeout_s: time for a whole answer; 0 is no limit.
     """
 
-    def __init__(self, backend: Backend, max_answers: int, tally: Tally, timeout_s: float = 0) -> None:
+    def __init__(
+        self, backend: Backend, admission: Admission, max_answers: int, tally: Tally, timeout_s: float = 0
+    ) -> None:
         self._backend = backend
+        self._admission = admission
         self._max_answers = max_answers
         self._tally = tally
-        self._timeout_s = timeout_s
-        self._answers: dict[Answer, float] = {}  # when each was opened, oldest first
+        self._timeout_s = timeout_s or math.inf
+        self._answers: dict[Answer, Deadline | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._grace_ended = asyncio.Event()
         self.draining = False
 
-    def open(self, generations: Sequence[Generation], num_prompts: int) -> Answer:
+    def open(
+        self, generations: Sequence[Generation], num_prompts: int, card: ModelCard, terms: Terms = ANYONES
+    ) -> Answer:
         """An answer that the caller must close.
 
         Raises:
-            EngineUnavailable: the process is going down, or as many answers as allowed are open.
+            EngineUnavailable: the process is going down, or as many answers as allowed are open or wait.
         """
         if self.draining:
             raise EngineUnavailable("the server is shutting down")
-        answer = Answer(self._backend, generations, num_prompts, self._release)
-        self._answers[answer] = time.monotonic()
+        try:
+            self._count_another()
+            tickets = self._admission.enter(generations[0].model, _capacity(card), terms, [*map(_asked, generations)])
+        except ServerOverloaded:
+            self._tally.set(len(self._answers))
+            raise
+        answer = Answer(self._backend, generations, tickets, num_prompts, self._release)
+        self._answers[answer] = self._deadline(answer, terms)
         self._idle.clear()
-        self._tally.set(len(self._answers))
-        if self._tally.total() > self._max_answers:  # after it was counted: other processes check at the same time
-            self._release(answer)
-            raise EngineUnavailable(f"the server is busy with {self._max_answers} requests")
         return answer
 
     async def drain(self, grace_s: float) -> None:
@@ -74,17 +87,23 @@ class InFlight:
         """No grace any more, for the drain that is under way or comes."""
         self._grace_ended.set()
 
-    async def run(self) -> None:
-        """End answers that are older than the timeout. One clock for all: a timer for each costs as much as to parse a
-        short body."""
-        while self._timeout_s:
-            await asyncio.sleep(min(self._timeout_s / _TICKS, _LONGEST_TICK_S))
-            overdue_s = time.monotonic() - self._timeout_s
-            for answer in [answer for answer, opened_s in self._answers.items() if opened_s <= overdue_s]:
-                answer.stop_engines(RequestTimedOut(f"the answer was not complete within {self._timeout_s:g} s"))
+    def _count_another(self) -> None:
+        self._tally.set(len(self._answers) + 1)
+        if self._tally.total() > self._max_answers:  # after it was counted: other processes check at the same time
+            raise ServerOverloaded(f"the server is busy with {self._max_answers} requests")
+
+    def _deadline(self, answer: Answer, terms: Terms) -> Deadline | None:
+        now_s = time.monotonic()
+        overdue_s = min(now_s + self._timeout_s, terms.complete_by_s)
+        if overdue_s == math.inf:
+            return None
+        kind = DeadlineExceeded if overdue_s == terms.complete_by_s else RequestTimedOut
+        error = kind(f"the answer was not complete within {overdue_s - now_s:g} s")
+        return self._admission.deadlines.add(overdue_s, partial(answer.stop_engines, error))
 
     def _release(self, answer: Answer) -> None:
-        self._answers.pop(answer, None)
+        if deadline := self._answers.pop(answer, None):
+            deadline.cancel()
         self._tally.set(len(self._answers))
         if not self._answers:
             self._idle.set()
@@ -95,3 +114,13 @@ class InFlight:
         except TimeoutError:
             if self._answers:
                 logger.warning("%d requests still open after %g s", len(self._answers), timeout_s)
+
+
+def _capacity(card: ModelCard) -> Capacity:
+    return Capacity(card.max_batch_size, card.kv_cache_tokens, card.max_seq_len)
+
+
+def _asked(generation: Generation) -> tuple[Prompt, int | None]:
+    prompt = generation.prompt
+    num_tokens = prompt.num_ids if isinstance(prompt, PromptIds) else None
+    return Prompt(prompt.num_bytes, num_tokens), generation.sampling.max_tokens

@@ -8,12 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, closing
 from functools import lru_cache
+from typing import NamedTuple
 
 from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.admission.terms import Terms
 from gateway.answers.answer import Answer
 from gateway.answers.events import Event, Usage, fold
 from gateway.dialects.dialect import Call, Encoder, Head, Operation
@@ -21,7 +23,8 @@ from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import ErrorResponses, method_not_allowed
 from gateway.http.event_stream import EventStream
-from gateway.http.request_id import REQUEST_ID
+from gateway.http.patience import complete_and_begin_by_s
+from gateway.http.request_id import KEY_NAME, REQUEST_ID
 from gateway.metrics import RequestRecord
 from gateway.state import Gateway
 from triton_repo.contract.errors import EngineFailed, RequestError
@@ -67,33 +70,50 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
         ClientDisconnect: the client has left.
     """
     with gateway.metrics.record(scope["path"]) as record:
-        call = await _read(scope, receive, gateway, operation)
+        post = _Post(scope, gateway, record, _terms(scope))
+        call = await _read(post, receive, operation)
         try:
             async with UnlessDisconnected(receive):
-                response = await _answer(scope, send, gateway, call, record)
+                response = await _answer(post, call, send)
         except RequestError as error:
             raise call.named_as_sent(error) from None
     if response is not None:
         await response(scope, receive, send)
 
 
-async def _read(scope: Scope, receive: Receive, gateway: Gateway, operation: Operation) -> Call:
-    """The parsed body; the body itself, which can be far larger, is freed before the answer."""
-    settings = gateway.settings
-    fields = await read_object(scope, receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies)
+class _Post(NamedTuple):
+    scope: Scope
+    gateway: Gateway
+    record: RequestRecord
+    terms: Terms
+
+
+def _terms(scope: Scope) -> Terms:
+    complete_by_s, begin_by_s = complete_and_begin_by_s(scope)
+    return Terms(scope.get(KEY_NAME, ""), False, complete_by_s, begin_by_s)
+
+
+async def _read(post: _Post, receive: Receive, operation: Operation) -> Call:
+    """The parsed body; the body itself, which can be far larger, is freed before the answer.
+
+    To parse a request costs more than to reject it, which an overloaded server does most of the time.
+    """
+    gateway, settings = post.gateway, post.gateway.settings
+    fields = await read_object(post.scope, receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies)
+    gateway.admission.check_open(fields.get("model"), post.terms)
     return operation.parse(fields)
 
 
-async def _answer(scope: Scope, send: Send, gateway: Gateway, call: Call, record: RequestRecord) -> Response | None:
+async def _answer(post: _Post, call: Call, send: Send) -> Response | None:
     """The response; None if it is streamed, and so sent already."""
-    request = call.request
+    gateway, record, request = post.gateway, post.record, call.request
     card = await gateway.backend.card(request.model)
     record.model = request.model
-    id: str = scope[REQUEST_ID]
+    id: str = post.scope[REQUEST_ID]
     generations = request.generations(id, card, gateway.settings.max_body_bytes)
     encoder = call.encoder(Head(id, int(time.time()), request.model, _fingerprint(card)))
     headers = {"x-ignored-parameters": call.ignored} if call.ignored else {}
-    with closing(gateway.in_flight.open(generations, len(request.prompts))) as answer:
+    with closing(gateway.in_flight.open(generations, len(request.prompts), card, post.terms)) as answer:
         record.answer = answer
         if request.stream:
             stream = EventStream(send, headers, gateway.heartbeat)

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from gateway.admission.errors import RETRY_AFTER_S, ServerOverloaded
 from triton_repo.contract.errors import (
     AuthenticationFailed,
     EngineFailed,
@@ -29,8 +30,6 @@ from triton_repo.contract.errors import (
     InvalidRequest,
     RequestError,
 )
-
-RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait that long
 
 _STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 421, 500, 503, 504)
 
@@ -91,7 +90,8 @@ class ErrorResponses:
     def response(self, scope: Scope, error: RequestError) -> Response:
         headers = {}
         if isinstance(error, EngineUnavailable):
-            headers["retry-after"] = str(RETRY_AFTER_S)
+            retry_after_s = error.retry_after_s if isinstance(error, ServerOverloaded) else RETRY_AFTER_S
+            headers["retry-after"] = str(retry_after_s)
         if isinstance(error, AuthenticationFailed):
             headers["www-authenticate"] = "Bearer"
         if isinstance(error, MethodNotAllowed):

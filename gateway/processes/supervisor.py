@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.answers.tally import Tally, create_slots
+from gateway.admission.tally import Tally, create_slots
 from gateway.processes.shared_port import SharedPort
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings
 from triton_repo.contract.errors import LaunchError
@@ -184,7 +184,7 @@ class Workers:
         failures = 0
         while True:
             await worker.ends_or_hangs(self._settings.hang_timeout_s)
-            Tally.shared(self._directory / TALLY_FILE, slot).set(0)
+            Tally.shared(self._directory / TALLY_FILE, slot).clear()
             failures = self._policy.failures(failures, worker.served_s)
             worker, failures = await self._start_again(slot, failures, str(worker))
             if await worker.serves():

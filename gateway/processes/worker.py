@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.answers.tally import Tally
+from gateway.admission.tally import Tally
 from gateway.app import Application, create_app
 from gateway.processes.log_output import log_to
 from gateway.processes.supervisor import BEAT_S, TALLY_FILE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -72,14 +72,16 @@ class TritonBackend:
             return f"no progress: {model}"
         return self._stalls.reason(model)
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+    async def generate(
+        self, generation: Generation, ended: Callable[[], None] = lambda: None, /
+    ) -> AsyncGenerator[Delta, None]:
         if stall := self._stalls.reason(generation.model):
             raise EngineUnavailable(stall)
         stream = self._open_stream()
         try:
             with self._prompts.share() as share:  # until the engine has begun
                 share.set(generation.prompt.num_bytes)
-                inbox = stream.ask(generation)
+                inbox = stream.ask(generation, ended)
                 delta = await inbox.next()
             while True:
                 if isinstance(delta, RequestError):

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -47,8 +47,9 @@ class Inbox(asyncio.Queue[Delta | RequestError]):
         num_waiting: characters of the deltas that wait here for a client that reads slowly.
     """
 
-    def __init__(self, generation: Generation, channel: Channel) -> None:
+    def __init__(self, generation: Generation, channel: Channel, ended: Callable[[], None]) -> None:
         super().__init__()
+        self._ended = ended
         self.generation = generation
         self.channel = channel
         self.triton_id = generation.request_id
@@ -57,6 +58,8 @@ class Inbox(asyncio.Queue[Delta | RequestError]):
     def add(self, delta: Delta | RequestError) -> None:
         if isinstance(delta, Delta):
             self.num_waiting += len(delta.text) + len(delta.tokens)
+            if delta.finish_reason:
+                self._ended()
         self.put_nowait(delta)
 
     def end(self, error: RequestError) -> None:
@@ -92,11 +95,11 @@ class TritonStream:
         """Whether the engine has rejected a renewal lately, for it makes no progress with live requests."""
         return time.monotonic() - self._stalled_s.get(model, float("-inf")) < 2 * _RENEWAL_S
 
-    def ask(self, generation: Generation) -> Inbox:
-        """Send a request whose deltas are wanted, until `forget`."""
+    def ask(self, generation: Generation, ended: Callable[[], None]) -> Inbox:
+        """Send a request whose deltas are wanted, until `forget`; `ended` is called when the last of them is here."""
         channel = self._channels.to(generation.model)
         row = pack_row(generation, channel.name)
-        inbox = self._inboxes[generation.request_id] = Inbox(generation, channel)
+        inbox = self._inboxes[generation.request_id] = Inbox(generation, channel, ended)
         self._outgoing.put_nowait(row)
         return inbox
 

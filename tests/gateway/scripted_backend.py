@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.answers.backend import Delta, Generation
@@ -26,6 +26,7 @@ def delta(text: str, finish_reason: FinishReason = "", completion_tokens: int = 
 class ScriptedBackend:
     """Each generation plays `script`: a Delta is said, a number of seconds is slept, an exception raised.
 
+    `ends_before_it_is_read`: all of it waits here already, as with an engine that is faster than its reader.
     After HANG a cancelled generation says "cancelled", unless `deaf`; `close` ends every other.
     """
 
@@ -33,6 +34,7 @@ class ScriptedBackend:
     cards: Mapping[str, ModelCard] = field(default_factory=lambda: {"demo": CARD})
     unavailable: str | None = None
     deaf: bool = False
+    ends_before_it_is_read: bool = False
     generations: list[Generation] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     closed: bool = False
@@ -53,9 +55,13 @@ class ScriptedBackend:
         if self.unavailable is not None:
             raise EngineUnavailable(self.unavailable)
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+    async def generate(
+        self, generation: Generation, ended: Callable[[], None] = lambda: None, /
+    ) -> AsyncGenerator[Delta, None]:
         self.generations.append(generation)
         stop = self._stop[generation.request_id] = asyncio.Event()
+        if self.ends_before_it_is_read:
+            ended()
         for step in self.script:
             if step is HANG:
                 await stop.wait()
@@ -70,6 +76,8 @@ class ScriptedBackend:
                 await asyncio.sleep(step)
             else:
                 assert isinstance(step, Delta)
+                if step.finish_reason:
+                    ended()
                 yield step
 
     def cancel(self, generation: Generation, error: RequestError | None = None) -> None:

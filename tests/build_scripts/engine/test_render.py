@@ -34,6 +34,12 @@ def test_the_default_cache_holds_a_full_batch_of_full_sequences(built: Workshop,
     assert cache_blocks(config) == 16 * num_blocks(max_seq_len)
 
 
+def test_the_card_tells_the_gateway_how_much_the_engine_can_run_at_once(built: Workshop) -> None:
+    config = config_of(built, max_batch_size=4)
+    assert config.card.max_batch_size == config.max_batch_size == 4
+    assert config.card.kv_cache_tokens == config.max_tokens_in_paged_kv_cache
+
+
 def test_an_engine_waits_while_another_process_renders_it_and_leaves_that_ones_files_alone(
     built: Workshop, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
@@ -55,8 +55,10 @@ def test_a_stream_that_is_not_read_waits_whatever_comes_behind_it(behind: bytes)
     num_said = []
 
     class Counting(ScriptedBackend):
-        async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
-            async for said in super().generate(generation):
+        async def generate(
+            self, generation: Generation, ended: Callable[[], None] = lambda: None, /
+        ) -> AsyncGenerator[Delta, None]:
+            async for said in super().generate(generation, ended):
                 num_said.append(1)
                 yield said
 

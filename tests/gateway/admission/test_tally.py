@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admission.admission import Admission
+from gateway.admission.tally import Tally, create_slots
+from gateway.admission.terms import QueueBounds
 from gateway.answers.backend import Generation, PromptText
 from gateway.answers.in_flight import InFlight
-from gateway.answers.tally import Tally, create_slots
-from tests.gateway.scripted_backend import ScriptedBackend
+from tests.gateway.scripted_backend import CARD, ScriptedBackend
 from triton_repo.contract.errors import EngineUnavailable
 from triton_repo.contract.sampling import Sampling
+
+
+def in_flight(tally: Tally) -> InFlight:
+    """Of one process; at most 3 answers in all."""
+    return InFlight(ScriptedBackend(), Admission(QueueBounds(3, 30), tally), 3, tally)
 
 
 def test_every_process_sees_the_sum_of_all_slots(tmp_path: Path) -> None:
@@ -22,7 +29,7 @@ def test_every_process_sees_the_sum_of_all_slots(tmp_path: Path) -> None:
     for slot, tally in enumerate(tallies):
         tally.set(10**slot)
     assert [tally.total() for tally in tallies] == [111] * 3
-    Tally.shared(tmp_path / "slots", 1).set(0)  # as the parent does for a worker that died
+    Tally.shared(tmp_path / "slots", 1).clear()  # as the parent does for a worker that died
     assert [tally.total() for tally in tallies] == [101] * 3
 
 
@@ -37,14 +44,13 @@ def test_a_request_is_refused_where_all_processes_together_have_enough(tmp_path:
     generations = [Generation("id", "demo", PromptText("Hello"), Sampling(), stream=True)]
 
     async def fill() -> None:
-        backend = ScriptedBackend()
-        one, two = (InFlight(backend, 3, Tally.shared(tmp_path / "slots", slot)) for slot in range(2))
-        first, _, _ = one.open(generations, 1), one.open(generations, 1), two.open(generations, 1)
+        one, two = (in_flight(Tally.shared(tmp_path / "slots", slot)) for slot in range(2))
+        first, _, _ = one.open(generations, 1, CARD), one.open(generations, 1, CARD), two.open(generations, 1, CARD)
         for process in (one, two):
             with pytest.raises(EngineUnavailable, match="the server is busy with 3 requests"):
-                process.open(generations, 1)
+                process.open(generations, 1, CARD)
         first.close()
-        two.open(generations, 1)
+        two.open(generations, 1, CARD)
 
     asyncio.run(fill())
 
@@ -65,10 +71,10 @@ def test_processes_that_open_at_the_same_moment_do_not_pass_the_bound_together(t
 
     def open_in(process: InFlight) -> None:
         with contextlib.suppress(EngineUnavailable):
-            opened.append(process.open(generations, 1))
+            opened.append(process.open(generations, 1, CARD))
 
     async def fill() -> None:
-        processes.extend(InFlight(ScriptedBackend(), 3, Interrupted.shared(tmp_path / "slots", n)) for n in range(4))
+        processes.extend(in_flight(Interrupted.shared(tmp_path / "slots", slot)) for slot in range(4))
         open_in(processes.pop())
 
     processes: list[InFlight] = []

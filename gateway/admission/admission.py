@@ -1,0 +1,50 @@
+"""The gates of all engines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.admission.deadlines import Deadlines
+from gateway.admission.estimate import Prompt
+from gateway.admission.gate import Gate
+from gateway.admission.tally import Tally
+from gateway.admission.terms import Capacity, QueueBounds, Terms
+from gateway.admission.ticket import Ticket
+
+
+class Admission:
+    """Used inside one event loop; `tally` may be shared with other processes."""
+
+    def __init__(self, bounds: QueueBounds, tally: Tally) -> None:
+        self._bounds = bounds
+        self._tally = tally
+        self._gates: dict[str, Gate] = {}  # by the name of a model that is, or was, served
+        self.deadlines = Deadlines()
+
+    def enter(
+        self, model: str, capacity: Capacity, terms: Terms, asked: Sequence[tuple[Prompt, int | None]]
+    ) -> list[Ticket]:
+        """A ticket for each generation, its prompt and its `max_tokens`, of one request to a model that is served.
+
+        Raises:
+            ServerOverloaded: at once, where it could not have its turn in time.
+        """
+        gate = self._gates.get(model)
+        if gate is None:
+            gate = self._gates[model] = Gate(model, capacity, self._bounds, self._tally, self.deadlines)
+        gate.capacity = capacity
+        return gate.enter(terms, asked)
+
+    def check_open(self, model: object, terms: Terms) -> None:
+        """Reject what `enter` would reject, before more is done for it.
+
+        Raises:
+            ServerOverloaded
+        """
+        gate = self._gates.get(model) if isinstance(model, str) else None
+        if gate is not None and gate.is_closed_to(terms):
+            raise gate.overloaded()
+
+    @property
+    def num_waiting(self) -> int:
+        return sum(gate.num_waiting for gate in self._gates.values())

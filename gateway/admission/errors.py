@@ -1,0 +1,37 @@
+"""The answers to requests that are not admitted, besides those of the shared tree in `triton_repo.contract.errors`:
+
+EngineUnavailable
+└── ServerOverloaded      503  more waits than the engine can do in time
+RequestTimedOut
+└── DeadlineExceeded      504  not complete within the time that the client gives
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Final
+
+from triton_repo.contract.errors import EngineUnavailable, RequestTimedOut
+
+RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait that long
+LONGEST_RETRY_AFTER_S: Final = 30
+
+_JITTER: Final = 0.5  # so that clients that were rejected together do not come back together
+
+
+class ServerOverloaded(EngineUnavailable):
+    """`drain_s` is how long the engine needs for what waits, as far as it is known."""
+
+    code = "server_is_overloaded"
+
+    def __init__(self, message: str, drain_s: float | None = None) -> None:
+        super().__init__(message)
+        wait_s = RETRY_AFTER_S if drain_s is None else drain_s
+        spread_s = wait_s * (1 + random.random() * _JITTER)  # noqa: S311 - nothing secret
+        self.retry_after_s = max(1, min(LONGEST_RETRY_AFTER_S, math.ceil(spread_s)))
+
+
+class DeadlineExceeded(RequestTimedOut):
+    type = "timeout_error"
+    code = "deadline_exceeded"

@@ -1,0 +1,48 @@
+"""What a request will cost an engine, in tokens, before the engine has seen it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+_BYTES_PER_TOKEN: Final = 4.0  # of English text, in most vocabularies
+_COMPLETION_TOKENS: Final = 256.0
+_WEIGHT: Final = 0.05  # of one more answer in the means
+
+
+class Prompt(NamedTuple):
+    """The size of a prompt: its tokens where it is a list of them, else the bytes of its text."""
+
+    num_bytes: int
+    num_tokens: int | None = None
+
+
+class Work(NamedTuple):
+    """`num_tokens` is the room that a generation may need in the KV cache; `cost` what it is expected to take."""
+
+    num_tokens: int
+    cost: int
+
+
+class Estimate:
+    """Of one engine, from the answers that it has given."""
+
+    def __init__(self, max_seq_len: int) -> None:
+        self._max_seq_len = max_seq_len
+        self._bytes_per_token = _BYTES_PER_TOKEN
+        self._completion_tokens = _COMPLETION_TOKENS
+
+    def work(self, prompt: Prompt, max_tokens: int | None) -> Work:
+        tokens = prompt.num_tokens
+        if tokens is None:
+            tokens = int(prompt.num_bytes / self._bytes_per_token) + 1
+        tokens = min(tokens, self._max_seq_len)
+        longest = self._max_seq_len - tokens
+        if max_tokens is not None:
+            longest = min(longest, max_tokens)
+        return Work(tokens + longest, tokens + min(longest, int(self._completion_tokens)))
+
+    def learn(self, prompt: Prompt, prompt_tokens: int, completion_tokens: int) -> None:
+        """An answer has ended."""
+        if prompt.num_tokens is None and prompt_tokens > 0:
+            self._bytes_per_token += _WEIGHT * (prompt.num_bytes / prompt_tokens - self._bytes_per_token)
+        self._completion_tokens += _WEIGHT * (completion_tokens - self._completion_tokens)

@@ -1,0 +1,109 @@
+"""Whose turn it is: a queue that is fair between flows, in tokens.
+
+A flow is all that one key asks for. Each has a counter of the tokens that it was given; the next turn is that of the
+flow with the smallest ("virtual token counter", Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024).
+A flow that comes back begins at the smallest counter of those that wait, so none saves up turns. Unlike deficit round
+robin this takes a correction at any time: a turn is charged for what it is expected to cost, and the counter corrected
+once that is known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+
+class Costly(Protocol):
+    """What waits: its `cost` in tokens; `left` once it does not wait any more, for another reason than its turn."""
+
+    @property
+    def cost(self) -> int: ...
+
+    @property
+    def left(self) -> bool: ...
+
+
+Item = TypeVar("Item", bound=Costly)
+
+
+@dataclass(slots=True, eq=False)
+class Flow(Generic[Item]):
+    """`served` is its counter; `num_waiting` and `waiting_cost` are those of the items that still wait."""
+
+    name: str
+    served: int = 0
+    num_waiting: int = 0
+    waiting_cost: int = 0
+    items: deque[Item] = field(default_factory=deque)
+
+    @property
+    def newest(self) -> Item:
+        """What came last of that which waits."""
+        while self.items[-1].left:
+            self.items.pop()
+        return self.items[-1]
+
+
+class FairQueue(Generic[Item]):
+    """Items in the order of their turns. To join and to leave takes no longer when many wait."""
+
+    def __init__(self) -> None:
+        self._flows: dict[str, Flow[Item]] = {}  # those that wait
+        self.num_waiting = 0
+        self.waiting_cost = 0
+
+    @property
+    def num_flows(self) -> int:
+        return len(self._flows)
+
+    def flow(self, name: str) -> Flow[Item]:
+        """The flow of that name; one that does not wait is new."""
+        return self._flows.get(name) or Flow(name, min(map(_served, self._flows.values()), default=0))
+
+    def push(self, flow: Flow[Item], item: Item) -> None:
+        self._flows[flow.name] = flow
+        flow.items.append(item)
+        self._count(flow, 1, item.cost)
+
+    def head(self) -> tuple[Flow[Item], Item] | None:
+        """What has the next turn."""
+        while self._flows:
+            flow = min(self._flows.values(), key=_served)
+            while flow.items and flow.items[0].left:
+                flow.items.popleft()
+            if flow.items:
+                return flow, flow.items[0]
+            del self._flows[flow.name]
+        return None
+
+    def take(self, flow: Flow[Item]) -> None:
+        """The head of this flow has its turn."""
+        item = flow.items.popleft()
+        self._count(flow, -1, -item.cost)
+        flow.served += item.cost
+
+    def leave(self, flow: Flow[Item], item: Item) -> None:
+        """Count an item out that waits and has just `left`."""
+        self._count(flow, -1, -item.cost)
+
+    def longest(self) -> Flow[Item] | None:
+        """The flow of which most waits."""
+        return max(self._flows.values(), key=_waiting, default=None)
+
+    def _count(self, flow: Flow[Item], num: int, cost: int) -> None:
+        flow.num_waiting += num
+        flow.waiting_cost += cost
+        self.num_waiting += num
+        self.waiting_cost += cost
+        if not flow.num_waiting:
+            flow.items.clear()
+            self._flows.pop(flow.name, None)
+
+
+def _served(flow: Flow[Item]) -> int:
+    return flow.served
+
+
+def _waiting(flow: Flow[Item]) -> int:
+    return flow.waiting_cost

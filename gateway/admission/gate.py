@@ -1,0 +1,183 @@
+"""The gate of one engine: what it can run goes in, a bounded queue waits in front, and more is rejected at once.
+
+An engine's own queue is first come, first served, knows no keys, and hides how long it is. So the engine gets what fits
+into its batch and its KV cache, and a little more, to go on with while the gateway hears that something has ended.
+
+Processes of one gateway share the engine through counts of what each has sent it. Where several have something waiting,
+each takes as much of the engine as the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from gateway.admission.deadlines import Deadlines
+from gateway.admission.drain_rate import DrainRate
+from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
+from gateway.admission.estimate import Estimate, Prompt, Work
+from gateway.admission.flows import FairQueue, Flow
+from gateway.admission.tally import Row, Tally
+from gateway.admission.terms import Capacity, QueueBounds, Terms
+from gateway.admission.ticket import Ticket
+
+_SPARE: Final = 8  # one request more for so many of the batch, and one in any case
+_UNMEASURED_BATCHES: Final = 4  # may wait before it is known how fast the engine is
+_POLL_S: Final = 0.005  # how soon one process sees what another has freed
+
+
+class Gate:
+    """Used inside one event loop."""
+
+    def __init__(self, model: str, capacity: Capacity, bounds: QueueBounds, tally: Tally, deadlines: Deadlines) -> None:
+        self.model = model
+        self.capacity = capacity
+        self.estimate = Estimate(capacity.max_seq_len)
+        self._bounds = bounds
+        self._deadlines = deadlines
+        self._queues: tuple[FairQueue[Ticket], FairQueue[Ticket]] = (FairQueue(), FairQueue())  # the second is batch
+        self._rate = DrainRate(min_ends=capacity.num_requests or 1)
+        self._requests = tally.row(f"requests of {model}")
+        self._tokens = tally.row(f"tokens of {model}")
+        self._waiting = tally.row(f"waiting for {model}")
+        self._poll: asyncio.TimerHandle | None = None
+
+    @property
+    def num_waiting(self) -> int:
+        return sum(queue.num_waiting for queue in self._queues)
+
+    def enter(self, terms: Terms, asked: Sequence[tuple[Prompt, int | None]]) -> list[Ticket]:
+        """A ticket for each generation of one request: its prompt, and its `max_tokens`.
+
+        Raises:
+            ServerOverloaded: no more may wait, or the client would not wait for so long.
+        """
+        works = [self.estimate.work(prompt, max_tokens) for prompt, max_tokens in asked]
+        queue = self._queues[terms.batch]
+        flow = queue.flow(terms.flow)
+        if self.num_waiting:
+            self._make_room(terms, flow, len(works), sum(work.cost for work in works))
+        now_s = time.monotonic()
+        until_s = min(now_s + self._bounds.timeout_s, terms.begin_by_s, terms.complete_by_s)
+        tickets = [Ticket(self, queue, flow, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
+        for ticket in tickets:
+            queue.push(flow, ticket)
+        self.dispatch()
+        for ticket in tickets:
+            if ticket.waits:
+                ticket.deadline = self._deadlines.add(until_s, partial(self._expire, ticket, terms))
+        return tickets
+
+    def is_closed_to(self, terms: Terms) -> bool:
+        """Whether `enter` would reject even a small request."""
+        queue = self._queues[terms.batch]
+        longest = queue.longest()
+        if longest is None or longest.waiting_cost > queue.flow(terms.flow).waiting_cost:
+            return False
+        return self._is_full(self._queues if terms.batch else self._queues[:1], 1, 1)
+
+    def dispatch(self) -> None:
+        """Let in what fits, in the order of turns."""
+        blocked = any(self._let_in(queue) for queue in self._queues)
+        self._rate.busy(blocked, time.monotonic())
+        self._waiting.own = self.num_waiting
+        if blocked and self._requests.is_shared and self._poll is None:
+            self._poll = asyncio.get_running_loop().call_later(_POLL_S, self._look_again)
+
+    def freed(self, work: Work) -> None:
+        """The engine is through with a request."""
+        self._requests.own -= 1
+        self._tokens.own -= work.num_tokens
+        self._rate.ended(work.cost, time.monotonic())
+        self.dispatch()
+
+    def drain_s(self) -> float | None:
+        """How long the engine needs for what waits; None if it is not known."""
+        rate = self._rate.per_s
+        return None if rate is None else sum(queue.waiting_cost for queue in self._queues) / rate
+
+    def overloaded(self) -> ServerOverloaded:
+        return ServerOverloaded(f"model {self.model} is busy: {self.num_waiting} wait for their turn", self.drain_s())
+
+    def _expire(self, ticket: Ticket, terms: Terms) -> None:
+        if time.monotonic() >= min(terms.begin_by_s, terms.complete_by_s):
+            ticket.drop(DeadlineExceeded("the request had no turn within the time that its client waits"))
+        else:
+            timeout_s = self._bounds.timeout_s
+            ticket.drop(ServerOverloaded(f"model {self.model} is busy: no turn within {timeout_s:g} s", self.drain_s()))
+
+    def _let_in(self, queue: FairQueue[Ticket]) -> bool:
+        """Whether something is left that does not fit."""
+        while (head := queue.head()) is not None:
+            flow, ticket = head
+            if not self._fits(ticket.work):
+                return True
+            queue.take(flow)
+            self._requests.own += 1
+            self._tokens.own += ticket.work.num_tokens
+            ticket.begin()
+        return False
+
+    def _fits(self, work: Work) -> bool:
+        requests, tokens = self.capacity.num_requests, self.capacity.num_tokens
+        if requests is not None and self._requests.own >= self._share(self._requests, requests + _spare(requests)):
+            return False
+        if tokens is None or not self._requests.total():  # alone it may be as large as it likes
+            return True
+        return self._tokens.own + work.num_tokens <= self._share(self._tokens, tokens + tokens // _SPARE)
+
+    def _share(self, row: Row, limit: int) -> int:
+        """How much of a limit on all processes this one may use."""
+        if not row.is_shared:
+            return limit
+        others = [*zip(row.others(), self._waiting.others(), strict=True)]
+        left = limit - sum(used for used, waiting in others if not waiting)
+        rivals = [used for used, waiting in others if waiting]
+        return min(left - sum(rivals), left // (1 + len(rivals)))
+
+    def _make_room(self, terms: Terms, flow: Flow[Ticket], num: int, cost: int) -> None:
+        """Reject a request, or drop what waits of a flow that has more waiting than this one would have."""
+        self._check_patience(terms, flow, cost)
+        queues = self._queues if terms.batch else self._queues[:1]
+        while self._is_full(queues, num, cost):
+            longest = self._queues[terms.batch].longest()
+            if longest is None or longest.waiting_cost <= flow.waiting_cost + cost:
+                raise self.overloaded()
+            longest.newest.drop(ServerOverloaded(f"model {self.model}: others wait for their turn", self.drain_s()))
+
+    def _is_full(self, queues: Sequence[FairQueue[Ticket]], num: int, cost: int) -> bool:
+        waiting = sum(queue.num_waiting for queue in queues)
+        if self.capacity.num_requests is None or not waiting:
+            return False
+        batch = max(1, self.capacity.num_requests // self._requests.num_processes)
+        if waiting + num <= batch:
+            return False
+        rate = self._rate.per_s
+        if rate is None:
+            return waiting + num > batch * _UNMEASURED_BATCHES
+        return (sum(queue.waiting_cost for queue in queues) + cost) / rate > self._bounds.target_s
+
+    def _check_patience(self, terms: Terms, flow: Flow[Ticket], cost: int) -> None:
+        rate, patience_s = self._rate.per_s, min(terms.begin_by_s, terms.complete_by_s)
+        if rate is None or patience_s == math.inf:
+            return
+        queue = self._queues[terms.batch]
+        ahead = min(queue.waiting_cost, (flow.waiting_cost + cost) * queue.num_flows)
+        if terms.batch:
+            ahead += self._queues[0].waiting_cost
+        wait_s = ahead / rate
+        if time.monotonic() + wait_s > patience_s:
+            reason = f"its turn would come after about {wait_s:.1f} s, later than the client waits"
+            raise ServerOverloaded(f"model {self.model} is busy: {reason}", self.drain_s())
+
+    def _look_again(self) -> None:
+        self._poll = None
+        self.dispatch()
+
+
+def _spare(requests: int) -> int:
+    return max(1, requests // _SPARE)

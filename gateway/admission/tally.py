@@ -1,0 +1,117 @@
+"""Counts that all processes of one gateway share: how many requests are open, and what each engine has been given.
+
+A count has a cell for each process, which alone writes it, so that none waits for another; and a name, under which
+each process finds its row.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+MAX_ROWS: Final = 4096
+
+_CELL_BYTES: Final = 8
+_OPEN: Final = "open requests"
+
+
+class Row:
+    """One count, of all processes together. `own` is what this one contributes."""
+
+    __slots__ = ("_cells", "_slot", "num_processes")
+
+    def __init__(self, cells: memoryview[int], slot: int) -> None:
+        self._cells = cells
+        self._slot = slot
+        self.num_processes = len(cells)
+
+    @property
+    def is_shared(self) -> bool:
+        return self.num_processes > 1
+
+    @property
+    def own(self) -> int:
+        return self._cells[self._slot]
+
+    @own.setter
+    def own(self, count: int) -> None:
+        self._cells[self._slot] = count
+
+    def total(self) -> int:
+        return self._cells[0] if self.num_processes == 1 else sum(self._cells)
+
+    def others(self) -> list[int]:
+        """What each other process contributes."""
+        return [*self._cells[: self._slot], *self._cells[self._slot + 1 :]]
+
+
+class Tally:
+    """One process's view. Without arguments it is that of a gateway of one process."""
+
+    def __init__(self, memory: bytearray | mmap.mmap | None = None, slot: int = 0, file: Path | None = None) -> None:
+        # For each row the hash of its name, 0 where there is none, and then its cells.
+        memory = bytearray(2 * _CELL_BYTES * MAX_ROWS) if memory is None else memory
+        self._memory = memoryview(memory).cast("q")
+        self._stride = len(self._memory) // MAX_ROWS
+        self._slot = slot
+        self._file = file
+        self._rows: dict[str, Row] = {}
+        self._open = self.row(_OPEN)
+
+    @classmethod
+    def shared(cls, file: Path, slot: int) -> Tally:
+        """A slot of a file that `create_slots` made."""
+        with file.open("r+b") as opened:
+            return cls(mmap.mmap(opened.fileno(), 0), slot, file)
+
+    def set(self, count: int) -> None:
+        """The open requests of this process."""
+        self._open.own = count
+
+    def total(self) -> int:
+        return self._open.total()
+
+    def row(self, name: str) -> Row:
+        """The count of that name, which is made where it is new.
+
+        Raises:
+            MemoryError: there are `MAX_ROWS` already.
+        """
+        if name not in self._rows:
+            start = self._find(name)
+            self._rows[name] = Row(self._memory[start + 1 : start + self._stride], self._slot)
+        return self._rows[name]
+
+    def clear(self) -> None:
+        """Forget what a process contributed that has died: this is its slot."""
+        for start in range(0, len(self._memory), self._stride):
+            self._memory[start + 1 + self._slot] = 0
+
+    def _find(self, name: str) -> int:
+        digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=_CELL_BYTES).digest(), signed=True) or 1
+        with self._locked():
+            for probe in range(MAX_ROWS):
+                start = (digest + probe) % MAX_ROWS * self._stride
+                if self._memory[start] in (0, digest):
+                    self._memory[start] = digest
+                    return start
+        raise MemoryError(f"more than {MAX_ROWS} counts")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Without another process that makes a row, which is rare."""
+        if self._file is None:
+            yield
+            return
+        with self._file.open("rb") as opened:  # its end is the end of the lock
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            yield
+
+
+def create_slots(file: Path, num_slots: int) -> None:
+    file.write_bytes(bytes(_CELL_BYTES * (1 + num_slots) * MAX_ROWS))

@@ -1,0 +1,55 @@
+"""On which terms a request is admitted: whose turn it takes, and how long its client waits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Times are on `time.monotonic`.
+
+    Attributes:
+        flow: all requests of one flow share its turns; it is the name of a key.
+        batch: gets no turn while others wait that are not.
+        complete_by_s: when the client wants the whole answer.
+        begin_by_s: when the client gives up if nothing has come.
+    """
+
+    flow: str = ""
+    batch: bool = False
+    complete_by_s: float = math.inf
+    begin_by_s: float = math.inf
+
+
+ANYONES: Final = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What an engine can run at once; None is not known.
+
+    Attributes:
+        num_requests: its batch.
+        num_tokens: of its KV cache.
+        max_seq_len: of one request, prompt and answer.
+    """
+
+    num_requests: int | None
+    num_tokens: int | None
+    max_seq_len: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBounds:
+    """What may wait.
+
+    Attributes:
+        target_s: more is not taken in than an engine does in that time; but one batch may wait in any case.
+        timeout_s: what has waited for so long is dropped.
+    """
+
+    target_s: float
+    timeout_s: float

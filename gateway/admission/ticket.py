@@ -1,0 +1,87 @@
+"""The place of one generation at the gate of its engine: it waits, then it runs, then it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from gateway.admission.deadlines import Deadline
+from gateway.admission.estimate import Estimate, Prompt, Work
+from gateway.admission.flows import FairQueue, Flow
+from triton_repo.contract.errors import RequestError
+
+
+class Keeper(Protocol):
+    """What a gate is to its tickets."""
+
+    estimate: Estimate
+
+    def freed(self, work: Work, /) -> None: ...
+
+
+class Ticket:
+    """`waits` until its turn has come or it `left` without one; `deadline` ends that. Whoever opens it frees it."""
+
+    __slots__ = ("_error", "_flow", "_gate", "_prompt", "_queue", "_runs", "_turn", "deadline", "waits", "work")
+
+    def __init__(self, gate: Keeper, queue: FairQueue[Ticket], flow: Flow[Ticket], prompt: Prompt, work: Work) -> None:
+        self.work = work
+        self.waits = True
+        self.deadline: Deadline | None = None
+        self._gate = gate
+        self._queue = queue
+        self._flow = flow
+        self._prompt = prompt
+        self._runs = False
+        self._turn: asyncio.Future[None] | None = None
+        self._error: RequestError | None = None
+
+    @property
+    def cost(self) -> int:
+        return self.work.cost
+
+    @property
+    def left(self) -> bool:
+        return not self.waits
+
+    async def turn(self) -> None:
+        """Return when the engine can take it.
+
+        Raises:
+            RequestError: it was dropped.
+        """
+        if self.waits:
+            self._turn = asyncio.get_running_loop().create_future()
+            await self._turn
+        if self._error is not None:
+            raise self._error
+
+    def begin(self) -> None:
+        """Its turn has come."""
+        self._runs = True
+        self._end_wait()
+
+    def drop(self, error: RequestError) -> None:
+        """Its turn, if it has not come, never comes."""
+        if self.waits:
+            self._error = error
+            self._end_wait()
+            self._queue.leave(self._flow, self)
+
+    def free(self) -> None:
+        """The engine is through with it, or will be in a moment. May be called again."""
+        if self._runs:
+            self._runs = False
+            self._gate.freed(self.work)
+
+    def settle(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """What it has cost in the end."""
+        self._flow.served += prompt_tokens + completion_tokens - self.work.cost
+        self._gate.estimate.learn(self._prompt, prompt_tokens, completion_tokens)
+
+    def _end_wait(self) -> None:
+        self.waits = False
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
