@@ -1,6 +1,6 @@
 """The proof of a tokenizer and its chat template, by the code that serves, in a child process with bounds.
 
-A template is code from outside: its time and memory are bounded here, its reach by the sandbox that runs it.
+A template is code from outside: its own processes bound its time and memory, the sandbox its reach.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from build_scripts.work.bounds import bound
 PROOF_S: Final = 300.0  # for a slow disk, and a busy machine: what a template may take is CPU time
 _TOKENS: Final = 100_000
 MEMORY_BYTES: Final = 4 << 30  # of address space, beyond what the libraries have mapped
-_CPU_S: Final = 10
+_CPU_S: Final = 20  # of each process; a chat template has a bound of its own
 _ANSWER: Final = "Hello. How can I help?"
 _TURN: Final[Sequence[Mapping[str, Any]]] = (
     {"role": "user", "content": "Hello!"},
@@ -38,33 +38,40 @@ def prove(tokenizer_directory: str, found: str) -> None:
     bound(_CPU_S, MEMORY_BYTES)
     directory, notes = Path(tokenizer_directory), list[str]()
     encoder = PromptEncoder.load(directory, _TOKENS)
-    if encoder.template is None:
-        encoder.encode(Prompt(text=b"Hello!"))
-    elif (note := _prove_template(encoder)) is not None:
-        notes.append(note)
-    ends = _end_tokens(encoder, json.loads((directory / CONFIG).read_bytes()))
+    try:
+        if encoder.renderer is None:
+            encoder.encode(Prompt(text=b"Hello!"))
+        elif (note := _prove_template(encoder)) is not None:
+            notes.append(note)
+        ends = _end_tokens(encoder, json.loads((directory / CONFIG).read_bytes()))
+    finally:
+        encoder.close()
     Path(found).write_text(json.dumps({"notes": notes, "end_token_ids": ends}), encoding="utf-8")
 
 
 def _prove_template(encoder: Any) -> str | None:
     """A note for people, if the template renders a conversation only with variables that requests must give."""
     from triton_repo.contract.errors import InvalidRequest
+    from triton_repo.preprocess.chat_template import ARGUMENTS
     from triton_repo.preprocess.prompt import Prompt
 
     try:
-        encoder.encode(Prompt(chat=json.dumps({"messages": _PROBE}).encode()))
+        encoder.encode(Prompt(chat=_chat(_PROBE)))
     except InvalidRequest as error:
-        missing = encoder.template.missing_variables(error)
-        if not missing:
+        if error.param != ARGUMENTS:
             raise
-        return f"the chat template needs {', '.join(missing)}: requests must give it in chat_template_kwargs"
+        return f"requests must give {error.message}"
     return None
+
+
+def _chat(messages: Sequence[Mapping[str, Any]]) -> bytes:
+    return json.dumps({"messages": messages}).encode()
 
 
 def _end_tokens(encoder: Any, config: Mapping[str, Any]) -> list[int]:
     """Ids of the tokenizer's own EOS, and of the token that the template writes after an answer."""
     texts = [token_text(config.get("eos_token"))]
-    if encoder.template is not None:
+    if encoder.renderer is not None:
         texts.append(_end_of_turn(encoder))
     ids = [encoder.tokenizer.token_to_id(text) for text in texts if text is not None]
     return [number for number in dict.fromkeys(ids) if number is not None]
@@ -79,8 +86,8 @@ def _end_of_turn(encoder: Any) -> str | None:
     from triton_repo.contract.errors import RequestError
 
     try:
-        asked = encoder.template.render({"messages": [_PROBE[0]]}, _TOKENS)
-        whole = encoder.template.render({"messages": [*_PROBE]}, _TOKENS)
+        asked = encoder.renderer.render_json(_chat(_PROBE[:1]), _TOKENS)
+        whole = encoder.renderer.render_json(_chat(_PROBE), _TOKENS)
     except RequestError:
         return None
     if not whole.startswith(asked + _ANSWER):

@@ -19,7 +19,7 @@ from gateway.triton.connection import TritonConnection
 from gateway.triton.errors import model_not_found, rpc_error
 from gateway.triton.stalls import Stalls
 from gateway.triton.stream import TritonStream
-from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, SendAlone
 from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,9 @@ class TritonBackend:
                 share.set(generation.prompt.num_bytes)
                 inbox = stream.ask(generation, ended)
                 delta = await inbox.next()
+                if isinstance(delta, SendAlone):
+                    inbox = stream.ask(generation, ended, alone=True)
+                    delta = await inbox.next()
             while True:
                 if isinstance(delta, RequestError):
                     if isinstance(delta, ModelNotFound):

@@ -95,10 +95,13 @@ class TritonStream:
         """Whether the engine has rejected a renewal lately, for it makes no progress with live requests."""
         return time.monotonic() - self._stalled_s.get(model, float("-inf")) < 2 * _RENEWAL_S
 
-    def ask(self, generation: Generation, ended: Callable[[], None]) -> Inbox:
-        """Send a request whose deltas are wanted, until `forget`; `ended` is called when the last of them is here."""
+    def ask(self, generation: Generation, ended: Callable[[], None], *, alone: bool = False) -> Inbox:
+        """Send a request whose deltas are wanted, until `forget`; `ended` is called when the last of them is here.
+
+        `alone`: in a message of its own.
+        """
         channel = self._channels.to(generation.model)
-        row = pack_row(generation, channel.name)
+        row = pack_row(generation, channel.name, alone=alone)
         inbox = self._inboxes[generation.request_id] = Inbox(generation, channel, ended)
         self._outgoing.put_nowait(row)
         return inbox

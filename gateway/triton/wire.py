@@ -59,18 +59,20 @@ class Row:
     model: str
     tensors: tuple[tuple[Tensor, bytes], ...]
     parameters: tuple[tuple[str, bool | float | str], ...]
+    alone: bool = False
 
     @property
     def kind(self) -> Hashable:
-        """What rows of one request have in common."""
-        return self.model, self.parameters, tuple((one.name, _size_class(one, value)) for one, value in self.tensors)
+        """What rows of one request have in common; a row that is to be alone has it with none."""
+        sizes = tuple((one.name, _size_class(one, value)) for one, value in self.tensors)
+        return self.model, self.parameters, sizes, self.request_id if self.alone else None
 
 
 class MalformedResponse(Exception):
     """A response that is not what an ensemble of ours sends."""
 
 
-def pack_row(generation: Generation, channel: str) -> Row:
+def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Row:
     """The generation as a row whose deltas are sent on `channel`."""
     sampling, prompt = generation.sampling, generation.prompt
     tensors = [_prompt(prompt), (STREAM, struct.pack("<?", generation.stream))]
@@ -85,7 +87,7 @@ def pack_row(generation: Generation, channel: str) -> Row:
         parameters.append((TOKEN_LENGTHS, True))
     if isinstance(prompt, PromptText) and prompt.add_special_tokens is not None:
         parameters.append((ADD_SPECIAL_TOKENS, prompt.add_special_tokens))
-    return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)))
+    return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)), alone)
 
 
 def batches(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:

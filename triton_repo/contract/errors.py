@@ -8,6 +8,7 @@
     │   ├── AuthenticationFailed  401
     │   ├── ModelNotFound         404
     │   ├── RequestTimedOut       504  not complete within the time that a request may take
+    │   ├── SendAlone             500  a row that takes longer than those beside it should wait: to be sent by itself
     │   ├── EngineUnavailable     503  loading, restarting, draining or full: worth a retry
     │   └── EngineFailed          500  this request failed inside the engine
     ├── SpecError                 an engine spec or a build flag is not allowed
@@ -89,6 +90,10 @@ class RequestTimedOut(RequestError):
     code = "request_timeout"
 
 
+class SendAlone(RequestError):
+    """For the gateway, which sends the row again; no client sees it."""
+
+
 class EngineFailed(RequestError):
     status = 500
     type = "server_error"
@@ -113,7 +118,7 @@ class BenchError(ConchError):
 
 _WIRE_CLASSES: dict[str, type[RequestError]] = {
     cls.__name__: cls
-    for cls in (InvalidRequest, UnsupportedParameter, ContextLengthExceeded, EngineUnavailable, EngineFailed)
+    for cls in (InvalidRequest, UnsupportedParameter, ContextLengthExceeded, SendAlone, EngineUnavailable, EngineFailed)
 }
 _WIRE = re.compile(r"(?:in ensemble '[^']*', )?(?P<message>.*) \[conch:(?P<cls>\w+):(?P<param>\w*)\]\s*$", re.DOTALL)
 

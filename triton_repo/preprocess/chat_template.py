@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError
-from triton_repo.preprocess.content_format import detect_content_format, in_format
+from triton_repo.preprocess.content_format import ContentFormat, detect_content_format, in_format
 from triton_repo.preprocess.jinja_environment import GAVE_UP, compile_template, free_variables
-from triton_repo.preprocess.render_bounds import RenderTimeout, cpu_time_limit
 
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
-MAX_RENDER_S: Final = 10.0  # of CPU time: other prompts wait meanwhile
+TEMPLATE: Final = "chat_template.jinja"
+ARGUMENTS: Final = "chat_template_kwargs"  # a client's name of `template_arguments`
 _WORD: Final = re.compile(r"\w+")
+_MAX_ERROR_CHARACTERS: Final = 1000
 _PROBE_CHARACTERS: Final = 1 << 20  # more than any template adds to one short message
 
 
 class ChatTemplate:
-    """Renders the messages of one request.
+    """Renders the messages of one request. It runs the checkpoint's code, whose time and memory are not bounded here.
 
     Raises:
         ValueError: `source` is not a template.
@@ -31,14 +33,11 @@ class ChatTemplate:
         self._template = compile_template(source)
         self._source = source
         self._special_tokens = dict(special_tokens)
-        self._content_format = detect_content_format(
-            lambda messages: self._render(self._variables({}, messages, tools=None), _PROBE_CHARACTERS)
-        )
 
     @classmethod
     def load(cls, tokenizer_directory: Path) -> ChatTemplate | None:
         """The template in the tokenizer's directory, or None for a base model."""
-        file = tokenizer_directory / "chat_template.jinja"
+        file = tokenizer_directory / TEMPLATE
         if not file.exists():
             return None
         config: dict[str, Any] = json.loads((tokenizer_directory / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -49,11 +48,21 @@ class ChatTemplate:
         """Whether the template gets the content of a message as a list of parts."""
         return self._content_format == "parts"
 
+    def render_json(self, chat: bytes, max_characters: int) -> str:
+        """`render` of a chat that is JSON."""
+        try:
+            fields: Any = json.loads(chat)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"chat: not valid JSON: {error}", "messages") from error
+        if not isinstance(fields, dict):
+            raise InvalidRequest("chat: a JSON object is required", "messages")
+        return self.render(fields, max_characters)
+
     def render(self, chat: Mapping[str, Any], max_characters: int) -> str:
         """The prompt of `chat` = {"messages": [...], "tools": [...] | None, "template_arguments": {...} | None}.
 
         Raises:
-            InvalidRequest: the template rejects the messages.
+            InvalidRequest: the template rejects the messages, or needs a variable that the arguments lack.
             ContextLengthExceeded: the prompt is longer than `max_characters`.
         """
         messages = chat.get("messages")
@@ -61,27 +70,33 @@ class ChatTemplate:
             raise InvalidRequest("messages: a non-empty list is required", "messages")
         arguments = chat.get("template_arguments") or {}
         if not isinstance(arguments, dict):
-            raise InvalidRequest("template_arguments: a JSON object is required", "chat_template_kwargs")
+            raise InvalidRequest("template_arguments: a JSON object is required", ARGUMENTS)
         for name in _RESERVED.intersection(arguments):
-            raise InvalidRequest(f"chat_template_kwargs.{name}: this name is reserved", "chat_template_kwargs")
+            raise InvalidRequest(f"{ARGUMENTS}.{name}: this name is reserved", ARGUMENTS)
+        variables = self._variables(arguments, (), chat.get("tools") or None)
         try:
-            messages = [in_format(_with_parsed_arguments(message), self._content_format) for message in messages]
-            return self._render(self._variables(arguments, messages, chat.get("tools") or None), max_characters)
-        except RequestError:
+            formatted = [in_format(_with_parsed_arguments(message), self._content_format) for message in messages]
+            return self._render({**variables, "messages": formatted}, max_characters)
+        except (RequestError, MemoryError):
             raise
-        except RenderTimeout as error:
-            rule = f"the chat template takes more than {MAX_RENDER_S:g} s of CPU time for them"
-            raise InvalidRequest(f"messages: {rule}", "messages") from error
         except Exception as error:  # the boundary of the checkpoint's code, which may raise anything on these messages
-            raise InvalidRequest(f"messages: rejected by the chat template: {error}", "messages") from error
+            said = str(error)[:_MAX_ERROR_CHARACTERS]
+            if missing := self._missing_variables(error, variables):
+                rule = f"{ARGUMENTS}: the chat template needs {', '.join(missing)}: {said}"
+                raise InvalidRequest(rule, ARGUMENTS) from error
+            raise InvalidRequest(f"messages: rejected by the chat template: {said}", "messages") from error
 
-    def missing_variables(self, error: InvalidRequest) -> list[str]:
-        """The variables without which the template rejected messages, as its own words say: requests may give them."""
-        if type(error.__cause__) not in GAVE_UP:
+    @cached_property
+    def _content_format(self) -> ContentFormat:
+        return detect_content_format(
+            lambda messages: self._render(self._variables({}, messages, tools=None), _PROBE_CHARACTERS)
+        )
+
+    def _missing_variables(self, error: Exception, given: Mapping[str, Any]) -> list[str]:
+        """The variables without which the template gave up, as its own words say."""
+        if type(error) not in GAVE_UP:
             return []
-        given = self._variables({}, (), tools=None)
-        words = set(_WORD.findall(error.message))
-        return sorted((free_variables(self._source) - given.keys()) & words)
+        return sorted((free_variables(self._source) - given.keys()) & set(_WORD.findall(str(error))))
 
     def _variables(self, arguments: Mapping[str, Any], messages: Sequence[Any], tools: Any) -> dict[str, Any]:
         return {
@@ -94,8 +109,7 @@ class ChatTemplate:
         }
 
     def _render(self, variables: Mapping[str, Any], max_characters: int) -> str:
-        with cpu_time_limit(MAX_RENDER_S):
-            return _join_bounded(self._template.generate(variables), max_characters)
+        return _join_bounded(self._template.generate(variables), max_characters)
 
 
 def _join_bounded(pieces: Iterable[str], max_characters: int) -> str:

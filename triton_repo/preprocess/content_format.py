@@ -24,6 +24,8 @@ def detect_content_format(render: Callable[[Sequence[Any]], str]) -> ContentForm
         message = {"role": "user", "content": _SENTINEL}
         try:
             text = render([in_format(message, format)])
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001, S112  (code of the checkpoint)
             continue
         if _SENTINEL in text.lower():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from tokenizers import Tokenizer
 
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.tensors import ADD_SPECIAL_TOKENS
-from triton_repo.preprocess.chat_template import ChatTemplate
+from triton_repo.preprocess.chat_template import TEMPLATE
+from triton_repo.preprocess.template_processes import TemplateProcesses
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Prompt:
     """One prompt as the client gave it: exactly one of text, chat JSON and token ids.
 
     `add_special_tokens` says whether the tokenizer adds BOS and the like: by default to text, and never to a chat,
-    whose template writes them.
+    whose template writes them. `alone` is false where others wait for this prompt.
     """
 
     text: bytes | None = None
@@ -28,6 +28,15 @@ class Prompt:
     token_ids: Sequence[int] | None = None
     stop_words: Sequence[bytes] = ()
     add_special_tokens: bool | None = None
+    alone: bool = True
+
+
+class Renderer(Protocol):
+    """Of a chat template."""
+
+    def render_json(self, chat: bytes, max_characters: int, *, alone: bool) -> str: ...
+
+    def close(self) -> None: ...
 
 
 def max_prompt_bytes(tokenizer: Tokenizer, max_seq_len: int) -> int:
@@ -38,9 +47,9 @@ def max_prompt_bytes(tokenizer: Tokenizer, max_seq_len: int) -> int:
 class PromptEncoder:
     """Renders and tokenizes prompts of one engine, and rejects those that leave no room for an answer."""
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, max_seq_len: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, renderer: Renderer | None, max_seq_len: int) -> None:
         self.tokenizer = tokenizer
-        self.template = template
+        self.renderer = renderer
         self._max_seq_len = max_seq_len
         self._max_bytes = max_prompt_bytes(tokenizer, max_seq_len)  # longer ones are not even tokenized
 
@@ -48,7 +57,8 @@ class PromptEncoder:
     def load(cls, tokenizer_directory: Path, max_seq_len: int) -> PromptEncoder:
         # Not by its path: that need not be text (surrogates stand for other bytes in the names of files).
         tokenizer = Tokenizer.from_buffer((tokenizer_directory / "tokenizer.json").read_bytes())
-        return cls(tokenizer, ChatTemplate.load(tokenizer_directory), max_seq_len)
+        has_template = (tokenizer_directory / TEMPLATE).exists()
+        return cls(tokenizer, TemplateProcesses(tokenizer_directory) if has_template else None, max_seq_len)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of the prompt.
@@ -61,7 +71,7 @@ class PromptEncoder:
         if sum(given) != 1:
             raise InvalidRequest("send exactly one of text_input, chat and prompt_token_ids", "text_input")
         if prompt.chat is not None:
-            ids, param = self._encode_chat(prompt.chat, prompt.add_special_tokens), "messages"
+            ids, param = self._encode_chat(prompt.chat, prompt), "messages"
         elif prompt.text is not None:
             add_special_tokens = prompt.add_special_tokens is not False
             ids, param = self._tokenize(_utf8(prompt.text, "prompt"), "prompt", add_special_tokens), "prompt"
@@ -81,19 +91,17 @@ class PromptEncoder:
         words = [_utf8(word, "stop_words") for word in stop_words if word]
         return [self.tokenizer.encode(word, add_special_tokens=False).ids for word in words]
 
-    def _encode_chat(self, chat: bytes, add_special_tokens: bool | None) -> list[int]:
-        if self.template is None:
+    def close(self) -> None:
+        if self.renderer is not None:
+            self.renderer.close()
+
+    def _encode_chat(self, chat: bytes, prompt: Prompt) -> list[int]:
+        if self.renderer is None:
             raise InvalidRequest("messages: this model has no chat template; use /v1/completions", "messages")
-        if add_special_tokens:
+        if prompt.add_special_tokens:
             rule = "the chat template writes the special tokens of a chat"
             raise UnsupportedParameter(f"{ADD_SPECIAL_TOKENS} = true: {rule}", ADD_SPECIAL_TOKENS)
-        try:
-            fields: Any = json.loads(chat)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"chat: not valid JSON: {error}", "messages") from error
-        if not isinstance(fields, dict):
-            raise InvalidRequest("chat: a JSON object is required", "messages")
-        text = self.template.render(fields, max_characters=self._max_bytes)
+        text = self.renderer.render_json(chat, self._max_bytes, alone=prompt.alone)
         return self._tokenize(text, "messages", add_special_tokens=False)
 
     def _tokenize(self, text: str, param: str, add_special_tokens: bool) -> list[int]:

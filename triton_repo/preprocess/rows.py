@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from triton_repo.contract.errors import EngineFailed, InvalidRequest, RequestError
+from triton_repo.contract.errors import EngineFailed, InvalidRequest, RequestError, SendAlone
 from triton_repo.contract.stock_inputs import check_stock_input
 from triton_repo.contract.tensors import (
     ADD_SPECIAL_TOKENS,
+    CHANNEL,
     CHAT,
     PADDING,
     PROMPT_TOKEN_IDS,
@@ -19,6 +20,8 @@ from triton_repo.contract.tensors import (
     strip_padding,
 )
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
+
+_SHORT_BYTES: Final = 1 << 14
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +35,37 @@ class PreparedRows:
     rejections: list[RequestError | None]
 
 
+def are_short(rows: Sequence[Mapping[str, Sequence[Any]]]) -> bool:
+    """Whether to tokenize all their texts takes milliseconds."""
+    texts = [value for row in rows for name in (TEXT_INPUT.name, CHAT.name) for value in row.get(name, ())]
+    return sum(map(len, texts)) <= _SHORT_BYTES
+
+
 def prepare(
-    rows: Sequence[Mapping[str, Sequence[Any]]], parameters: Mapping[str, Any], encoder: PromptEncoder
+    rows: Sequence[Mapping[str, Sequence[Any]]],
+    parameters: Mapping[str, Any],
+    encoder: PromptEncoder,
+    *,
+    others_wait: bool = False,
 ) -> PreparedRows:
     """Tokenize the prompts of all rows. `parameters` are those of their request.
 
     Raises:
         RequestError: there is only one row, and it is rejected; or a parameter is wrong.
+        SendAlone: others wait, and a row that is not beside those of other clients takes long.
     """
     add_special_tokens = parameters.get(ADD_SPECIAL_TOKENS)
     if not isinstance(add_special_tokens, bool | None):
         raise InvalidRequest(
             f"{ADD_SPECIAL_TOKENS} = {add_special_tokens!r}: true or false is required", ADD_SPECIAL_TOKENS
         )
-    outcomes = [_prepare_row(row, add_special_tokens, encoder) for row in rows]
+    are_one_clients = len(rows) == 1 or CHANNEL not in parameters
+    alone = are_one_clients and not others_wait
+    outcomes = [_prepare_row(row, add_special_tokens, alone, encoder) for row in rows]
+    if are_one_clients:
+        for outcome in outcomes:
+            if isinstance(outcome, SendAlone):
+                raise outcome
     rejections = [outcome if isinstance(outcome, RequestError) else None for outcome in outcomes]
     if len(rejections) == 1 and rejections[0] is not None:
         raise rejections[0]
@@ -56,7 +76,7 @@ def prepare(
 
 
 def _prepare_row(
-    row: Mapping[str, Sequence[Any]], add_special_tokens: bool | None, encoder: PromptEncoder
+    row: Mapping[str, Sequence[Any]], add_special_tokens: bool | None, alone: bool, encoder: PromptEncoder
 ) -> tuple[list[int], list[list[int]]] | RequestError:
     """Token ids and stop sequences of one row, or its error, which must not fail the other rows."""
     token_ids = row.get(PROMPT_TOKEN_IDS.name)
@@ -69,6 +89,7 @@ def _prepare_row(
             token_ids=None if token_ids is None else strip_padding(token_ids),
             stop_words=row.get(STOP_WORDS.name, ()),
             add_special_tokens=add_special_tokens,
+            alone=alone,
         )
         return encoder.encode(prompt), encoder.stop_sequences(prompt.stop_words)
     except RequestError as error:

@@ -199,7 +199,7 @@ def test_a_template_that_needs_a_variable_is_built_with_a_note(
     workshop.configure("tokenizer_config.json", chat_template=template)
     _, config = built(workshop)
     assert config.card.chat
-    note = "the chat template needs guideline: requests must give it in chat_template_kwargs"
+    note = "requests must give chat_template_kwargs: the chat template needs guideline: 'guideline' is undefined"
     assert f"tiny/checkpoint: {note}" in capsys.readouterr().err
 
 
@@ -209,6 +209,12 @@ def test_a_template_that_needs_a_variable_is_built_with_a_note(
 def test_a_template_that_rejects_a_conversation_for_another_reason_is_not(workshop: Workshop, template: str) -> None:
     workshop.configure("tokenizer_config.json", chat_template=template)
     with pytest.raises(BuildError, match="rejected by the chat template"):
+        workshop.build(REPLAY, runtime="replay")
+
+
+def test_a_template_that_takes_too_much_for_an_ordinary_conversation_is_rejected(workshop: Workshop) -> None:
+    workshop.configure("tokenizer_config.json", chat_template="{{ 'a' * 10**9 }}")
+    with pytest.raises(BuildError, match="the chat template takes more than 512 MiB of memory"):
         workshop.build(REPLAY, runtime="replay")
 
 

@@ -73,6 +73,11 @@ def test_a_long_text_is_beside_none_that_would_wait_for_it() -> None:
     assert ids(rows) == [["a", "c"], ["b", "d"]]
 
 
+def test_a_row_that_takes_long_is_sent_alone() -> None:
+    alone = [pack_row(Generation(id, "demo", HELLO, Sampling(), True), "channel", alone=True) for id in ("b", "c")]
+    assert ids([row("a"), *alone, row("d")]) == [["a", "d"], ["b"], ["c"]]
+
+
 def test_a_message_has_a_bounded_number_of_rows() -> None:
     assert [len(batch) for batch in ids([row(str(number)) for number in range(2 * MAX_ROWS + 1)])] == [
         MAX_ROWS,

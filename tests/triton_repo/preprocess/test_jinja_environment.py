@@ -1,4 +1,4 @@
-"""Chat templates are rendered as transformers renders them, and cannot run away."""
+"""Chat templates are rendered as transformers renders them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import subprocess
 import sys
 from datetime import datetime
 
-import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2.exceptions import SecurityError
 
 from tests.conftest import ROOT
 from tests.templates.comparison import chat_comparisons, comparisons
 from triton_repo.preprocess.jinja_environment import compile_template
-from triton_repo.preprocess.render_bounds import RenderTimeout, cpu_time_limit
 
 DEMO = (ROOT / "engines" / "demo" / "checkpoint" / "chat_template.jinja").read_text(encoding="utf-8")
 # Each in the manner of a family of models, with what it needs of Jinja.
@@ -137,88 +134,7 @@ def test_nothing_of_a_template_runs_when_it_is_compiled(source: str) -> None:
     compile_template(source)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "{{ 'a' * 10**10 }}",
-        "{{ 9 ** (9**9) }}",
-        "{{ [0] * 10**10 }}",
-        "{{ 10**10 * 'a' }}",
-        "{% set ns = namespace(x='a' * 2**20) %}{% for _ in range(20) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-        "{{ '%10000000000d' % 1 }}",
-        "{{ '%(a(b))-10000000000s' % {'a(b)': 1} }}",
-        "{{ '%.00010000000000f' % 1 }}",
-        "{{ '%*d' % (10**10, 1) }}",
-        "{{ ('%16000000d' * 9) % (1, 2, 3, 4, 5, 6, 7, 8, 9) }}",
-        "{{ '%10000000000d' | format(1) }}",
-        "{{ '{:>10000000000}'.format(1) }}",
-        "{{ '{a:>10000000000}'.format_map({'a': 1}) }}",
-        "{{ '{:>{}}'.format(1, 10**10) }}",
-        "{{ 'a' | center(10**10) }}",
-        "{{ 'a\n' | indent(10**10) }}",
-        "{{ ['a', 1] | tojson(indent=10**10) }}",
-        "{{ 'aa' | map('center', 10**10) | list }}",
-        "{{ [1] | batch(10**10, 0) | list }}",
-        "{{ 1.5 | round(10**10, 'ceil') }}",
-        "{{ 'a'.ljust(10**10) }}",
-        "{{ 'a'.rjust(10**10) }}",
-        "{{ 'a'.center(10**10, 'b') }}",
-        "{{ 'a'.zfill(10**10) }}",
-        "{{ '\t'.expandtabs(tabsize=10**10) }}",
-        "{{ (1).to_bytes(10**10) }}",
-    ],
-)
-def test_one_operation_cannot_take_all_memory(source: str) -> None:
-    with pytest.raises(SecurityError, match=r"would|is to be a number"):
-        compile_template(source).render()
-
-
 def test_the_models_of_triton_do_not_import_transformers() -> None:
     code = "import triton_repo.preprocess.rows, sys; print('transformers' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
     assert answer == "False\n"
-
-
-BOMBS = {
-    "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-    "a macro that calls itself twice": (
-        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}"
-    ),
-    "a quadratic loop": ("{% for m in messages %}{% for n in range(99999) %}{% set x = n %}{% endfor %}{% endfor %}"),
-    "doubling by ~": "{% set n = namespace(s='ab') %}{% for i in range(40) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
-    "doubling without a loop": "{% set a = 'a' * 9999999 %}{% set a = a ~ a ~ a %}",
-    "join": "{{ (['a' * 9999] * 9999) | join(' ') | length }}",
-    "join as a method": "{{ ' '.join(['a' * 9999] * 9999) | length }}",
-    "replace": "{{ ('a' * 9999) | replace('a', 'b' * 9999) | length }}",
-    "replace as a method": "{{ ('a' * 9999).replace('a', 'b' * 9999) | length }}",
-}
-
-
-@pytest.mark.parametrize("kind", BOMBS)
-def test_what_a_template_makes_and_takes_is_bounded(kind: str) -> None:
-    template = compile_template(BOMBS[kind])
-    with pytest.raises((SecurityError, RenderTimeout)), cpu_time_limit(0.2):
-        template.render(messages=[{}] * 1000)
-
-
-def test_a_few_slow_steps_do_not_go_on_for_long() -> None:
-    source = (
-        "{% for m in messages %}{% set users = messages | selectattr('role', 'equalto', 'user') | list %}{% endfor %}"
-    )
-    template = compile_template(source)
-    with pytest.raises(RenderTimeout), cpu_time_limit(0):
-        template.render(messages=[{"role": "user"}] * 100)
-
-
-def test_loops_keep_all_that_a_template_may_ask_of_them() -> None:
-    source = (
-        "{% for a, b in {'x': 1, 'y': 2}.items() %}{{ loop.index }}/{{ loop.length }}{{ a }}{{ b }}"
-        "{{ ',' if not loop.last }}{% endfor %}|{% for x in nothing %}{% else %}none{% endfor %}|"
-        "{% for t in tree recursive %}{{ t.n }}{{ loop(t.c) if t.c }}{% endfor %}|"
-        "{% for x in [1, 2, 3, 4] if x is even %}{{ x }}{{ loop.length }}{{ loop.previtem }}{% endfor %}|"
-        "{% for x in 'ab' | list + ['c'] %}{{ x ~ loop.revindex }}{% if x == 'b' %}{% break %}{% endif %}{% endfor %}"
-    )
-    tree = [{"n": 1, "c": [{"n": 2, "c": []}]}, {"n": 3, "c": []}]
-    plain = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)  # noqa: S701 (no HTML)
-    with cpu_time_limit(60):
-        assert compile_template(source).render(tree=tree) == plain.from_string(source).render(tree=tree)

@@ -13,8 +13,18 @@ from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, U
 from triton_repo.preprocess.chat_template import ChatTemplate
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
 
+
+class RenderedHere(ChatTemplate):
+    """In this process, without bounds."""
+
+    def render_json(self, chat: bytes, max_characters: int, *, alone: bool = True) -> str:  # noqa: ARG002
+        return super().render_json(chat, max_characters)
+
+    def close(self) -> None: ...
+
+
 TOKENIZER = byte_level()
-TEMPLATE = ChatTemplate(
+TEMPLATE = RenderedHere(
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
     "{% if mood %}[{{ mood }}]{% endif %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
     {"eos_token": "<|im_end|>"},
@@ -108,7 +118,7 @@ def with_bos() -> PromptEncoder:
     tokenizer = byte_level()
     bos = tokenizer.token_to_id("<|im_start|>")
     tokenizer.post_processor = TemplateProcessing("<|im_start|> $A", special_tokens=[("<|im_start|>", bos)])
-    return PromptEncoder(tokenizer, ChatTemplate("<|im_start|>{{ messages[0].content }}", {}), 64)
+    return PromptEncoder(tokenizer, RenderedHere("<|im_start|>{{ messages[0].content }}", {}), 64)
 
 
 @pytest.mark.parametrize(("add_special_tokens", "num_bos"), [(None, 2), (True, 2), (False, 1)])

@@ -1,21 +1,15 @@
 """Parses guides with the library that is to enforce them, in a process of its own.
 
-The length of a guide is bounded, the time and memory to parse it are not, and the libraries are native code: a guide
-that takes too much of either, or crashes its library, ends that process, and not the engine that serves all clients.
+The length of a guide is bounded, the time and memory to parse it are not, and the libraries are native code.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import resource
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
+from triton_repo.bounded_process import Answer, BoundedProcess, Bounds, ProcessEnded
 from triton_repo.contract.errors import EngineFailed
 
 LIMIT_S: Final = 2.0
@@ -23,8 +17,6 @@ LIMIT_S: Final = 2.0
 # than a normal one needs, and little compared with the memory of a machine that serves an engine.
 LIMIT_BYTES: Final = 1 << 30
 _MAX_ERROR_LENGTH: Final = 200  # characters
-# With the parent's search path: a Triton stub may find packages where its child's Python would not look.
-_PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from triton_repo.engine.guides.parser import main; main()"
 
 
 class GuideParser:
@@ -32,8 +24,8 @@ class GuideParser:
 
     def __init__(self, backend: str, limit_s: float = LIMIT_S) -> None:
         self.backend = backend
-        self._limit_s = limit_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._bounds = Bounds(limit_s, LIMIT_BYTES, cpu_time=False)
+        self._process: BoundedProcess | None = None
 
     def error_of(self, kind: str, guide: str) -> str | None:
         """Why the library cannot parse the guide; None if it can.
@@ -41,61 +33,32 @@ class GuideParser:
         Raises:
             EngineFailed: the library is not installed.
         """
-        process = self._process = self._process or self._start()
-        if process.stdin is None or process.stdout is None:
-            raise EngineFailed("guides: their parser has no pipes")
+        self._process = self._process or BoundedProcess(parser_of, self._bounds, self.backend)
+        self._process.ask(json.dumps([kind, guide]).encode())
         try:
-            process.stdin.write(json.dumps([kind, guide]).encode() + b"\n")
-            answer = process.stdout.readline()
-        except BrokenPipeError:
-            answer = b""
-        return json.loads(answer) if answer else self._exit_reason(process)
+            error: str | None = json.loads(self._process.answer())
+        except ProcessEnded as ended:
+            self._process = None
+            if ended.status >= 0:
+                raise EngineFailed(f"guides: {self.backend} could not be started") from ended
+            return f"parsing it {self._bounds.exceeded(ended.status) or ended}"
+        return error
 
     def close(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._reap(self._process)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        program = _PROGRAM.format(path=sys.path)
-        command = [sys.executable or "python3", "-c", program, self.backend, str(self._limit_s)]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0)
-
-    def _exit_reason(self, process: subprocess.Popen[bytes]) -> str:
-        status = self._reap(process)
-        if status >= 0:
-            raise EngineFailed(f"guides: {self.backend} could not be started")
-        if -status == signal.SIGALRM:
-            return f"parsing it takes longer than {self._limit_s:g} s"
-        if -status == signal.SIGUSR1:
-            return f"parsing it takes more than {LIMIT_BYTES >> 20} MiB of memory"
-        return f"parsing it ended by {signal.Signals(-status).name}"
-
-    def _reap(self, process: subprocess.Popen[bytes]) -> int:
-        self._process = None
-        with process:  # closes the pipes, and waits
-            pass
-        return process.returncode
+            self._process.end()
+            self._process = None
 
 
-def main() -> None:
-    """The process: one line of JSON in, one out, until its stdin ends or a guide takes too long."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever a library prints goes to the log
-    backend, limit_s = sys.argv[1:]
+def parser_of(backend: str) -> Answer:
+    """For the process: what answers a guide, as JSON with its kind, with the library's error, or null."""
     parsers = _PARSERS[backend]()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, and when that ends, so does stdin
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process at once, even in native code
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGUSR1})  # a mask is inherited
-    _limit_memory()
-    for line in sys.stdin.buffer:
-        kind, guide = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, float(limit_s))
-        error = _error_of(parsers[kind], guide)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        answers.write(json.dumps(error).encode() + b"\n")
+
+    def error_of(message: bytes) -> bytes:
+        kind, guide = json.loads(message)
+        return json.dumps(_error_of(parsers[kind], guide)).encode()
+
+    return error_of
 
 
 def _error_of(parse: Callable[[str], Any], guide: str) -> str | None:
@@ -103,18 +66,7 @@ def _error_of(parse: Callable[[str], Any], guide: str) -> str | None:
         parse(guide)
     except (RuntimeError, ValueError, TypeError) as error:  # a RecursionError is a RuntimeError
         return str(error).strip().partition("\n")[0][:_MAX_ERROR_LENGTH]
-    except MemoryError:  # the library may be in any state: the process ends, and a new one parses the next guide
-        signal.raise_signal(signal.SIGUSR1)
     return None
-
-
-def _limit_memory() -> None:
-    """Limits data, not addresses: PyTorch, which XGrammar imports, maps many gigabytes that it never touches."""
-    data_bytes = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[5]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = data_bytes + LIMIT_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash would write all of it to the disk
 
 
 def _xgrammar() -> Mapping[str, Callable[[str], Any]]:

@@ -1,24 +1,33 @@
-"""Triton's adapter of NAME_preprocess: tensors in, tensors out."""
+"""Triton's adapter of NAME_preprocess: tensors in, tensors out.
+
+A request that takes no longer than others should wait is answered when `execute` returns, which is cheapest, and any
+other one by its response sender: in Triton's default mode that is allowed since release 24.06.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
-from triton_repo.contract.errors import EngineFailed, RequestError, to_wire
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, RequestError, SendAlone, to_wire
 from triton_repo.contract.health.heartbeat import Heart, Work
 from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, Tensor, split_rows
 from triton_repo.preprocess.prompt import PromptEncoder
-from triton_repo.preprocess.rows import prepare
+from triton_repo.preprocess.rows import PreparedRows, are_short, prepare
+from triton_repo.preprocess.template_processes import MAX_SLOW
 
 logger = logging.getLogger(__name__)
+
+_THREADS: Final = MAX_SLOW + 8  # slow templates leave some to the rest
 
 
 class TritonPythonModel:
@@ -26,35 +35,53 @@ class TritonPythonModel:
         directory = EngineDirectory.of_triton_model(args["model_repository"])
         config = EngineConfig.load(directory.path)
         self._encoder = PromptEncoder.load(directory.tokenizer, config.max_seq_len)
+        self._threads = ThreadPoolExecutor(_THREADS, "prompts")
         self._work = Work()
         self._heart = Heart(args["model_name"], self._work.age_s)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        return [self._answer(request) for request in requests]
+        with self._work:
+            return [self._answer(request) for request in requests]
 
     def finalize(self) -> None:
+        self._encoder.close()
+        self._threads.shutdown(cancel_futures=True)
         self._heart.stop()
 
     def _answer(self, request: Any) -> Any:
+        """The response, or None if it is sent later."""
         try:
-            with self._work:
-                return self._encode(request)
-        except RequestError as error:
-            return _failure(error)
-        except Exception:  # the boundary of one request: its failure must not fail the others of the batch
-            logger.exception("request %r could not be prepared", request.request_id())
-            return _failure(EngineFailed("the prompt could not be prepared"))
+            rows = split_rows({tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()})
+            parameters = json.loads(request.parameters() or "{}")
+            if are_short(rows):
+                return _success(prepare(rows, parameters, self._encoder, others_wait=True))
+        except SendAlone:
+            pass
+        except Exception as error:  # noqa: BLE001 - the boundary of one request, whose failure fails no other one
+            return _failure(error, request.request_id())
+        future = self._threads.submit(prepare, rows, parameters, self._encoder, others_wait=False)
+        future.add_done_callback(partial(_send, request.get_response_sender(), request.request_id()))
+        return None
 
-    def _encode(self, request: Any) -> Any:
-        rows = split_rows({tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()})
-        prepared = prepare(rows, json.loads(request.parameters() or "{}"), self._encoder)
-        return pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
-                _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
-                _column(REJECTION, [to_wire(error) if error else "" for error in prepared.rejections]),
-            ]
-        )
+
+def _send(sender: Any, request_id: str, future: Future[PreparedRows]) -> None:
+    try:
+        response = _success(future.result())
+    except CancelledError:
+        response = _failure(EngineUnavailable("the server is shutting down"), request_id)
+    except Exception as error:  # noqa: BLE001 - as above
+        response = _failure(error, request_id)
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def _success(prepared: PreparedRows) -> Any:
+    return pb_utils.InferenceResponse(
+        [
+            pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
+            _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
+            _column(REJECTION, [to_wire(error) if error else "" for error in prepared.rejections]),
+        ]
+    )
 
 
 def _column(tensor: Tensor, texts: Sequence[str]) -> Any:
@@ -62,5 +89,8 @@ def _column(tensor: Tensor, texts: Sequence[str]) -> Any:
     return pb_utils.Tensor(tensor.name, np.array([[text.encode()] for text in texts], dtype=np.object_))
 
 
-def _failure(error: RequestError) -> Any:
+def _failure(error: Exception, request_id: str) -> Any:
+    if not isinstance(error, RequestError):
+        logger.error("request %r could not be prepared", request_id, exc_info=error)
+        error = EngineFailed("the prompt could not be prepared")
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG))
