@@ -57,13 +57,17 @@ def ranked_argv(
     """The command line that starts tritonserver, `argv`, with the ranks of its engine; `environment` is what it has.
 
     Raises:
-        LaunchError: there is not just one engine to split, it was compiled for other machines than `hosts`, or a word
+        LaunchError: there is not just one engine to split, one was compiled for other machines than these, or a word
             of `argv` would be taken apart.
     """
+    engines = tuple(engines)
+    if options.launcher != "srun" and len(options.hosts) < 2:
+        for each in engines:
+            _check_one_machine(each)
     if options.launcher == "single":
         return tuple(argv)
     engine, settings = _split_engine(options.launcher, engines)
-    world_size = settings.tensor_parallel * settings.pipeline_parallel
+    world_size = _world_size(settings)
     if settings.flow == "compiled":
         _check_machines(engine, settings.gpus_per_node, options.hosts)
     if torn := next((word for word in argv if len(word.split()) != 1), None):
@@ -89,6 +93,24 @@ def _split_engine(launcher: str, engines: Iterable[EngineConfig]) -> tuple[str, 
             f"--launcher {launcher} starts the ranks of one engine of runtime tensorrt_llm, not of {names}"
         )
     return name, settings
+
+
+def _world_size(settings: TensorRtLlmConfig) -> int:
+    return settings.tensor_parallel * settings.pipeline_parallel
+
+
+def _check_one_machine(engine: EngineConfig) -> None:
+    """All ranks in one machine: a compiled engine would put those beyond `gpus_per_node` onto its first GPUs again."""
+    settings = engine.tensorrt_llm
+    if settings is None or settings.flow != "compiled":
+        return
+    world_size, gpus_per_node = _world_size(settings), settings.gpus_per_node
+    if world_size > gpus_per_node:
+        raise LaunchError(
+            f"engine {engine.name} was compiled for machines of {gpus_per_node} GPUs and has {world_size} ranks: name "
+            f"the machines with --launcher mpirun --hosts, or set build.gpus_per_node = {world_size} in its spec and "
+            "build it again"
+        )
 
 
 def _check_machines(engine: str, gpus_per_node: int, hosts: Sequence[str]) -> None:

@@ -40,14 +40,24 @@ def split(tp: int = 4, pp: int = 2, gpus_per_node: int = 4, flow: Flow = "compil
     ids=["single", "mpirun", "several machines", "srun"],
 )
 def test_a_rank_for_each_gpu_is_started_in_front_of_tritonserver(options: RankOptions, front: str) -> None:
-    assert shlex.join(ranked_argv(SERVER, options, [split()], ENVIRONMENT)) == front + SPOKEN
+    engine = split(gpus_per_node=4 if options.hosts else 8)
+    assert shlex.join(ranked_argv(SERVER, options, [engine], ENVIRONMENT)) == front + SPOKEN
 
 
 def test_only_one_engine_of_tensorrt_llm_can_have_its_ranks_started() -> None:
-    for engines in ([split(), split(name="other")], [engine_config()]):
+    one, other = split(gpus_per_node=8), split(gpus_per_node=8, name="other")
+    for engines in ([one, other], [engine_config()]):
         with pytest.raises(LaunchError, match="starts the ranks of one engine of runtime tensorrt_llm, not of demo"):
             ranked_argv(SERVER, RankOptions("mpirun"), engines, {})
-    assert ranked_argv(SERVER, RankOptions(), [split(), engine_config()], {}) == SERVER
+    assert ranked_argv(SERVER, RankOptions(), [one, engine_config()], {}) == SERVER
+
+
+@pytest.mark.parametrize("options", [RankOptions(), RankOptions("mpirun"), RankOptions("mpirun", ("node-0:8",))])
+def test_ranks_that_would_share_the_gpus_of_one_machine_are_rejected_with_the_key(options: RankOptions) -> None:
+    cure = "was compiled for machines of 4 GPUs and has 8 ranks: name the machines .* or set build.gpus_per_node = 8 in"
+    with pytest.raises(LaunchError, match=cure):
+        ranked_argv(SERVER, options, [split(gpus_per_node=4)], ENVIRONMENT)
+    assert ranked_argv(SERVER, options, [split(gpus_per_node=4, flow="pytorch")], ENVIRONMENT)
 
 
 def test_machines_of_other_sizes_than_the_engine_was_compiled_for_are_rejected_with_the_key() -> None:
