@@ -10,6 +10,7 @@ from build_scripts.engine.manifest import Manifest
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.work.disk import locked, write_file
 from triton_repo import model_repository
+from triton_repo.contract.capabilities import Capabilities, capabilities_of
 from triton_repo.contract.engine_config import (
     OPENVINO_KV_BLOCK_SIZE,
     EngineConfig,
@@ -17,6 +18,7 @@ from triton_repo.contract.engine_config import (
     TensorRtLlmConfig,
 )
 from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.contract.llm_api import installed_llm_api
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 from triton_repo.preprocess.prompt import max_prompt_bytes
@@ -86,7 +88,7 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         chat=manifest.chat,
         source=manifest.spec.model,
         unsupported=unsupported,
-        max_logprobs=manifest.spec.capabilities.max_logprobs,
+        max_logprobs=_capabilities(manifest.spec).max_logprobs,
         max_prompt_bytes=_max_prompt_bytes(directory, manifest.max_seq_len),
         max_batch_size=manifest.spec.build.max_batch_size,
         kv_cache_tokens=_known_kv_cache_tokens(manifest),
@@ -103,7 +105,7 @@ def _max_prompt_bytes(directory: EngineDirectory, max_seq_len: int) -> int | Non
 
 def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
     """Sampling fields that requests must leave alone."""
-    return spec.capabilities.unsupported(
+    return _capabilities(spec).unsupported(
         spec.speculative.mode if spec.speculative else None,
         spec.serve.guided_decoding_backend,
         lora=spec.build.lora is not None,
@@ -117,6 +119,11 @@ def _known_kv_cache_tokens(manifest: Manifest) -> int | None:
     if spec.runtime == "tensorrt_llm":
         return spec.serve.max_tokens_in_paged_kv_cache
     return _kv_cache_tokens(spec, manifest, manifest.max_seq_len)
+
+
+def _capabilities(spec: EngineSpec) -> Capabilities:
+    """Those of its runtime as it is installed here; where it is not, of the latest one."""
+    return capabilities_of(spec.runtime, spec.build.flow, installed_llm_api())
 
 
 def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
@@ -159,6 +166,7 @@ def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
         "kv_cache_host_memory_bytes": serve.kv_cache_host_memory_bytes,
         "guided_decoding_backend": serve.guided_decoding_backend,
         "gather_generation_logits": serve.gather_generation_logits,
+        "usage_stats": serve.usage_stats,
         "max_tokens_in_paged_kv_cache": serve.max_tokens_in_paged_kv_cache,
     }
     shape = {

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import get_args
+from typing import Final, get_args
 
 from build_scripts.spec.engine_spec import Quantization
-from triton_repo.contract.capabilities import CAPABILITIES, Capabilities, Speculation, flows_of
+from triton_repo.contract.capabilities import (
+    CAPABILITIES,
+    IN_EARLIER_APIS,
+    OPTIONAL_FIELDS,
+    Capabilities,
+    Runtime,
+    Speculation,
+)
 
 _NOTHING = "–"
+_TABLES: Final = sorted(
+    (*CAPABILITIES, *IN_EARLIER_APIS),
+    key=lambda able: (get_args(Runtime).index(able.runtime), able.flow, able.api or ""),
+)
 
 
 def capability_table() -> str:
-    """A row for each ability, a column for each runtime and flow."""
-    rows = [["ability", *map(_title, CAPABILITIES)], ["---"] * (1 + len(CAPABILITIES))]
-    rows += [[name, *map(ability, CAPABILITIES)] for name, ability in _ABILITIES.items()]
+    """A row for each ability, a column for each runtime, flow and LLM API."""
+    rows = [["ability", *map(_title, _TABLES)], ["---"] * (1 + len(_TABLES))]
+    rows += [[name, *map(ability, _TABLES)] for name, ability in _ABILITIES.items()]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _title(able: Capabilities) -> str:
-    return f"`{able.runtime}`" + (f", {able.flow}" if len(flows_of(able.runtime)) > 1 else "")
+    api = f", {able.flow}, {able.api}" if able.api else ""
+    return f"`{able.runtime}`{api}"
 
 
 def _quantizations(able: Capabilities) -> str:
@@ -68,6 +80,18 @@ def _adapters(able: Capabilities) -> str:
     return "with `build.lora`" if "build.lora" in able.keys else _NOTHING
 
 
+def _optional(name: str) -> Callable[[Capabilities], str]:
+    return lambda able: "yes" if name in able.optional_fields else _NOTHING
+
+
+def _seeds(able: Capabilities) -> str:
+    return "of every request" if able.repeatable_seeds else "of the first request of a batch"
+
+
+def _cached_tokens(able: Capabilities) -> str:
+    return "yes" if able.counts_cached_tokens else _NOTHING
+
+
 def _by_mode(able: Capabilities, ability: Callable[[Speculation], str]) -> str:
     """Modes that are alike share a line."""
     modes: dict[str, list[str]] = defaultdict(list)
@@ -95,6 +119,9 @@ _ABILITIES: dict[str, Callable[[Capabilities], str]] = {
     "`logprobs` of the tokens": _logprobs,
     "alternatives to a token (`top_logprobs`)": _alternatives,
     "`lora_name`": _adapters,
+    **{f"`{name}`": _optional(name) for name in OPTIONAL_FIELDS},
+    "`seed` fixes the random numbers": _seeds,
+    "`cached_tokens` in the usage": _cached_tokens,
 }
 
 if __name__ == "__main__":

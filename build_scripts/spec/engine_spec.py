@@ -64,11 +64,12 @@ class ServeSection(_Section):
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
-    The last five are for `tensorrt_llm` alone: the share of the GPU memory left free by the weights for the KV
+    The last six are for `tensorrt_llm` alone: the share of the GPU memory left free by the weights for the KV
     cache (None is 0.9), the host's memory for blocks that it has no room for (None is none), whether a running request
     may be paused for others (`max_utilization`) or never is (`guaranteed_no_evict`, which None is), the library that
-    keeps answers to the guides of their requests (None rejects guides), and whether a compiled engine keeps its logits
-    for requests with logprobs (None rejects them; `build.flow = pytorch` does not need it).
+    keeps answers to the guides of their requests (None rejects guides), whether a compiled engine keeps its logits
+    for requests with logprobs (None rejects them; `build.flow = pytorch` does not need it), and whether TensorRT-LLM
+    sends NVIDIA statistics of its use (None does not).
     """
 
     flush_interval_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
@@ -85,6 +86,7 @@ class ServeSection(_Section):
     capacity_scheduler_policy: CapacitySchedulerPolicy | None = None
     guided_decoding_backend: GuidedDecodingBackend | None = None
     gather_generation_logits: bool | None = None
+    usage_stats: bool | None = None
 
 
 class SamplingSection(Sampling):

@@ -1,6 +1,7 @@
 """An engine of runtime tensorrt_llm through the real Triton and gateway, on stand-ins for NVIDIA's programs.
 
-The stand-in answers with the prompt, then ends; see `tests/fake_tensorrt_llm`.
+Once over each LLM API: a compiled engine on 1.2.1, and the PyTorch flow on 1.4.0rc1. The stand-ins answer with the
+prompt, then end; see `tests/fake_tensorrt_llm`.
 """
 
 from __future__ import annotations
@@ -24,22 +25,36 @@ from tests.build_scripts.adapters import write_adapter
 from tests.build_scripts.conftest import Workshop, write_checkpoint
 from tests.build_scripts.tensorrt_llm.gpu_host import use_gpu_host
 from tests.conftest import ROOT, Stack, free_port, serving
-from tests.fake_tensorrt_llm import install
+from tests.fake_tensorrt_llm import Version, install
 from tests.serving.test_cancellation import nothing_is_left, wait_live
 from tests.serving.triton_client import row, scalars, triton_stream
 from triton_repo.contract.errors import InvalidRequest, from_wire
 
-FAILS, DIES = 318, 319  # token ids that the stand-in fails on
+FAILS = 318  # a token id that the stand-ins fail on
 WAIT_S = 240
 SPEC = "[build]\ntensor_parallel = 2\nmax_seq_len = 256\nmax_batch_size = 16\nmax_num_tokens = 512\n"
-SERVED = '[serve]\nguided_decoding_backend = "xgrammar"\ngather_generation_logits = true\n'
+SERVED = '[serve]\nguided_decoding_backend = "xgrammar"\n'
 ADAPTED = '[build.lora.adapters]\nfrench = "tiny/french"\n'
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`dies_on` is the token id that ends the engine: a worker process, or the event loop of the executor."""
+
+    version: Version
+    spec: str
+    dies_on: int
+
+
+COMPILED = Kind("1.2.1", SPEC + SERVED + "gather_generation_logits = true\n" + ADAPTED, dies_on=319)
+PYTORCH = Kind("1.4.0rc1", SPEC + 'flow = "pytorch"\n' + SERVED + ADAPTED, dies_on=317)
 
 
 @dataclass(frozen=True)
 class Served:
     stack: Stack
     workshop: Workshop
+    kind: Kind
 
 
 def conch(workshop: Workshop) -> tuple[str, ...]:
@@ -47,23 +62,28 @@ def conch(workshop: Workshop) -> tuple[str, ...]:
     return str(workshop.root / "python" / "bin" / "python3"), "-m", "launch.cli"
 
 
+@pytest.fixture(scope="module", params=[COMPILED, PYTORCH], ids=lambda kind: kind.version)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return request.param  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="module")
-def gpu_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    """A built, compiled engine on a machine that seems to have TensorRT-LLM and GPUs."""
+def gpu_host(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A built engine on a machine that seems to have TensorRT-LLM and GPUs."""
     workshop = Workshop(tmp_path_factory.mktemp("tensorrt_llm"))
     write_checkpoint(workshop.checkpoint)
     write_adapter(workshop.root / "tiny" / "french")
     with pytest.MonkeyPatch.context() as patch:
         use_gpu_host(patch, workshop.root / "bin")
-        install(workshop.root / "python")
-        ensure_engine(workshop.write_spec(SPEC + SERVED + ADAPTED, runtime="tensorrt_llm"))
+        install(workshop.root / "python", kind.version)
+        ensure_engine(workshop.write_spec(kind.spec, runtime="tensorrt_llm"))
         yield workshop
 
 
 @pytest.fixture(scope="module")
-def served(gpu_host: Workshop) -> Iterator[Served]:
+def served(gpu_host: Workshop, kind: Kind) -> Iterator[Served]:
     with serving(str(gpu_host.spec), log=gpu_host.root / "serve.log", conch=conch(gpu_host)) as stack:
-        yield Served(stack, gpu_host)
+        yield Served(stack, gpu_host, kind)
 
 
 @pytest.fixture
@@ -112,6 +132,25 @@ def test_logprobs_come_with_their_alternatives(client: OpenAI, top: int) -> None
     assert len({token.logprob for token in tokens}) > 1
     if top > 2:
         assert all(token.token in {other.token for other in token.top_logprobs} for token in tokens)
+
+
+def test_what_an_api_has_no_argument_for_is_refused_by_name_and_what_was_cached_is_counted(
+    served: Served, client: OpenAI
+) -> None:
+    prompt = "a prompt of more than two blocks of the cache, each of which has thirty-two tokens"
+
+    def ask(**fields: Any) -> Any:
+        return complete(client, prompt, max_tokens=100, extra_body=fields)
+
+    usages = [ask(cache_salt=salt).usage for salt in ("a", "a", "b")]
+    if served.kind is COMPILED:
+        assert [usage.prompt_tokens_details for usage in usages] == [None] * 3
+        with pytest.raises(openai.BadRequestError) as refused:
+            ask(priority=0.75)
+        assert (refused.value.param, refused.value.code) == ("priority", "unsupported_parameter")
+    else:
+        assert [usage.prompt_tokens_details.cached_tokens for usage in usages] == [0, 64, 0]
+        assert ask(priority=0.75).choices[0].text == prompt
 
 
 def test_sixteen_at_a_time_get_their_own_answers(served: Served) -> None:
@@ -165,6 +204,7 @@ def test_a_guide_of_a_stock_request_reaches_the_engine(served: Served) -> None:
     assert (answer.json()["text_output"], answer.json()["finish_reason"]) == ("(one|two)", "stop")
 
 
+@pytest.mark.parametrize("kind", [COMPILED], indirect=True)
 @pytest.mark.parametrize(
     ("guide", "complaint"),
     [
@@ -187,6 +227,7 @@ def test_a_guide_that_cannot_be_read_is_one_error_of_the_client_and_the_engine_g
     assert complete(client, "one", max_tokens=60).choices[0].text == "one"
 
 
+@pytest.mark.parametrize("kind", [COMPILED], indirect=True)
 def test_hostile_guides_hold_up_no_request_without_one(served: Served) -> None:
     prompt = [row("text_input", "BYTES", [b"one"]), row("max_tokens", "INT32", [60])]
     hostile = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "hangs"}
@@ -215,7 +256,7 @@ def test_a_request_that_names_an_adapter_gets_it_and_an_unknown_name_is_refused(
 
 def test_an_engine_whose_executor_dies_is_started_again(served: Served, client: OpenAI) -> None:
     with pytest.raises(openai.APIError):
-        complete(client, [70, DIES], max_tokens=9)
+        complete(client, [70, served.kind.dies_on], max_tokens=9)
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
@@ -227,6 +268,7 @@ def test_an_engine_whose_executor_dies_is_started_again(served: Served, client: 
             return
 
 
+@pytest.mark.parametrize("kind", [COMPILED], indirect=True)
 def test_an_engine_of_another_version_is_not_served(gpu_host: Workshop) -> None:
     config = gpu_host.engine / "model" / "engine" / "config.json"
     text = config.read_text()

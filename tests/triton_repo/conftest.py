@@ -5,14 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fake_tensorrt_llm import PATH
+from tests.fake_tensorrt_llm import Version, importable
 from tests.triton_repo import fake_backend
 
 
 @pytest.fixture
-def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stand-in for TensorRT-LLM, as if it were installed."""
-    monkeypatch.syspath_prepend(PATH)
+def tensorrt_llm(request: pytest.FixtureRequest) -> Iterator[Version]:
+    """The stand-in for TensorRT-LLM 1.2.1, or for the version that is the parameter, as if it were installed."""
+    version: Version = getattr(request, "param", "1.2.1")
+    with importable(version):
+        yield version
 
 
 @pytest.fixture

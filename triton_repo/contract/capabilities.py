@@ -1,4 +1,4 @@
-"""What each runtime can do, as data: one table per runtime, and per flow where it has two.
+"""What each runtime can do, as data: one table per runtime, and per flow and LLM API where it has two.
 
 From these tables follow the rules of an engine spec across its keys, what an engine tells its clients that it cannot do
 (`ModelCard.unsupported`, `ModelCard.max_logprobs`), the types of guides that it takes, and the table in
@@ -9,12 +9,21 @@ files that `docs/architecture.md` lists.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from triton_repo.contract.engine_config import Flow, GuidedDecodingBackend, SpeculativeMode
 from triton_repo.contract.errors import SpecError
-from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, LOGPROBS_FIELD, MAX_LOGPROBS, GuideType
+from triton_repo.contract.llm_api import LlmApi
+from triton_repo.contract.sampling import (
+    ADAPTER_FIELD,
+    CACHE_SALT_FIELD,
+    GUIDE_FIELDS,
+    LOGPROBS_FIELD,
+    MAX_LOGPROBS,
+    PRIORITY_FIELD,
+    GuideType,
+)
 
 Runtime = Literal["openvino", "tensorrt_llm", "replay"]
 
@@ -54,6 +63,10 @@ class Capabilities:
         guides: types of guides, by the library that enforces them.
         logprobs_key: the key that must be true for logprobs; None where there always are.
         max_logprobs: how many alternatives to a token it can name.
+        api: the LLM API of TensorRT-LLM that the table is for; None for other runtimes.
+        optional_fields: those of `OPTIONAL_FIELDS` that requests may set.
+        repeatable_seeds: a request with a seed gets the same answer again, whatever else runs in its batch.
+        counts_cached_tokens: it reports how many tokens of a prompt it had in its cache.
     """
 
     runtime: Runtime
@@ -70,6 +83,10 @@ class Capabilities:
     guides: Mapping[GuidedDecodingBackend, tuple[GuideType, ...]] = field(default_factory=dict)
     logprobs_key: str | None = None
     max_logprobs: int = 0
+    api: LlmApi | None = None
+    optional_fields: tuple[str, ...] = ()
+    repeatable_seeds: bool = True
+    counts_cached_tokens: bool = False
 
     def unsupported(
         self, mode: SpeculativeMode | None, backend: GuidedDecodingBackend | None, *, lora: bool, logprobs: bool
@@ -82,9 +99,11 @@ class Capabilities:
             *(() if backend else GUIDE_FIELDS),
             *(() if lora else (ADAPTER_FIELD,)),
             *(() if has_logprobs else (LOGPROBS_FIELD,)),
+            *(name for name in OPTIONAL_FIELDS if name not in self.optional_fields),
         )
 
 
+OPTIONAL_FIELDS: Final = (PRIORITY_FIELD, CACHE_SALT_FIELD)
 _ONE_PROCESS: Final[Allowed] = {"build.tensor_parallel": (1,), "build.pipeline_parallel": (1,)}
 _TEXT_GUIDES: Final[tuple[GuideType, ...]] = ("json", "json_schema", "regex", "ebnf_grammar")
 
@@ -123,6 +142,7 @@ _TENSORRT_LLM_KEYS: Final = frozenset(
         "serve.kv_cache_host_memory_bytes",
         "serve.capacity_scheduler_policy",
         "serve.guided_decoding_backend",
+        "serve.usage_stats",
     }
 )
 # A GPU wants wider iterations than a CPU. (An absent `build.dtype` is that of the checkpoint.)
@@ -159,15 +179,20 @@ _TENSORRT_LLM_COMPILED: Final = Capabilities(
     guides={"xgrammar": _TEXT_GUIDES},
     logprobs_key="serve.gather_generation_logits",
     max_logprobs=MAX_LOGPROBS,
+    api="1.2",
+    optional_fields=(CACHE_SALT_FIELD,),
 )
 
-# Of the two samplers of the PyTorch flow (1.2) the one that verifies candidates knows no penalties, no `min_p` and no
-# seed of a request, and the other one names no alternatives to a token. Drafting fails with pipeline parallelism
-# (NVIDIA/TensorRT-LLM issue 9009) and with adapters (issue 12617, fixed in 1.3).
+# 1.3 verifies candidates within the model, with a sampler that rejects penalties and `min_p` and leaves out logprobs
+# without an error (_torch/speculative), and of which it is not known that it reads seeds and `min_tokens`. Drafting
+# fails with pipeline parallelism (docs/source/features/feature-combination-matrix.md@01edceae; in 1.2: issue 9009) and
+# is not tested with adapters (in 1.2 it fails: issue 12617).
 _CANDIDATES: Final = Speculation(
     ("min_tokens", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty"),
     {"build.pipeline_parallel": (1,), "build.lora": ()},
 )
+# Seeds: the kernels that sample read those of the first request of a batch alone
+# (_torch/pyexecutor/sampler/seed_manager.py@2341856e).
 _TENSORRT_LLM_PYTORCH: Final = Capabilities(
     runtime="tensorrt_llm",
     flow="pytorch",
@@ -177,6 +202,16 @@ _TENSORRT_LLM_PYTORCH: Final = Capabilities(
     defaults=_TENSORRT_LLM_DEFAULTS,
     speculation={"prompt_lookup": _CANDIDATES, "draft": _CANDIDATES},
     guides={"xgrammar": (*_TEXT_GUIDES, "structural_tag"), "llguidance": _TEXT_GUIDES},
+    max_logprobs=MAX_LOGPROBS,
+    api="1.3",
+    optional_fields=(PRIORITY_FIELD, CACHE_SALT_FIELD),
+    repeatable_seeds=False,
+    counts_cached_tokens=True,
+)
+# Of the two samplers of 1.2 the one that verifies candidates knows no penalties, no `min_p` and no seed of a request,
+# and the other one names no alternatives to a token.
+_TENSORRT_LLM_PYTORCH_1_2: Final = replace(
+    _TENSORRT_LLM_PYTORCH, api="1.2", max_logprobs=0, optional_fields=(CACHE_SALT_FIELD,), repeatable_seeds=True
 )
 
 _REPLAY: Final = Capabilities(
@@ -187,7 +222,10 @@ _REPLAY: Final = Capabilities(
     max_logprobs=MAX_LOGPROBS,
 )
 
+# What a spec is checked against: each flow in the latest LLM API that has it.
 CAPABILITIES: Final = (_OPENVINO, _TENSORRT_LLM_COMPILED, _TENSORRT_LLM_PYTORCH, _REPLAY)
+# What a flow can do in an earlier one: as much or less, and only in what requests may ask for.
+IN_EARLIER_APIS: Final = (_TENSORRT_LLM_PYTORCH_1_2,)
 
 
 def flows_of(runtime: str) -> tuple[Capabilities, ...]:
@@ -195,9 +233,13 @@ def flows_of(runtime: str) -> tuple[Capabilities, ...]:
     return tuple(each for each in CAPABILITIES if each.runtime == runtime)
 
 
-def capabilities_of(runtime: str, flow: str = "compiled") -> Capabilities:
-    """Raises: SpecError: there is no such runtime, or it has no such flow."""
-    for each in flows_of(runtime):
-        if each.flow == flow:
+def capabilities_of(runtime: str, flow: str = "compiled", api: LlmApi | None = None) -> Capabilities:
+    """`api` None is the latest one that has the flow.
+
+    Raises:
+        SpecError: there is no such runtime, or it has no such flow.
+    """
+    for each in (*(each for each in IN_EARLIER_APIS if each.api == api), *CAPABILITIES):
+        if (each.runtime, each.flow) == (runtime, flow):
             return each
     raise SpecError(f"no runtime {runtime} with flow {flow}")

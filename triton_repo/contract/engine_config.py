@@ -71,6 +71,7 @@ class TensorRtLlmConfig(BaseModel):
     `max_tokens_in_paged_kv_cache` says so; blocks that find no room there may move to `kv_cache_host_memory_bytes`.
     `guided_decoding_backend` is the library that keeps answers to their guides; without it there are no guides.
     `gather_generation_logits` keeps the logits that logprobs are computed from: only the compiled flow needs it.
+    `usage_stats` lets TensorRT-LLM send NVIDIA statistics of its use.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -86,6 +87,7 @@ class TensorRtLlmConfig(BaseModel):
     max_tokens_in_paged_kv_cache: Annotated[int, Field(ge=1)] | None = None
     guided_decoding_backend: GuidedDecodingBackend | None = None
     gather_generation_logits: bool = False
+    usage_stats: bool = False
     lora: LoraConfig | None = None
 
 

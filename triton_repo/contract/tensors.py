@@ -47,6 +47,7 @@ SAMPLING_TENSORS: Final = (
     Tensor("frequency_penalty", "FP32"),
     Tensor("presence_penalty", "FP32"),
     Tensor("repetition_penalty", "FP32"),
+    Tensor("priority", "FP32"),  # no request parameter: Triton has one of that name
 )
 # Other names of sampling fields: those of NVIDIA's ensemble until 0.19.
 SAMPLING_ALIASES: Final[Mapping[Tensor, str]] = {
@@ -66,6 +67,7 @@ SAMPLING_PARAMETERS: Final = (
     "guided_decoding_guide",
     "lora_name",
     "logprobs",
+    "cache_salt",
 )
 
 # --- From preprocess to engine ---
@@ -100,6 +102,7 @@ TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", (-1,), optional=False)
 TEXT_LENGTH: Final = "text_length"
 FINISH_REASON: Final = Tensor("finish_reason", "BYTES", (-1,), optional=False)  # "" until the last delta; see below
 TOKEN_COUNTS: Final = Tensor("token_counts", "INT32", (-1,), optional=False)  # prompt, cached, generated so far
+NOT_REPORTED: Final = -1  # the cached tokens of a runtime that does not tell them
 REQUEST_IDS: Final = Tensor("request_ids", "BYTES", (-1,), optional=False)  # the request of each delta
 
 # The finish reason of a row that fails is its error, as `errors.to_wire`, if its request has several rows: an error

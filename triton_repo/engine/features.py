@@ -7,17 +7,35 @@ A guide is checked here for its type; whether its library can parse it takes lon
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 from triton_repo.contract.capabilities import capabilities_of
 from triton_repo.contract.engine_config import EngineConfig
-from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.llm_api import LlmApi
 from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, Sampling
 from triton_repo.contract.tensors import END_ID
 
 _TYPE, _GUIDE = GUIDE_FIELDS
 # Once an answer completes its guide only the end is allowed, and both of these forbid it.
 _FORBID_THE_END: Final = ("ignore_eos", "min_tokens")
+
+
+def for_llm_api(config: EngineConfig, api: LlmApi | None) -> EngineConfig:
+    """The engine with what it can do on the LLM API that is installed: it may have been rendered for another one."""
+    settings = config.tensorrt_llm
+    if settings is None or api is None:
+        return config
+    able = capabilities_of(config.runtime, settings.flow, api)
+    unsupported = able.unsupported(
+        config.speculative.mode if config.speculative else None,
+        settings.guided_decoding_backend,
+        lora=settings.lora is not None,
+        logprobs=settings.gather_generation_logits,
+    )
+    card = replace(config.card, unsupported=unsupported, max_logprobs=able.max_logprobs)
+    return config.model_copy(update={"card": card})
 
 
 def check_adapter(sampling: Sampling, config: EngineConfig) -> None:
@@ -33,6 +51,16 @@ def check_adapter(sampling: Sampling, config: EngineConfig) -> None:
         raise UnsupportedParameter(f"{ADAPTER_FIELD}: this engine has no adapters", ADAPTER_FIELD)
     if name not in lora.adapters:
         raise InvalidRequest(f"{ADAPTER_FIELD} = {name}: must be one of {', '.join(lora.adapters)}", ADAPTER_FIELD)
+
+
+def check_whole_prompt(num_tokens: int, config: EngineConfig) -> None:
+    """
+    Raises:
+        ContextLengthExceeded: the engine reads prompts in one iteration, and this one is longer.
+    """
+    if config.tensorrt_llm is not None and not config.enable_chunked_context and num_tokens > config.max_num_tokens:
+        rule = f"this engine reads a prompt in one iteration, of at most {config.max_num_tokens}"
+        raise ContextLengthExceeded(f"prompt: {num_tokens} tokens; {rule}", "prompt")
 
 
 def check_guide(sampling: Sampling, end_ids: Collection[int], config: EngineConfig) -> None:

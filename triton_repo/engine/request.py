@@ -27,7 +27,7 @@ from triton_repo.contract.tensors import (
     TOKEN_LENGTHS,
     strip_padding,
 )
-from triton_repo.engine.features import check_adapter, check_guide
+from triton_repo.engine.features import check_adapter, check_guide, check_whole_prompt
 
 _TOKEN_SEQUENCES: Final = TypeAdapter(tuple[tuple[TokenId, ...], ...], config=ConfigDict(strict=True))
 
@@ -94,6 +94,7 @@ def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:
         raise ContextLengthExceeded(
             f"prompt: {len(ids)} tokens leave no room in the context of {config.max_seq_len}", "prompt"
         )
+    check_whole_prompt(len(ids), config)
     _check_vocabulary(ids, config, "prompt")
     return ids
 

@@ -14,14 +14,15 @@ from build_scripts.plan import BuildRequest, make_plan, prepare_build
 from build_scripts.spec.reading import read_spec
 from tests.build_scripts.conftest import Workshop, contents, copy
 from tests.triton_repo.engine.runtimes.drafts import write_draft
+from triton_repo.contract.capabilities import OPTIONAL_FIELDS
 from triton_repo.contract.engine_config import EngineConfig, SpeculativeConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import SpecError, UnsupportedParameter
-from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, REQUEST_FIELDS, Sampling
+from triton_repo.contract.sampling import ADAPTER_FIELD, GUIDE_FIELDS, LOGPROBS_FIELD, Sampling
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
 from triton_repo.engine.runtimes.runtime import Generation
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import speculative_arguments
+from triton_repo.engine.runtimes.tensorrt_llm.speculation import draft_arguments
 
 LOOKUP = '[speculative]\nmode = "prompt_lookup"\n'
 DRAFT = '[speculative]\nmode = "draft"\ndraft_model = "tiny/draft"\n'
@@ -97,10 +98,14 @@ def test_prompt_lookup_needs_no_new_build_and_tells_clients_what_it_cannot_do(
     assert "up to date" in capsys.readouterr().err
     config = EngineConfig.load(directory)
     assert config.speculative == SpeculativeConfig(mode="prompt_lookup", num_assistant_tokens=4, max_ngram_size=3)
-    assert config.card.unsupported == ("min_tokens", *GUIDE_FIELDS, ADAPTER_FIELD)
+    assert config.card.unsupported == ("min_tokens", *GUIDE_FIELDS, ADAPTER_FIELD, *OPTIONAL_FIELDS)
     with pytest.raises(UnsupportedParameter, match="min_tokens"):
         parse_request({"input_ids": [5], "min_tokens": [2]}, {}, config)
-    assert EngineConfig.load(built_workshop.build().directory).card.unsupported == (*GUIDE_FIELDS, ADAPTER_FIELD)
+    assert EngineConfig.load(built_workshop.build().directory).card.unsupported == (
+        *GUIDE_FIELDS,
+        ADAPTER_FIELD,
+        *OPTIONAL_FIELDS,
+    )
 
 
 def test_settings_of_the_pipeline_reach_it(built_workshop: Workshop) -> None:
@@ -224,10 +229,10 @@ def test_tensorrt_llm_takes_the_drafts_checkpoint_along_and_tells_clients_what_i
     config = EngineConfig.load(engine)
     assert config.speculative == SpeculativeConfig(mode="draft", num_assistant_tokens=5)
     refused = ("min_tokens", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty")
-    assert config.card.unsupported == (*refused, *REQUEST_FIELDS)
+    assert config.card.unsupported == (*refused, *GUIDE_FIELDS, ADAPTER_FIELD, LOGPROBS_FIELD)
     assert (config.sampling.temperature, config.sampling.repetition_penalty) == (0.5, None)
-    arguments = speculative_arguments(engine / "model", config.speculative)
-    assert arguments == {"max_draft_len": 5, "speculative_model_dir": str(weights.parent)}
+    arguments = draft_arguments("speculative_model")(engine / "model", config.speculative)
+    assert arguments == {"max_draft_len": 5, "speculative_model": str(weights.parent)}
 
 
 def reasons_to_build(workshop: Workshop) -> list[str]:

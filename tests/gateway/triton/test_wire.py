@@ -59,6 +59,8 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "guided_decoding_guide": "[ab]",
         "lora_name": "french",
         "logprobs": 3,
+        "priority": 0.25,
+        "cache_salt": "tenant-7",
     }
     assert values.keys() == Sampling.model_fields.keys()
     request = infer_request([pack_row(generation(**values), "channel-1")], "id-1")
@@ -69,6 +71,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
     assert contents["seed"] == b"\xff" * 8
     assert contents["top_k"] == struct.pack("<i", -1)
     assert contents["presence_penalty"] == struct.pack("<f", 1)
+    assert contents["priority"] == struct.pack("<f", 0.25)
     parameters = request.parameters
     assert parameters["min_p"].double_param == 0.125
     assert parameters["ignore_eos"].WhichOneof("parameter_choice") == "bool_param"

@@ -23,6 +23,13 @@ def test_an_empty_request_takes_the_engines_defaults_and_the_room_that_is_left()
     assert request.stream is False
 
 
+def test_a_prompt_that_tensorrt_llm_would_not_take_whole_is_rejected() -> None:
+    whole = engine_config(max_seq_len=100, max_num_tokens=8, enable_chunked_context=False, tensorrt_llm={})
+    assert len(parse_request({"input_ids": [5] * 8}, {}, whole).input_ids) == 8
+    with pytest.raises(ContextLengthExceeded, match="prompt: 9 tokens; this engine reads a prompt in one iteration"):
+        parse_request({"input_ids": [5] * 9}, {}, whole)
+
+
 def test_padding_behind_a_prompt_is_no_part_of_it() -> None:
     assert parse_request({"input_ids": [5, 6, -1, -1]}, {}, CONFIG).input_ids == [5, 6]
     with pytest.raises(InvalidRequest, match="token id -1"):

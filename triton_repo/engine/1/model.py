@@ -15,6 +15,7 @@ from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
 from triton_repo.contract.health.heartbeat import Heart, Work
+from triton_repo.contract.llm_api import installed_llm_api
 from triton_repo.contract.tensors import (
     CHANNEL,
     DELTA_LENGTHS,
@@ -25,6 +26,7 @@ from triton_repo.contract.tensors import (
     TOKEN_COUNTS,
 )
 from triton_repo.engine.calls import Generate, Renew, Row, Stop, Subscribe, is_direct, parse_call
+from triton_repo.engine.features import for_llm_api
 from triton_repo.engine.guides.queue import GuideQueue, guide_validator
 from triton_repo.engine.loop.delivery import errors_sent_to
 from triton_repo.engine.loop.flush import FlushIntervals
@@ -69,7 +71,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         sys.setswitchinterval(0.001)  # the engine's thread must not keep new requests waiting for the GIL
         directory = EngineDirectory.of_triton_model(args["model_repository"]).path
-        self._config = EngineConfig.load(directory)
+        self._config = for_llm_api(EngineConfig.load(directory), installed_llm_api())
         metrics = EngineMetrics(self._config.name)
         flush = FlushIntervals(self._config.few_streams_flush_interval_s, self._config.flush_interval_s)
         settings = LoopSettings(flush, self._config.max_step_s)

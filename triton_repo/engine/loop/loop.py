@@ -221,6 +221,7 @@ class EngineLoop:
             live.stream.accept(delta.token_ids, delta.finish_reason)
             if delta.logprobs:
                 live.stream.accept_logprobs(delta.logprobs)
+            live.stream.cached_tokens = max(live.stream.cached_tokens, delta.cached_tokens)
             self._flush_clock.note(live)
             if live.stream.finish_reason and not delta.finish_reason:
                 self._runtime.cancel(live.key)  # a stop sequence: the runtime does not know that it is over

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
-from triton_repo.contract.tensors import MAX_ROW_ID_BYTES, ROW_IDS
+from triton_repo.contract.tensors import MAX_ROW_ID_BYTES, NOT_REPORTED, ROW_IDS
 from triton_repo.engine.loop.outlet import Sink
-from triton_repo.engine.loop.stream import NOT_REPORTED, Emission
+from triton_repo.engine.loop.stream import Emission
 
 
 def row_ids(rows: Sequence[Mapping[str, Sequence[Any]]], request_id: str) -> list[str]:

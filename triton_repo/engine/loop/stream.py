@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, to_json
-from triton_repo.contract.tensors import MAX_CONTEXT_IDS, FinishReason
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS, NOT_REPORTED, FinishReason
 from triton_repo.engine.request import EngineRequest
-
-NOT_REPORTED: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,7 @@ class Stream:
         self._logprobs: list[TokenLogprob] = []  # of `_ids`
         self._sent = 0
         self._generated = 0
+        self.cached_tokens = NOT_REPORTED
         self.finish_reason: FinishReason = ""
         self._emitted = False
 
@@ -109,7 +107,7 @@ class Stream:
             window_length=window,
             finish_reason=self.finish_reason,
             prompt_tokens=len(self._request.input_ids),
-            cached_tokens=NOT_REPORTED,
+            cached_tokens=self.cached_tokens,
             generated=self._generated,
             logprobs=logprobs,
             token_lengths=self._request.token_lengths,

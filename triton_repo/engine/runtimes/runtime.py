@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.logprobs import TokenLogprob
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import FinishReason
+from triton_repo.contract.tensors import NOT_REPORTED, FinishReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class TokenDelta(NamedTuple):
 
     `token_ids` holds every sampled id, an end id included. `error` set means that this generation failed alone.
     `logprobs`, for a generation that asks for them, are those of `token_ids`; that of an end id may be missing.
+    `cached_tokens` are those of the prompt that were in the KV cache already, or `NOT_REPORTED`.
     """
 
     key: int
@@ -46,6 +47,7 @@ class TokenDelta(NamedTuple):
     finish_reason: FinishReason = ""
     error: EngineFailed | None = None
     logprobs: Sequence[TokenLogprob] = ()
+    cached_tokens: int = NOT_REPORTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tests.gateway.server import serving
 from triton_repo.contract.model_card import ModelCard
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-_UNSUPPORTED = ("temperature", "top_k", "repetition_penalty", "stop_token_ids")
+_UNSUPPORTED = ("temperature", "top_k", "repetition_penalty", "stop_token_ids", "priority", "cache_salt")
 GREEDY_ONLY = ModelCard(512, "greedy", 0, True, "a test", unsupported=_UNSUPPORTED)
 BASE = ModelCard(512, "base", 0, False, "a test")
 BACKEND = ScriptedBackend(cards={"demo": CARD, "greedy": GREEDY_ONLY, "base": BASE})
@@ -104,6 +104,24 @@ def test_what_an_engine_cannot_do_is_refused_by_name_and_left_out_when_it_asks_f
     assert post(client, CHAT, neutral).status_code == 200
     sampling = BACKEND.generations[-1].sampling
     assert (sampling.top_k, sampling.repetition_penalty, sampling.stop_token_ids) == (None, None, None)
+
+
+def test_a_priority_and_a_salt_of_the_cache_reach_an_engine_that_has_them(client: httpx.Client) -> None:
+    for path, body in ((CHAT, chat), (COMPLETIONS, completion)):
+        assert post(client, path, body(priority=1, cache_salt="tenant-7")).status_code == 200
+        sampling = BACKEND.generations[-1].sampling
+        assert (sampling.priority, sampling.cache_salt) == (1, "tenant-7")
+        for name, values in (("priority", [1.5, -1, "high", True]), ("cache_salt", ["", "a b", "ü", "a" * 129, 7])):
+            assert [refusal(post(client, path, body(**{name: value})))["param"] for value in values] == [name] * len(
+                values
+            )
+
+
+def test_a_priority_or_a_salt_that_an_engine_does_not_have_is_refused_by_name(client: httpx.Client) -> None:
+    for name, value in (("priority", 0.75), ("cache_salt", "tenant-7")):
+        error = refusal(post(client, CHAT, chat(model="greedy", **{name: value})))
+        assert (error["param"], error["code"]) == (name, "unsupported_parameter")
+    assert post(client, CHAT, chat(model="greedy", priority=0)).status_code == 200, "the default of vLLM's clients"
 
 
 def test_a_base_model_cannot_chat(client: httpx.Client) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fake_tensorrt_llm import PATH
+from tests.fake_tensorrt_llm import GUIDE_LIBRARIES
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.engine.guides.parser import GuideParser
 
 
 @pytest.fixture
 def parser(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[GuideParser]:
-    monkeypatch.syspath_prepend(PATH)
+    monkeypatch.syspath_prepend(GUIDE_LIBRARIES)
     parser = GuideParser("xgrammar", limit_s=getattr(request, "param", 60))
     yield parser
     parser.close()

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fake_tensorrt_llm import PATH
+from tests.fake_tensorrt_llm import GUIDE_LIBRARIES
 from tests.triton_repo.engine.guides.gated_parser import GatedParser
 from tests.triton_repo.engine.loop.running_loop import AT_ONCE, TEXT, WAIT_S, engine_loop, eventually, request
 from tests.triton_repo.engines_under_test import RecordingSink
@@ -99,7 +99,7 @@ class OrderedSink(RecordingSink):
 def test_a_guide_that_hangs_its_library_ends_behind_a_later_request_without_one(
     loop: EngineLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(PATH)
+    monkeypatch.syspath_prepend(GUIDE_LIBRARIES)
     order: list[str] = []
     hostile, behind, unguided = (OrderedSink(name, order) for name in ("hostile", "behind", "unguided"))
     with guide_queue(loop, GuideParser("xgrammar")) as queue:

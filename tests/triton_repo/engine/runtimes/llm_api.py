@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from triton_repo.contract.engine_config import EngineConfig, TensorRtLlmConfig
+from tests.fake_tensorrt_llm import Version
+from triton_repo.contract.engine_config import EngineConfig, Flow, TensorRtLlmConfig
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.runtime import AsynchronousRuntime, Generation, Runtime, TokenDelta
@@ -17,10 +18,13 @@ from triton_repo.engine.runtimes.tensorrt_llm.engine import Installed
 
 END, OTHER_END = 1, 2
 PROMPT = [10, 11, 12, 13, 14]
-FAILS, DIES = 318, 319  # token ids that the stand-in fails on
+LOOP_DIES, FAILS, DIES = 317, 318, 319  # token ids that the stand-ins fail on
 GREEDY = Sampling(temperature=0.0)
 WAIT_S = 120
 FOUND = Installed("1.2.1", "9.0")
+EARLIER: Version = "1.2.1"
+LATEST: Version = "1.4.0rc1"
+FLOWS: tuple[tuple[Version, Flow], ...] = ((EARLIER, "compiled"), (EARLIER, "pytorch"), (LATEST, "pytorch"))
 
 
 def engine_config(**settings: Any) -> EngineConfig:

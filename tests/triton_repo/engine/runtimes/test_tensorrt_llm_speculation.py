@@ -1,15 +1,20 @@
-"""Speculative decoding on TensorRT-LLM: what the LLM API gets in each flow, and deltas of several tokens."""
+"""Speculative decoding on TensorRT-LLM: what each LLM API gets, and deltas of several tokens."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tests.triton_repo.engine.runtimes.llm_api import (
+    EARLIER,
     END,
+    LATEST,
     OTHER_END,
     PROMPT,
     drain,
@@ -19,10 +24,13 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     write_model,
 )
 from triton_repo.contract.engine_config import EngineConfig, Flow, SpeculativeConfig, TensorRtLlmConfig
+from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.opening import open_runtime
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import llm_arguments, speculative_arguments
-
-pytestmark = pytest.mark.usefixtures("tensorrt_llm")
+from triton_repo.engine.runtimes.tensorrt_llm.llm_api.contract import Contract
+from triton_repo.engine.runtimes.tensorrt_llm.llm_api.v1_2 import V1_2
+from triton_repo.engine.runtimes.tensorrt_llm.llm_api.v1_3 import V1_3
+from triton_repo.engine.runtimes.tensorrt_llm.opening import choose
+from triton_repo.engine.runtimes.tensorrt_llm.runtime import TensorRtLlmRuntime
 
 LOOKUP = SpeculativeConfig(mode="prompt_lookup", num_assistant_tokens=3, max_ngram_size=2)
 DRAFT = SpeculativeConfig(mode="draft", num_assistant_tokens=3)
@@ -46,7 +54,13 @@ def engine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("config", [LOOKUP, DRAFT, LOOKAHEAD], ids=lambda config: config.mode)
+@pytest.mark.parametrize(
+    ("tensorrt_llm", "config"),
+    [(EARLIER, LOOKUP), (EARLIER, DRAFT), (EARLIER, LOOKAHEAD), (LATEST, LOOKUP), (LATEST, DRAFT)],
+    ids=lambda of: of.mode if isinstance(of, SpeculativeConfig) else of,
+    indirect=["tensorrt_llm"],
+)
+@pytest.mark.usefixtures("tensorrt_llm")
 def test_tokens_that_come_together_are_those_that_would_come_one_by_one(
     engine: Path, config: SpeculativeConfig
 ) -> None:
@@ -64,26 +78,62 @@ def test_tokens_that_come_together_are_those_that_would_come_one_by_one(
     assert ends == {1: "stop", 2: "length", 3: "stop"}  # in any order
 
 
-def test_the_guesses_of_a_request_are_its_own() -> None:
-    expected = {"max_draft_len": 3, "max_matching_ngram_size": 2, "is_public_pool": False}
-    assert speculative_arguments(Path("/e/model"), LOOKUP) == expected
+@pytest.mark.parametrize("tensorrt_llm", [LATEST], indirect=True)
+@pytest.mark.usefixtures("tensorrt_llm")
+def test_a_request_whose_logprobs_are_left_out_without_an_error_fails(engine: Path) -> None:
+    runtime = open_runtime(engine, speculative(DRAFT))
+    runtime.submit(generation(1, sampling=Sampling(temperature=0.0, logprobs=0)))
+    runtime.submit(generation(2))
+    deltas = drain(runtime, 1, 2)
+    runtime.close()
+    assert [delta.error is not None for delta in deltas if delta.key == 1] == [True]
+    assert ids_of(deltas, 2) == [*PROMPT, END]
 
 
-def test_a_draft_lies_next_to_the_model() -> None:
-    expected = {"max_draft_len": 3, "speculative_model_dir": "/e/draft/checkpoint"}
-    assert speculative_arguments(Path("/e/model"), DRAFT) == expected
+@pytest.mark.parametrize("tensorrt_llm", [LATEST], indirect=True)
+def test_prompt_lookup_takes_n_grams_where_there_is_no_suffix_automaton(
+    tensorrt_llm: str, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(import_module("tensorrt_llm.llmapi"), "SADecodingConfig")
+    runtime = open_runtime(engine, speculative(LOOKUP))
+    assert isinstance(runtime, TensorRtLlmRuntime)
+    assert type(runtime._llm.args.speculative_config).__name__ == "NGramDecodingConfig"
+    runtime.submit(generation(1))
+    assert ids_of(drain(runtime, 1), 1) == [*PROMPT, END]
+    runtime.close()
 
 
-def test_lookahead_is_told_its_three_sizes_and_no_length() -> None:
+@pytest.mark.parametrize(
+    ("contract", "config", "name", "arguments"),
+    [
+        (V1_2, LOOKUP, "NGramDecodingConfig", {"max_matching_ngram_size": 2, "is_public_pool": False}),
+        (V1_3, LOOKUP, "SADecodingConfig", {"max_matching_ngram_size": 2, "enable_global_pool": False}),
+        (V1_2, DRAFT, "DraftTargetDecodingConfig", {"speculative_model_dir": "/e/draft/checkpoint"}),
+        (V1_3, DRAFT, "DraftTargetDecodingConfig", {"speculative_model": "/e/draft/checkpoint"}),
+    ],
+)
+def test_the_guesses_of_a_request_are_its_own_and_a_draft_lies_next_to_the_model(
+    contract: Contract, config: SpeculativeConfig, name: str, arguments: dict[str, Any]
+) -> None:
+    has_all = ModuleType("llmapi")
+    has_all.__dict__.update(dict.fromkeys(("NGramDecodingConfig", "SADecodingConfig", "DraftTargetDecodingConfig")))
+    chosen = choose(contract.speculation[config.mode], has_all)
+    assert chosen.name == name
+    assert chosen.arguments(Path("/e/model"), config) == {"max_draft_len": 3, **arguments}
+
+
+def test_lookahead_is_told_its_three_sizes_and_no_length_and_only_in_the_earlier_api() -> None:
+    [lookahead] = V1_2.speculation["lookahead"]
     expected = {"max_window_size": 4, "max_ngram_size": 4, "max_verification_set_size": 1}
-    assert speculative_arguments(Path("/e/model"), LOOKAHEAD) == expected
-    arguments = llm_arguments(Path("/e/model"), speculative(LOOKAHEAD))
-    assert not {"sampler_type", "disable_overlap_scheduler"} & set(arguments)  # these are for the other flow
+    assert lookahead.arguments(Path("/e/model"), LOOKAHEAD) == expected
+    assert lookahead.llm_arguments == {}  # those of the other modes are for the other flow
+    assert "lookahead" not in V1_3.speculation
 
 
-def test_candidates_have_the_sampler_that_verifies_them() -> None:
-    arguments = llm_arguments(Path("/e/model"), speculative(LOOKUP))
-    assert (arguments["sampler_type"], arguments["disable_overlap_scheduler"]) == ("TorchSampler", True)
-    plain = llm_arguments(Path("/e/model"), engine_config(tensorrt_llm=TensorRtLlmConfig(flow="pytorch")))
-    assert plain["sampler_type"] == "TRTLLMSampler"
-    assert "disable_overlap_scheduler" not in plain
+def test_candidates_have_the_sampler_that_verifies_them_where_there_are_two() -> None:
+    assert V1_2.pytorch_arguments["sampler_type"] == "TRTLLMSampler"
+    for mode in ("prompt_lookup", "draft"):
+        [candidates] = V1_2.speculation[mode]
+        assert candidates.llm_arguments == {"sampler_type": "TorchSampler", "disable_overlap_scheduler": True}
+    assert "sampler_type" not in V1_3.pytorch_arguments
+    assert all("sampler_type" not in one.llm_arguments for each in V1_3.speculation.values() for one in each)

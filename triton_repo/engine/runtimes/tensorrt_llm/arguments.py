@@ -1,17 +1,13 @@
-"""What Conch hands to TensorRT-LLM's LLM API (1.2), as plain values: this module does not import it."""
+"""What Conch hands to TensorRT-LLM's LLM API, as plain values: this module does not import it."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from triton_repo.contract.engine_config import (
-    EngineConfig,
-    LoraConfig,
-    SpeculativeConfig,
-    TensorRtLlmConfig,
-)
+from triton_repo.contract.engine_config import EngineConfig, LoraConfig, TensorRtLlmConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.runtime import Generation
@@ -24,7 +20,7 @@ _GUIDES: Final = {
     "ebnf_grammar": "grammar",
     "structural_tag": "structural_tag",
 }
-_GREEDY: Final = {"top_k": 1}  # the one form that both flows take for greedy; a temperature must be > 0
+_GREEDY: Final = {"top_k": 1}  # the one form that is greedy in every version and flow
 
 
 def settings_of(config: EngineConfig) -> TensorRtLlmConfig:
@@ -32,7 +28,7 @@ def settings_of(config: EngineConfig) -> TensorRtLlmConfig:
 
 
 def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]:
-    """Arguments of `LLM`, but for the configurations that are classes of TensorRT-LLM (see the functions below).
+    """Arguments of `LLM` in every version, but for the configurations that are classes of TensorRT-LLM (see below).
 
     A compiled engine knows its limits; they are handed over all the same, so that it warns where they differ. A limit
     that only the PyTorch flow or only the compiled flow has an argument for is given to that one alone: the other
@@ -59,12 +55,6 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
         arguments["gather_generation_logits"] = True
     if settings.flow == "pytorch":
         arguments["dtype"] = config.dtype
-        arguments["enable_iter_perf_stats"] = True
-        # The other sampler of 1.2 knows no penalties, no min_p and no seed of a request, and ignores them in silence.
-        arguments["sampler_type"] = "TRTLLMSampler"
-    if config.speculative is not None and settings.flow == "pytorch":
-        arguments["sampler_type"] = "TorchSampler"  # the one that verifies candidates
-        arguments["disable_overlap_scheduler"] = True  # the next iteration begins with what this one accepts
     return arguments
 
 
@@ -77,22 +67,6 @@ def kv_cache_arguments(config: EngineConfig) -> dict[str, Any]:
         "max_tokens": settings.max_tokens_in_paged_kv_cache,
         "host_cache_size": settings.kv_cache_host_memory_bytes or None,
     }
-
-
-def speculative_arguments(model_directory: Path, speculative: SpeculativeConfig) -> dict[str, Any]:
-    """Arguments of the mode's configuration: `NGram…`, `DraftTarget…` or `LookaheadDecodingConfig`."""
-    if speculative.mode == "lookahead":
-        # From these three TensorRT-LLM computes the `max_draft_len` that the engine was compiled for.
-        return {
-            "max_window_size": speculative.max_window_size,
-            "max_ngram_size": speculative.max_ngram_size,
-            "max_verification_set_size": speculative.max_verification_set_size,
-        }
-    arguments: dict[str, Any] = {"max_draft_len": speculative.num_assistant_tokens}
-    if speculative.mode == "draft":
-        return {**arguments, "speculative_model_dir": str(EngineDirectory(model_directory.parent).draft.checkpoint)}
-    # By default the tokens of one request are candidates for the others.
-    return {**arguments, "max_matching_ngram_size": speculative.max_ngram_size, "is_public_pool": False}
 
 
 def lora_arguments(lora: LoraConfig) -> dict[str, Any]:
@@ -133,8 +107,16 @@ def guide_arguments(sampling: Sampling) -> dict[str, Any]:
     return {_GUIDES[sampling.guided_decoding_guide_type]: sampling.guided_decoding_guide}
 
 
-def sampling_arguments(generation: Generation, pad_id: int) -> dict[str, Any]:
-    """Arguments of `SamplingParams` for one generation, but for its guide."""
+def optional_arguments(sampling: Sampling, fields: Iterable[str]) -> dict[str, Any]:
+    """Arguments of `generate_async` for those of `fields` that a request sets: they have its names."""
+    return {name: value for name in fields if (value := getattr(sampling, name)) is not None}
+
+
+def sampling_arguments(generation: Generation, pad_id: int, least_logprobs: int) -> dict[str, Any]:
+    """Arguments of `SamplingParams` for one generation, but for its guide.
+
+    `least_logprobs` asks for the logprob of the sampled token alone.
+    """
     sampling = generation.sampling
     end_id, *other_ends = generation.end_ids or (NO_END_ID,)
     # `min_tokens` holds back the end id alone. Under it the other ends are left to the engine loop, which looks at
@@ -150,7 +132,7 @@ def sampling_arguments(generation: Generation, pad_id: int) -> dict[str, Any]:
         "repetition_penalty": sampling.repetition_penalty,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
-        "logprobs": None if sampling.logprobs is None else max(1, sampling.logprobs),  # 0 would be none at all
+        "logprobs": None if sampling.logprobs is None else max(least_logprobs, sampling.logprobs),
         "detokenize": False,
         **_choice(sampling),
     }

@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import COMPILED_BY, ModelDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
+from triton_repo.contract.llm_api import SUPPORTED, LlmApi, llm_api_of
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import settings_of
+
+_ELSEWHERE: Final = "serve it in one of the images of docs/gpu.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,20 @@ def check_engine(model_directory: Path, config: EngineConfig, found: Installed) 
 def engine_error(model_directory: Path, config: EngineConfig, found: Installed) -> str | None:
     """Why the engine cannot run where `found` is installed, as the end of a sentence."""
     if found.tensorrt_llm is None:
-        return "needs TensorRT-LLM, which is not installed here: serve it in the container of docker/gpu.Dockerfile"
+        return f"needs TensorRT-LLM, which is not installed here: {_ELSEWHERE}"
+    api = llm_api_of(found.tensorrt_llm)
+    if api is None:
+        return f"runs on TensorRT-LLM {SUPPORTED}, and this is {found.tensorrt_llm}: {_ELSEWHERE}"
+    return _error_on(api, model_directory, config, found)
+
+
+def _error_on(api: LlmApi, model_directory: Path, config: EngineConfig, found: Installed) -> str | None:
     if settings_of(config).flow == "pytorch":
         checkpoint = ModelDirectory(model_directory).checkpoint
         return None if (checkpoint / "config.json").is_file() else f"has no checkpoint in {checkpoint}: build it again"
+    if api != "1.2":
+        needs = f"is a compiled one, which needs TensorRT-LLM 1.2.1, and this is {found.tensorrt_llm}"
+        return f"{needs}: {_ELSEWHERE}, or build it with build.flow = pytorch"
     engine = ModelDirectory(model_directory).compiled
     if not (engine / "config.json").is_file():
         return "is not compiled yet: conch build prints the command that compiles it on a GPU host"

@@ -1,7 +1,7 @@
-"""Whether the executor of TensorRT-LLM still runs, asked of its proxy (`GenerationExecutor`, 1.2).
+"""Whether the executor of TensorRT-LLM still runs, asked of the `LLM` and of its proxy (`GenerationExecutor`).
 
-Its public interface tells only a request, when it is made or answered. Taking the error out of its queue keeps it from
-shutting down from within, which waits for workers that may be gone.
+The public interface tells only a request, when it is made or answered. Taking the error out of the proxy's queue keeps
+it from shutting down from within, which waits for workers that may be gone.
 """
 
 from __future__ import annotations
@@ -16,5 +16,7 @@ def background_error(llm: Any) -> Exception | None:
     if errors is not None and not errors.empty():
         error = errors.get_nowait()
         return error if isinstance(error, Exception) else RuntimeError(str(error))
-    stopped = executor is None or executor.is_shutdown()
-    return RuntimeError("the executor has shut down") if stopped else None
+    if executor is None or executor.is_shutdown():
+        return RuntimeError("the executor has shut down")
+    is_healthy = getattr(llm, "_check_health", None)  # 1.2 may not have it
+    return RuntimeError("the executor is not healthy") if is_healthy is not None and not is_healthy() else None

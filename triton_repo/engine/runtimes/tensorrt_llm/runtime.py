@@ -1,4 +1,4 @@
-"""The `tensorrt_llm` runtime: compiled engines and the PyTorch flow, both through TensorRT-LLM's LLM API (1.2).
+"""The `tensorrt_llm` runtime: compiled engines and the PyTorch flow, through TensorRT-LLM's LLM API.
 
 The LLM API batches on threads and processes of its own, and its interface is asyncio. So a thread runs an event loop in
 which every generation is a task that waits for its results; what arrives is queued, and the engine loop is woken to
@@ -19,35 +19,26 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from tensorrt_llm import SamplingParams
-from tensorrt_llm.executor.request import LoRARequest
-from tensorrt_llm.llmapi import GuidedDecodingParams, RequestError
-
 from triton_repo.contract.errors import EngineFailed
-from triton_repo.contract.logprobs import TokenLogprob
-from triton_repo.contract.tensors import FinishReason
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import guide_arguments, sampling_arguments
 from triton_repo.engine.runtimes.tensorrt_llm.health import background_error
+from triton_repo.engine.runtimes.tensorrt_llm.requests import CANCELLED, Requests, WrongAnswer
 
 logger = logging.getLogger(__name__)
 
-_FINISH_REASONS: Final[Mapping[str | None, FinishReason]] = {None: "", "stop": "stop", "length": "length"}
 _WATCH_PAUSE_S: Final = 0.5
-# Errors of one request; anything else counts as the end of the executor.
-_OF_ONE_REQUEST: Final = (RequestError, ValueError, TypeError)
 
 
 class TensorRtLlmRuntime:
-    """Drives an `LLM` of either flow.
+    """Drives an `LLM` of either flow."""
 
-    `adapters` are those that requests may name; `pad_id` is any id of the vocabulary, since nothing is padded here.
-    """
+    def __init__(self, llm: Any, requests: Requests) -> None:
+        from tensorrt_llm.llmapi import RequestError
 
-    def __init__(self, llm: Any, adapters: Mapping[str | None, LoRARequest], pad_id: int = 0) -> None:
         self._llm = llm
-        self._adapters = adapters
-        self._pad_id = pad_id
+        self._requests = requests
+        # Errors of one request, if the executor still runs; anything else is the end of it.
+        self._of_one_request = (RequestError, ValueError, TypeError)
         self._live: dict[int, bool] = {}  # key -> it has had a token
         self._wake: Callable[[], None] = lambda: None
         self._arrived: deque[TokenDelta] = deque()
@@ -131,14 +122,7 @@ class TensorRtLlmRuntime:
         """Not a task, so that an `_abort` that was called later runs later."""
         self._asked = True
         with self._failing_alone(generation.key):
-            guide = guide_arguments(generation.sampling)
-            parameters = SamplingParams(
-                **sampling_arguments(generation, self._pad_id),
-                guided_decoding=GuidedDecodingParams(**guide) if guide else None,
-            )
-            adapter = self._adapters.get(generation.sampling.lora_name)
-            prompt = list(generation.input_ids)
-            result = self._llm.generate_async(prompt, parameters, lora_request=adapter, streaming=True)
+            result = self._requests.start(self._llm, generation)
             self._results[generation.key] = result
             self._keep(self._answer(generation, result))
 
@@ -153,29 +137,23 @@ class TensorRtLlmRuntime:
     def _failing_alone(self, key: int) -> Iterator[None]:
         try:
             yield
-        except _OF_ONE_REQUEST as error:
+        except self._of_one_request as error:
             logger.error("TensorRT-LLM fails a request: %s", _first_line(error))
             self._arrive(TokenDelta(key, error=EngineFailed("the engine failed on this request")))
+            self._look_at_health()  # an event loop that dies fails the requests that wait as if they had
         except Exception as error:  # the boundary of the executor: without the executor no request goes on
             logger.exception("TensorRT-LLM's executor is lost")
             self._lose(error)
 
     async def _follow(self, generation: Generation, result: Any) -> None:
         async for output in result:
-            sequence = output.outputs[0]
-            if sequence.finish_reason == "cancelled" and generation.key not in self._live:
+            if output.outputs[0].finish_reason == CANCELLED and generation.key not in self._live:
                 return
-            if sequence.finish_reason not in _FINISH_REASONS:
-                raise RequestError(f"ended with finish reason {sequence.finish_reason}")
-            reason = _FINISH_REASONS[sequence.finish_reason]
-            ids = list(sequence.token_ids_diff)
-            if reason == "stop" and sequence.stop_reason is None and not set(ids[-1:]) & set(generation.end_ids):
-                ids += generation.end_ids[:1]  # the compiled flow samples the end id and leaves it out
-            logprobs = () if generation.sampling.logprobs is None else _logprobs(sequence, generation.sampling.logprobs)
-            self._arrive(TokenDelta(generation.key, ids, reason, logprobs=logprobs))
-            if reason:
+            delta = self._requests.delta(generation, output)
+            self._arrive(delta)
+            if delta.finish_reason:
                 return
-        raise RequestError("ended without a finish reason")
+        raise WrongAnswer("ended without a finish reason")
 
     def _abort(self, key: int) -> None:
         result = self._results.get(key)
@@ -206,10 +184,13 @@ class TensorRtLlmRuntime:
         while self._lost is None and not self._closing:
             if self._asked:
                 failing = await self._collect_stats(failing)
-            if (error := background_error(self._llm)) is not None and not self._closing:
-                logger.error("TensorRT-LLM's executor is lost: %s", _first_line(error))
-                self._lose(error)
+            self._look_at_health()
             await asyncio.sleep(_WATCH_PAUSE_S)
+
+    def _look_at_health(self) -> None:
+        if self._lost is None and not self._closing and (error := background_error(self._llm)) is not None:
+            logger.error("TensorRT-LLM's executor is lost: %s", _first_line(error))
+            self._lose(error)
 
     async def _collect_stats(self, failing: bool) -> bool:
         """Whether it fails; `failing`: it did the last time too, and has been logged."""
@@ -222,22 +203,6 @@ class TensorRtLlmRuntime:
                 logger.exception("TensorRT-LLM returns no statistics")
             return True
         return False
-
-
-def _logprobs(sequence: Any, num_alternatives: int) -> list[TokenLogprob]:
-    """The logprobs of the new ids, by position: a response without logprobs leaves `logprobs_diff` as it was."""
-    ids = sequence.token_ids_diff
-    by_position = sequence.logprobs[len(sequence.token_ids) - len(ids) :]
-    return [_logprob(id, candidates, num_alternatives) for id, candidates in zip(ids, by_position, strict=False)]
-
-
-def _logprob(id: int, candidates: Mapping[int, Any], num_alternatives: int) -> TokenLogprob:
-    if id not in candidates:
-        raise RequestError("there is no logprob of a token that was sampled")
-    # As plain numbers: a value that is none fails this request here, not all the requests of a message later.
-    logprobs = {int(other): float(token.logprob) for other, token in candidates.items()}
-    ranked = sorted(logprobs.items(), key=lambda token: token[1], reverse=True)
-    return TokenLogprob(logprobs[id], ranked[:num_alternatives])
 
 
 def _first_line(error: Exception) -> str:

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tensorrt_llm.executor import Executor, RequestOutput
+from tensorrt_llm._stand_in.behaviour import Behaviour
+from tensorrt_llm._stand_in.executor import Executor
+from tensorrt_llm._stand_in.prefix_cache import PrefixCache
+from tensorrt_llm._stand_in.results import RequestOutput
+from tensorrt_llm._stand_in.tokenizer import adapted_answer, guided_answer, load_tokenizer
 from tensorrt_llm.executor.request import LoRARequest
 from tensorrt_llm.llmapi.llm_args import (
     BaseLlmArgs,
@@ -14,13 +19,15 @@ from tensorrt_llm.llmapi.llm_args import (
     TorchLlmArgs,
     TrtLlmArgs,
 )
-from tensorrt_llm.sampling_params import GuidedDecodingParams, SamplingParams
-from tokenizers import Tokenizer
+from tensorrt_llm.sampling_params import SamplingParams
+
+COMPILED = Behaviour(hands_over_end_id=False, names_alternatives=True)
+TRTLLM_SAMPLER = Behaviour(hands_over_end_id=False, names_alternatives=False)
+TORCH_SAMPLER = Behaviour(hands_over_end_id=True, names_alternatives=False)
 
 
 class BaseLLM:
     args_class: ClassVar[type[BaseLlmArgs]]
-    keeps_end_id: ClassVar[bool]  # the compiled flow does not hand over the end id that it samples
     guided_decoding_backends: ClassVar[tuple[str, ...]]
 
     def __init__(
@@ -53,14 +60,19 @@ class BaseLLM:
                 **kwargs,
             }
         )
-        self._tokenizer = None if skip_tokenizer_init else load_tokenizer(Path(tokenizer or model))
+        self._tokenizer = None
+        if not skip_tokenizer_init:
+            self._tokenizer = load_tokenizer(Path(tokenizer or model), has_backend_class=False)
         if self.args.guided_decoding_backend is not None:
             assert self._tokenizer is not None
             if self.args.guided_decoding_backend not in self.guided_decoding_backends:
                 raise ValueError(f"Unsupported guided decoding backend {self.args.guided_decoding_backend}")
         self.config = json.loads((Path(model) / "config.json").read_text())
+        behaviour = replace(self._behaviour(), tokens_per_step=1 + self._check_speculation())
+        # The results of the C++ executor of compiled engines do not tell what was cached: it is 0 there.
+        prefixes = PrefixCache(self.args.kv_cache_config.enable_block_reuse and self.args_class is TorchLlmArgs)
         self._executor: Executor | None = Executor(
-            self.args.max_batch_size or 1, self.keeps_end_id, 1 + self._check_speculation()
+            self.args.max_batch_size or 1, behaviour, dead=ConnectionError, prefixes=prefixes
         )
 
     def _check_speculation(self) -> int:
@@ -108,13 +120,20 @@ class BaseLLM:
         if isinstance(self.args.speculative_config, LookaheadDecodingConfig):
             assert sampling_params.top_k == 1, "lookahead would ignore how the token is to be chosen"
         self._executor.handle_background_error()
-        answer = self._answer(inputs, sampling_params.guided_decoding)
         if lora_request is not None:
             assert isinstance(lora_request, LoRARequest)
             self._check_adapter(lora_request)
-            turn = lora_request.lora_int_id % len(answer)
-            answer = [*answer[turn:], *answer[:turn]]  # each adapter turns the answer by its number
-        return self._executor.submit(inputs, sampling_params, streaming, answer)
+        # Without a backend the PyTorch flow of 1.2.1 drops a guide in silence.
+        guided = self.args.guided_decoding_backend is not None and sampling_params.guided_decoding
+        answer = guided_answer(self._tokenizer, inputs, guided.guides() if guided else [])
+        assert streaming, "this stand-in only streams"
+        return self._executor.submit(
+            inputs,
+            sampling_params,
+            adapted_answer(answer, lora_request),
+            complaint=sampling_params.complaint(),
+            salt=cache_salt,
+        )
 
     def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
         if self._executor is None:
@@ -137,32 +156,15 @@ class BaseLLM:
             assert self.config["build_config"]["lora_plugin"], "the engine has no LoRA plugin"
             assert adapter["r"] <= self.config["build_config"]["max_lora_rank"]
 
-    def _answer(self, prompt: list[int], guided: GuidedDecodingParams | None) -> list[int]:
-        if guided is None or self.args.guided_decoding_backend is None:
-            return prompt  # without a backend the PyTorch flow of 1.2.1 drops a guide in silence
-        assert self._tokenizer is not None
-        [guide] = guided.guides()
-        ids: list[int] = self._tokenizer.encode("{}" if guide is True else guide).ids
-        return ids
+    def _behaviour(self) -> Behaviour:
+        raise NotImplementedError
 
     def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
         raise NotImplementedError
 
 
-def load_tokenizer(directory: Path) -> Any:
-    """What transformers 4.57 needs: beside the tokenizer, the name of a class that it has."""
-    config = json.loads((directory / "tokenizer_config.json").read_text())
-    if "tokenizer_class" not in config:
-        raise ValueError(f"Unrecognized model in {directory}")
-    if config["tokenizer_class"] == "TokenizersBackend":
-        raise ValueError("Tokenizer class TokenizersBackend does not exist or is not currently imported.")
-    config.get("extra_special_tokens", {}).keys()
-    return Tokenizer.from_file(str(directory / "tokenizer.json"))
-
-
 class TrtLLM(BaseLLM):
     args_class = TrtLlmArgs
-    keeps_end_id = True
     guided_decoding_backends = ("xgrammar",)
 
     def __init__(self, model: str | Path, *args: Any, **kwargs: Any) -> None:
@@ -174,6 +176,9 @@ class TrtLLM(BaseLLM):
                 raise ValueError(f"{size} {given} is not consistent with the engine's {size} {mapping[size]}")
         for rank in range(mapping["world_size"]):
             (Path(model) / f"rank{rank}.engine").read_bytes()
+
+    def _behaviour(self) -> Behaviour:
+        return COMPILED
 
     def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
         max_seq_len = self.config["build_config"]["max_seq_len"]
@@ -188,7 +193,6 @@ class TrtLLM(BaseLLM):
 
 class LLM(BaseLLM):
     args_class = TorchLlmArgs
-    keeps_end_id = False
     guided_decoding_backends = ("xgrammar", "llguidance")
 
     def __init__(self, model: str | Path, *args: Any, **kwargs: Any) -> None:
@@ -203,6 +207,10 @@ class LLM(BaseLLM):
             raise ValueError(f"{model} is not a HuggingFace checkpoint")
         # transformers 4.57 takes 10000.0 where there is none, without a word, and knows no `rope_parameters`.
         assert "rope_theta" in self.config or "rope_parameters" not in self.config, "theta would be 10000"
+
+    def _behaviour(self) -> Behaviour:
+        assert isinstance(self.args, TorchLlmArgs)
+        return TRTLLM_SAMPLER if self.args.sampler_type == "TRTLLMSampler" else TORCH_SAMPLER
 
     def _check_arguments(self, prompt_len: int, sampling_params: SamplingParams) -> None:
         max_num_tokens = self.args.max_num_tokens
