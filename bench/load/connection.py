@@ -38,6 +38,7 @@ class Target:
     api_key: str | None = None
     sends_done: bool = True
     keeps_alive: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, url: str, api_key: str | None = None) -> Target:
@@ -56,8 +57,9 @@ class Target:
         """A POST, ready for the socket."""
         key = f"Authorization: Bearer {self.api_key}\r\n" if self.api_key else ""
         close = "" if self.keeps_alive else "Connection: close\r\n"
+        more = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
         head = (
-            f"POST {self.prefix}{path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{key}{close}"
+            f"POST {self.prefix}{path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{key}{close}{more}"
             f"Content-Type: application/json\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

@@ -58,8 +58,8 @@ class FairQueue(Generic[Item]):
         return len(self._flows)
 
     def flow(self, name: str) -> Flow[Item]:
-        """The flow of that name; one that does not wait is new."""
-        return self._flows.get(name) or Flow(name, min(map(_served, self._flows.values()), default=0))
+        """The flow of that name; one that does not wait is new, and before the others."""
+        return self._flows.get(name) or Flow(name, min(map(_served, self._flows.values()), default=0) - 1)
 
     def push(self, flow: Flow[Item], item: Item) -> None:
         self._flows[flow.name] = flow

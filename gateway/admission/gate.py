@@ -2,6 +2,7 @@
 
 An engine's own queue is first come, first served, knows no keys, and hides how long it is. So the engine gets what fits
 into its batch and its KV cache, and a little more, to go on with while the gateway hears that something has ended.
+Where several flows ask, that little more is for those that have less of the engine than others, so that they are next.
 
 Processes of one gateway share the engine through counts of what each has sent it. Where several have something waiting,
 each takes as much of the engine as the others.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -27,6 +29,7 @@ from gateway.admission.ticket import Ticket
 
 _SPARE: Final = 8  # one request more for so many of the batch, and one in any case
 _UNMEASURED_BATCHES: Final = 4  # may wait before it is known how fast the engine is
+_MIXED_S: Final = 10.0  # how long several flows count as such
 _POLL_S: Final = 0.005  # how soon one process sees what another has freed
 
 
@@ -44,6 +47,9 @@ class Gate:
         self._requests = tally.row(f"requests of {model}")
         self._tokens = tally.row(f"tokens of {model}")
         self._waiting = tally.row(f"waiting for {model}")
+        self._running: Counter[str] = Counter()  # by flow
+        self._last_flow: str | None = None
+        self._mixed_s = -math.inf  # when another flow asked than the last
         self._poll: asyncio.TimerHandle | None = None
 
     @property
@@ -62,6 +68,9 @@ class Gate:
         if self.num_waiting:
             self._make_room(terms, flow, len(works), sum(work.cost for work in works))
         now_s = time.monotonic()
+        if self._last_flow not in (None, terms.flow):
+            self._mixed_s = now_s
+        self._last_flow = terms.flow
         until_s = min(now_s + self._bounds.timeout_s, terms.begin_by_s, terms.complete_by_s)
         tickets = [Ticket(self, queue, flow, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
         for ticket in tickets:
@@ -88,8 +97,11 @@ class Gate:
         if blocked and self._requests.is_shared and self._poll is None:
             self._poll = asyncio.get_running_loop().call_later(_POLL_S, self._look_again)
 
-    def freed(self, work: Work) -> None:
+    def freed(self, flow: str, work: Work) -> None:
         """The engine is through with a request."""
+        self._running[flow] -= 1
+        if not self._running[flow]:
+            del self._running[flow]
         self._requests.own -= 1
         self._tokens.own -= work.num_tokens
         self._rate.ended(work.cost, time.monotonic())
@@ -114,23 +126,32 @@ class Gate:
         """Whether something is left that does not fit."""
         while (head := queue.head()) is not None:
             flow, ticket = head
-            if not self._fits(ticket.work):
+            if not self._fits(flow.name, ticket.work):
                 return True
             queue.take(flow)
+            self._running[flow.name] += 1
             self._requests.own += 1
             self._tokens.own += ticket.work.num_tokens
             ticket.begin()
         return False
 
-    def _fits(self, work: Work) -> bool:
-        requests, tokens = self.capacity.num_requests, self.capacity.num_tokens
-        if requests is not None and self._requests.own >= self._share(self._requests, requests + _spare(requests)):
+    def _fits(self, flow: str, work: Work) -> bool:
+        if self._requests.own >= self._share(self._requests, self._most_requests(flow)):
             return False
+        tokens = self.capacity.num_tokens
         if tokens is None or not self._requests.total():  # alone it may be as large as it likes
             return True
         return self._tokens.own + work.num_tokens <= self._share(self._tokens, tokens + tokens // _SPARE)
 
-    def _share(self, row: Row, limit: int) -> int:
+    def _most_requests(self, flow: str) -> float:
+        batch = self.capacity.num_requests
+        if batch is None:
+            return math.inf
+        is_mixed = time.monotonic() < self._mixed_s + _MIXED_S
+        fair = batch / (len(self._running) + (flow not in self._running))
+        return batch if is_mixed and self._running[flow] >= fair else batch + max(1, batch // _SPARE)
+
+    def _share(self, row: Row, limit: float) -> float:
         """How much of a limit on all processes this one may use."""
         if not row.is_shared:
             return limit
@@ -177,7 +198,3 @@ class Gate:
     def _look_again(self) -> None:
         self._poll = None
         self.dispatch()
-
-
-def _spare(requests: int) -> int:
-    return max(1, requests // _SPARE)

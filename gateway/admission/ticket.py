@@ -16,7 +16,7 @@ class Keeper(Protocol):
 
     estimate: Estimate
 
-    def freed(self, work: Work, /) -> None: ...
+    def freed(self, flow: str, work: Work, /) -> None: ...
 
 
 class Ticket:
@@ -72,7 +72,7 @@ class Ticket:
         """The engine is through with it, or will be in a moment. May be called again."""
         if self._runs:
             self._runs = False
-            self._gate.freed(self.work)
+            self._gate.freed(self._flow.name, self.work)
 
     def settle(self, prompt_tokens: int, completion_tokens: int) -> None:
         """What it has cost in the end."""

@@ -1,0 +1,46 @@
+"""A server with two keys, for the length of a measurement: this checkout's, or another's to compare with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from bench.child_server import ChildServer, free_ports
+from bench.load.connection import Target
+from triton_repo.contract.api_key import API_KEY_VARIABLE
+
+NOISY: Final = "sk-noisy"
+QUIET: Final = "sk-quiet"
+
+_START_TIMEOUT_S: Final = 600.0
+
+
+@contextmanager
+def serving(conch: Path, *arguments: str) -> Iterator[Target]:
+    """`CONCH serve ARGUMENTS` on free ports; the target has the noisy key.
+
+    Raises:
+        BenchError: it was not ready in time.
+    """
+    port, metrics_port = free_ports(2)
+    with tempfile.TemporaryDirectory() as directory:
+        keys = Path(directory) / "keys"
+        lines = [f"{key.removeprefix('sk-')} {hashlib.sha256(key.encode()).hexdigest()}\n" for key in (NOISY, QUIET)]
+        keys.write_text("".join(lines), encoding="utf-8")
+        flags = ("--port", str(port), "--triton-metrics-port", str(metrics_port), "--api-keys-file", str(keys))
+        environment = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
+        argv = [str(conch), "serve", *arguments, *flags]
+        server = ChildServer("conch serve", argv, port, "/health/ready", environment, _START_TIMEOUT_S)
+        with server.running():
+            yield Target.parse(f"http://127.0.0.1:{port}", NOISY)
+
+
+def quiet(target: Target) -> Target:
+    """The same server, asked with the other key."""
+    return replace(target, api_key=QUIET)
