@@ -20,7 +20,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 MAX_MESSAGES: Final = 4096
-MAX_PARTS: Final = 4096  # of all messages together: validation must not hold up the event loop
+MAX_PARTS: Final = 4096  # and tool calls, of all messages together: validation must not hold up the event loop
+
+_PARTS: Final = ("content", "tool_calls")
 
 
 def must_be(rule: str) -> WrapValidator:
@@ -131,9 +133,9 @@ AnyMessage = PromptMessage | AssistantMessage | ToolMessage
 def _few_parts(messages: Any) -> Any:
     """Counted before they are validated, which costs a hundred times as much."""
     if isinstance(messages, list):
-        contents = [message.get("content") for message in messages if isinstance(message, dict)]
-        if sum(len(content) for content in contents if isinstance(content, list)) > MAX_PARTS:
-            rule = f"may have at most {MAX_PARTS} content parts together"
+        given = [message.get(name) for message in messages if isinstance(message, dict) for name in _PARTS]
+        if sum(len(parts) for parts in given if isinstance(parts, list)) > MAX_PARTS:
+            rule = f"may have at most {MAX_PARTS} content parts and tool calls together"
             raise PydanticCustomError("too_many_parts", "{rule}", {"rule": rule})
     return messages
 

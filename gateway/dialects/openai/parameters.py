@@ -7,8 +7,9 @@ passes. Whatever else a body holds is ignored, and the answer's header `x-ignore
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import cache
+from itertools import chain, islice
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -131,14 +132,17 @@ def reject_unsupported(fields: Mapping[str, Any]) -> None:
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
     """Names of the fields that had no effect, as the value of a header: bounded, and of harmless characters."""
-    names = _given(fields) - _fields(body) - UNSUPPORTED.keys() - OTHER_NAMES.keys()
+    known = _fields(body) | UNSUPPORTED.keys() | OTHER_NAMES.keys()
+    names = _unknown(fields, known)
     if options := fields.get("stream_options"):
-        names |= {f"stream_options.{name}" for name in _given(options) - _fields(StreamOptions)}
-    return ", ".join(sorted(name for name in names if _SAFE_NAME.fullmatch(name))[:_MAX_NAMES])
+        names = chain(names, _unknown(options, _fields(StreamOptions), "stream_options."))
+    return ", ".join(sorted(islice(names, _MAX_NAMES)))
 
 
-def _given(fields: Mapping[str, Any]) -> set[str]:
-    return {name for name, value in fields.items() if value is not None}
+def _unknown(fields: Mapping[str, Any], known: Set[str], prefix: str = "") -> Iterator[str]:
+    for name, value in fields.items():
+        if value is not None and name not in known and _SAFE_NAME.fullmatch(prefix + name):
+            yield prefix + name
 
 
 @cache

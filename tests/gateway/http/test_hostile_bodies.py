@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import json
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from gateway.dialects.openai.messages import MAX_PARTS
+from gateway.dialects.openai.parameters import ignored_parameters
 from gateway.dialects.openai.requests import MAX_PROMPT_IDS, ChatCompletionRequest, CompletionRequest
+from gateway.http.body import MAX_NODES, num_nodes
 from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
 from tests.gateway.server import serving
@@ -70,6 +77,49 @@ def test_a_prompt_and_its_copies_may_fill_what_a_body_may_have() -> None:
     with serving(backend, max_body_bytes=6000) as gateway, httpx.Client(base_url=gateway.url) as client:
         assert post(client, COMPLETIONS, completion(prompt="x" * 2000, n=3)).status_code == 200
     assert len(backend.generations) == 3
+
+
+def nodes(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + len(value) + sum(map(nodes, value.values()))
+    return 1 + sum(map(nodes, value)) if isinstance(value, list) else 0
+
+
+@settings(max_examples=300)
+@given(
+    st.recursive(
+        st.text('[{:"\\x') | st.integers() | st.none(),
+        lambda one: st.lists(one) | st.dictionaries(st.text('":\\'), one),
+    ),
+    st.integers(1, 20),
+)
+def test_lists_objects_and_keys_are_counted_outside_of_strings_alone(value: Any, step_bytes: int) -> None:
+    for separators in ((",", ":"), (", ", ": ")):
+        body = json.dumps(value, separators=separators).encode()
+        assert asyncio.run(num_nodes(body, step_bytes)) == nodes(value)
+
+
+@pytest.mark.parametrize("junk", [[[]] * MAX_NODES, {str(key): 0 for key in range(MAX_NODES)}], ids=["lists", "keys"])
+def test_a_body_of_very_many_lists_or_keys_is_rejected_before_it_is_parsed(junk: Any) -> None:
+    with serving(ScriptedBackend()) as gateway, httpx.Client(base_url=gateway.url) as client:
+        assert f"at most {MAX_NODES} lists, objects and keys" in refusal(post(client, CHAT, chat(junk=junk)))["message"]
+        text = json.dumps(junk)
+        assert post(client, CHAT, chat(messages=[{"role": "user", "content": text}])).status_code == 200
+
+
+def test_all_messages_have_a_bounded_number_of_parts_and_tool_calls_together() -> None:
+    call = {"function": {"name": "f", "arguments": "{}"}}
+    messages = [{"role": "assistant", "content": [], "tool_calls": [call] * 128}] * (MAX_PARTS // 128)
+    ChatCompletionRequest.model_validate({"model": "demo", "messages": messages})
+    one_more = {"role": "user", "content": [{"type": "text", "text": "x"}]}
+    with pytest.raises(ValidationError, match=f"at most {MAX_PARTS} content parts and tool calls together"):
+        ChatCompletionRequest.model_validate({"model": "demo", "messages": [*messages, one_more]})
+
+
+def test_of_very_many_ignored_fields_the_first_are_named() -> None:
+    fields = {f"unknown{number:03}": 0 for number in range(1000)}
+    names = [f"unknown{number:03}" for number in range(32)]
+    assert ignored_parameters(fields, ChatCompletionRequest) == ", ".join(names)
 
 
 def test_what_a_body_says_in_vain_is_gone_while_its_answer_streams() -> None:
