@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from build_scripts.weights.gguf.cursor import Cursor
-from build_scripts.weights.gguf.quantized import TypeOfValues, known_types
+from build_scripts.weights.gguf.quantized import REMOVED_TYPES, TypeOfValues, known_types
 from triton_repo.contract.errors import BuildError
 
 MAGIC: Final = b"GGUF"
@@ -32,13 +32,19 @@ _LEAST_TENSOR: Final = 24  # bytes of a tensor's entry without a name and withou
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """One entry of a header. `shape` has the slowest dimension first; `offset` counts bytes from the file's start."""
+    """One entry of a header. `shape` has the slowest dimension first; `offset` counts bytes from the file's start.
+
+    Its values are to be multiplied by `scale`, which some types keep in a tensor of its own, or those of its first
+    dimension by `scales`, one each.
+    """
 
     name: str
     type: TypeOfValues
     shape: tuple[int, ...]
     path: Path
     offset: int
+    scale: float = 1.0
+    scales: tuple[float, ...] = ()
 
     @property
     def row_bytes(self) -> int:
@@ -130,7 +136,8 @@ def _entries(cursor: Cursor, count: int) -> list[_Entry]:
         shape = tuple(cursor.number("uint64", name) for _ in range(dimensions))[::-1]
         kind = cursor.number("uint32", name)
         if kind not in types:
-            raise BuildError(f"{where}: type {kind}; known: {', '.join(each.name for each in types.values())}")
+            shown = f"{kind} ({REMOVED_TYPES[kind]}, which llama.cpp reads no more)" if kind in REMOVED_TYPES else kind
+            raise BuildError(f"{where}: type {shown}; known: {', '.join(each.name for each in types.values())}")
         entry = _Entry(name, shape, types[kind], cursor.number("uint64", name))
         _check_shape(entry, where)
         entries.append(entry)

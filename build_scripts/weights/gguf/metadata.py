@@ -86,6 +86,12 @@ class Metadata:
             raise self.error(key, f"must be an array of {length} numbers")
         return value[:length]
 
+    def required_numbers(self, key: str, length: int) -> list[float]:
+        found = self.numbers(key, length)
+        if found is None:
+            raise self.error(key, f"must be an array of {length} numbers")
+        return found
+
     def finite(self, key: str) -> float:
         """Any number but infinity and NaN; the key is there."""
         value = self.values[key]

@@ -32,9 +32,29 @@ class Model:
     def number(self, key: str, default: float | None = None) -> float:
         return self.meta.number(self.meta.own(key), default)
 
+    def optional(self, key: str) -> int | None:
+        """None where it is 0 or missing."""
+        full = self.meta.own(key)
+        return self.meta.count(full) if self.meta.values.get(full) else None
+
+    def flag(self, key: str, default: bool) -> bool:
+        return self.meta.flag(self.meta.own(key), default)
+
     @property
     def layers(self) -> int:
-        return self.count("block_count")
+        """Without those that only predict further tokens, which come last."""
+        extra = self.optional("nextn_predict_layers") or 0
+        return self.count("block_count") - extra
+
+    @property
+    def dense_layers(self) -> int:
+        """The first ones, without experts."""
+        return self.optional("leading_dense_block_count") or 0
+
+    def is_dense(self, layer: int) -> bool:
+        """Whether it has an MLP in a model whose other layers have experts."""
+        step = self.optional("interleave_moe_layer_step") or 1
+        return not self.experts or layer < self.dense_layers or (layer + 1) % step != 0
 
     @property
     def heads(self) -> int:
@@ -85,17 +105,15 @@ class Model:
     @property
     def experts(self) -> int:
         """0 for a model without."""
-        key = self.meta.own("expert_count")
-        count = self.meta.count(key) if self.meta.values.get(key) else 0
+        count = self.optional("expert_count") or 0
         if count > _MOST_EXPERTS:
-            raise self.meta.error(key, f"must be ≤ {_MOST_EXPERTS}")
+            raise self.meta.error(self.meta.own("expert_count"), f"must be ≤ {_MOST_EXPERTS}")
         return count
 
     @property
     def window(self) -> int | None:
         """The tokens that attention looks back, None for all."""
-        key = self.meta.own("attention.sliding_window")
-        return self.meta.count(key) if self.meta.values.get(key) else None
+        return self.optional("attention.sliding_window")
 
     def window_layers(self, period: int) -> list[str]:
         """HuggingFace's `layer_types`: as the file has it, or every `period`-th layer without a window."""
@@ -110,9 +128,9 @@ class Model:
         return ["sliding_attention" if windowed else "full_attention" for windowed in windows]
 
     def rows(self, part: str) -> int | None:
-        """Of a part of the first layer, if it is there."""
-        tensor = self.tensors.get(f"blk.0.{part}")
-        return None if tensor is None else tensor.shape[0]
+        """Of a part of the first layer that may have it, if it is there."""
+        tensor = self.tensors.get(f"blk.{self.dense_layers}.{part}")
+        return None if tensor is None else tensor.shape[-2]
 
     def has(self, part: str) -> bool:
         """Whether a first layer has it: `attn_q.bias`."""

@@ -12,7 +12,9 @@ from triton_repo.contract.errors import BuildError
 
 SUFFIX: Final = ".gguf"
 _PART: Final = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-_NOT_A_MODEL: Final = "mmproj"  # begins the names of files that hold an encoder of images
+_CUT: Final = re.compile(r"(?P<name>.+\.gguf)(?P<part>\.part|-split-)\w+", re.ASCII)  # as `split` cuts a file
+# Names of files beside a model: an encoder of images, a draft that predicts further tokens, what it was quantized by.
+_NOT_A_MODEL: Final = re.compile(r".*mmproj.*|mtp-.*|(.*[-._])?imatrix\.gguf", re.IGNORECASE)
 
 
 def is_gguf(path: Path) -> bool:
@@ -58,6 +60,8 @@ def read_parts(path: Path) -> Header:
     Raises:
         BuildError: a part is missing or broken, or two do not belong together.
     """
+    if cut := _CUT.fullmatch(path.name):
+        raise BuildError(f"{path}: a part of a file: cat {cut['name']}{cut['part']}* > {cut['name']} makes it whole")
     files = part_files(path)
     headers = [read_header(file) for file in files]
     part = _PART.fullmatch(path.name)
@@ -95,7 +99,7 @@ def _models(directory: Path) -> list[Path]:
     """The models in a directory, of split ones the first part that is there."""
     found: dict[str, Path] = {}
     for file in sorted(directory.glob(f"*{SUFFIX}")):
-        if file.is_file() and not file.name.startswith(_NOT_A_MODEL):
+        if file.is_file() and not _NOT_A_MODEL.fullmatch(file.name):
             part = _PART.fullmatch(file.name)
             found.setdefault(part["name"] if part else file.name, file)
     return list(found.values())

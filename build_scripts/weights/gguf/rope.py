@@ -9,12 +9,19 @@ from typing import Any, Final
 
 from build_scripts.weights.gguf.header import StoredTensor
 from build_scripts.weights.gguf.metadata import Metadata
-from build_scripts.weights.gguf.reading import lazy
+from build_scripts.weights.gguf.reading import numbers
 from triton_repo.contract.errors import BuildError
 
 LLAMA_3: Final = "rope_freqs.weight"
 LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 TABLES: Final = (LLAMA_3, LONG, SHORT)
+# HuggingFace's names of the values of yarn, and llama.cpp's keys.
+_YARN: Final = {
+    "beta_fast": "yarn_beta_fast",
+    "beta_slow": "yarn_beta_slow",
+    "attention_factor": "yarn_attn_factor",
+    "mscale_all_dim": "yarn_log_multiplier",
+}
 _MAX_FACTORS: Final = 4096
 _TOLERANCE: Final = 1e-3  # of a table, which the converters compute in single precision
 
@@ -45,10 +52,7 @@ def rope_scaling(
 
 
 def factors(tensor: StoredTensor) -> list[float]:
-    """A small table, read."""
-    if len(tensor.shape) != 1 or tensor.shape[0] > _MAX_FACTORS:
-        raise BuildError(f"{tensor.path}: {tensor.name}: shape {list(tensor.shape)}; must be at most [{_MAX_FACTORS}]")
-    return [float(value) for value in lazy(tensor, tensor.name).read().float().tolist()]
+    return numbers(tensor, _MAX_FACTORS)
 
 
 def _yarn(meta: Metadata) -> dict[str, Any]:
@@ -57,10 +61,10 @@ def _yarn(meta: Metadata) -> dict[str, Any]:
         "factor": meta.number(meta.own("rope.scaling.factor")),
         "original_max_position_embeddings": meta.count(meta.own("rope.scaling.original_context_length")),
     }
-    for name, key in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
+    for name, key in _YARN.items():
         if (full := meta.own(f"rope.scaling.{key}")) in meta.values:
             found[name] = meta.number(full)
-    return found
+    return {**found, "mscale": 1.0} if "mscale_all_dim" in found else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from build_scripts.weights.gguf.families import Family
+from build_scripts.weights.gguf.families.family import Family, Joined
+from build_scripts.weights.gguf.families.layouts import matrices
 from build_scripts.weights.gguf.header import StoredTensor
 from build_scripts.weights.gguf.model import Model
-from build_scripts.weights.gguf.reading import half_split, lazy, less_one, one_row, transposed
+from build_scripts.weights.gguf.reading import constant, lazy
 from build_scripts.weights.gguf.rope import TABLES
 from build_scripts.weights.view import LazyTensor
 from triton_repo.contract.errors import BuildError
 
 _LAYER: Final = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.(weight|bias)")
 _TOP: Final = re.compile(r"(\w+)\.(weight|bias)")
-_IGNORED: Final = re.compile(r"blk\.\d+\.attn_rot_embd\.\w+|rope\.freqs|blk\.\d+\.rope_freqs\.weight")
 _SHOWN = 3
 
 
@@ -27,66 +27,86 @@ def to_huggingface(model: Model, family: Family) -> dict[str, LazyTensor]:
     Raises:
         BuildError: a tensor has no counterpart in `family`, or a part of a layer is missing.
     """
+    stored = {name: tensor for name, tensor in model.tensors.items() if name not in TABLES}
     found: dict[str, LazyTensor] = {}
     strange: list[str] = []
-    for name, tensor in model.tensors.items():
-        if name in TABLES or _IGNORED.fullmatch(name):
-            continue
+    for name, tensor in stored.items():
         translated = _translated(name, tensor, model, family)
         found |= {each.name: each for each in translated}
-        strange += [] if translated else [name]
+        strange += [] if translated or _is_joined(name, family) else [name]
     where = model.meta.where
     if strange:
         more = f" and {len(strange) - _SHOWN} others" if len(strange) > _SHOWN else ""
         raise BuildError(f"{where}: no place in {family.architecture} for {', '.join(strange[:_SHOWN])}{more}")
-    if missing := next(_missing(model, family), None):
-        raise BuildError(f"{where}: {missing} is missing; every layer of {model.meta.architecture} has it")
-    return found
+    if missing := next(_missing(stored, model, family), None):
+        raise BuildError(f"{where}: {missing} is missing; every layer of its kind has it")
+    return {**found, **_made(found, stored, model, family)}
+
+
+def _made(
+    found: Mapping[str, LazyTensor], stored: Mapping[str, StoredTensor], model: Model, family: Family
+) -> dict[str, LazyTensor]:
+    """Tensors of several of llama.cpp's, or of values of the header."""
+    made: dict[str, LazyTensor] = {}
+    for layer in range(model.layers):
+        for pattern, joined in family.joined.items():
+            name = f"{family.layers}.{layer}.{pattern}"
+            if name not in found and (parts := _parts(joined, layer, stored)):
+                made[name] = joined.join(name, parts, model)
+        for pattern, (key, shape) in family.values.items():
+            name = f"{family.layers}.{layer}.{pattern}"
+            made[name] = constant(name, model.meta.required_numbers(key, model.layers)[layer], shape, model.meta.where)
+    return made
 
 
 def _translated(name: str, tensor: StoredTensor, model: Model, family: Family) -> list[LazyTensor]:
     """Nothing for a tensor that has no place."""
     if layer := _LAYER.fullmatch(name):
         number, part, kind = int(layer[1]), layer[2], layer[3]
-        if part not in family.layer or number >= model.layers:
+        own = _named(part, kind, family.layer)
+        if own is None or number >= model.layers:
             return []
-        pattern = f"{family.layers}.{number}.{family.layer[part]}.{kind}"
+        pattern = f"{family.layers}.{number}.{own}"
         if "{}" in pattern:
-            return [lazy(one, pattern.format(expert)) for expert, one in enumerate(_experts(tensor, model))]
+            experts = matrices(tensor, pattern, model.experts)
+            return [replace(one, name=pattern.format(expert)) for expert, one in enumerate(experts)]
         return [_laid_out(part, lazy(tensor, pattern), model, family)]
     top = _TOP.fullmatch(name)
-    if top is None or top[1] not in family.top:
+    if top is None or (own := _named(top[1], top[2], family.top)) is None:
         return []
-    return [_laid_out(top[1], lazy(tensor, f"{family.top[top[1]]}.{top[2]}"), model, family)]
+    return [_laid_out(top[1], lazy(tensor, own), model, family)]
 
 
-def _experts(tensor: StoredTensor, model: Model) -> list[StoredTensor]:
-    if len(tensor.shape) != 3 or tensor.shape[0] != model.experts:
-        rule = f"must have three dimensions, the first of {model.experts} experts"
-        raise BuildError(f"{tensor.path}: {tensor.name}: shape {list(tensor.shape)}; {rule}")
-    size = tensor.nbytes // model.experts
-    return [
-        replace(tensor, shape=tensor.shape[1:], offset=tensor.offset + expert * size) for expert in range(model.experts)
-    ]
+def _named(part: str, kind: str, names: Mapping[str, str]) -> str | None:
+    if whole := names.get(f"{part}.{kind}"):
+        return whole
+    return f"{names[part]}.{kind}" if part in names else None
 
 
 def _laid_out(part: str, tensor: LazyTensor, model: Model, family: Family) -> LazyTensor:
-    if part in family.half_split:
-        return half_split(tensor, model.heads if part == "attn_q" else model.kv_heads)
-    if family.norms_less_one and part.endswith("norm") and tensor.name.endswith(".weight"):
-        return less_one(tensor)
-    if part in family.transposed and len(tensor.shape) == 2:
-        return transposed(tensor)
-    if part == "ffn_gate_inp_shexp" and len(tensor.shape) == 1:
-        return one_row(tensor)
-    return tensor
+    layout = family.layouts.get(part)
+    return tensor if layout is None else layout(tensor, model)
 
 
-def _missing(model: Model, family: Family) -> Iterator[str]:
-    """Weights that the first layer has and another lacks; all of a layer where the first lacks them."""
-    parts = [f"{part}.{kind}" for part in family.layer for kind in ("weight", "bias")]
-    needed = [part for part in parts if model.has(part)]
-    if not needed:
-        yield f"blk.0.{parts[0]}"
-    for layer in range(1, model.layers):
-        yield from (f"blk.{layer}.{part}" for part in needed if f"blk.{layer}.{part}" not in model.tensors)
+def _is_joined(name: str, family: Family) -> bool:
+    return any(name.endswith(f".{part}") for joined in family.joined.values() for part in joined.parts)
+
+
+def _parts(joined: Joined, layer: int, stored: Mapping[str, StoredTensor]) -> list[StoredTensor]:
+    """Nothing where the layer has none of them, as one without experts."""
+    names = [f"blk.{layer}.{part}" for part in joined.parts]
+    return [stored[name] for name in names] if names[0] in stored else []
+
+
+def _missing(stored: Mapping[str, StoredTensor], model: Model, family: Family) -> Iterator[str]:
+    """Weights that the first layer of a kind (with experts or not) has and another lacks; all, if it lacks them."""
+    names = [name if "." in name else f"{name}.{kind}" for name in family.layer for kind in ("weight", "bias")]
+    names += [part for joined in family.joined.values() for part in joined.parts]
+    needed: dict[bool, list[str]] = {}
+    for layer in range(model.layers):
+        dense = model.is_dense(layer)
+        if dense not in needed:
+            needed[dense] = [name for name in dict.fromkeys(names) if f"blk.{layer}.{name}" in stored]
+            if not needed[dense]:
+                yield f"blk.{layer}.{names[0]}"
+        yield from (name for part in needed[dense] if (name := f"blk.{layer}.{part}") not in stored)

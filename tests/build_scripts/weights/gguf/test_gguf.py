@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from build_scripts.architectures import check_weights, decoder_of
 from build_scripts.source.convert import convert
+from build_scripts.weights.gguf.families.layouts import half_split, transposed
 from build_scripts.weights.gguf.header import read_header
 from build_scripts.weights.gguf.quantized import known_types
-from build_scripts.weights.gguf.reading import half_split, lazy, transposed
+from build_scripts.weights.gguf.reading import lazy
 from build_scripts.weights.opening import open_checkpoint
 from build_scripts.weights.view import LazyTensor
 from tests.build_scripts.checkpoints import make_checkpoint

@@ -152,7 +152,8 @@ def test_a_directory_of_several_models_asks_for_one(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     for kind in ("Q8_0", "Q4_0"):
         make_gguf(tmp_path / "models" / f"x-{kind}.gguf", original, kind)
-    (tmp_path / "models" / "mmproj-x.gguf").write_bytes(b"GGUF")
+    for name in ("mmproj-x.gguf", "x-mmproj-F16.gguf", "imatrix.gguf", "x.imatrix.gguf", "mtp-x.gguf"):
+        (tmp_path / "models" / name).write_bytes(b"GGUF")
     with pytest.raises(BuildError, match=r"2 GGUF models in .*; name the file: x-Q4_0.gguf, x-Q8_0.gguf"):
         convert("hf", str(tmp_path / "models"), tmp_path / "hf")
     (tmp_path / "models" / "x-Q4_0.gguf").unlink()
@@ -167,3 +168,10 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BuildError, match="1,000 are free"):
         convert("hf", str(path), tmp_path / "hf")
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["x.gguf.part1of2", "x.gguf-split-a"])
+def test_a_file_that_was_cut_is_to_be_put_together(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"GGUF\x03\0\0\0")
+    with pytest.raises(BuildError, match=r"a part of a file: cat x\.gguf.* > x\.gguf makes it whole"):
+        convert("hf", str(tmp_path / name), tmp_path / "hf")

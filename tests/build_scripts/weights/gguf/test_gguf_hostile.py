@@ -51,8 +51,10 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "no architecture": (value("general.architecture", None), "general.architecture = missing; must be text"),
     "another architecture": (
         value("general.architecture", "clip", STRING),
-        "general.architecture = 'clip'; known: llama, qwen2, qwen3,",
+        "general.architecture = 'clip'; it is the encoder of images of another model",
     ),
+    "an adapter": (value("general.type", "adapter", STRING), "general.type = 'adapter'; it is an adapter (LoRA)"),
+    "no model": (value("general.type", "imatrix", STRING), "it is what a model was quantized by, and no model"),
     "an architecture of a number": (value("general.architecture", 1), "general.architecture = 1; must be text"),
     "no layers": (value("llama.block_count", 0), "llama.block_count = 0; must be a whole number ≥ 1"),
     "fewer layers than there are": (value("llama.block_count", 2), "no place in LlamaForCausalLM for blk.2."),
@@ -68,7 +70,10 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     ),
     "no context length": (value("llama.context_length", "many", STRING), "llama.context_length = 'many'; must be a"),
     "another width": (value("llama.embedding_length", 32), "config.json asks"),
-    "more experts than tensors": (value("llama.expert_count", 1 << 10), "llama.expert_used_count = missing"),
+    "more experts than tensors": (
+        value("llama.expert_count", 1 << 10),
+        "no place in MixtralForCausalLM for blk.0.ffn_",
+    ),
     "more experts than any model": (value("llama.expert_count", 4097), "llama.expert_count = 4097; must be ≤ 4096"),
     "a rope of a kind unknown": (value("llama.rope.scaling.type", "spiral", STRING), "allowed: none, linear, yarn"),
     "a rope without its factor": (value("llama.rope.scaling.type", "linear", STRING), "scale_linear = missing"),

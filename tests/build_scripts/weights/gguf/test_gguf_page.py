@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from build_scripts.weights.gguf.families import FAMILIES
+from build_scripts.weights.gguf.families.known import FAMILIES
 from build_scripts.weights.gguf.quantized import known_types
 from tests.layout import ROOT
 
