@@ -13,13 +13,14 @@ WORD: Final = rf"{_BEFORE_A_WORD}\p{{L}}+"
 MARKS: Final = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
 MARKS_OR_SLASH: Final = r" ?[^\s\p{L}\p{N}]+[\r\n/]*"
 BLANKS: Final = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER: Final = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
-_LOWER: Final = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_UPPER: Final = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}"
+_LOWER: Final = r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 
 
-def cased(after: str) -> str:
-    """Words that end where capitals begin, with what may come `after` them."""
-    return f"{_BEFORE_A_WORD}{_UPPER}*{_LOWER}+{after}|{_BEFORE_A_WORD}{_UPPER}+{_LOWER}*{after}"
+def cased(after: str, only: str = "") -> str:
+    """Words that end where capitals begin, with what may come `after` them; their letters are `only` those."""
+    upper, lower = f"[{_UPPER}{only}]", f"[{_LOWER}{only}]"
+    return f"{_BEFORE_A_WORD}{upper}*{lower}+{after}|{_BEFORE_A_WORD}{upper}+{lower}*{after}"
 
 
 LLAMA_3: Final = "|".join([CONTRACTIONS, WORD, r"\p{N}{1,3}", MARKS, BLANKS])

@@ -20,6 +20,9 @@ _BY_ARCHITECTURE: Final = {
     "olmo": "olmo",
     "command-r": "command-r",
     "stablelm": "stablelm2",
+    "gptneox": "olmo",
+    "bloom": "bloom",
+    "gpt-oss": "gpt-4o",
 }
 
 
@@ -52,12 +55,12 @@ def byte_level(vocabulary: Vocabulary) -> dict[str, Any]:
             "byte_fallback": False,
             "ignore_merges": how.whole_words,
             "vocab": {token: id for id, token in enumerate(vocabulary.tokens)},
-            "merges": _merges(vocabulary),
+            "merges": merges(vocabulary),
         },
     }
 
 
-def _merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+def merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     """The two parts of each merge, which a blank separates; a part may begin with one."""
     stored = vocabulary.merges
     if stored is None:

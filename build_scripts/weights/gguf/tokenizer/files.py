@@ -9,9 +9,14 @@ from typing import Any, Final
 from build_scripts.weights.gguf.metadata import Metadata
 from build_scripts.weights.gguf.tokenizer.byte_level import byte_level, splitting
 from build_scripts.weights.gguf.tokenizer.sentencepiece import sentencepiece
+from build_scripts.weights.gguf.tokenizer.unsplit import unsplit
 from build_scripts.weights.gguf.tokenizer.vocabulary import Vocabulary
 
-_MODELS: Final[Mapping[str, Callable[[Vocabulary], dict[str, Any]]]] = {"gpt2": byte_level, "llama": sentencepiece}
+_MODELS: Final[Mapping[str, Callable[[Vocabulary], dict[str, Any]]]] = {
+    "gpt2": byte_level,
+    "llama": sentencepiece,
+    "gemma4": unsplit,
+}
 _TEMPLATE: Final = "tokenizer.chat_template"
 # HuggingFace's name of a default of sampling -> llama.cpp's key.
 _SAMPLING: Final = {
@@ -59,7 +64,7 @@ def special_ids(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _adds_bos(vocabulary: Vocabulary) -> bool:
-    return vocabulary.model == "llama" or splitting(vocabulary).adds_bos
+    return vocabulary.model != "gpt2" or splitting(vocabulary).adds_bos
 
 
 def _post_processor(vocabulary: Vocabulary, adds_bos: bool, adds_eos: bool) -> dict[str, Any] | None:

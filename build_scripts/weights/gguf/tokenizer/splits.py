@@ -47,6 +47,18 @@ _DEEPSEEK3: Final = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
     + BLANKS
 )
+_LAST_THREE: Final = r"\d{1,3}(?=(?:\d{3})*(?!\d))"  # digits by threes, counted from the last
+_SPACES: Final = r"\s*[\r\n]+|" + "|".join(rf"\s{{{count}}}(?!\S)" for count in (512, 256, 128, 64, 32, 16, 8, 4))
+_JAIS2: Final = "|".join([CONTRACTIONS, WORD, r"\p{N}{1,3}", MARKS, _SPACES, r"\s{1,2}(?!\S)|\s{1}"])
+_NOT_HAN: Final = "&&[^\\p{Han}]"
+_KIMI: Final = "|".join([
+    r"\p{Han}+", cased(f"{CONTRACTIONS}?", _NOT_HAN), r"\p{N}{1,3}", MARKS, BLANKS,
+])  # fmt: skip
+_SPARK: Final = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|"
+    r"\s+(?!\S)|\s+"
+)
+_ASIAN: Final = "[一-鿿㐀-䶿豈-\ufaff぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿\u0e80-\u0effក-\u17ffက-႟ꩠ-ꩿꧠ-\ua9ff가-\ud7afᄀ-ᇿ]+"
 _HAN_KANA: Final = "[一-龥぀-ゟ゠-ヿ]+"
 _HAN_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
 # Cased letters, as far as Unicode had them; by number where another editor may compose or decompose them.
@@ -115,7 +127,7 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
         _split(r"[\p{P}\$\+<=>\^~\|]+"), _split(_GPT2), _split(r"\p{N}+"), _split("[0-9][0-9][0-9]"), _BYTES,
     )),
     **_named(Splitting((_GPT2_WORDS,)), "gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4", "trillion",
-             "granite-docling", "jais"),
+             "granite-docling", "jais", "modern-bert"),
     **_named(Splitting((_GPT2_WORDS,), "NFC"), "mpt", "olmo"),
     **_named(Splitting(_DIGITS_THEN_GPT2), "starcoder", "refact", "smollm", "codeshell", "minerva-7b", "mellum2",
              "exaone"),
@@ -126,7 +138,7 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     **_named(Splitting(_LLAMA3_STEPS, whole_words=True), "glm4", "glm5"),
     "qwen2": Splitting(_QWEN2_STEPS, "NFC"),
     **_named(Splitting(_QWEN2_STEPS), "deepseek-r1-qwen", "megrez", "kormo", "stablelm2", "hunyuan", "grok-2",
-             "solar-open"),
+             "solar-open", "f2llmv2"),
     "falcon": Splitting((_PUNCTUATION, _GPT2_WORDS, _digits(individual=False), _split("[0-9][0-9][0-9]"))),
     "deepseek-llm": Splitting((
         _split("[\r\n]"), _split(_DEEPSEEK_LETTERS), _split(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"), _split(r"\s+$"),
@@ -149,6 +161,16 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     ), whole_words=True),
     "minicpm5": Splitting((_split(r"\p{N}{1,3}"), _split(_MINICPM), _BYTES), whole_words=True),
     **_named(Splitting((_split(r"\d{1,3}(?=(?:\d{3})*\b)"), _split(O200K), _BYTES)), "tiny_aya", "cohere2moe"),
+    "kimi-k2": Splitting((_split(_KIMI), _BYTES)),
+    "afmoe": Splitting((_split(_LAST_THREE), _split(_ASIAN), _split(_DEEPSEEK3), _BYTES)),
+    "superbpe": Splitting((_split(r"\p{N}+"), _split(_LAST_THREE), _BYTES)),
+    "jais-2": Splitting((_split(_JAIS2), _BYTES)),
+    "laguna": Splitting((_split("\n+"), _split(QWEN_2), _BYTES)),
+    "spark2_5": Splitting((_split(r"\p{N}{1,3}"), _split(_HAN_KANA), _split(_SPARK), _ONE_DIGIT, _BYTES)),
+    "chameleon": Splitting((
+        _split("<sentinel:[0-9]+>"), _split("(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z"), _split("([\t\n]|    |  )"),
+        _ONE_DIGIT, _split(r"[\p{P}!-/:-@\[-`{-~]"), _GPT2_WORDS,
+    ), adds_bos=True),
     "ufakzeka": Splitting((_split(_UFAKZEKA), _BYTES)),
     "viking": Splitting((_split(_BLOOM), _ONE_DIGIT, _BYTES)),
 }  # fmt: skip

@@ -12,7 +12,13 @@ from triton_repo.contract.errors import BuildError
 _PREFIX: Final = "tokenizer.ggml."
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 # Tokens that end a turn, and by which llama.cpp finds the end where a file names another one or none.
-_TURN_ENDS: Final = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|eom_id|>", "<end_of_utterance>")
+_TURN_ENDS: Final = (
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|eom_id|>", "<end_of_utterance>", "<EOT>", "_<EOT>",
+    "[EOT]", "<turn|>", "[e~[", "<|return|>", "<|call|>", "<|calls|>", "<|flush|>",
+)  # fmt: skip
+# Where a call has an end of its own, this one ends a part of an answer: reasoning, for one.
+_PART_END: Final = "<|end|>"
+_CALL_ENDS: Final = ("<|call|>", "<|calls|>")
 _ENDS: Final = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
@@ -69,11 +75,13 @@ class Vocabulary:
         return None if id is None else self.tokens[id]
 
     def ends(self) -> list[int]:
-        """The ids that end an answer: EOS, EOT and EOM, and the end of a turn where none of them is one."""
+        """The ids that end an answer: EOS, EOT and EOM, the end of a turn where none of them is one, that of a call."""
         found = [id for name in _ENDS if (id := self.id(name)) is not None]
+        calls = [id for id, token in self.of_kind(CONTROL) if token in _CALL_ENDS]
         if not any(self.tokens[id] in _TURN_ENDS for id in found):
             found += [id for id, token in self.of_kind(CONTROL) if token in _TURN_ENDS]
-        return list(dict.fromkeys(found))
+        found += calls
+        return [id for id in dict.fromkeys(found) if not calls or self.tokens[id] != _PART_END]
 
     def of_kind(self, *kinds: int) -> Iterator[tuple[int, str]]:
         """The ids and tokens of these kinds."""

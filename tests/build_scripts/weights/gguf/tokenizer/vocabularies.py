@@ -1,4 +1,4 @@
-"""`python -m tests.build_scripts.weights.gguf.vocabularies DIR`: tokenizers against the ids that llama.cpp keeps.
+"""`python -m tests.build_scripts.weights.gguf.tokenizer.vocabularies DIR`: tokenizers against llama.cpp's ids.
 
 DIR is llama.cpp's `models/`: `ggml-vocab-X.gguf` is a real vocabulary, `….gguf.inp` has texts, `….gguf.out` the ids
 that the model's own tokenizer gives them.
