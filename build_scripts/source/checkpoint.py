@@ -195,10 +195,10 @@ def _fetch(model: str, formats: Sequence[Format]) -> Path:
 
 
 def _snapshot(model: str, patterns: list[str], revision: str | None = None) -> Path:
-    """The directory named as its revision, with the files that match; those in folders are other formats' weights."""
+    """The directory named as its revision, with the files that match; JSON in folders is of other formats' weights."""
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
+    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*.json"]))
 
 
 def _token_ids(value: Any) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from build_scripts.source.chat_templates import DEFAULT, TOOL_USE, chat_templates
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.source.tokenizer_proof import MEMORY_BYTES, PROOF_S, prove
 from build_scripts.vocabulary.conversion import convert_vocabulary
@@ -17,9 +18,11 @@ from build_scripts.work import progress
 from build_scripts.work.bounds import bound
 from build_scripts.work.child import Child
 from triton_repo.contract.errors import BuildError
+from triton_repo.preprocess.chat_template import TOOL_TEMPLATE
 
 # Keys that name code of the checkpoint, and the template, which has a file of its own.
 _DROPPED: Final = ("auto_map", "chat_template")
+_WRITTEN: Final = {DEFAULT: TEMPLATE, TOOL_USE: TOOL_TEMPLATE}
 _CPU_S: Final = 120  # the largest vocabularies take some seconds
 _FOUND: Final = "found.json"  # what a child found out, for its parent
 
@@ -69,7 +72,7 @@ def write(checkpoint: str, output: str, vocab_size: int, found: str) -> None:
     else:
         _convert_by_transformers(checkpoint, output)
         text, config = (target / TOKENIZER).read_text(encoding="utf-8"), _config(target)
-    template = _chat_template(source, config)
+    templates = chat_templates(source, config)
     bound(_CPU_S, MEMORY_BYTES)  # a tokenizer.json may turn one letter into any number of them
     text, notes = apply_settings(text, TokenizerSettings(config, _read(source / ADDED_TOKENS), vocab_size))
     for path in target.iterdir():
@@ -77,14 +80,17 @@ def write(checkpoint: str, output: str, vocab_size: int, found: str) -> None:
     (target / TOKENIZER).write_text(text, encoding="utf-8")
     kept = {key: value for key, value in config.items() if key not in _DROPPED}
     (target / CONFIG).write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if template is not None:
-        (target / TEMPLATE).write_bytes(template)
+    for name, file in _WRITTEN.items():
+        if name in templates and DEFAULT in templates:
+            (target / file).write_bytes(templates[name])
+    if templates and DEFAULT not in templates:
+        notes.append(f"no chat: its chat templates are {', '.join(sorted(templates))}, and none is {DEFAULT}")
     Path(found).write_text(json.dumps({"notes": notes}), encoding="utf-8")
 
 
 def chat_template(checkpoint: Checkpoint) -> bytes | None:
-    """The template that `write_tokenizer` writes. Raises: BuildError: a file is no JSON object."""
-    return _chat_template(checkpoint.directory, _config(checkpoint.directory))
+    """The template that `write_tokenizer` writes for chats without tools. Raises: BuildError: a file is no object."""
+    return chat_templates(checkpoint.directory, _config(checkpoint.directory)).get(DEFAULT)
 
 
 def _convert_by_transformers(checkpoint: str, output: str) -> None:
@@ -104,14 +110,3 @@ def _config(directory: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     return parse_object(file.read_bytes(), str(file), repeated_keys=True) if file.is_file() else {}
-
-
-def _chat_template(directory: Path, config: dict[str, Any]) -> bytes | None:
-    """From its own file, or out of tokenizer_config.json, which may hold several by name."""
-    if (directory / TEMPLATE).is_file():
-        return (directory / TEMPLATE).read_bytes()
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    return template.encode() if isinstance(template, str) else None

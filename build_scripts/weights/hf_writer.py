@@ -46,6 +46,7 @@ def _write_all(view: CheckpointView, directory: Path, wrote: Callable[[int], Non
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (directory / _INDEX).write_bytes(_json(index))
     for name, content in view.text_files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(content)
     (directory / "config.json").write_bytes(_json(dict(view.config)))
 

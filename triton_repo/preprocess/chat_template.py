@@ -16,6 +16,7 @@ from triton_repo.preprocess.jinja_environment import GAVE_UP, compile_template, 
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 TEMPLATE: Final = "chat_template.jinja"
+TOOL_TEMPLATE: Final = "chat_template_tool_use.jinja"  # for chats with tools, where a checkpoint has one of its own
 ARGUMENTS: Final = "chat_template_kwargs"  # a client's name of `template_arguments`
 _WORD: Final = re.compile(r"\w+")
 _MAX_ERROR_CHARACTERS: Final = 1000
@@ -25,11 +26,15 @@ _PROBE_CHARACTERS: Final = 1 << 20  # more than any template adds to one short m
 class ChatTemplate:
     """Renders the messages of one request. It runs the checkpoint's code, whose time and memory are not bounded here.
 
+    Args:
+        tool_use: the template of chats with tools, if it is another one.
+
     Raises:
-        ValueError: `source` is not a template.
+        ValueError: a source is not a template.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+    def __init__(self, source: str, special_tokens: Mapping[str, str], tool_use: str | None = None) -> None:
+        self._with_tools = None if tool_use is None else ChatTemplate(tool_use, special_tokens)
         self._template = compile_template(source)
         self._source = source
         self._special_tokens = dict(special_tokens)
@@ -41,7 +46,10 @@ class ChatTemplate:
         if not file.exists():
             return None
         config: dict[str, Any] = json.loads((tokenizer_directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-        return cls(file.read_text(encoding="utf-8"), {name: _token_text(config.get(name)) for name in _SPECIAL_TOKENS})
+        special_tokens = {name: _token_text(config.get(name)) for name in _SPECIAL_TOKENS}
+        tool_use = tokenizer_directory / TOOL_TEMPLATE
+        with_tools = tool_use.read_text(encoding="utf-8") if tool_use.exists() else None
+        return cls(file.read_text(encoding="utf-8"), special_tokens, with_tools)
 
     @property
     def reads_parts(self) -> bool:
@@ -65,6 +73,8 @@ class ChatTemplate:
             InvalidRequest: the template rejects the messages, or needs a variable that the arguments lack.
             ContextLengthExceeded: the prompt is longer than `max_characters`.
         """
+        if self._with_tools is not None and chat.get("tools"):
+            return self._with_tools.render(chat, max_characters)
         messages = chat.get("messages")
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("messages: a non-empty list is required", "messages")
