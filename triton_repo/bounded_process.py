@@ -17,24 +17,23 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
 
-Answer = Callable[[bytes], bytes]
+Answer = Callable[[bytes], Iterable[bytes]]
 
 _LENGTH: Final = struct.Struct("<Q")  # before each message
 # With the parent's search path: a Triton stub may find packages where its child's Python would not look.
 _PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from triton_repo.bounded_process import serve; serve()"
 _PROCESS_CPU_CLOCK: Final = 2  # in the clock id of another process, see clock_getcpuclockid(3)
 _NICE: Final = 10
-_PIECE_BYTES: Final = 1 << 16  # as much as a pipe holds
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one message may take: seconds, of CPU time or of a clock, and memory on top of what is loaded before it."""
+    """What one answer may take: seconds, of CPU time or of a clock, and memory on top of what is loaded before."""
 
     limit_s: float
     memory_bytes: int
@@ -64,7 +63,8 @@ class BoundedProcess:
         """Start it, and do not wait until it is ready.
 
         Args:
-            maker: a function of a module; in the process `maker(*arguments)` gives the function that answers.
+            maker: a function of a module; in the process `maker(*arguments)` gives the function that answers a message,
+                with as many answers as the parent knows of, each of which is sent when it is there.
         """
         job = json.dumps([maker.__module__, maker.__name__, asdict(bounds), arguments])
         command = [sys.executable or "python3", "-c", _PROGRAM.format(path=sys.path), job]
@@ -77,7 +77,7 @@ class BoundedProcess:
         return self._process.poll() is None
 
     def ask(self, message: bytes) -> None:
-        """Send a message, whose answer is to be received before the next one. Waits until the process is ready."""
+        """Send a message, all answers to the last one having been received. Waits until the process is ready."""
         self._ready = self._ready or _read(_pipe(self._process.stdout)) is not None
         with contextlib.suppress(BrokenPipeError):  # `answer` tells
             _write(_pipe(self._process.stdin), message)
@@ -143,11 +143,13 @@ def serve() -> None:
     while (message := _read(messages)) is not None:
         signal.setitimer(timer, bounds.limit_s)
         try:
-            answered = answer(message)
+            for answered in answer(message):
+                signal.setitimer(timer, 0)
+                _write(answers, answered)
+                signal.setitimer(timer, bounds.limit_s)
         except MemoryError:  # a library may be in any state: a new process is to answer the next message
             signal.raise_signal(signal.SIGUSR1)
         signal.setitimer(timer, 0)
-        _write(answers, answered)
 
 
 def _limit_memory(additional_bytes: int) -> None:
@@ -166,16 +168,21 @@ def _write(pipe: IO[bytes], message: bytes) -> None:
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
-    """The one message that is in the pipe, or on its way; None where the pipe ends before."""
-    content, length = bytearray(), _LENGTH.size
-    while len(content) < length:
-        piece = pipe.read(_PIECE_BYTES)
-        if not piece:
-            return None
-        content += piece
-        if length == _LENGTH.size <= len(content):
-            length += _LENGTH.unpack_from(content)[0]
-    return bytes(content[_LENGTH.size :])
+    head = _read_exactly(pipe, _LENGTH.size)
+    return None if head is None else _read_exactly(pipe, _LENGTH.unpack(head)[0])
+
+
+def _read_exactly(pipe: IO[bytes], length: int) -> bytes | None:
+    """None where the pipe ends before."""
+    content = pipe.read(length)
+    if len(content) == length:  # as a rule
+        return content
+    pieces = [content]
+    while pieces[-1]:
+        pieces.append(pipe.read(length - sum(map(len, pieces))))
+        if sum(map(len, pieces)) == length:
+            return b"".join(pieces)
+    return None
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -31,12 +31,15 @@ def prove(tokenizer_directory: str, found: str) -> None:
     """Encode a short conversation, and write what was found out into the file `found`. For a child process.
 
     Raises:
+        ValueError: a chat template is not valid Jinja.
         RequestError: the template renders no such conversation, whatever the variables.
     """
+    from triton_repo.preprocess.chat_template import ChatTemplate
     from triton_repo.preprocess.prompt import Prompt, PromptEncoder
 
     bound(_CPU_S, MEMORY_BYTES)
     directory, notes = Path(tokenizer_directory), list[str]()
+    ChatTemplate.load(directory)
     encoder = PromptEncoder.load(directory, _TOKENS)
     try:
         if encoder.renderer is None:
@@ -83,14 +86,8 @@ def _end_of_turn(encoder: Any) -> str | None:
     Where the template puts something else in front of an earlier answer than the model is given (the channels of
     gpt-oss), what follows it may not be what ends the whole.
     """
-    from triton_repo.contract.errors import RequestError
-
-    try:
-        asked = encoder.renderer.render_json(_chat(_PROBE[:1]), _TOKENS)
-        whole = encoder.renderer.render_json(_chat(_PROBE), _TOKENS)
-    except RequestError:
-        return None
-    if not whole.startswith(asked + _ANSWER):
+    asked, whole = encoder.render([_chat(_PROBE[:1]), _chat(_PROBE)])
+    if not isinstance(asked, str) or not isinstance(whole, str) or not whole.startswith(asked + _ANSWER):
         return None
     rest = whole.removeprefix(asked + _ANSWER).lstrip()
     tokens = [token.content for token in encoder.tokenizer.get_added_tokens_decoder().values()]

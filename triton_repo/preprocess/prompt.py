@@ -9,10 +9,10 @@ from typing import Protocol
 
 from tokenizers import Tokenizer
 
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError, UnsupportedParameter
 from triton_repo.contract.tensors import ADD_SPECIAL_TOKENS
 from triton_repo.preprocess.chat_template import TEMPLATE
-from triton_repo.preprocess.template_processes import TemplateProcesses
+from triton_repo.preprocess.template_processes import Rendered, TemplateProcesses
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Prompt:
     """One prompt as the client gave it: exactly one of text, chat JSON and token ids.
 
     `add_special_tokens` says whether the tokenizer adds BOS and the like: by default to text, and never to a chat,
-    whose template writes them. `alone` is false where others wait for this prompt.
+    whose template writes them.
     """
 
     text: bytes | None = None
@@ -28,13 +28,12 @@ class Prompt:
     token_ids: Sequence[int] | None = None
     stop_words: Sequence[bytes] = ()
     add_special_tokens: bool | None = None
-    alone: bool = True
 
 
 class Renderer(Protocol):
     """Of a chat template."""
 
-    def render_json(self, chat: bytes, max_characters: int, *, alone: bool) -> str: ...
+    def render_all(self, chats: Sequence[bytes], max_characters: int, *, alone: bool = True) -> Sequence[Rendered]: ...
 
     def close(self) -> None: ...
 
@@ -60,8 +59,15 @@ class PromptEncoder:
         has_template = (tokenizer_directory / TEMPLATE).exists()
         return cls(tokenizer, TemplateProcesses(tokenizer_directory) if has_template else None, max_seq_len)
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of the prompt.
+    def render(self, chats: Sequence[bytes], *, alone: bool = True) -> Sequence[Rendered]:
+        """The text or the error of each chat; `alone` as for `TemplateProcesses.render_all`."""
+        if self.renderer is None:
+            error = InvalidRequest("messages: this model has no chat template; use /v1/completions", "messages")
+            return [error] * len(chats)
+        return self.renderer.render_all(chats, self._max_bytes, alone=alone)
+
+    def encode(self, prompt: Prompt, rendered: Rendered | None = None) -> list[int]:
+        """Token ids of the prompt; `rendered` is what `render` made of its chat, if that is done.
 
         Raises:
             InvalidRequest: not exactly one prompt, an empty one, or one that the chat template rejects.
@@ -71,7 +77,7 @@ class PromptEncoder:
         if sum(given) != 1:
             raise InvalidRequest("send exactly one of text_input, chat and prompt_token_ids", "text_input")
         if prompt.chat is not None:
-            ids, param = self._encode_chat(prompt.chat, prompt), "messages"
+            ids, param = self._encode_chat(prompt, rendered or self.render([prompt.chat])[0]), "messages"
         elif prompt.text is not None:
             add_special_tokens = prompt.add_special_tokens is not False
             ids, param = self._tokenize(_utf8(prompt.text, "prompt"), "prompt", add_special_tokens), "prompt"
@@ -95,14 +101,13 @@ class PromptEncoder:
         if self.renderer is not None:
             self.renderer.close()
 
-    def _encode_chat(self, chat: bytes, prompt: Prompt) -> list[int]:
-        if self.renderer is None:
-            raise InvalidRequest("messages: this model has no chat template; use /v1/completions", "messages")
+    def _encode_chat(self, prompt: Prompt, rendered: Rendered) -> list[int]:
         if prompt.add_special_tokens:
             rule = "the chat template writes the special tokens of a chat"
             raise UnsupportedParameter(f"{ADD_SPECIAL_TOKENS} = true: {rule}", ADD_SPECIAL_TOKENS)
-        text = self.renderer.render_json(chat, self._max_bytes, alone=prompt.alone)
-        return self._tokenize(text, "messages", add_special_tokens=False)
+        if isinstance(rendered, RequestError):
+            raise rendered
+        return self._tokenize(rendered, "messages", add_special_tokens=False)
 
     def _tokenize(self, text: str, param: str, add_special_tokens: bool) -> list[int]:
         num_bytes = _num_bytes(text, param)

@@ -20,6 +20,7 @@ from triton_repo.contract.tensors import (
     strip_padding,
 )
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
+from triton_repo.preprocess.template_processes import Rendered
 
 _SHORT_BYTES: Final = 1 << 14
 
@@ -61,14 +62,14 @@ def prepare(
         )
     are_one_clients = len(rows) == 1 or CHANNEL not in parameters
     alone = are_one_clients and not others_wait
-    outcomes = [_prepare_row(row, add_special_tokens, alone, encoder) for row in rows]
-    if are_one_clients:
-        for outcome in outcomes:
-            if isinstance(outcome, SendAlone):
-                raise outcome
+    chats = [row[CHAT.name][0] for row in rows if CHAT.name in row]  # every row has a tensor, or none has it
+    rendered = encoder.render(chats, alone=alone) if chats else [None] * len(rows)
+    pairs = zip(rows, rendered, strict=True)
+    outcomes = [_prepare_row(row, add_special_tokens, of_chat, encoder) for row, of_chat in pairs]
     rejections = [outcome if isinstance(outcome, RequestError) else None for outcome in outcomes]
-    if len(rejections) == 1 and rejections[0] is not None:
-        raise rejections[0]
+    for rejection in rejections:
+        if rejection is not None and (len(rows) == 1 or (are_one_clients and isinstance(rejection, SendAlone))):
+            raise rejection
     encoded = [([], []) if isinstance(outcome, RequestError) else outcome for outcome in outcomes]
     longest = max(1, *(len(ids) for ids, _ in encoded))
     padded = [ids + [PADDING] * (longest - len(ids)) for ids, _ in encoded]
@@ -76,7 +77,7 @@ def prepare(
 
 
 def _prepare_row(
-    row: Mapping[str, Sequence[Any]], add_special_tokens: bool | None, alone: bool, encoder: PromptEncoder
+    row: Mapping[str, Sequence[Any]], add_special_tokens: bool | None, rendered: Rendered | None, encoder: PromptEncoder
 ) -> tuple[list[int], list[list[int]]] | RequestError:
     """Token ids and stop sequences of one row, or its error, which must not fail the other rows."""
     token_ids = row.get(PROMPT_TOKEN_IDS.name)
@@ -89,9 +90,8 @@ def _prepare_row(
             token_ids=None if token_ids is None else strip_padding(token_ids),
             stop_words=row.get(STOP_WORDS.name, ()),
             add_special_tokens=add_special_tokens,
-            alone=alone,
         )
-        return encoder.encode(prompt), encoder.stop_sequences(prompt.stop_words)
+        return encoder.encode(prompt, rendered), encoder.stop_sequences(prompt.stop_words)
     except RequestError as error:
         return error
     except Exception:  # the boundary of one row

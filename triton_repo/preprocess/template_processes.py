@@ -8,6 +8,8 @@ this one, behind everything else on the machine, goes on until its own bounds en
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -31,6 +33,9 @@ _AT_HAND: Final = 2  # one to render, and one in case that takes long: starting 
 _TEXT, _ERROR = b"+", b"-"  # how an answer begins
 
 
+Rendered = str | RequestError  # the text, or why there is none
+
+
 class TemplateProcesses:
     """Renders the chats of one engine. Any thread may call it."""
 
@@ -43,28 +48,21 @@ class TemplateProcesses:
         self._slow: set[BoundedProcess] = set()
         self._lock = threading.Lock()
 
-    def render_json(self, chat: bytes, max_characters: int, *, alone: bool = True) -> str:
-        """As `ChatTemplate.render_json`, within bounds.
+    def render_all(self, chats: Sequence[bytes], max_characters: int, *, alone: bool = True) -> list[Rendered]:
+        """Each as `ChatTemplate.render_json` does, within bounds, and with these errors:
 
-        Args:
-            alone: others do not wait for this prompt.
-
-        Raises:
-            InvalidRequest: the template rejects the messages, or takes too much for them.
-            ContextLengthExceeded: the prompt is longer than `max_characters`.
-            SendAlone: it takes long, and others wait for it.
-            EngineUnavailable: it takes long, and so do too many others; or the server is shutting down.
+        InvalidRequest: the template takes too much for the messages.
+        SendAlone: it takes long, and these chats are not `alone`: those of other clients wait for them.
+        EngineUnavailable: it takes long, and so do too many others; or the server is shutting down.
         """
-        try:
-            answer = self._answer(b"%d %s" % (max_characters, chat), alone)
-        except ProcessEnded as ended:
-            exceeded = self._bounds.exceeded(ended.status)
-            if exceeded is None:
-                raise EngineFailed(f"the process of the chat template: {ended}") from ended
-            raise InvalidRequest(f"messages: the chat template {exceeded} for them", "messages") from ended
-        if answer.startswith(_TEXT):
-            return answer[1:].decode(errors="surrogatepass")
-        raise from_wire(answer[1:].decode()) or EngineFailed("the chat template's error cannot be read")
+        rendered: list[Rendered] = []
+        while len(rendered) < len(chats):
+            try:
+                process = self._take()
+            except EngineUnavailable as error:
+                return rendered + [error] * (len(chats) - len(rendered))
+            rendered += self._render_some(process, chats[len(rendered) :], max_characters, alone)
+        return rendered
 
     def close(self) -> None:
         """What is being rendered ends with an error."""
@@ -76,34 +74,44 @@ class TemplateProcesses:
             for slow in self._slow:
                 slow.kill()
 
-    def _answer(self, message: bytes, alone: bool) -> bytes:
-        process = self._take()
-        quick = False
+    def _render_some(
+        self, process: BoundedProcess, chats: Sequence[bytes], max_characters: int, alone: bool
+    ) -> list[Rendered]:
+        """The first of the chats, up to one that takes long or ends the process."""
+        rendered: list[Rendered] = []
+        process.ask(_packed(chats, max_characters))
         try:
-            process.ask(message)
-            quick = process.answers_within(SLOW_S)
-            if quick:
-                return process.answer()
-        finally:
-            self._at_hand.put(process if quick and process.alive else self._start())
-        try:
-            return self._slow_answer(process, alone)
-        finally:
-            process.end()  # its memory, and its place behind all others, are for good
+            while len(rendered) < len(chats) and process.answers_within(SLOW_S):
+                rendered.append(_unpacked(process.answer()))
+        except ProcessEnded as ended:
+            self._at_hand.put(self._start())
+            return [*rendered, self._error(ended)]
+        is_slow = len(rendered) < len(chats)
+        self._at_hand.put(self._start() if is_slow else process)
+        return [*rendered, self._render_slowly(process, alone)] if is_slow else rendered
 
-    def _slow_answer(self, process: BoundedProcess, alone: bool) -> bytes:
-        if not alone:
-            raise SendAlone("messages: the chat template takes long for them: send them alone", "messages")
-        with self._lock:
-            if len(self._slow) >= MAX_SLOW:
-                raise EngineUnavailable(f"messages: the chat template takes long, as for {MAX_SLOW} chats before")
-            self._slow.add(process)
+    def _render_slowly(self, process: BoundedProcess, alone: bool) -> Rendered:
         try:
+            if not alone:
+                return SendAlone("messages: the chat template takes long for them: send them alone", "messages")
+            with self._lock:
+                if len(self._slow) >= MAX_SLOW:
+                    return EngineUnavailable(f"messages: the chat template takes long, as for {MAX_SLOW} chats before")
+                self._slow.add(process)
             process.give_way()
-            return process.answer()
+            return _unpacked(process.answer())
+        except ProcessEnded as ended:
+            return self._error(ended)
         finally:
             with self._lock:
                 self._slow.discard(process)
+            process.end()  # its memory, and its place behind all others, are for good
+
+    def _error(self, ended: ProcessEnded) -> RequestError:
+        exceeded = self._bounds.exceeded(ended.status)
+        if exceeded is None:
+            return EngineFailed(f"the process of the chat template: {ended}")
+        return InvalidRequest(f"messages: the chat template {exceeded} for them", "messages")
 
     def _start(self) -> BoundedProcess:
         return BoundedProcess(renderer, self._bounds, self._directory)
@@ -120,17 +128,30 @@ class TemplateProcesses:
 
 
 def renderer(tokenizer_directory: str) -> Answer:
-    """For the process: what renders `MAX_CHARACTERS CHAT`. Raises: ValueError: there is no template, or it is none."""
+    """For the process: what renders packed chats. Raises: ValueError: there is no template, or it is none."""
     template = ChatTemplate.load(Path(tokenizer_directory))
     if template is None:
         raise ValueError(f"{tokenizer_directory}: no chat template")
 
-    def render(message: bytes) -> bytes:
-        max_characters, _, chat = message.partition(b" ")
-        try:
-            text = template.render_json(chat, int(max_characters))
-        except RequestError as error:
-            return _ERROR + to_wire(error).encode()
-        return _TEXT + text.encode(errors="surrogatepass")
+    def render(message: bytes) -> Iterator[bytes]:
+        head, _, chats = message.partition(b"\n")
+        max_characters, *lengths = map(int, head.split())
+        for end, length in zip(accumulate(lengths), lengths, strict=True):
+            try:
+                text = template.render_json(chats[end - length : end], max_characters)
+            except RequestError as error:
+                yield _ERROR + to_wire(error).encode()
+            else:
+                yield _TEXT + text.encode(errors="surrogatepass")
 
     return render
+
+
+def _packed(chats: Sequence[bytes], max_characters: int) -> bytes:
+    return b"%s\n%s" % (" ".join(map(str, [max_characters, *map(len, chats)])).encode(), b"".join(chats))
+
+
+def _unpacked(answer: bytes) -> Rendered:
+    if answer.startswith(_TEXT):
+        return answer[1:].decode(errors="surrogatepass")
+    return from_wire(answer[1:].decode()) or EngineFailed("the chat template's error cannot be read")

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tokenizers.processors import TemplateProcessing
 
 from tests.triton_repo.detokenize.tokenizers_under_test import byte_level
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError, UnsupportedParameter
 from triton_repo.preprocess.chat_template import ChatTemplate
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
+from triton_repo.preprocess.template_processes import Rendered
 
 
 class RenderedHere(ChatTemplate):
     """In this process, without bounds."""
 
-    def render_json(self, chat: bytes, max_characters: int, *, alone: bool = True) -> str:  # noqa: ARG002
-        return super().render_json(chat, max_characters)
+    def render_all(self, chats: Sequence[bytes], max_characters: int, *, alone: bool = True) -> list[Rendered]:  # noqa: ARG002
+        return [self._outcome(chat, max_characters) for chat in chats]
+
+    def _outcome(self, chat: bytes, max_characters: int) -> Rendered:
+        try:
+            return self.render_json(chat, max_characters)
+        except RequestError as error:
+            return error
 
     def close(self) -> None: ...
 

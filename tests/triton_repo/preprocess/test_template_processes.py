@@ -49,9 +49,15 @@ def processes(tmp_path: Path) -> Iterator[Open]:
         each.close()
 
 
+def chat(text: str) -> bytes:
+    return json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+
+
 def render(processes: TemplateProcesses, text: str, **options: Any) -> str:
-    chat = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
-    return processes.render_json(chat, 1000, **options)
+    [rendered] = processes.render_all([chat(text)], 1000, **options)
+    if isinstance(rendered, RequestError):
+        raise rendered
+    return rendered
 
 
 TIME, MEMORY = "takes longer than 0.3 s of CPU time", "takes more than 128 MiB of memory"
@@ -129,6 +135,17 @@ def test_a_chat_that_others_wait_for_is_to_be_sent_alone_if_it_takes_long(proces
     assert render(opened, "hello", alone=False) == "hello"
 
 
+def test_chats_together_are_rendered_each_by_itself(processes: Open) -> None:
+    opened = processes(NESTED)
+    texts = ["a", "bomb", "b" * 900, "", "bomb", "c"]
+    together = opened.render_all([chat(text) for text in texts], 1000, alone=False)
+    shown = [type(each) if isinstance(each, RequestError) else each for each in together]
+    assert shown == ["a", SendAlone, "b" * 900, "", SendAlone, "c"]
+    alone = opened.render_all([chat(text) for text in texts], 1000)
+    assert [type(each) for each in alone] == [str, InvalidRequest, str, str, InvalidRequest, str]
+    assert opened.render_all([], 1000) == []
+
+
 def test_a_process_that_has_ended_meanwhile_is_replaced(processes: Open) -> None:
     opened = processes("")
     assert render(opened, "hello") == "hello"
@@ -143,9 +160,8 @@ def test_texts_and_errors_come_back_as_they_are(processes: Open) -> None:
         render(opened, "bomb")
     with pytest.raises(ContextLengthExceeded):
         render(opened, "a" * 2000)
-    for chat in (b"{", b"[]", b"[" * 100_000, b""):
-        with pytest.raises(InvalidRequest):
-            opened.render_json(chat, 1000)
+    broken = opened.render_all([b"{", b"[]", b"[" * 100_000, b""], 1000)
+    assert [type(each) for each in broken] == [InvalidRequest] * 4
 
 
 def end_children(opened: TemplateProcesses) -> None:

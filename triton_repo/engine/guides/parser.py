@@ -54,9 +54,9 @@ def parser_of(backend: str) -> Answer:
     """For the process: what answers a guide, as JSON with its kind, with the library's error, or null."""
     parsers = _PARSERS[backend]()
 
-    def error_of(message: bytes) -> bytes:
+    def error_of(message: bytes) -> tuple[bytes]:
         kind, guide = json.loads(message)
-        return json.dumps(_error_of(parsers[kind], guide)).encode()
+        return (json.dumps(_error_of(parsers[kind], guide)).encode(),)
 
     return error_of
 
