@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -14,8 +14,11 @@ from build_scripts.engine.builder import Fit
 from build_scripts.plan import BuildRequest
 from build_scripts.preview import show_plan
 from build_scripts.source.convert import convert
-from build_scripts.spec.reading import ENGINES, read_spec, require_spec_file
+from build_scripts.spec.errors import spec_error
+from build_scripts.spec.reading import ENGINES, FLAGS, read_spec, require_spec_file
+from build_scripts.spec.rules import needs
 from build_scripts.verify.step import VerifyStep
+from triton_repo.contract.capabilities import CAPABILITIES
 from triton_repo.contract.errors import ConchError, SpecError
 
 _MOST_GB: Final = 1e6
@@ -97,22 +100,49 @@ def build_command(  # noqa: PLR0913, PLR0917 - the options of a command
         "build.max_num_tokens": max_num_tokens, "build.tensor_parallel": tp, "build.pipeline_parallel": pp,
         "build.flow": flow,
     }  # fmt: skip
+    flags = {
+        "--plan": plan, "--gpu": gpu is not None, "--reserve": reserve is not None, "--search": search,
+        "--verify": verify is True, "--no-verify": verify is False, "--json": json,
+    }  # fmt: skip
+    given = [flag for flag, is_given in flags.items() if is_given]
     try:
         if to is not None:
+            _only_to_convert([*(key for key, value in overrides.items() if value is not None), *given], spec)
             convert(to, model, output_dir)
             return
-        if json and not (plan or verify):
-            raise SpecError("--json: only with --plan or --verify")
-        request = replace(_request(spec, overrides, output_dir), fit=_fit(gpu, reserve, search, plan))
+        request = replace(_request(spec, overrides, output_dir), fit=_fit(gpu, reserve, search))
+        _check_flags(request, given)
         _carry_out(_verified(request, verify, json), plan, json)
     except (ConchError, OSError) as error:  # OSError: a file of the checkpoint that cannot be read
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, SpecError) else 1) from None
 
 
-def _fit(gpu: str | None, reserve: float | None, search: bool, plan: bool) -> Fit:
-    if search and not plan:
-        raise SpecError("--search: only with --plan")
+def _only_to_convert(given: Sequence[str], spec: str | None) -> None:
+    others = [FLAGS.get(key, key) for key in given if key != "model"]
+    if others or spec is not None:
+        raise SpecError(f"--to: takes only --model and --output-dir, and not {', '.join(others) or spec}")
+
+
+def _check_flags(request: BuildRequest, given: Sequence[str]) -> None:
+    """Nothing that a person asks for is ignored."""
+    spec = request.spec
+    optional = frozenset[str]().union(*(each.flags for each in CAPABILITIES))
+    for flag in given:
+        if flag in optional and flag not in spec.capabilities.flags:
+            rule = f"{flag} {needs(lambda able, flag=flag: flag in able.flags)}"  # type: ignore[misc]
+            raise spec_error(request.origin, "runtime", spec.runtime, rule)
+    shards = spec.runtime == "tensorrt_llm" and "--verify" in given
+    for flag, is_possible, rule in (
+        ("--search", "--plan" in given, "only with --plan"),
+        ("--reserve", "--plan" in given or "--gpu" in given, "only with --gpu or --plan"),
+        ("--json", "--plan" in given or shards, "only with --plan, or with --verify of shards"),
+    ):
+        if flag in given and not is_possible:
+            raise SpecError(f"{flag}: {rule}")
+
+
+def _fit(gpu: str | None, reserve: float | None, search: bool) -> Fit:
     if reserve is not None and not reserve < _MOST_GB:
         raise SpecError(f"--reserve = {reserve:g}; must be < {_MOST_GB:g}")
     return Fit(gpu, None if reserve is None else int(reserve * 1e9), search)

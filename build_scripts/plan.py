@@ -136,15 +136,11 @@ def installed_versions(builder: Builder) -> dict[str, str]:
 
 
 def _check_flags(request: BuildRequest, builder: Builder, preview: bool) -> None:
-    runtime = request.spec.runtime
     if preview and request.verify is not None:
         raise SpecError("--verify: not with --plan, which writes no shards")
-    if preview and not builder.has_preview:
-        names = " or ".join(name for name, each in BUILDERS.items() if each.has_preview)
-        raise spec_error(request.origin, "runtime", runtime, f"--plan is for runtime {names}")
     if request.verify is not None and not builder.writes_shards(request.spec.build):
-        rule = "--verify is for runtime openvino, and for tensorrt_llm compiled from unquantized shards"
-        raise spec_error(request.origin, "runtime", runtime, rule)
+        rule = "must be none with --verify: TensorRT-LLM's own quantizer writes the shards of others"
+        raise spec_error(request.origin, "build.quantization", request.spec.build.quantization, rule)
 
 
 def _within(limit: LengthLimit | None, spec: EngineSpec, facts: CheckpointFacts, origin: str) -> EngineSpec:

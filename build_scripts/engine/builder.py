@@ -110,12 +110,10 @@ class Builder(Protocol):
     Attributes:
         formats: of weights that it reads, in order of preference.
         packages: distributions whose versions show in what `export` writes.
-        has_preview: whether `prepare` returns a preview for `--plan`.
     """
 
     formats: tuple[Format, ...] = SAFETENSORS
     packages: tuple[str, ...] = ()
-    has_preview: bool = False
 
     def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
         """What ends sequences before the checkpoint's own context does, if anything. Raises: BuildError."""

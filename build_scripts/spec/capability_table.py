@@ -48,6 +48,10 @@ def _own_keys(able: Capabilities) -> str:
     return _names(sorted(able.keys - common - {"speculative"}))
 
 
+def _own_flags(able: Capabilities) -> str:
+    return _names(sorted(able.flags))
+
+
 def _modes(able: Capabilities) -> str:
     return _names(able.speculation)
 
@@ -112,6 +116,7 @@ _ABILITIES: dict[str, Callable[[Capabilities], str]] = {
     "`build.quantization`": _quantizations,
     "`build.tensor_parallel`, `build.pipeline_parallel`": _splits,
     "keys that not every runtime takes": _own_keys,
+    "options of `conch build` that not every runtime takes": _own_flags,
     "`speculative.mode`": _modes,
     "the mode demands": _demands,
     "requests must then leave alone": _without,

@@ -39,7 +39,7 @@ def _of_the_runtime(spec: BaseModel, able: Capabilities) -> Iterator[Problem]:
             yield Problem(key, None, f"is required where {where}")
     for key in _OPTIONAL_KEYS:
         if key not in able.keys and _is_given(spec, key):
-            needed = _needs(lambda each, key=key: key in each.keys)  # type: ignore[misc]
+            needed = needs(lambda each, key=key: key in each.keys)  # type: ignore[misc]
             yield Problem(key, _shown(_value(spec, key)), f"{needed}: {_remove(spec, key)}")
     yield from _of_values(spec, able.allowed, where, able)
 
@@ -48,7 +48,7 @@ def _of_speculation(spec: BaseModel, able: Capabilities) -> Iterator[Problem]:
     mode = _value(spec, "speculative.mode")
     speculation = able.speculation.get(mode)
     if speculation is None:
-        needed = _needs(lambda each: mode in each.speculation)
+        needed = needs(lambda each: mode in each.speculation)
         yield Problem("speculative.mode", mode, f"{_must_be(able.speculation)} where {_where(able)} ({mode} {needed})")
         return
     where = f"speculative.mode = {mode}"
@@ -71,7 +71,7 @@ def _of_values(spec: BaseModel, allowed: Allowed, where: str, able: Capabilities
         if reason is not None:
             rule += f": {reason}"
         elif able is not None:
-            needed = _needs(lambda each, key=key, value=value: value in each.allowed.get(key, (value,)))  # type: ignore[misc]
+            needed = needs(lambda each, key=key, value=value: value in each.allowed.get(key, (value,)))  # type: ignore[misc]
             rule += f" ({value} {needed})"
         yield Problem(key, value, rule)
 
@@ -109,8 +109,8 @@ def _where(able: Capabilities) -> str:
     return f"build.flow = {able.flow}" if has_flows else f"runtime = {able.runtime}"
 
 
-def _needs(is_able: Callable[[Capabilities], bool]) -> str:
-    """The runtimes, and flows, that are able to."""
+def needs(is_able: Callable[[Capabilities], bool]) -> str:
+    """The runtimes, and flows, that are able to, as the end of a sentence."""
     names = []
     for runtime in dict.fromkeys(each.runtime for each in CAPABILITIES):
         flows = [each.flow for each in flows_of(runtime) if is_able(each)]

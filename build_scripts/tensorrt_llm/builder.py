@@ -51,7 +51,6 @@ class TensorRtLlmBuilder(Builder):
 
     formats = FORMATS
     packages = ("torch",)
-    has_preview = True
 
     def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
         """A sliding window: within it, such a model attends like any other.

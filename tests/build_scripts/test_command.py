@@ -56,7 +56,15 @@ def test_flags_alone_build_from_a_directory_relative_to_where_they_are_given(wor
             ["tiny.toml", "--runtime", "tensorrt_llm", "--tp", "3"],
             "build.tensor_parallel = 3; must divide the 4 attention",
         ),
-        (["tiny.toml", "--plan"], 'runtime = "openvino"; --plan is for runtime tensorrt_llm'),
+        (["tiny.toml", "--plan"], 'runtime = "openvino"; --plan needs runtime tensorrt_llm'),
+        (["tiny.toml", "--gpu", "h100-80gb"], 'runtime = "openvino"; --gpu needs runtime tensorrt_llm'),
+        (["tiny.toml", "--runtime", "tensorrt_llm", "--reserve", "2"], "--reserve: only with --gpu or --plan"),
+        (["tiny.toml", "--runtime", "tensorrt_llm", "--search"], "--search: only with --plan"),
+        (
+            ["--to", "hf", "--model", "tiny/checkpoint", "--output-dir", "out", "--dtype", "float16", "--plan"],
+            "--to: takes only --model and --output-dir, and not --dtype, --plan",
+        ),
+        (["tiny.toml", "--to", "hf", "--output-dir", "out"], "takes only --model and --output-dir, and not tiny.toml"),
         (
             ["tiny.toml", "--runtime", "tensorrt_llm", "--gpu", "h1"],
             '--gpu = "h1"; allowed: a number of GB, or one of ',

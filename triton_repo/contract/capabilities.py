@@ -52,6 +52,7 @@ class Capabilities:
 
     Attributes:
         keys: what a spec may say for it, beyond the keys that every runtime takes.
+        flags: options of `conch build` that mean something for it, beyond those that every runtime takes.
         required: keys that a spec must say.
         allowed: keys of which it takes only some values.
         reasons: why, for keys of `allowed` where that helps a person.
@@ -72,6 +73,7 @@ class Capabilities:
     runtime: Runtime
     keys: frozenset[str]
     allowed: Allowed
+    flags: frozenset[str] = frozenset()
     flow: Flow = "compiled"
     required: tuple[str, ...] = ()
     flush_interval_ms: float = 10.0
@@ -105,6 +107,16 @@ class Capabilities:
 
 OPTIONAL_FIELDS: Final = (PRIORITY_FIELD, CACHE_SALT_FIELD)
 _ONE_PROCESS: Final[Allowed] = {"build.tensor_parallel": (1,), "build.pipeline_parallel": (1,)}
+# Of a model whose numbers are computed here, or by TensorRT-LLM; a replay has none.
+_MODEL_KEYS: Final = frozenset(
+    {
+        "speculative",
+        "build.dtype",
+        "serve.enable_chunked_context",
+        "serve.enable_kv_cache_reuse",
+        "serve.max_tokens_in_paged_kv_cache",
+    }
+)
 _TEXT_GUIDES: Final[tuple[GuideType, ...]] = ("json", "json_schema", "regex", "ebnf_grammar")
 
 # OpenVINO GenAI (2026.4) counts the tokens of an answer only once per iteration: with several candidates an iteration,
@@ -112,9 +124,9 @@ _TEXT_GUIDES: Final[tuple[GuideType, ...]] = ("json", "json_schema", "regex", "e
 # lookup, whole prompts make a step fail. It names no alternatives to a token.
 _OPENVINO: Final = Capabilities(
     runtime="openvino",
-    keys=frozenset(
+    keys=_MODEL_KEYS
+    | frozenset(
         {
-            "speculative",
             "serve.kv_cache_dtype",
             "serve.num_threads",
             "serve.dynamic_quantization_group_size",
@@ -122,6 +134,7 @@ _OPENVINO: Final = Capabilities(
         }
     ),
     allowed={**_ONE_PROCESS, "build.quantization": ("none", "int8", "int4")},
+    flags=frozenset({"--verify", "--no-verify"}),
     # The engine on the CPU shares it with every message that leaves, and each of its threads waits for the slowest: at
     # 8 streams of 90 M parameters on two cores, 50 ms delivers a sixth more tokens than 10 ms, and a text still flows.
     flush_interval_ms=100.0,
@@ -134,9 +147,8 @@ _OPENVINO: Final = Capabilities(
     },
 )
 
-_TENSORRT_LLM_KEYS: Final = frozenset(
+_TENSORRT_LLM_KEYS: Final = _MODEL_KEYS | frozenset(
     {
-        "speculative",
         "build.lora",
         "serve.kv_cache_free_gpu_memory_fraction",
         "serve.kv_cache_host_memory_bytes",
@@ -145,6 +157,7 @@ _TENSORRT_LLM_KEYS: Final = frozenset(
         "serve.usage_stats",
     }
 )
+_TENSORRT_LLM_FLAGS: Final = frozenset({"--plan", "--gpu", "--reserve", "--search"})
 # A GPU wants wider iterations than a CPU. (An absent `build.dtype` is that of the checkpoint.)
 _TENSORRT_LLM_DEFAULTS: Final = {"build.max_batch_size": 256, "build.max_num_tokens": 8192}
 # `trtllm-build` (1.2) compiles for external drafts, lookahead, Medusa and EAGLE. Of these the LLM API drives the last
@@ -157,6 +170,7 @@ _TENSORRT_LLM_COMPILED: Final = Capabilities(
     flow="compiled",
     keys=_TENSORRT_LLM_KEYS | {"build.compile", "build.gpus_per_node", "serve.gather_generation_logits"},
     allowed={"serve.guided_decoding_backend": ("xgrammar",)},
+    flags=_TENSORRT_LLM_FLAGS | {"--verify"},
     defaults=_TENSORRT_LLM_DEFAULTS,
     speculation={
         "lookahead": Speculation(
@@ -198,6 +212,7 @@ _TENSORRT_LLM_PYTORCH: Final = Capabilities(
     flow="pytorch",
     keys=_TENSORRT_LLM_KEYS,
     allowed={"build.quantization": ("none",)},
+    flags=_TENSORRT_LLM_FLAGS,
     reasons={"build.quantization": "the checkpoint runs as it is, quantized or not"},
     defaults=_TENSORRT_LLM_DEFAULTS,
     speculation={"prompt_lookup": _CANDIDATES, "draft": _CANDIDATES},
@@ -216,7 +231,7 @@ _TENSORRT_LLM_PYTORCH_1_2: Final = replace(
 
 _REPLAY: Final = Capabilities(
     runtime="replay",
-    keys=frozenset({"replay", "serve.kv_cache_dtype"}),
+    keys=frozenset({"replay"}),
     required=("replay",),
     allowed={**_ONE_PROCESS, "build.quantization": ("none",)},
     max_logprobs=MAX_LOGPROBS,

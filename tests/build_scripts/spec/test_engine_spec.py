@@ -57,7 +57,15 @@ REJECTED = [
     ),
     (
         'runtime = "tensorrt_llm"\n[serve]\nkv_cache_dtype = "u8"',
-        'serve.kv_cache_dtype = "u8"; needs runtime openvino or runtime replay: remove the key',
+        'serve.kv_cache_dtype = "u8"; needs runtime openvino: remove the key',
+    ),
+    (
+        'runtime = "replay"\n[build]\ndtype = "float16"\n[replay]\ntext = "a"',
+        'build.dtype = "float16"; needs runtime openvino or runtime tensorrt_llm: remove the key',
+    ),
+    (
+        'runtime = "replay"\n[serve]\nenable_kv_cache_reuse = false\n[replay]\ntext = "a"',
+        "serve.enable_kv_cache_reuse = false; needs runtime openvino or runtime tensorrt_llm: remove the key",
     ),
     ('runtime = "replay"', "replay: is required where runtime = replay"),
     ('runtime = "replay"\n[replay]\ntext = ""', 'replay.text = ""; must not be empty'),

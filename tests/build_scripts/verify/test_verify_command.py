@@ -50,10 +50,23 @@ def test_a_build_verifies_its_shards_and_verifies_them_again_when_they_are_there
 @pytest.mark.parametrize(
     ("runtime", "flags", "complaint"),
     [
-        ("replay", ["--verify"], 'runtime = "replay"; --verify is for runtime openvino, and for tensorrt_llm compiled'),
-        ("openvino", ["--verify", "--plan"], 'runtime = "openvino"; --plan is for runtime tensorrt_llm'),
+        ("replay", ["--verify"], 'runtime = "replay"; --verify needs runtime openvino or runtime tensorrt_llm with '),
+        ("openvino", ["--verify", "--plan"], 'runtime = "openvino"; --plan needs runtime tensorrt_llm'),
         ("tensorrt_llm", ["--verify", "--plan"], "--verify: not with --plan, which writes no shards"),
-        ("tensorrt_llm", ["--json"], "--json: only with --plan or --verify"),
+        ("tensorrt_llm", ["--json"], "--json: only with --plan, or with --verify of shards"),
+        ("openvino", ["--json", "--verify"], "--json: only with --plan, or with --verify of shards"),
+        ("tensorrt_llm", ["--no-verify"], 'runtime = "tensorrt_llm"; --no-verify needs runtime openvino'),
+        ("replay", ["--no-verify"], 'runtime = "replay"; --no-verify needs runtime openvino'),
+        (
+            "tensorrt_llm",
+            ["--verify", "--flow", "pytorch"],
+            'runtime = "tensorrt_llm"; --verify needs runtime openvino',
+        ),
+        (
+            "tensorrt_llm",
+            ["--verify", "--quantization", "fp8"],
+            'build.quantization = "fp8"; must be none with --verify',
+        ),
     ],
 )
 def test_a_verification_that_cannot_be_is_refused(
