@@ -26,8 +26,8 @@ PROMPT = np.array([[5, 6, 7]], dtype=np.int32)
 def initialized(step: str, directory: Path | None = None) -> Iterator[Any]:
     """The model of one step of an engine, by default of `replay`."""
     engine = ensure_engine("replay").directory if directory is None else directory
-    model = load_model(step).TritonPythonModel()
-    model.initialize({"model_repository": str(engine / "triton" / f"{engine.name}_{step}")})
+    model, name = load_model(step).TritonPythonModel(), f"{engine.name}_{step}"
+    model.initialize({"model_repository": str(engine / "triton" / name), "model_name": name})
     yield model
     model.finalize()
 
