@@ -82,6 +82,7 @@ class Generation:
     Attributes:
         stream: False asks for the whole text as one delta.
         stops: the stop strings that its deltas will be searched for, so that they bring the lengths of their tokens.
+        most_tokens: how many may be kept for it, whatever the engine would write; None: any number.
     """
 
     request_id: str
@@ -90,6 +91,7 @@ class Generation:
     sampling: Sampling
     stream: bool
     stops: tuple[str, ...] = ()
+    most_tokens: int | None = None
 
 
 class Backend(Protocol):

@@ -13,7 +13,7 @@ from triton_repo.contract.tensors import FinishReason
 
 
 class Choice:
-    """Ends at the first stop string, or where the engine ends; after that it is fed no more."""
+    """Ends at the first stop string, at its generation's `most_tokens` or with the engine, and is then fed no more."""
 
     def __init__(self, index: int, generation: Generation) -> None:
         self.index = index
@@ -34,11 +34,16 @@ class Choice:
             EngineUnavailable, EngineFailed: the delta says that the engine did not complete the answer.
         """
         self.last_delta = delta
-        text = delta.text if self._tokens is None else self._up_to_stop(delta, self._tokens)
+        most = self.generation.most_tokens
+        is_full = most is not None and delta.completion_tokens >= most
+        is_last = is_full or bool(delta.finish_reason)
+        text = delta.text if self._tokens is None else self._up_to_stop(delta, self._tokens, is_last)
         if self._cut:
             self.finish_reason = "stop"
         elif delta.finish_reason:
             self.finish_reason = _final(delta.finish_reason)
+        elif is_full:
+            self.finish_reason = "length"
         return self._events(text, self._leaving(text))
 
     @property
@@ -48,12 +53,12 @@ class Choice:
             return self._tokens.num_taken
         return self.last_delta.completion_tokens if self.last_delta else 0
 
-    def _up_to_stop(self, delta: Delta, tokens: TokenQueue) -> str:
+    def _up_to_stop(self, delta: Delta, tokens: TokenQueue, is_last: bool) -> str:
         tokens.add(delta.tokens)
         if self._matcher is None:
             return delta.text
         text, self._cut = self._matcher.feed(delta.text, tokens.exempt)
-        if delta.finish_reason and not self._cut:
+        if is_last and not self._cut:
             rest, self._cut = self._matcher.flush()
             text += rest
         return text

@@ -14,7 +14,7 @@ from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling, without_unsupported
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
-# All tokens of one HTTP request with their alternatives: about 60 MB of JSON, which waits for a slow reader.
+# All tokens of one answer that is sent whole, with their alternatives: about 60 MB of JSON.
 MAX_LOGPROBS: Final = 1 << 20
 
 
@@ -39,14 +39,15 @@ class AnswerRequest:
         """
         self._check_prompts(card, max_prompt_bytes)
         sampling = _supported(self.sampling, card, self.model)
-        _check_num_logprobs(sampling, len(self.prompts) * self.num_choices, card.max_seq_len)
+        num_choices = len(self.prompts) * self.num_choices
+        most_tokens = None if self.stream else _most_tokens(sampling, num_choices, card.max_seq_len)
         # Stop strings are found in the text as it arrives, so the engine streams even an answer that is sent whole;
         # and the logprobs of a long answer are work that must not hold up the deltas of others.
         stream = self.stream or bool(self.stops) or sampling.logprobs is not None
         samplings = [_with_seed(sampling, offset) for offset in range(self.num_choices)]
         choices = enumerate((prompt, sampling) for prompt in self.prompts for sampling in samplings)
         return [
-            Generation(f"{request_id}-{index}", self.model, prompt, sampling, stream, self.stops)
+            Generation(f"{request_id}-{index}", self.model, prompt, sampling, stream, self.stops, most_tokens)
             for index, (prompt, sampling) in choices
         ]
 
@@ -91,14 +92,20 @@ def _with_seed(sampling: Sampling, offset: int) -> Sampling:
     return sampling.model_copy(update={"seed": (sampling.seed + offset) % 2**64})
 
 
-def _check_num_logprobs(sampling: Sampling, num_choices: int, max_seq_len: int) -> None:
+def _most_tokens(sampling: Sampling, num_choices: int, max_seq_len: int) -> int | None:
+    """How many tokens of each whole answer may be kept with their logprobs; None: as many as the engine writes.
+
+    Raises:
+        InvalidRequest: the request itself asks for more.
+    """
     if sampling.logprobs is None:
-        return
-    max_tokens = min(sampling.max_tokens or max_seq_len, max_seq_len)
-    num_logprobs = num_choices * max_tokens * (1 + sampling.logprobs)
-    if num_logprobs > MAX_LOGPROBS:
+        return None
+    most = MAX_LOGPROBS // (num_choices * (1 + sampling.logprobs))
+    if sampling.max_tokens is not None and (asked := min(sampling.max_tokens, max_seq_len)) > most:
         raise InvalidRequest(
-            f"{LOGPROBS_FIELD}: {num_choices} answers of up to {max_tokens} tokens, each with {sampling.logprobs} "
-            f"alternatives, may have {num_logprobs} logprobs; at most {MAX_LOGPROBS}: lower max_tokens",
+            f"{LOGPROBS_FIELD}: {num_choices} answers of up to {asked} tokens, each with {sampling.logprobs} "
+            f"alternatives, may have {num_choices * asked * (1 + sampling.logprobs)} logprobs; at most {MAX_LOGPROBS} "
+            "in one body: stream the answer, or lower max_tokens",
             LOGPROBS_FIELD,
         )
+    return most

@@ -105,6 +105,9 @@ _REPR.maxstring = _REPR.maxother = 80
 _REPR.maxlevel = 2
 
 
+UNSUPPORTED: Final = "unsupported_parameter"  # type of a validator's error about what no engine here does
+
+
 def invalid_request(error: ValidationError) -> InvalidRequest:
     """The first error of a pydantic validation as the error that a client sees: parameter, value, rule."""
     first = error.errors(include_url=False, include_context=False)[0]
@@ -114,4 +117,6 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
     where = ".".join(path) or "request"
     if first["type"] == "missing":
         return InvalidRequest(f"{where}: a value is required", param)
+    if first["type"] == UNSUPPORTED:
+        return UnsupportedParameter(f"{where}: {first['msg']}", param)
     return InvalidRequest(f"{where} = {shown}: {first['msg']}", param)

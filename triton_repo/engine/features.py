@@ -63,6 +63,13 @@ def check_whole_prompt(num_tokens: int, config: EngineConfig) -> None:
         raise ContextLengthExceeded(f"prompt: {num_tokens} tokens; {rule}", "prompt")
 
 
+def defaults_beside(given: Sampling, defaults: Sampling) -> Sampling:
+    """The engine's defaults, without those that the guide of a request excludes."""
+    if given.guided_decoding_guide_type is None:
+        return defaults
+    return defaults.model_copy(update=dict.fromkeys(_FORBID_THE_END))
+
+
 def check_guide(sampling: Sampling, end_ids: Collection[int], config: EngineConfig) -> None:
     """
     Args:

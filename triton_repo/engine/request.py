@@ -27,7 +27,7 @@ from triton_repo.contract.tensors import (
     TOKEN_LENGTHS,
     strip_padding,
 )
-from triton_repo.engine.features import check_adapter, check_guide, check_whole_prompt
+from triton_repo.engine.features import check_adapter, check_guide, check_whole_prompt, defaults_beside
 
 _TOKEN_SEQUENCES: Final = TypeAdapter(tuple[tuple[TokenId, ...], ...], config=ConfigDict(strict=True))
 
@@ -69,8 +69,9 @@ def parse_request(
     given = _parse_sampling(tensors, parameters, config)
     input_ids = _parse_prompt(tensors.get(INPUT_IDS.name, ()), config)
     max_tokens = _max_tokens(given, len(input_ids), config)
-    lengths = {"max_tokens": max_tokens, "min_tokens": _min_tokens(given, max_tokens, config)}
-    sampling = config.sampling.model_copy(update=given.model_dump(exclude_none=True) | lengths)
+    defaults = defaults_beside(given, config.sampling)
+    lengths = {"max_tokens": max_tokens, "min_tokens": _min_tokens(given, max_tokens, defaults)}
+    sampling = defaults.model_copy(update=given.model_dump(exclude_none=True) | lengths)
     end_ids = _end_ids(tensors, sampling, config)
     check_guide(sampling, end_ids, config)
     stream = bool(tensors.get(STREAM.name, [False])[0])
@@ -130,11 +131,10 @@ def _max_tokens(given: Sampling, prompt_tokens: int, config: EngineConfig) -> in
     return given.max_tokens
 
 
-def _min_tokens(given: Sampling, max_tokens: int, config: EngineConfig) -> int | None:
+def _min_tokens(given: Sampling, max_tokens: int, defaults: Sampling) -> int | None:
     """The engine's default is at most `max_tokens`."""
     if given.min_tokens is None:
-        default = config.sampling.min_tokens
-        return None if default is None else min(default, max_tokens)
+        return None if defaults.min_tokens is None else min(defaults.min_tokens, max_tokens)
     if given.min_tokens > max_tokens:
         raise InvalidRequest(f"min_tokens = {given.min_tokens}: must be ≤ max_tokens = {max_tokens}", "min_tokens")
     return given.min_tokens

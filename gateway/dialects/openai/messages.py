@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from triton_repo.contract.sampling import UNSUPPORTED
+
 MAX_MESSAGES: Final = 4096
 MAX_PARTS: Final = 4096  # and tool calls, of all messages together: validation must not hold up the event loop
 
@@ -104,6 +106,15 @@ class PromptMessage(_Value):
     name: str | None = None
 
 
+def _not_prefilled(value: bool | None) -> bool | None:
+    if value:
+        raise PydanticCustomError(UNSUPPORTED, "this server does not continue an answer that a client begins")
+    return value
+
+
+_Prefilled = Annotated[bool | None, AfterValidator(_not_prefilled)]
+
+
 class AssistantMessage(_Value):
     """An earlier answer. The content of one without any text, refusal or tool call is empty."""
 
@@ -116,8 +127,8 @@ class AssistantMessage(_Value):
     audio: None = None
     function_call: None = None
     # Prefilled answers of DeepSeek, Mistral and Moonshot: an answer that the model is to continue.
-    prefix: Literal[False] | None = None
-    partial: Literal[False] | None = None
+    prefix: _Prefilled = None
+    partial: _Prefilled = None
 
 
 class ToolMessage(_Value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,21 @@ def test_a_stop_string_ends_the_count_of_tokens_however_far_the_engine_has_run_a
     answer = whole(play(choice, deltas(TOKENS, size)))
     assert (answer.text, answer.reason, choice.completion_tokens) == ("one tw", "stop", 6)
     assert answer.tokens is None, "the lengths were asked for to count, not to be listed"
+
+
+@pytest.mark.parametrize("size", range(1, 5))
+def test_an_answer_is_cut_where_no_more_of_its_tokens_may_be_kept(size: int) -> None:
+    choice = Choice(0, replace(generation("o x", logprobs=0), most_tokens=4))
+    script = [each._replace(tokens=logprobs_of(each)) for each in deltas(TOKENS, size)]
+    answer = whole(play(choice, script))
+    kept = -(-4 // size) * size
+    assert (answer.text, answer.reason) == ("".join(TOKENS[:kept]), "length")
+    assert (choice.completion_tokens, len(answer.tokens or ())) == (kept, kept)
+
+
+def logprobs_of(delta: Delta) -> str:
+    lengths = json.loads(delta.tokens or "[]")
+    return json.dumps([{"token": "x", "logprob": -1.0, "bytes": None, "top_logprobs": [], **each} for each in lengths])
 
 
 def test_an_answer_that_no_stop_string_cuts_counts_what_the_engine_says() -> None:

@@ -24,6 +24,7 @@ from triton_repo.contract.tensors import FinishReason
 CARDS = {
     "demo": ModelCard(512, "scripted", 0, True, "a test", max_logprobs=20),
     "chosen": ModelCard(512, "openvino", 0, True, "a test", max_logprobs=0),
+    "long": ModelCard(131_072, "scripted", 0, True, "a test", max_logprobs=20),
     "none": ModelCard(512, "tensorrt_llm", 0, True, "a test", unsupported=("logprobs",), max_logprobs=20),
 }
 TOP = [{"token": " x", "logprob": -0.25, "bytes": [32, 120]}]
@@ -136,6 +137,22 @@ def test_a_stop_string_cuts_the_list_behind_the_token_that_completes_it(size: in
     text = "".join((choice["delta"] if stream else choice["message"]).get("content", "") for choice in choices)
     assert text == "one tw"
     assert [token["token"] for token in content(choices)] == ["one", " ", "tw", "o", " th", "ree"]
+
+
+LONG: dict[str, Any] = {"model": "long", "logprobs": True, "top_logprobs": 20}
+
+
+@pytest.mark.parametrize("fields", [LONG, {**LONG, "stream": True, "max_tokens": 131_000, "n": 8}])
+def test_what_an_answer_might_have_is_no_reason_to_reject_it(fields: dict[str, Any]) -> None:
+    choices = ask([delta(["a"]), delta(["b"], "stop")], **fields)
+    assert [token["token"] for token in content(choices)] == ["a", "b"]
+
+
+def test_a_whole_answer_that_asks_for_more_logprobs_than_a_body_may_have_is_refused() -> None:
+    with serving(ScriptedBackend(cards=CARDS)) as gateway, httpx.Client(base_url=gateway.url) as client:
+        error = refusal(post(client, CHAT, chat(**LONG, max_tokens=131_000)))
+    assert error["param"] == "top_logprobs"
+    assert "at most 1048576 in one body: stream the answer, or lower max_tokens" in error["message"]
 
 
 def test_every_choice_has_its_own_tokens() -> None:

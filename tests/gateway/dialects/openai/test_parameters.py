@@ -68,6 +68,14 @@ def test_a_known_parameter_that_does_not_work_here_is_refused_by_name(
         assert (error["param"], error["code"]) == (name, "unsupported_parameter")
 
 
+def test_an_answer_that_the_model_is_to_continue_is_refused_by_name(client: httpx.Client) -> None:
+    for name in ("prefix", "partial"):
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", name: True}]
+        error = refusal(post(client, CHAT, chat(messages=messages)))
+        assert (error["param"], error["code"]) == ("messages", "unsupported_parameter")
+        assert f"messages.1.assistant.{name}: this server does not continue an answer" in error["message"]
+
+
 def test_values_that_ask_for_nothing_pass_and_are_not_named(client: httpx.Client) -> None:
     neutral = {
         "tools": [],

@@ -113,6 +113,14 @@ def test_min_tokens_together_with_a_guide_is_rejected() -> None:
         parse({KIND: "json"}, guided(), min_tokens=[3])
 
 
+@pytest.mark.parametrize("defaults", [{"min_tokens": 3}, {"ignore_eos": True}])
+def test_defaults_of_the_engine_that_a_guide_excludes_give_way_to_it(defaults: dict[str, Any]) -> None:
+    config = guided().model_copy(update={"sampling": Sampling(**defaults)})
+    assert parse({}, config).model_dump(exclude_none=True).items() >= defaults.items()
+    sampling = parse({KIND: "json"}, config)
+    assert (sampling.min_tokens, sampling.ignore_eos) == (None, None)
+
+
 @pytest.mark.parametrize("end_id", [-1, 7])
 def test_a_guide_whose_answer_could_not_end_is_rejected(end_id: int) -> None:
     with pytest.raises(InvalidRequest, match="end_id: not possible together with") as caught:
