@@ -235,6 +235,9 @@ def test_the_pytorch_flow_compiles_nothing_and_takes_the_checkpoint_along(
     assert settings.guided_decoding_backend == "llguidance"
     card = EngineConfig.load(engine.directory).card
     assert (card.unsupported, card.max_logprobs) == (("lora_name",), 20)
+    with importable("1.2.1"):  # what clients are told follows from the version that serves
+        card = EngineConfig.load(gpu_host.build(limits, runtime=RUNTIME).directory).card
+    assert (card.unsupported, card.max_logprobs) == (("lora_name", "priority"), 0)
 
 
 def test_a_compiled_engine_has_logprobs_where_it_keeps_its_logits_and_needs_no_new_build_for_it(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,11 +17,13 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     ids_of,
     write_model,
 )
+from triton_repo.contract.capabilities import capabilities_of
 from triton_repo.contract.engine_config import TensorRtLlmConfig
 from triton_repo.contract.logprobs import TokenLogprob
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.runtime import TokenDelta
+from triton_repo.engine.runtimes.tensorrt_llm.requests import Requests
 
 pytestmark = pytest.mark.usefixtures("tensorrt_llm")
 
@@ -64,3 +67,15 @@ def test_without_kept_logits_the_compiled_flow_fails_that_request_alone(tmp_path
     assert [delta.error is not None for delta in deltas if delta.key == 1] == [True]
     assert ids_of(deltas, 2) == [*PROMPT, END]
     assert logprobs_of(deltas) == []
+
+
+def test_ids_that_only_fill_up_the_vocabulary_are_no_alternatives() -> None:
+    """Ranks that share a vocabulary unevenly compute logits for ids that no token has."""
+    candidates = {7: SimpleNamespace(logprob=-0.5), 10: SimpleNamespace(logprob=-0.25), 5: SimpleNamespace(logprob=-2)}
+    sequence = SimpleNamespace(
+        finish_reason=None, stop_reason=None, token_ids=[5], token_ids_diff=[5], logprobs=[candidates]
+    )
+    requests = Requests(capabilities_of("tensorrt_llm"), 1, {}, vocab_size=10)
+    asking = generation(sampling=Sampling(temperature=0.0, logprobs=3))
+    [of] = requests.delta(asking, SimpleNamespace(outputs=[sequence])).logprobs
+    assert of == TokenLogprob(-2.0, [(7, -0.5), (5, -2.0)])
