@@ -19,11 +19,12 @@ _NOT_COUNTED: Final = ("compress_ratios", "ssm_cfg", "mamba_d_ssm")
 
 
 def model_shape(config: Mapping[str, Any], source: str) -> ModelShape:
-    """The decoder that the `config.json` of the checkpoint `source` describes.
+    """The decoder that the `config.json` of the checkpoint `source` describes: that of text, where there are others.
 
     Raises:
         BuildError: a size is missing, or its layers are of a kind that is not known.
     """
+    config = _text(config)
     numbers = Numbers(source, config)
     for key in _NOT_COUNTED:
         if config.get(key):
@@ -51,9 +52,15 @@ def model_shape(config: Mapping[str, Any], source: str) -> ModelShape:
     )
 
 
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A model that sees or hears too has a section for its decoder of text."""
+    section = config.get("text_config")
+    return {"architectures": config.get("architectures"), **section} if isinstance(section, Mapping) else config
+
+
 def is_known(config: Mapping[str, Any]) -> bool:
     """Whether the parameters of this family are counted by what it is, and not as Llama's."""
-    return traits_of(Numbers("", config)) is not None
+    return traits_of(Numbers("", _text(config))) is not None
 
 
 def _width(numbers: Numbers) -> int:

@@ -68,6 +68,7 @@ def _holds(said: Said, numbers: Numbers) -> bool:
 _LLAMA: Final = Traits(qkv=("attention_bias",), dense=("attention_bias",), mlp=("mlp_bias",))
 _PLAIN: Final = Traits()
 _QWEN3: Final = Traits(qkv=("attention_bias",), dense=("attention_bias",), qk="head")
+_QWEN_DELTA: Final = Traits(qkv=("attention_bias",), qk="head", output_gate=True, shared_gate=True)
 _GPT: Final = Traits(True, True, True, norm_bias=True, gated=False)
 _GEMMA: Final = Traits(qkv=("attention_bias",), dense=("attention_bias",), norms=4, tied=True)
 _GLM: Final = Traits(qkv=("attention_bias",))
@@ -90,7 +91,11 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "qwen2_moe": Traits(qkv=True, shared_gate=True),
     "qwen3": _QWEN3,
     "qwen3_moe": _QWEN3,
-    "qwen3_next": Traits(qkv=("attention_bias",), qk="head", output_gate=True, shared_gate=True),
+    "qwen3_next": _QWEN_DELTA,
+    "qwen3_5_text": _QWEN_DELTA,
+    "qwen3_5_moe_text": _QWEN_DELTA,
+    "qwen3_vl_text": _QWEN3,
+    "qwen3_vl_moe_text": _QWEN3,
     "olmo": Traits(norms=0, qkv=("attention_bias",), dense=("attention_bias",)),
     "olmo2": Traits(qkv=("attention_bias",), dense=("attention_bias",), qk="all"),
     "olmo3": Traits(qkv=("attention_bias",), dense=("attention_bias",), qk="all"),

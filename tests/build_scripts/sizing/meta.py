@@ -11,7 +11,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-_SAME_MODEL: Final = {"kimi_k2": "deepseek_v3"}  # Moonshot's name of it
+# Moonshot's name of it, and decoders that transformers has only beside an encoder of images.
+_SAME_MODEL: Final = {"kimi_k2": "deepseek_v3", "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe"}
+_NEWER: Final = "indexer_types"  # what layers share; models of this transformers have all of it in every layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ def count(config: Mapping[str, Any]) -> Counted | None:
     """None for a model that transformers does not know."""
     values = {key: value for key, value in config.items() if key not in {"auto_map", "quantization_config"}}
     model_type = _SAME_MODEL.get(str(config.get("model_type")), str(config.get("model_type")))
+    if _NEWER in values and not hasattr(CONFIG_MAPPING[model_type], _NEWER):
+        return None
     try:
         made = CONFIG_MAPPING[model_type].from_dict({**values, "model_type": model_type})
         with torch.device("meta"):
