@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test faults bench check format demo-checkpoint clean
+.PHONY: help setup serve test test-pins faults bench check format demo-checkpoint clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -35,6 +35,9 @@ serve: $(VENV)/.serve  ## Build SmolLM2 and the demo if need be, serve them on h
 
 test: $(VENV)/.dev  ## Run the tests, on a real Triton, a real engine and a real browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-pins:  ## Run the gateway's and the models' tests on the Python packages of each GPU image (ten minutes; the network)
+	$(PYTHON) -m tests.docker.pins
 
 faults: $(VENV)/.dev  ## Kill, stop and starve each part of a running server under load, and print how long it takes to come back
 	$(BIN)/python -m pytest -m fault tests/faults

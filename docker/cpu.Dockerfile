@@ -16,8 +16,8 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --constraint constraints.txt --extra-index-url "$TORCH_INDEX" --editable '.[cpu]'
 
 # Nothing here needs root. The demo engine is built into the image, so that a container is ready in seconds.
-RUN useradd --create-home conch && chown --recursive conch /opt/conch/engines
-USER conch
+RUN useradd --create-home --uid 1000 conch && chown --recursive conch /opt/conch/engines
+USER 1000:1000
 RUN conch build demo
 
 EXPOSE 9000

@@ -9,8 +9,8 @@ WORKDIR /opt/conch
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY triton_repo triton_repo
 COPY gateway gateway
-RUN pip install --constraint constraints.txt --editable '.[gateway]' && useradd --create-home conch
-USER conch
+RUN pip install --constraint constraints.txt --editable '.[gateway]' && useradd --create-home --uid 1000 conch
+USER 1000:1000
 
 EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
