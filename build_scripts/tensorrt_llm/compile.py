@@ -29,15 +29,17 @@ from triton_repo.contract.gpu import installed_gpus
 from triton_repo.engine.runtimes.tensorrt_llm.engine import compiled_otherwise, installed
 
 _TITLES: Final = {True: "compile", False: "convert and compile, by TensorRT-LLM"}
+_IMAGES: Final = {"compiled": "docker/compiled.Dockerfile", "pytorch": "docker/current.Dockerfile"}  # by flow
 
 
 def plan_steps(model: Path, source: Path, spec: EngineSpec, max_seq_len: int, *, own: bool) -> tuple[Step, ...]:
     """The steps of a build; `own`: Conch itself splits this architecture."""
+    serve = Step(f"serve, in the image of {_IMAGES[spec.build.flow]}", "GPU host")
     if spec.build.flow == "pytorch":
-        return (Step("checkpoint", "here"),)
+        return (Step("checkpoint", "here"), serve)
     sharded = own and spec.build.quantization == "none"
     step = Step(_TITLES[sharded], "GPU host", docker_argv(model, source, spec, max_seq_len, sharded=sharded))
-    return (Step("shards", "here"), step) if sharded else (step,)
+    return (Step("shards", "here"), step, serve) if sharded else (step, serve)
 
 
 def remaining_steps(model: ModelDirectory, source: Path, spec: EngineSpec) -> tuple[Step, ...]:

@@ -95,7 +95,8 @@ def test_a_quantized_plan_weighs_less_and_goes_through_tensorrt_llm(workshop: Wo
     for name, gpu in (("int8", "l4-24gb"), ("fp8", "l4-24gb"), ("int4_awq", "a100-80gb"), ("nvfp4", "b200-180gb")):
         quantized = plan(workshop, "--quantization", name, "--gpu", gpu)
         sizes[name] = quantized["ranks"][0]["engine_bytes"]
-        assert [step["where"] for step in quantized["steps"]] == ["GPU host"]
+        assert [step["where"] for step in quantized["steps"]] == ["GPU host", "GPU host"]
+        assert quantized["steps"][-1]["title"] == "serve, in the image of docker/compiled.Dockerfile"
     assert full["ranks"][0]["engine_bytes"] > sizes["int8"] > sizes["int4_awq"]
 
 

@@ -165,7 +165,8 @@ def test_only_architectures_that_tensorrt_llm_has_are_said_to_be_converted_by_it
     ):
         preview(tmp_path / "b", GPT_OSS)
     assert preview(tmp_path / "b", GPT_OSS, flow="pytorch")["steps"] == [
-        {"title": "checkpoint", "where": "here", "argv": []}
+        {"title": "checkpoint", "where": "here", "argv": []},
+        {"title": "serve, in the image of docker/current.Dockerfile", "where": "GPU host", "argv": []},
     ]
 
 
