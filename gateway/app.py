@@ -12,11 +12,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from gateway.admission.admission import Admission
+from gateway.admission.quota import RETRY_HEADERS, Quotas
 from gateway.admission.tally import Tally
 from gateway.admission.terms import QueueBounds
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
+from gateway.endpoints.admin import add_admin
 from gateway.endpoints.description import describe
 from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
@@ -61,11 +63,12 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
 
     A `tally` of open requests makes it one of several that share the bound on them.
     """
+    keys = _keys(settings)
     api = FastAPI(
         title="Conch",
         version=conch_version(),
         description="OpenAI's API over Triton.",
-        lifespan=_lifespan(settings, backend, tally or Tally()),
+        lifespan=_lifespan(settings, backend, tally or Tally(), keys),
         redirect_slashes=False,
         docs_url=None,  # FastAPI's pages load their scripts from the internet; /docs is one of ours
         redoc_url=None,
@@ -75,18 +78,22 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     describe(api)
     add_models(api)
     add_health(api)
+    add_admin(api)
     page_paths = add_pages(api)
     generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)
-    return Application(_layers(generate, settings, _OPEN_PATHS | set(page_paths), errors), api)
+    return Application(_layers(generate, settings, keys, _OPEN_PATHS | set(page_paths), errors), api)
 
 
-def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors: ErrorResponses) -> ASGIApp:
+def _keys(settings: Settings) -> ApiKeys:
+    api_key, admin_key = (one.get_secret_value() if one else None for one in (settings.api_key, settings.admin_key))
+    return ApiKeys(api_key, settings.api_keys_file, admin_key)
+
+
+def _layers(
+    app: ASGIApp, settings: Settings, keys: ApiKeys, open_paths: frozenset[str], errors: ErrorResponses
+) -> ASGIApp:
     """`app` in its layers; the last one is the outermost."""
-    layers = app
-    if settings.needs_key:
-        api_key = settings.api_key.get_secret_value() if settings.api_key else None
-        keys = ApiKeys(api_key, settings.api_keys_file)
-        layers = RequireApiKey(layers, keys, open_paths, dialect_of, errors)
+    layers: ASGIApp = RequireApiKey(app, keys, open_paths, dialect_of, errors)
     if settings.allowed_hosts or is_loopback(settings.host):
         layers = CheckHost(layers, (*settings.allowed_hosts, settings.host), errors)
     layers = InternalErrors(layers, errors)
@@ -96,13 +103,13 @@ def _layers(app: ASGIApp, settings: Settings, open_paths: frozenset[str], errors
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
-            expose_headers=["x-request-id", "x-ignored-parameters", "retry-after"],
+            expose_headers=["x-request-id", "x-ignored-parameters", *RETRY_HEADERS],
         )
     return RequestIdMiddleware(layers, settings.access_log)
 
 
 def _lifespan(
-    settings: Settings, backend: Backend | None, tally: Tally
+    settings: Settings, backend: Backend | None, tally: Tally, keys: ApiKeys
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -112,7 +119,9 @@ def _lifespan(
         in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        app.state.gateway = Gateway(settings, engines, admission, in_flight, Metrics(tally), heartbeat, bodies)
+        app.state.gateway = Gateway(
+            settings, keys, engines, admission, Quotas(tally), in_flight, Metrics(tally), heartbeat, bodies
+        )
         clock = asyncio.create_task(heartbeat.run())
         try:
             yield

@@ -11,14 +11,20 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.http.keys import read_key_file
-from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE, check_api_key
+from triton_repo.contract.api_key import (
+    ADMIN_KEY_VARIABLE,
+    API_KEY_VARIABLE,
+    KSERVE_KEY_VARIABLE,
+    check_api_key,
+    check_key,
+)
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.workers import MAX_WORKERS
 
 # Set by the parent of several workers for prometheus_client, which then keeps its values in files there.
 METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-SECRETS: Final = frozenset({"api_key", "triton_key"})  # from the environment alone: argv is world-readable
+SECRETS: Final = frozenset({"api_key", "admin_key", "triton_key"})  # from the environment alone: argv is world-readable
 
 
 class Settings(BaseModel):
@@ -31,8 +37,9 @@ class Settings(BaseModel):
     triton_grpc: Annotated[str, Field(description="HOST:PORT or unix:PATH of Triton's gRPC service")] = "127.0.0.1:8001"
     triton_key: Annotated[SecretStr | None, Field(description="key that Triton asks for")] = None
     api_key: Annotated[SecretStr | None, Field(description="key that every request for /v1 must bring")] = None
+    admin_key: Annotated[SecretStr | None, Field(description="key of the operator, for /admin")] = None
     api_keys_file: Annotated[
-        Path | None, Field(description="names and SHA-256 of more such keys; read again when it changes")
+        Path | None, Field(description="names, SHA-256 and limits of more such keys; read again when it changes")
     ] = None
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 8 * 2**20
     max_waiting_bytes: Annotated[
@@ -68,7 +75,10 @@ class Settings(BaseModel):
         return self.api_key is not None or self.api_keys_file is not None
 
 
-_DESCRIPTION: Final = f"The API key is read from {API_KEY_VARIABLE}, Triton's from {KSERVE_KEY_VARIABLE}."
+_DESCRIPTION: Final = (
+    f"The API key is read from {API_KEY_VARIABLE}, the operator's from {ADMIN_KEY_VARIABLE}, Triton's from "
+    f"{KSERVE_KEY_VARIABLE}."
+)
 
 
 def flag_values(argv: Sequence[str]) -> dict[str, Any]:
@@ -104,6 +114,7 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
     api_key = check_api_key(environment.get(API_KEY_VARIABLE))
     try:
         keys = {"api_key": api_key, "triton_key": environment.get(KSERVE_KEY_VARIABLE) or None}
+        keys["admin_key"] = check_key(environment.get(ADMIN_KEY_VARIABLE), ADMIN_KEY_VARIABLE)
         settings = Settings.model_validate({**values, **keys})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -8,10 +8,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from gateway.admission.admission import Admission
+from gateway.admission.quota import Quotas
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
 from gateway.http.event_stream import Heartbeat
+from gateway.http.keys import ApiKeys
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 
@@ -19,8 +21,10 @@ from gateway.settings import Settings
 @dataclass(frozen=True, slots=True)
 class Gateway:
     settings: Settings
+    keys: ApiKeys
     backend: Backend
     admission: Admission
+    quotas: Quotas
     in_flight: InFlight
     metrics: Metrics
     heartbeat: Heartbeat

@@ -48,3 +48,10 @@ class Admission:
     @property
     def num_waiting(self) -> int:
         return sum(gate.num_waiting for gate in self._gates.values())
+
+    def status(self) -> dict[str, dict[str, float | None]]:
+        """What each engine has been given, by its name, and what waits here."""
+        return {
+            name: {"running": gate.num_running, "waiting": gate.num_waiting, "drain_s": gate.drain_s()}
+            for name, gate in self._gates.items()
+        }

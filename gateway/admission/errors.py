@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from typing import Final
 
-from triton_repo.contract.errors import EngineUnavailable, RequestTimedOut
+from triton_repo.contract.errors import EngineUnavailable, RequestError, RequestTimedOut
 
 RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait that long
 LONGEST_RETRY_AFTER_S: Final = 30
@@ -35,3 +36,20 @@ class ServerOverloaded(EngineUnavailable):
 class DeadlineExceeded(RequestTimedOut):
     type = "timeout_error"
     code = "deadline_exceeded"
+
+
+class RateLimitExceeded(RequestError):
+    """`retry_after_s` is exact: the first moment at which the same request is within the limit."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, retry_after_s: float, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        wait_ms = math.ceil(1000 * retry_after_s)
+        self.headers = {
+            **headers,
+            "retry-after": str(max(1, math.ceil(wait_ms / 1000))),
+            "retry-after-ms": str(wait_ms),
+        }

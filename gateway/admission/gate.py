@@ -25,7 +25,7 @@ from gateway.admission.estimate import Estimate, Prompt, Work
 from gateway.admission.flows import FairQueue, Flow
 from gateway.admission.tally import Row, Tally
 from gateway.admission.terms import Capacity, QueueBounds, Terms
-from gateway.admission.ticket import Ticket
+from gateway.admission.ticket import Place, Ticket
 
 _SPARE: Final = 8  # one request more for so many of the batch, and one in any case
 _UNMEASURED_BATCHES: Final = 4  # may wait before it is known how fast the engine is
@@ -56,23 +56,36 @@ class Gate:
     def num_waiting(self) -> int:
         return sum(queue.num_waiting for queue in self._queues)
 
+    @property
+    def num_running(self) -> int:
+        """Of all processes."""
+        return self._requests.total()
+
     def enter(self, terms: Terms, asked: Sequence[tuple[Prompt, int | None]]) -> list[Ticket]:
         """A ticket for each generation of one request: its prompt, and its `max_tokens`.
 
         Raises:
             ServerOverloaded: no more may wait, or the client would not wait for so long.
+            RateLimitExceeded: the key has asked for too many tokens.
         """
         works = [self.estimate.work(prompt, max_tokens) for prompt, max_tokens in asked]
         queue = self._queues[terms.batch]
         flow = queue.flow(terms.flow)
+        cost = sum(work.cost for work in works)
+        terms.quota.take_tokens(cost)
         if self.num_waiting:
-            self._make_room(terms, flow, len(works), sum(work.cost for work in works))
+            try:
+                self._make_room(terms, flow, len(works), cost)
+            except ServerOverloaded:
+                terms.quota.correct_tokens(-cost)
+                raise
         now_s = time.monotonic()
         if self._last_flow not in (None, terms.flow):
             self._mixed_s = now_s
         self._last_flow = terms.flow
         until_s = min(now_s + self._bounds.timeout_s, terms.begin_by_s, terms.complete_by_s)
-        tickets = [Ticket(self, queue, flow, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
+        place = Place(queue, flow, terms.quota)
+        tickets = [Ticket(self, place, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
         for ticket in tickets:
             queue.push(flow, ticket)
         self.dispatch()

@@ -1,7 +1,7 @@
 """Counts that all processes of one gateway share: how many requests are open, and what each engine has been given.
 
 A count has a cell for each process, which alone writes it, so that none waits for another; and a name, under which
-each process finds its row.
+each process finds its row. Beside those cells a row has one that all of them write, in turns.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 MAX_ROWS: Final = 4096
 
 _CELL_BYTES: Final = 8
+_HEAD: Final = 2  # cells of a row that belong to no process
 _OPEN: Final = "open requests"
 
 
@@ -54,13 +55,14 @@ class Tally:
     """One process's view. Without arguments it is that of a gateway of one process."""
 
     def __init__(self, memory: bytearray | mmap.mmap | None = None, slot: int = 0, file: Path | None = None) -> None:
-        # For each row the hash of its name, 0 where there is none, and then its cells.
-        memory = bytearray(2 * _CELL_BYTES * MAX_ROWS) if memory is None else memory
+        # For each row the hash of its name, 0 where there is none, then what all write, then what each writes.
+        memory = bytearray(_CELL_BYTES * (_HEAD + 1) * MAX_ROWS) if memory is None else memory
         self._memory = memoryview(memory).cast("q")
         self._stride = len(self._memory) // MAX_ROWS
         self._slot = slot
         self._file = file
         self._rows: dict[str, Row] = {}
+        self._starts: dict[str, int] = {}
         self._open = self.row(_OPEN)
 
     @classmethod
@@ -84,13 +86,20 @@ class Tally:
         """
         if name not in self._rows:
             start = self._find(name)
-            self._rows[name] = Row(self._memory[start + 1 : start + self._stride], self._slot)
+            self._rows[name] = Row(self._memory[start + _HEAD : start + self._stride], self._slot)
         return self._rows[name]
+
+    def change_common(self, name: str, change: Callable[[int], int]) -> int:
+        """What all processes write of a row, after this change of it: no other process comes in between."""
+        start = self._starts[name] if name in self._starts else self._starts.setdefault(name, self._find(name))
+        with self._locked():
+            value = self._memory[start + 1] = change(self._memory[start + 1])
+        return value
 
     def clear(self) -> None:
         """Forget what a process contributed that has died: this is its slot."""
         for start in range(0, len(self._memory), self._stride):
-            self._memory[start + 1 + self._slot] = 0
+            self._memory[start + _HEAD + self._slot] = 0
 
     def _find(self, name: str) -> int:
         digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=_CELL_BYTES).digest(), signed=True) or 1
@@ -104,7 +113,6 @@ class Tally:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Without another process that makes a row, which is rare."""
         if self._file is None:
             yield
             return
@@ -114,4 +122,4 @@ class Tally:
 
 
 def create_slots(file: Path, num_slots: int) -> None:
-    file.write_bytes(bytes(_CELL_BYTES * (1 + num_slots) * MAX_ROWS))
+    file.write_bytes(bytes(_CELL_BYTES * (_HEAD + num_slots) * MAX_ROWS))

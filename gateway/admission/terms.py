@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.admission.quota import UNLIMITED, Quota
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -13,12 +15,14 @@ class Terms:
 
     Attributes:
         flow: all requests of one flow share its turns; it is the name of a key.
+        quota: what its key may ask for.
         batch: gets no turn while others wait that are not.
         complete_by_s: when the client wants the whole answer.
         begin_by_s: when the client gives up if nothing has come.
     """
 
     flow: str = ""
+    quota: Quota = UNLIMITED
     batch: bool = False
     complete_by_s: float = math.inf
     begin_by_s: float = math.inf

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.admission.deadlines import Deadline
 from gateway.admission.estimate import Estimate, Prompt, Work
 from gateway.admission.flows import FairQueue, Flow
+from gateway.admission.quota import Quota
 from triton_repo.contract.errors import RequestError
 
 
@@ -19,18 +20,25 @@ class Keeper(Protocol):
     def freed(self, flow: str, work: Work, /) -> None: ...
 
 
+class Place(NamedTuple):
+    """Where a ticket waits for its turn, whose turn it is, and whose quota it is counted in."""
+
+    queue: FairQueue[Ticket]
+    flow: Flow[Ticket]
+    quota: Quota
+
+
 class Ticket:
     """`waits` until its turn has come or it `left` without one; `deadline` ends that. Whoever opens it frees it."""
 
-    __slots__ = ("_error", "_flow", "_gate", "_prompt", "_queue", "_runs", "_turn", "deadline", "waits", "work")
+    __slots__ = ("_error", "_gate", "_place", "_prompt", "_runs", "_turn", "deadline", "waits", "work")
 
-    def __init__(self, gate: Keeper, queue: FairQueue[Ticket], flow: Flow[Ticket], prompt: Prompt, work: Work) -> None:
+    def __init__(self, gate: Keeper, place: Place, prompt: Prompt, work: Work) -> None:
         self.work = work
         self.waits = True
         self.deadline: Deadline | None = None
         self._gate = gate
-        self._queue = queue
-        self._flow = flow
+        self._place = place
         self._prompt = prompt
         self._runs = False
         self._turn: asyncio.Future[None] | None = None
@@ -66,18 +74,21 @@ class Ticket:
         if self.waits:
             self._error = error
             self._end_wait()
-            self._queue.leave(self._flow, self)
+            self._place.queue.leave(self._place.flow, self)
 
     def free(self) -> None:
         """The engine is through with it, or will be in a moment. May be called again."""
         if self._runs:
             self._runs = False
-            self._gate.freed(self._flow.name, self.work)
+            self._gate.freed(self._place.flow.name, self.work)
 
     def settle(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """What it has cost in the end."""
-        self._flow.served += prompt_tokens + completion_tokens - self.work.cost
-        self._gate.estimate.learn(self._prompt, prompt_tokens, completion_tokens)
+        """What it has cost in the end; nothing if it has not begun."""
+        correction = prompt_tokens + completion_tokens - self.work.cost
+        self._place.quota.correct_tokens(correction)
+        if prompt_tokens:
+            self._place.flow.served += correction
+            self._gate.estimate.learn(self._prompt, prompt_tokens, completion_tokens)
 
     def _end_wait(self) -> None:
         self.waits = False

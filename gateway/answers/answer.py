@@ -85,8 +85,7 @@ class Answer:
         self.stop_engines()
         for choice, ticket in zip(self._choices, self._tickets, strict=True):
             ticket.free()
-            if choice.last_delta is not None:
-                ticket.settle(choice.last_delta.prompt_tokens, choice.completion_tokens)
+            ticket.settle(choice.last_delta.prompt_tokens if choice.last_delta else 0, choice.completion_tokens)
         self._released(self)
 
     async def _read(self, choice: Choice) -> AsyncGenerator[Sequence[Event], None]:

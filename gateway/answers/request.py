@@ -28,6 +28,7 @@ class AnswerRequest:
     num_choices: int = 1
     stops: tuple[str, ...] = ()
     stream: bool = False
+    batch: bool = False  # it may wait for all that are not
 
     def generations(self, request_id: str, card: ModelCard, max_prompt_bytes: int) -> list[Generation]:
         """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt.

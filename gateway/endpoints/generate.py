@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.admission.caller import ANYONE, CALLER, Caller
+from gateway.admission.quota import Quota
 from gateway.admission.terms import Terms
 from gateway.answers.answer import Answer
 from gateway.answers.events import Event, Usage, fold
@@ -24,7 +27,7 @@ from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import ErrorResponses, method_not_allowed
 from gateway.http.event_stream import EventStream
 from gateway.http.patience import complete_and_begin_by_s
-from gateway.http.request_id import KEY_NAME, REQUEST_ID
+from gateway.http.request_id import REQUEST_ID
 from gateway.metrics import RequestRecord
 from gateway.state import Gateway
 from triton_repo.contract.errors import EngineFailed, RequestError
@@ -70,13 +73,17 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
         ClientDisconnect: the client has left.
     """
     with gateway.metrics.record(scope["path"]) as record:
-        post = _Post(scope, gateway, record, _terms(scope))
-        call = await _read(post, receive, operation)
-        try:
-            async with UnlessDisconnected(receive):
-                response = await _answer(post, call, send)
-        except RequestError as error:
-            raise call.named_as_sent(error) from None
+        caller: Caller = scope.get(CALLER, ANYONE)
+        quota = gateway.quotas.of(caller.name, caller.limits)
+        quota.take_request()
+        with quota:
+            post = _Post(scope, gateway, record, caller, _terms(scope, caller, quota))
+            call = await _read(post, receive, operation)
+            try:
+                async with UnlessDisconnected(receive):
+                    response = await _answer(post, call, send)
+            except RequestError as error:
+                raise call.named_as_sent(error) from None
     if response is not None:
         await response(scope, receive, send)
 
@@ -85,12 +92,13 @@ class _Post(NamedTuple):
     scope: Scope
     gateway: Gateway
     record: RequestRecord
+    caller: Caller
     terms: Terms
 
 
-def _terms(scope: Scope) -> Terms:
+def _terms(scope: Scope, caller: Caller, quota: Quota) -> Terms:
     complete_by_s, begin_by_s = complete_and_begin_by_s(scope)
-    return Terms(scope.get(KEY_NAME, ""), False, complete_by_s, begin_by_s)
+    return Terms(caller.name, quota, caller.batch, complete_by_s, begin_by_s)
 
 
 async def _read(post: _Post, receive: Receive, operation: Operation) -> Call:
@@ -107,13 +115,15 @@ async def _read(post: _Post, receive: Receive, operation: Operation) -> Call:
 async def _answer(post: _Post, call: Call, send: Send) -> Response | None:
     """The response; None if it is streamed, and so sent already."""
     gateway, record, request = post.gateway, post.record, call.request
+    post.caller.check_may_use(request.model)
     card = await gateway.backend.card(request.model)
     record.model = request.model
     id: str = post.scope[REQUEST_ID]
     generations = request.generations(id, card, gateway.settings.max_body_bytes)
     encoder = call.encoder(Head(id, int(time.time()), request.model, _fingerprint(card)))
-    headers = {"x-ignored-parameters": call.ignored} if call.ignored else {}
-    with closing(gateway.in_flight.open(generations, len(request.prompts), card, post.terms)) as answer:
+    terms = replace(post.terms, batch=True) if request.batch else post.terms
+    with closing(gateway.in_flight.open(generations, len(request.prompts), card, terms)) as answer:
+        headers = {**terms.quota.headers(), **({"x-ignored-parameters": call.ignored} if call.ignored else {})}
         record.answer = answer
         if request.stream:
             stream = EventStream(send, headers, gateway.heartbeat)

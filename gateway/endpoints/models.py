@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
+from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.http.errors import described
 from gateway.state import GatewayDep
@@ -18,15 +19,22 @@ def add_models(app: FastAPI) -> None:
     app.get("/v1/models/{model:path}", tags=["models"], responses=errors)(get_model)
 
 
-async def list_models(gateway: GatewayDep) -> dict[str, Any]:
+async def list_models(request: Request, gateway: GatewayDep) -> dict[str, Any]:
     """The chat page, `conch chat` and many other clients take the first one where the user names none."""
-    models = await gateway.backend.models()
+    caller = _caller(request)
+    models = {name: card for name, card in (await gateway.backend.models()).items() if caller.may_use(name)}
     names = sorted(models, key=lambda name: (name != gateway.settings.first_model, name))
     return {"object": "list", "data": [_entry(name, models[name]) for name in names]}
 
 
-async def get_model(model: str, gateway: GatewayDep) -> dict[str, Any]:
+async def get_model(model: str, request: Request, gateway: GatewayDep) -> dict[str, Any]:
+    _caller(request).check_may_use(model)
     return _entry(model, await gateway.backend.card(model))
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope.get(CALLER, ANYONE)
+    return caller
 
 
 def _entry(name: str, card: ModelCard) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from gateway.admission.errors import RETRY_AFTER_S, ServerOverloaded
+from gateway.admission.errors import RETRY_AFTER_S, RateLimitExceeded, ServerOverloaded
 from triton_repo.contract.errors import (
     AuthenticationFailed,
     EngineFailed,
@@ -31,7 +31,7 @@ from triton_repo.contract.errors import (
     RequestError,
 )
 
-_STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 421, 500, 503, 504)
+_STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 421, 429, 500, 503, 504)
 
 
 class PathNotFound(InvalidRequest):
@@ -88,7 +88,9 @@ class ErrorResponses:
         self._writer_of = writer_of
 
     def response(self, scope: Scope, error: RequestError) -> Response:
-        headers = {}
+        headers: dict[str, str] = {}
+        if isinstance(error, RateLimitExceeded):
+            headers |= error.headers
         if isinstance(error, EngineUnavailable):
             retry_after_s = error.retry_after_s if isinstance(error, ServerOverloaded) else RETRY_AFTER_S
             headers["retry-after"] = str(retry_after_s)

@@ -1,9 +1,10 @@
 """The API keys that are valid: one of the environment, and those of a file, which is read again when it changes.
 
-Only SHA-256 digests are kept. The file has a line for each key, its name and the digest in hexadecimal; a line may be
-empty or begin with #:
+Only SHA-256 digests are kept. The file has a line for each key: its name, the digest in hexadecimal, and what the key
+may do; a line may be empty or begin with #:
 
     alice  2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+    nightly  fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9  models=demo,chat priority=batch
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from gateway.admission.caller import Caller
+from gateway.admission.quota import Limits
 from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
 
@@ -25,7 +28,11 @@ logger = logging.getLogger(__name__)
 ENVIRONMENT_KEY: Final = "default"  # the name of the key of the environment
 
 _LOOK_AGAIN_S: Final = 1.0
-_LINE: Final = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64})[ \t]+(?P<digest>[0-9a-fA-F]{64})")
+MAX_KEYS: Final = 1000  # each has counts that all processes of a gateway share
+
+_LINE: Final = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64})[ \t]+(?P<digest>[0-9a-fA-F]{64})(?P<words>([ \t]+\S+)*)")
+_NUMBERS: Final = ("requests_per_minute", "tokens_per_minute", "parallel")
+_PROPERTIES: Final = (*_NUMBERS, "models", "priority")
 
 
 class ApiKeys:
@@ -34,22 +41,35 @@ class ApiKeys:
         LaunchError: the file cannot be read; later changes that cannot be are logged, and the keys stay as they were.
     """
 
-    def __init__(self, api_key: str | None, file: Path | None) -> None:
-        self._own = {ENVIRONMENT_KEY: hashlib.sha256(api_key.encode()).digest()} if api_key else {}
+    def __init__(self, api_key: str | None, file: Path | None, admin_key: str | None = None) -> None:
+        self._admin = _digest(admin_key.encode()) if admin_key else None
+        self._own = {_digest(api_key.encode()): Caller(ENVIRONMENT_KEY)} if api_key else {}
         self._file = file
         self._read_version = self._version()
-        self._digests = {**self._own, **(read_key_file(file) if file else {})}
+        self._callers = {**self._own, **(read_key_file(file) if file else {})}
         self._looked_s = time.monotonic()
 
-    def name_of(self, key: bytes) -> str | None:
-        """The name of a valid key. Takes the same time for every key: each digest is compared, and in whole."""
+    def caller(self, key: bytes) -> Caller | None:
+        """Who holds this key, None if it is not valid.
+
+        Keys are compared by their digests: how long that takes tells something about a digest, which no client can
+        choose, and nothing about a key.
+        """
         self._look_again()
-        digest = hashlib.sha256(key).digest()
-        found = None
-        for name, valid in self._digests.items():
-            if hmac.compare_digest(digest, valid):
-                found = name
-        return found
+        return self._callers.get(_digest(key))
+
+    def is_admin(self, key: bytes) -> bool:
+        """Whether it is the operator's key, which there may be none of."""
+        return self._admin is not None and hmac.compare_digest(_digest(key), self._admin)
+
+    @property
+    def are_needed(self) -> bool:
+        """Without any, every client may ask."""
+        return bool(self._own) or self._file is not None
+
+    @property
+    def callers(self) -> Sequence[Caller]:
+        return [*self._callers.values()]
 
     def _look_again(self) -> None:
         if self._file is None or time.monotonic() < self._looked_s + _LOOK_AGAIN_S:
@@ -60,11 +80,11 @@ class ApiKeys:
             return
         self._read_version = version
         try:
-            self._digests = {**self._own, **read_key_file(self._file)}
+            self._callers = {**self._own, **read_key_file(self._file)}
         except LaunchError as error:
             logger.error("%s; the keys stay as they were", error)
         else:
-            logger.info("%s: %d API keys", self._file, len(self._digests) - len(self._own))
+            logger.info("%s: %d API keys", self._file, len(self._callers) - len(self._own))
 
     def _version(self) -> tuple[int, int, int] | None:
         """Another one whenever the file is replaced or written."""
@@ -75,8 +95,8 @@ class ApiKeys:
         return (stat.st_ino, stat.st_mtime_ns, stat.st_size) if stat else None
 
 
-def read_key_file(file: Path) -> Mapping[str, bytes]:
-    """Digests by name.
+def read_key_file(file: Path) -> Mapping[bytes, Caller]:
+    """Who holds which key, by the key's digest.
 
     Raises:
         LaunchError: a line is none of a key, or there is no key at all; names the line, and does not show it.
@@ -85,18 +105,57 @@ def read_key_file(file: Path) -> Mapping[str, bytes]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise LaunchError(f"{file}: API keys cannot be read: {error}") from error
-    digests: dict[str, bytes] = {}
+    callers: dict[bytes, Caller] = {}
+    names = {ENVIRONMENT_KEY}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
-            raise LaunchError(f"{file}, line {number}: must be a name and the SHA-256 of a key, in hexadecimal")
-        if match["name"] == ENVIRONMENT_KEY:
-            raise LaunchError(f"{file}, line {number}: {ENVIRONMENT_KEY} is the name of the key in {API_KEY_VARIABLE}")
-        if match["name"] in digests:
-            raise LaunchError(f"{file}, line {number}: {match['name']} has a key already")
-        digests[match["name"]] = bytes.fromhex(match["digest"])
-    if not digests:
-        raise LaunchError(f"{file}: has no API key")
-    return digests
+        try:
+            digest, caller = _read_line(line.strip(), names)
+        except ValueError as error:
+            raise LaunchError(f"{file}, line {number}: {error}") from None
+        callers[digest] = caller
+        names.add(caller.name)
+    if not 0 < len(callers) <= MAX_KEYS:
+        raise LaunchError(f"{file}: has {len(callers) or 'no'} API keys; must be 1 to {MAX_KEYS}")
+    return callers
+
+
+def _read_line(line: str, taken: Collection[str]) -> tuple[bytes, Caller]:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise ValueError(
+            "must be a name and the SHA-256 of a key, in hexadecimal, with or without words like parallel=4"
+        )
+    name = match["name"]
+    if name == ENVIRONMENT_KEY:
+        raise ValueError(f"{ENVIRONMENT_KEY} is the name of the key in {API_KEY_VARIABLE}")
+    if name in taken:
+        raise ValueError(f"{name} has a key already")
+    return bytes.fromhex(match["digest"]), _caller(name, match["words"].split())
+
+
+def _caller(name: str, words: Sequence[str]) -> Caller:
+    properties: dict[str, str] = {}
+    for word in words:
+        property, _, value = word.partition("=")
+        if property not in _PROPERTIES or property in properties or not value:
+            allowed = ", ".join(_PROPERTIES)
+            raise ValueError(f"each word after the digest must be one of {allowed}, once, with = and a value behind it")
+        properties[property] = value
+    limits = {number: _positive(number, properties[number]) for number in _NUMBERS if number in properties}
+    priority = properties.get("priority", "interactive")
+    if priority not in ("interactive", "batch"):
+        raise ValueError(f"priority = {priority}: must be interactive or batch")
+    models = frozenset(properties["models"].split(",")) if "models" in properties else None
+    return Caller(name, Limits(**limits), models, priority == "batch")
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _positive(name: str, value: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,9}", value):
+        raise ValueError(f"{name} = {value}: must be a whole number of at least 1")
+    return int(value)

@@ -8,6 +8,7 @@ from typing import Final
 from triton_repo.contract.errors import LaunchError
 
 API_KEY_VARIABLE: Final = "CONCH_API_KEY"
+ADMIN_KEY_VARIABLE: Final = "CONCH_ADMIN_KEY"  # opens /admin, and nothing else
 
 KSERVE_KEY_VARIABLE: Final = "CONCH_KSERVE_KEY"  # of Triton's own API
 KSERVE_KEY_HEADER: Final = "conch-key"  # of HTTP
@@ -17,6 +18,11 @@ _SENDABLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 def check_api_key(key: str | None) -> str | None:
+    """`check_key` of the API key."""
+    return check_key(key, API_KEY_VARIABLE)
+
+
+def check_key(key: str | None, variable: str) -> str | None:
     """The key, or None if it is empty.
 
     Raises:
@@ -24,5 +30,5 @@ def check_api_key(key: str | None) -> str | None:
     """
     if key and not _SENDABLE.fullmatch(key):
         rule = "printable ASCII without a space at either end"
-        raise LaunchError(f"{API_KEY_VARIABLE} = (not shown): no header can carry this key; allowed: {rule}")
+        raise LaunchError(f"{variable} = (not shown): no header can carry this key; allowed: {rule}")
     return key or None

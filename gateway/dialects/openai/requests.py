@@ -105,6 +105,7 @@ class GenerationRequest(Sampling):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
+    service_tier: Literal["auto", "default", "flex", "priority", "scale"] | None = None
 
     @field_validator("min_tokens", "top_k", "seed", "n", "best_of", mode="before")
     @classmethod
@@ -140,7 +141,10 @@ class GenerationRequest(Sampling):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def answer_request(self, prompts: Sequence[Prompt]) -> AnswerRequest:
-        return AnswerRequest(self.model, prompts, self.sampling(), self.num_choices, self.stops, bool(self.stream))
+        batch = self.service_tier == "flex"
+        return AnswerRequest(
+            self.model, prompts, self.sampling(), self.num_choices, self.stops, bool(self.stream), batch
+        )
 
     def sampling(self, **changes: Any) -> Sampling:
         """The sampling fields alone, validated as part of this body. `top_p` 0 leaves the likeliest token alone."""

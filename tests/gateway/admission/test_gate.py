@@ -222,7 +222,9 @@ def test_whatever_comes_and_goes_the_engine_is_kept_full_and_never_over_full(
         for action, number, is_batch in steps:
             if action == "enter":
                 try:
-                    tickets += enter(entered, Terms(f"key {number}", is_batch), num=1 + number % 3, prompt=10 * number)
+                    tickets += enter(
+                        entered, Terms(f"key {number}", batch=is_batch), num=1 + number % 3, prompt=10 * number
+                    )
                 except ServerOverloaded:
                     assert entered.num_waiting
             elif tickets:

@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.admission.caller import Caller
+from gateway.admission.quota import Limits
 from gateway.http import keys
 from gateway.http.keys import ApiKeys, read_key_file
 from gateway.settings import Settings, flag_values, load_settings, to_flags
@@ -65,8 +67,17 @@ def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(
 
 
 def test_the_name_of_a_key_is_known() -> None:
-    assert ApiKeys("sk-own", None).name_of(b"sk-own") == "default"
-    assert ApiKeys("sk-own", None).name_of(b"sk-other") is None
+    assert ApiKeys("sk-own", None).caller(b"sk-own") == Caller("default")
+    assert ApiKeys("sk-own", None).caller(b"sk-other") is None
+
+
+def test_a_line_says_what_a_key_may_do(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    words = "requests_per_minute=60 tokens_per_minute=10000 parallel=4 models=demo,chat priority=batch"
+    file.write_text(f"alice {digest('sk-a')} {words}\nbob {digest('sk-b')}\n", encoding="utf-8")
+    keys = ApiKeys(None, file)
+    assert keys.caller(b"sk-a") == Caller("alice", Limits(60, 10_000, 4), frozenset({"demo", "chat"}), batch=True)
+    assert keys.caller(b"sk-b") == Caller("bob")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +88,16 @@ def test_the_name_of_a_key_is_known() -> None:
         (f"alice {digest('a')}\n\nalice {digest('b')}", "line 3: alice has a key already"),
         (f"default {digest('a')}", "line 1: default is the name of the key in CONCH_API_KEY"),
         ("# none\n", "has no API key"),
+        (
+            f"alice {digest('a')} sk-a-secret-key",
+            "line 1: each word after the digest must be one of requests_per_minute, ",
+        ),
+        (f"alice {digest('a')} parallel", "line 1: each word after the digest must be"),
+        (f"alice {digest('a')} parallel=1 parallel=2", "line 1: each word after the digest must be one of .*, once"),
+        (f"alice {digest('a')} parallel=0", "line 1: parallel = 0: must be a whole number of at least 1"),
+        (f"alice {digest('a')} tokens_per_minute=1e3", "line 1: tokens_per_minute = 1e3: must be"),
+        (f"alice {digest('a')} priority=high", "line 1: priority = high: must be interactive or batch"),
+        ("\n".join(f"k{n} {digest(str(n))}" for n in range(1001)), "has 1001 API keys; must be 1 to 1000"),
     ],
 )
 def test_a_file_that_is_none_of_keys_is_rejected_without_showing_it(tmp_path: Path, content: str, rule: str) -> None:
