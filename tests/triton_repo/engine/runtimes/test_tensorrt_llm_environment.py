@@ -30,6 +30,8 @@ OF_A_JOB = {
 }
 KEPT = {
     "OMPI_MCA_coll_hcoll_enable": "0",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PMIX_MCA_gds": "hash",
     "OPAL_PREFIX": "/usr/local/mpi",
     "PMIX_PREFIX": "/opt/pmix",

@@ -215,7 +215,7 @@ class EndsByItself:
 
     async def generate_async(self, *_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
         sequence = SimpleNamespace(finish_reason="stop", stop_reason=None, token_ids_diff=[10])
-        yield SimpleNamespace(outputs=[sequence], cached_tokens=0)
+        yield SimpleNamespace(outputs=[sequence])
 
     def get_stats_async(self, timeout: float) -> Any:  # noqa: ARG002
         raise ConnectionError("there are no statistics")

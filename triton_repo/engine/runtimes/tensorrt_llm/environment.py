@@ -18,7 +18,7 @@ from triton_repo.contract.engine_config import TensorRtLlmConfig
 from triton_repo.engine.runtimes.tensorrt_llm.llm_api.contract import Contract
 
 _OF_A_JOB: Final = re.compile(r"(OMPI|PMIX|PMI|ORTE)_")
-_SETTING: Final = re.compile(r"(OMPI|PMIX)_MCA_(?!orte_|ess_)|.*_PREFIX$")
+_SETTING: Final = re.compile(r"(OMPI|PMIX)_MCA_(?!orte_|ess_)|OMPI_ALLOW_RUN_AS_ROOT|.*_PREFIX$")
 _NO_USAGE_STATS: Final = "TRTLLM_NO_USAGE_STATS"
 _HOST_NAME: Final = "PMIX_HOSTNAME"
 

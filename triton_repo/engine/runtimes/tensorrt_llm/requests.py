@@ -76,8 +76,8 @@ class Requests:
         logprobs = () if asked is None else self._logprobs(sequence, ids, asked)
         if reason == "stop" and sequence.stop_reason is None and not set(ids[-1:]) & set(generation.end_ids):
             ids += generation.end_ids[:1]  # the compiled flow samples the end id and leaves it out
-        cached = int(output.cached_tokens) if self.able.counts_cached_tokens else NOT_REPORTED
-        return TokenDelta(generation.key, ids, reason, logprobs=logprobs, cached_tokens=cached)
+        cached = getattr(output, "cached_tokens", NOT_REPORTED) if self.able.counts_cached_tokens else NOT_REPORTED
+        return TokenDelta(generation.key, ids, reason, logprobs=logprobs, cached_tokens=int(cached))
 
     def _logprobs(self, sequence: Any, ids: Sequence[int], num_alternatives: int) -> list[TokenLogprob]:
         """The logprobs of the new ids, by position: a response without logprobs leaves `logprobs_diff` as it was."""

@@ -22,6 +22,7 @@ class SchedulerConfig(StrictBaseModel):
     capacity_scheduler_policy: CapacitySchedulerPolicy = CapacitySchedulerPolicy.GUARANTEED_NO_EVICT
     context_chunking_policy: Any = None
     dynamic_batch_config: Any = None
+    waiting_queue_policy: Literal["fcfs"] = "fcfs"
 
 
 class KvCacheConfig(StrictBaseModel):
