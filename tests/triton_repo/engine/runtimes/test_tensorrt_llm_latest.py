@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.triton_repo.engine.runtimes.llm_api import (
+    DIES,
     END,
     FAILS,
     GREEDY,
@@ -69,6 +70,19 @@ def test_an_event_loop_that_dies_is_the_end_of_the_engine_and_not_of_one_request
     with pytest.raises(RuntimeError, match="the executor is not healthy"):
         collect(runtime, lambda _: False)
     runtime.close()
+
+
+def test_a_worker_that_dies_is_logged_once_however_many_requests_wait(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = opened(tmp_path)
+    for key in range(1, 9):
+        runtime.submit(generation(key, max_tokens=50, sampling=Sampling(temperature=0.0, min_tokens=40)))
+    runtime.submit(generation(9, [10, DIES]))
+    with pytest.raises(RuntimeError, match="Engine has died"):
+        drain(runtime, *range(1, 10))
+    runtime.close()
+    assert [record.message for record in caplog.records] == ["TensorRT-LLM's executor is lost"]
 
 
 def test_a_request_that_fails_alone_leaves_the_engine_as_it_is(tmp_path: Path) -> None:

@@ -142,7 +142,8 @@ class TensorRtLlmRuntime:
             self._arrive(TokenDelta(key, error=EngineFailed("the engine failed on this request")))
             self._look_at_health()  # an event loop that dies fails the requests that wait as if they had
         except Exception as error:  # the boundary of the executor: without the executor no request goes on
-            logger.exception("TensorRT-LLM's executor is lost")
+            if self._lost is None:  # every request that waits gets the same error
+                logger.exception("TensorRT-LLM's executor is lost")
             self._lose(error)
 
     async def _follow(self, generation: Generation, result: Any) -> None:
