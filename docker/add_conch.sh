@@ -7,8 +7,9 @@ set -euo pipefail
 constraints=$1
 # NVIDIA's PyTorch images set a file of constraints of their own, which is no longer what they contain.
 export PIP_CONSTRAINT='' PIP_DISABLE_PIP_VERSION_CHECK=1
+export LC_ALL=C # `comm` expects the order that `sort` made
 
-packages() { python3 -m pip list --format freeze | LC_ALL=C sort; }
+packages() { python3 -m pip list --format freeze | sort; }
 
 packages >"$constraints"
 python3 -m pip install --constraint "$constraints" --editable '.[api,models]'

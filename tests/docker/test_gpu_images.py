@@ -15,6 +15,7 @@ from packaging.version import Version
 from build_scripts.tensorrt_llm.argv import IMAGE
 from launch.tritonserver import find_tritonserver
 from tests.docker.dockerfile import DOCKER, GPU_IMAGES, Instruction, base, instructions, last
+from tests.docker.pins import pins
 
 COMPILED, CURRENT = GPU_IMAGES
 # Of docker/common/install_triton.sh in NVIDIA's TensorRT-LLM repository, by the libraries that they bring.
@@ -121,3 +122,21 @@ def linked_libraries() -> set[str]:
     listing = subprocess.run(["readelf", "--dynamic", *files], capture_output=True, encoding="utf-8", check=True).stdout
     names = re.findall(r"Shared library: \[([\w+]+)", listing)
     return {name for name in names if name not in {"ld", "libtritonserver"}}
+
+
+@pytest.mark.parametrize("image", GPU_IMAGES, ids=lambda path: path.stem)
+def test_the_table_of_images_says_what_is_in_them(image: Path) -> None:
+    page = (DOCKER.parent / "docs" / "gpu.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `docker/{image.name}` ")]
+    _, _, triton, tensorrt_llm, _, _, _, packages, _ = (cell.strip() for cell in row.split("|"))
+    (release,) = set(re.findall(r"tritonserver:(\d\d\.\d\d)", " ".join(froms(image))))
+    assert f"({release})" in triton
+    assert tensorrt_llm.split(",")[0] == last(image, "RUN").split()[-1].strip('"')
+    had = pins(DOCKER / "pins" / f"{image.stem}.txt")
+    transformers, numpy = packages.split(", ")
+    assert transformers == had["transformers"]
+    assert had["numpy"].startswith(f"{numpy}.")
+
+
+def froms(image: Path) -> list[str]:
+    return [each.text for each in instructions(image) if each.name == "FROM"]
