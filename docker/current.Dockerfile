@@ -11,7 +11,8 @@ FROM nvcr.io/nvidia/tensorrt-llm/release:${TENSORRT_LLM}
 
 # What Triton's server and its Python backend are linked with: the packages and paths of TensorRT-LLM's own recipe for
 # this (docker/common/install_triton.sh and the stage `tritondevel` of docker/Dockerfile.multi in its repository), less
-# the headers and the caches, which Conch has no use for. A Triton that the image itself may have is not mixed with it.
+# the headers and the caches, which Conch has no use for; licence and version as Triton's own compose.py takes them. A
+# Triton that the image itself may have is not mixed with it.
 # hadolint ignore=DL3008
 RUN rm -rf /opt/tritonserver \
     && apt-get update \

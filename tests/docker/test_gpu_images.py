@@ -26,6 +26,8 @@ DEBIAN = {
     "libnuma": "libnuma-dev",
     "libxml2": "libxml2-dev",
 }
+# What a Triton image is known to have: by NVIDIA's docker/Dockerfile.multi, and by compose.py of Triton's repository.
+OF_TRITON = {f"/opt/tritonserver/{part}" for part in ("bin", "lib", "backends/python", "LICENSE", "TRITON_VERSION")}
 # In every image of CUDA that has curl and Python.
 OF_THE_BASE = {
     "libc",
@@ -97,7 +99,7 @@ def test_triton_is_copied_with_all_that_it_is_started_from() -> None:
     copies = [each.words for each in instructions(CURRENT) if each.name == "COPY" and each.text.startswith("--from")]
     assert {words[0] for words in copies} == {"--from=triton"}
     copied = {path for words in copies for path in words[1:-1]}
-    assert {f"/opt/tritonserver/{part}" for part in ("bin", "lib", "backends/python")} <= copied
+    assert copied == OF_TRITON
     for _, *sources, target in copies:
         assert all(source == target or str(Path(source).parent) == target.rstrip("/") for source in sources)
 
