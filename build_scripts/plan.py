@@ -93,7 +93,7 @@ def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[P
     with ExitStack() as stack:
         checkpoint = stack.enter_context(resolve(spec.model, base, formats))
         facts = checkpoint.facts()
-        spec = _within(builder.length_limit(checkpoint), spec, facts, origin)
+        spec = _within(builder.length_limit(checkpoint, spec.build.flow), spec, facts, origin)
         length = _sequence_length(spec, facts, origin)
         draft = None
         if spec.speculative is not None and spec.speculative.draft_model is not None:

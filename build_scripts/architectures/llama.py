@@ -8,5 +8,6 @@ from build_scripts.architectures.config_values import ConfigValues
 
 
 def traits(config: ConfigValues) -> dict[str, Any]:
+    config.activation("hidden_act", "silu", "silu")
     attention_bias = config.flag("attention_bias")
     return {"qkv_bias": attention_bias, "dense_bias": attention_bias, "mlp_bias": config.flag("mlp_bias")}

@@ -15,6 +15,7 @@ from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts
 from build_scripts.source.draft import Draft
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.weights.huggingface import SAFETENSORS, Format
+from triton_repo.contract.engine_config import Flow
 from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
 
 Verify = Callable[[Checkpoint, Path, Path], None]  # of the shards in a directory, with a log; raises BuildError
@@ -115,7 +116,7 @@ class Builder(Protocol):
     formats: tuple[Format, ...] = SAFETENSORS
     packages: tuple[str, ...] = ()
 
-    def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
+    def length_limit(self, checkpoint: Checkpoint, flow: Flow) -> LengthLimit | None:
         """What ends sequences before the checkpoint's own context does, if anything. Raises: BuildError."""
         return None
 

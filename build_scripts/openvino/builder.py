@@ -18,6 +18,7 @@ from build_scripts.weights.view import WEIGHT_DTYPES, LazyTensor
 from build_scripts.work import progress
 from build_scripts.work.child import Child
 from build_scripts.work.disk import link_or_copy
+from triton_repo.contract.engine_config import Flow
 from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
 
 _EXPORTER = "2"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
@@ -31,7 +32,7 @@ class OpenVinoBuilder(Builder):
     def settings(self, spec: EngineSpec) -> dict[str, str]:
         return {"dtype": spec.build.dtype, "quantization": spec.build.quantization, "exporter": _EXPORTER}
 
-    def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
+    def length_limit(self, checkpoint: Checkpoint, flow: Flow) -> LengthLimit | None:  # noqa: ARG002
         tokens = longest_sequence(read_config(checkpoint.directory, checkpoint.source))
         reason = "beyond it the checkpoint's longrope changes the positions of a whole batch"
         return None if tokens is None else LengthLimit(tokens, reason)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-from build_scripts.architectures import check_weights, decoder_of, family_of, without_rope
+from build_scripts.architectures import UnknownArchitecture, check_weights, decoder_of, without_rope
 from build_scripts.source.wheel import local
 from build_scripts.weights.hf_writer import write_huggingface
 from build_scripts.weights.opening import open_checkpoint
@@ -37,7 +38,7 @@ def write_view(view: CheckpointView, output: Path) -> None:
     Raises:
         BuildError: its weights are not those that its configuration asks for, as far as its architecture is known here.
     """
-    if family_of(view.config) is not None:
+    with suppress(UnknownArchitecture):
         check_weights(decoder_of(without_rope(view.config), view.source), view.weights, view.source)
     total = sum(tensor.nbytes for tensor in view.weights.values())
     with progress.transfer(f"{view.source} to HuggingFace", total) as wrote:

@@ -38,7 +38,8 @@ class BuildSection(_Section):
 
     `max_seq_len` None is the checkpoint's `max_position_embeddings`; `max_num_tokens` bounds one engine iteration.
     `flow` is for runtime tensorrt_llm: `pytorch` compiles nothing and runs the checkpoint itself, within these limits.
-    `gpus_per_node`: GPUs of a machine, for a compiled engine that is split over several machines.
+    `gpus_per_node`: GPUs of a machine, for a compiled engine that is split over several machines. Of the
+    `tensor_parallel` ranks of a compiled mixture, `moe_expert_parallel` share out the experts; the others split each.
     """
 
     dtype: Dtype = "float32"
@@ -49,6 +50,7 @@ class BuildSection(_Section):
     tensor_parallel: Positive = 1
     pipeline_parallel: Positive = 1
     gpus_per_node: Positive = GPUS_PER_NODE
+    moe_expert_parallel: Positive = 1
     flow: Flow = "compiled"
     compile: CompileSection = CompileSection()
     lora: LoraSection | None = None
@@ -173,6 +175,12 @@ class EngineSpec(_Section):
         if build.max_num_tokens < (needed := build.max_batch_size * (1 + candidates)):
             rule = f"must be ≥ {needed}: build.max_batch_size × (1 + {candidates} guesses)"
             yield Problem("build.max_num_tokens", build.max_num_tokens, rule)
+        if build.tensor_parallel % build.moe_expert_parallel:
+            rule = f"must divide build.tensor_parallel ({build.tensor_parallel})"
+            yield Problem("build.moe_expert_parallel", build.moe_expert_parallel, rule)
+        if build.moe_expert_parallel > 1 and build.quantization != "none":
+            rule = "must be 1 where build.quantization is not none: TensorRT-LLM's quantizer shares out no experts"
+            yield Problem("build.moe_expert_parallel", build.moe_expert_parallel, rule)
         if 0 < serve.max_step_s < 1:
             yield Problem("serve.max_step_s", serve.max_step_s, "must be ≥ 1, or 0 for no limit")
         longest = compile.max_input_len

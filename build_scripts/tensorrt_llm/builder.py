@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from build_scripts.architectures import Decoder, UnknownArchitecture, decoder_of, family_of, without_rope
+from build_scripts.architectures import (
+    Decoder,
+    NotCompiled,
+    UnknownArchitecture,
+    decoder_of,
+    family_of,
+    without_rope,
+)
 from build_scripts.engine.builder import Builder, Export, Fit, LengthLimit, Materials, Outline, Preview, Step
 from build_scripts.sizing import model_shape
 from build_scripts.source.checkpoint import Checkpoint
@@ -31,18 +39,24 @@ from build_scripts.tensorrt_llm.plan import (
     has_weights,
     plan_shards,
     resolved,
+    split_of,
     stored_weights,
 )
 from build_scripts.tensorrt_llm.report import ShardPreview
 from build_scripts.tensorrt_llm.sharding.gpus import Gpus, find_gpus
 from build_scripts.tensorrt_llm.sharding.layout import rank_files
-from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.weights.huggingface import FORMATS, read_config, weight_files
 from build_scripts.work import progress
 from build_scripts.work.child import Child
+from triton_repo.contract.engine_config import Flow
 from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
 from triton_repo.contract.errors import BuildError
 
+# Of a limited length, by the key of config.json.
+_REASONS: Final = {
+    "sliding_window": "the model's sliding_window: the engine looks back over all tokens",
+    "original_max_position_embeddings": "beyond it the checkpoint's longrope changes the positions of a whole batch",
+}
 _FORMAT: Final = 2  # of what `export` writes; a higher one builds every engine of this runtime again
 
 
@@ -52,18 +66,24 @@ class TensorRtLlmBuilder(Builder):
     formats = FORMATS
     packages = ("torch",)
 
-    def length_limit(self, checkpoint: Checkpoint) -> LengthLimit | None:
-        """A sliding window: within it, such a model attends like any other.
+    def length_limit(self, checkpoint: Checkpoint, flow: Flow) -> LengthLimit | None:
+        """A sliding window, within which such a model attends like any other, or factors for short sequences alone.
 
-        Beyond it neither flow of TensorRT-LLM 1.2 is right: its PyTorch flow, too, ignores Mistral's window until 1.3
-        (NVIDIA/TensorRT-LLM#12597).
+        Beyond a window neither flow of TensorRT-LLM 1.2 is right where all layers have it: its PyTorch flow, too,
+        ignores Mistral's window until 1.3 (NVIDIA/TensorRT-LLM#12597), and Phi-3's. Gemma 3's, by layer, it knows.
         """
         config = read_config(checkpoint.directory, checkpoint.source)
         if family_of(config) is None:
             return None
-        window = decoder_of(without_rope(config), checkpoint.source).sliding_window
-        reason = "the model's sliding_window: the engine looks back over all tokens"
-        return None if window is None else LengthLimit(window, reason)
+        if flow == "compiled":
+            limit = decoder_of(config, checkpoint.source).exact_length
+            return None if limit is None else LengthLimit(limit[0], _REASONS[limit[1]])
+        try:
+            decoder = decoder_of(without_rope(config), checkpoint.source)
+        except NotCompiled:
+            return None
+        window = None if decoder.full_every else decoder.sliding_window
+        return None if window is None else LengthLimit(window, _REASONS["sliding_window"])
 
     def prepare(self, materials: Materials, fit: Fit, *, preview: bool) -> Outline:
         """This machine's GPUs count for a preview alone: it can compile the engines of others."""
@@ -94,12 +114,14 @@ class TensorRtLlmBuilder(Builder):
         model, source = materials.directory.model.path.absolute(), checkpoint.directory.absolute()
         try:
             shards = plan_shards(request, checkpoint, gpus, spec.build.flow)
-        except UnknownArchitecture:  # TensorRT-LLM's own code reads it
+        except UnknownArchitecture as unknown:  # TensorRT-LLM's own code reads it
+            if isinstance(unknown, NotCompiled) and spec.build.flow == "compiled":
+                raise
             steps = plan_steps(model, source, spec, length, own=False)
             try:
                 shape = model_shape(config, checkpoint.source)
-            except BuildError as unknown:  # whether the model fits is not known, and TensorRT-LLM may run it
-                return UncountedPreview(spec.name, str(unknown), steps)
+            except BuildError as uncounted:  # whether the model fits is not known, and TensorRT-LLM may run it
+                return UncountedPreview(spec.name, str(uncounted), steps)
             plan = make_fit_plan(shape, request, stored_weights(request, stored), gpus, checkpoint.source)
             return FitPreview(spec.name, plan, spec.build.flow, steps)
         return ShardPreview(spec.name, shards, plan_steps(model, source, spec, length, own=True))
@@ -161,18 +183,16 @@ class TensorRtLlmBuilder(Builder):
 
 def _write_shards(export: Export, decoder: Decoder) -> None:
     build = export.spec.build
-    tp, pp = build.tensor_parallel, build.pipeline_parallel
-    total = sum(file.weight_bytes for file in rank_files(decoder, Parallelism(tp, pp), build.dtype))
+    parallel = split_of(build)
+    total = sum(file.weight_bytes for file in rank_files(decoder, parallel, build.dtype))
     meter = export.model.path.with_name("written")
-    with progress.metered(f"shards (tp {tp}, pp {pp}, {build.dtype})", total, meter):
+    with progress.metered(f"shards (tp {parallel.tp_size}, pp {parallel.pp_size}, {build.dtype})", total, meter):
         Child("shards", export.log).call(
             write_checkpoint,
             checkpoint=str(export.checkpoint.directory),
             source=export.checkpoint.source,
             output=str(export.model.checkpoint),
-            tp=tp,
-            pp=pp,
+            split=asdict(parallel),
             dtype=build.dtype,
-            gpus_per_node=build.gpus_per_node,
             meter=str(meter),
         )

@@ -41,9 +41,11 @@ def write_texts(files: Mapping[str, str], output: Path) -> None:
 
 
 def write_checkpoint(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to a child
-    checkpoint: str, source: str, output: str, tp: int, pp: int, dtype: str, gpus_per_node: int, meter: str
+    checkpoint: str, source: str, output: str, split: Mapping[str, int], dtype: str, meter: str
 ) -> None:
     """Write the shards into the new directory `output`; the file `meter` has the number of bytes written so far.
+
+    `split` are the values of a Parallelism.
 
     Meant for a child process.
 
@@ -60,4 +62,4 @@ def write_checkpoint(  # noqa: PLR0913, PLR0917 - JSON values, as they cross to 
             file.seek(0)
             file.write(b"%d" % done)
 
-        write_shards(view, decoder, Parallelism(tp, pp, gpus_per_node), dtype, Path(output), wrote)
+        write_shards(view, decoder, Parallelism(**split), dtype, Path(output), wrote)

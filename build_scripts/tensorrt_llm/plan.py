@@ -12,7 +12,7 @@ from build_scripts.engine.builder import Fit
 from build_scripts.sizing.reading import is_known
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.source.draft import Draft
-from build_scripts.spec.engine_spec import EngineSpec
+from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.argv import CONVERTER_KEYS
 from build_scripts.tensorrt_llm.converter_models import CONVERTED
@@ -20,7 +20,7 @@ from build_scripts.tensorrt_llm.fitting.memory import Weights
 from build_scripts.tensorrt_llm.fitting.stored import Stored
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds
 from build_scripts.tensorrt_llm.sharding.gpus import Gpus
-from build_scripts.tensorrt_llm.sharding.limits import broken_tp_rule, check_head_size
+from build_scripts.tensorrt_llm.sharding.limits import broken_tp_rule, check_adapters, check_head_size
 from build_scripts.tensorrt_llm.sharding.memory import RESERVE_BYTES, Limits
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.plan import Asked, ShardPlan, make_shard_plan
@@ -53,12 +53,16 @@ def plan_shards(request: Asked, checkpoint: Checkpoint, gpus: Gpus | None, flow:
 
     Raises:
         UnknownArchitecture: TensorRT-LLM's own code must do this one.
+        NotCompiled: a compiled engine would compute something else.
         BuildError: the configuration or a header is broken, or they contradict each other.
         SpecError: the model cannot be split as the spec asks, or does not fit.
     """
     config = read_config(checkpoint.directory, checkpoint.source)
     decoder = decoder_of(config if flow == "compiled" else without_rope(config), checkpoint.source)
-    check_head_size(decoder.head_size, checkpoint.source)
+    capped = decoder.scales.attention_cap is not None
+    check_head_size(decoder.head_size, checkpoint.source, capped=capped and flow == "compiled")
+    if flow == "compiled" and request.limits.adapters is not None:
+        check_adapters(decoder, request.limits.adapters.target_modules, request.origin)
     if has_weights(checkpoint.directory):
         weights = open_weights(checkpoint.directory, checkpoint.source)
         if flow == "compiled":  # the other one reads quantized weights too, under names of their own
@@ -95,10 +99,16 @@ def asked(  # noqa: PLR0913, PLR0917 - all that a plan depends on
         adapters=_adapters(spec),
         reserve_bytes=RESERVE_BYTES if fit.reserve_bytes is None else fit.reserve_bytes,
     )
-    parallel = Parallelism(build.tensor_parallel, build.pipeline_parallel)
+    parallel = split_of(build)
     config = read_config(checkpoint.directory, checkpoint.source)
     notes = tuple(_notes(checkpoint.source, config, stored))
     return Asked(origin, parallel, build.dtype, quantization, how, limits, notes)
+
+
+def split_of(build: BuildSection) -> Parallelism:
+    """How the ranks that `build` asks for share a model."""
+    split = (build.tensor_parallel, build.pipeline_parallel, build.gpus_per_node, build.moe_expert_parallel)
+    return Parallelism(*split)
 
 
 def _notes(source: str, config: Mapping[str, Any], stored: Stored | None) -> Iterator[str]:
@@ -126,6 +136,9 @@ def check_converter(spec: EngineSpec, origin: str, architecture: str) -> None:
     if architecture not in CONVERTED:
         rule = f"must be pytorch for {architecture}: neither Conch nor TensorRT-LLM 1.2 compiles this architecture"
         raise spec_error(origin, "build.flow", spec.build.flow, rule)
+    if spec.build.moe_expert_parallel != 1:
+        rule = "must be 1 for this architecture, which TensorRT-LLM's own converter splits"
+        raise spec_error(origin, "build.moe_expert_parallel", spec.build.moe_expert_parallel, rule)
     for key, section in (("build.lora", spec.build.lora), ("speculative", spec.speculative)):
         if section is not None:
             rule = "needs build.flow = pytorch for this architecture: remove the table"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from rich.table import Table
 
 from build_scripts.engine.builder import Step
 from build_scripts.tensorrt_llm.fitting.tables import capacity, gb, headline, plan_json, steps_json, table
+from build_scripts.tensorrt_llm.sharding.layout import RankFile
 from build_scripts.tensorrt_llm.sharding.plan import RankPlan, ShardPlan
-from build_scripts.weights.view import ITEM_SIZES
+from build_scripts.tensorrt_llm.sharding.rules import ShardTensor
 
 _LAYER: Final = re.compile(r"\.layers\.\d+\.")
 
@@ -48,7 +48,6 @@ class ShardPreview:
 
 def _rank_json(plan: ShardPlan, rank: RankPlan) -> dict[str, Any]:
     file, parallel = rank.file, plan.asked.parallel
-    item = ITEM_SIZES[file.dtype]
     return {
         "rank": file.rank,
         "tp_rank": parallel.tp_rank(file.rank),
@@ -63,7 +62,7 @@ def _rank_json(plan: ShardPlan, rank: RankPlan) -> dict[str, Any]:
         "adapter_bytes": rank.memory.adapter_bytes if rank.memory else None,
         "kv_tokens": rank.memory.kv_tokens if rank.memory else None,
         "tensors": [
-            {"name": t.name, "dtype": file.dtype, "shape": list(t.shape), "bytes": math.prod(t.shape) * item}
+            {"name": t.name, "dtype": file.dtype_of(t), "shape": list(t.shape), "bytes": file.bytes_of(t)}
             for t in file.tensors
         ],
     }
@@ -88,12 +87,15 @@ def _rank_table(plan: ShardPlan) -> Table:
 
 def _tensor_table(plan: ShardPlan) -> Table:
     """The layers are alike: one row for all of them."""
-    counts = [Counter((_LAYER.sub(".layers.N.", t.name), t.shape) for t in rank.file.tensors) for rank in _stages(plan)]
+
+    def kind(file: RankFile, tensor: ShardTensor) -> tuple[str, tuple[int, ...], int]:
+        return (_LAYER.sub(".layers.N.", tensor.name), tensor.shape, file.bytes_of(tensor))
+
+    counts = [Counter(kind(rank.file, tensor) for tensor in rank.file.tensors) for rank in _stages(plan)]
     rows = table("tensor of each rank", "shape", "bytes", *(f"in stage {number}" for number in range(len(counts))))
     rows.columns[0].justify = "left"
-    for name, shape in dict.fromkeys(key for count in counts for key in count):
-        nbytes = math.prod(shape) * ITEM_SIZES[plan.asked.dtype]
-        each = [str(count[name, shape] or "") for count in counts]
+    for name, shape, nbytes in dict.fromkeys(key for count in counts for key in count):
+        each = [str(count[name, shape, nbytes] or "") for count in counts]
         rows.add_row(name, " × ".join(map(str, shape)), f"{nbytes:,}", *each)
     return rows
 

@@ -10,21 +10,24 @@ from typing import Final
 import torch
 
 from build_scripts.architectures import Decoder, check_weights, decoder_of
-from build_scripts.verify.locate import difference, differs, locate, wrong_rows
+from build_scripts.architectures.values import LONGROPE
+from build_scripts.verify.experts import wrong_expert
+from build_scripts.verify.locate import SHOWN, difference, differs, locate, wrong_rows
 from build_scripts.verify.memory import check_memory
 from build_scripts.verify.prompts import Prompt, make_prompts, padded
 from build_scripts.verify.reference import EMBEDDING, HEAD, LAYER, Part, Reference
 from build_scripts.verify.result import Fault, LayerResult, PromptResult, Rounding, Verification
-from build_scripts.verify.shards import EMBEDDING as EMBEDDING_TENSOR
-from build_scripts.verify.shards import FINAL_NORM, ShardConfig, Shards, open_shards
-from build_scripts.verify.shards import HEAD as HEAD_TENSOR
+from build_scripts.verify.shard_config import ShardConfig
+from build_scripts.verify.shards import Shards, open_shards
 from build_scripts.verify.simulation import Simulation
+from build_scripts.verify.tensors import EMBEDDING as EMBEDDING_TENSOR
+from build_scripts.verify.tensors import FINAL_NORM
+from build_scripts.verify.tensors import HEAD as HEAD_TENSOR
 from build_scripts.weights.view import CheckpointView
 from triton_repo.contract.errors import BuildError
 
 TOLERANCE: Final = 1e-4  # of the largest logit; both sides compute in float32 from the same rounded weights
 _BLOCK_ROWS: Final = 4096
-_SHOWN: Final = 4  # rows
 
 
 def verify_shards(
@@ -41,10 +44,11 @@ def verify_shards(
     check_weights(decoder, view.weights, view.source)
     config = shards.config
     _check_same_model(config, decoder, directory, view.source)
-    prompts = make_prompts(config.vocab_size, decoder.sliding_window, _rope_changes_after(decoder))
+    limit = decoder.exact_length
+    prompts = make_prompts(config.vocab_size, limit[0] if limit else None, _rope_changes_after(decoder))
     tokens = padded(prompts)
     check_memory(decoder, view, tokens.numel())
-    watch = _SideBySide(shards, tokens, done)
+    watch = _SideBySide(shards, decoder, tokens, done)
     expected = Reference(view, config.dtype).run(tokens, watch)
     results = tuple(_compare(prompt, watch.logits[n], expected[n]) for n, prompt in enumerate(prompts))
     failed = not all(result.within(tolerance) for result in results)
@@ -64,7 +68,7 @@ def verify_shards(
 
 
 def _check_same_model(config: ShardConfig, decoder: Decoder, directory: Path, source: str) -> None:
-    pairs = {
+    pairs: dict[str, tuple[object, object]] = {
         "architecture": (config.architecture, decoder.architecture),
         "vocab_size": (config.vocab_size, decoder.vocab_size),
         "hidden_size": (config.hidden_size, decoder.hidden_size),
@@ -74,7 +78,15 @@ def _check_same_model(config: ShardConfig, decoder: Decoder, directory: Path, so
         "head_size": (config.head_size, decoder.head_size),
         "intermediate_size": (config.intermediate_size, decoder.intermediate_size),
         "qk_layernorm": (config.qk_layernorm, decoder.qk_norm),
+        "moe.num_experts": (
+            config.moe.num_experts if config.moe else 0,
+            decoder.experts.count if decoder.experts else 0,
+        ),
     }
+    if decoder.rope.scaling is not None and decoder.rope.scaling["rope_type"] == LONGROPE:  # prompts see one of the two
+        for which in ("short", "long"):
+            key = f"longrope_scaling_{which}_factors"
+            pairs[key] = (list(getattr(config, key) or ()), decoder.rope.scaling[f"{which}_factor"])
     for key, (found, wanted) in pairs.items():
         if found != wanted:
             raise BuildError(f"{directory / 'config.json'}: {key} = {found}; {source} has {wanted}")
@@ -129,8 +141,8 @@ class _SideBySide:
         suspect: the first place where more than noise differs.
     """
 
-    def __init__(self, shards: Shards, tokens: torch.Tensor, done: Callable[[int], None]) -> None:
-        self.shards, self.done = shards, done
+    def __init__(self, shards: Shards, decoder: Decoder, tokens: torch.Tensor, done: Callable[[int], None]) -> None:
+        self.shards, self.names, self.done = shards, decoder.layer(), done
         self.simulation = Simulation(shards, tokens)
         self.layers: list[LayerResult] = []
         self.logits = torch.empty(0)
@@ -148,14 +160,18 @@ class _SideBySide:
             self._head(part)
 
     def _embedding_fault(self, expected: torch.Tensor) -> Fault | None:
-        """All rows are compared: prompts touch few, and every rank has a copy."""
-        for rank in range(self.shards.config.mapping.tp_size):
-            rows: list[int] = []
-            for start in range(0, len(expected), _BLOCK_ROWS):
-                stop = min(start + _BLOCK_ROWS, len(expected))
-                found = self.shards.read_rows(rank, EMBEDDING_TENSOR, start, stop)
-                wrong = (found != expected[start:stop]).any(-1)
-                rows += [int(row) + start for row in wrong.nonzero().flatten()]
+        """All rows are compared: prompts touch few, and every rank has a copy, or a share with padding."""
+        config = self.shards.config
+        for rank in range(config.mapping.tp_size):
+            first, count = (rank * config.vocabulary_rows, config.vocabulary_rows)
+            if not config.use_parallel_embedding:
+                first, count = 0, len(expected)
+            mine, rows = expected[first : first + count], list[int]()
+            for start in range(0, count, _BLOCK_ROWS):
+                found = self.shards.read_rows(rank, EMBEDDING_TENSOR, start, min(start + _BLOCK_ROWS, count))
+                right = torch.zeros_like(found)
+                right[: len(mine[start : start + len(found)])] = mine[start : start + len(found)]
+                rows += [int(row) + start for row in (found != right).any(-1).nonzero().flatten()]
             if rows:
                 return self._outside("token embedding", 0, rank, EMBEDDING_TENSOR, rows)
         return None
@@ -164,13 +180,16 @@ class _SideBySide:
         steps, stage = self.simulation.layer(index), self.shards.config.stage_of(index)
         worst = max(float(difference(hidden, part.outputs[""]).max()) for hidden in self.simulation.hidden.values())
         self.layers.append(LayerResult(layer=index, stage=stage, difference=worst))
+        if self.shards.config.moe is not None and self.fault is None:
+            self.fault = wrong_expert(self.shards, index, part)
+            self.suspect = self.suspect or self.fault
         if self.suspect is None:
-            self.suspect = locate(self.shards, index, part, steps)
+            self.suspect = locate(self.shards, self.names, index, part, steps)
         self.done(self.shards.file_bytes * (index + 1) // self.shards.config.num_hidden_layers)
 
     def _head(self, part: Part) -> None:
         config, gathered = self.shards.config, list[torch.Tensor]()
-        stage, rows = config.mapping.pp_size - 1, config.head_rows
+        stage, rows = config.mapping.pp_size - 1, config.vocabulary_rows
         for rank, (normed, logits) in enumerate(self.simulation.head()):
             gathered.append(logits)
             expected = part.outputs[""][..., rank * rows : (rank + 1) * rows]
@@ -179,7 +198,7 @@ class _SideBySide:
                 bad = [row for row in range(found.shape[-1], rows) if logits[..., row].any()]
                 self.fault = self.fault or self._outside("padding of lm_head", stage, rank, HEAD_TENSOR, bad)
             if self.suspect is None and differs(normed, part.inputs[""]):
-                self.suspect = self._outside("final norm", stage, rank, FINAL_NORM, [])
+                self.suspect = self._outside("final norm", stage, rank, f"{FINAL_NORM}.weight", [])
             if self.suspect is None and expected.numel() and differs(found, expected):
                 bad = wrong_rows([(found, expected)])
                 self.suspect = self._outside("lm_head", stage, rank, HEAD_TENSOR, bad)
@@ -194,6 +213,6 @@ class _SideBySide:
             tp_ranks=(rank,),
             files=self.shards.names(stage, [rank]),
             tensor=tensor,
-            rows=tuple(rows[:_SHOWN]),
+            rows=tuple(rows[:SHOWN]),
             num_rows=len(rows),
         )

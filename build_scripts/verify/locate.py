@@ -8,16 +8,21 @@ from typing import Final
 import torch
 from torch.nn.functional import linear
 
+from build_scripts.architectures.values import FeedForward, Layer, Matrix, Mixture
+from build_scripts.verify.mixture import SHARED, SHARED_GATE
 from build_scripts.verify.rank import CONTEXT, Steps
 from build_scripts.verify.reference import Part
 from build_scripts.verify.result import Fault
-from build_scripts.verify.shards import ShardConfig, Shards
+from build_scripts.verify.shard_config import ShardConfig
+from build_scripts.verify.shards import Shards
 from build_scripts.verify.simulation import AFTER_ATTENTION, AFTER_MLP
+from build_scripts.verify.tensors import LAYER
 
 # Of hidden states, relative to their root mean square. Another order of a sum makes some 1e-6, a wrong row about 1.
 NOISE: Final = 1e-4
-_SHOWN: Final = 4  # rows
+SHOWN: Final = 4  # rows
 _CONFIG_KEYS: Final = "rotary_base or rotary_scaling of config.json"
+_BLOCKS: Final = ("mlp", "post", "pre_feedforward")  # how the steps of a feed-forward block begin
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
@@ -31,45 +36,100 @@ def differs(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return not bool((difference(found, expected) <= NOISE).all())
 
 
-def locate(shards: Shards, layer: int, part: Part, ranks: Sequence[Steps]) -> Fault | None:
+def locate(shards: Shards, names: Layer, layer: int, part: Part, ranks: Sequence[Steps]) -> Fault | None:
     """The first step of the layer that some rank gets wrong; its input was right.
 
     Args:
+        names: HuggingFace's, of the modules of a layer.
         part: what transformers computed in this layer.
         ranks: what each tensor-parallel rank computed, in the order in which it did.
     """
-    expected = [dict(_expected(shards.config, part, tp_rank)) for tp_rank in range(len(ranks))]
+    expected = [dict(_Expected(shards.config, names, part, tp_rank).steps()) for tp_rank in range(len(ranks))]
     for step in ranks[0]:
-        wrong = [number for number, done in enumerate(ranks) if differs(done[step], expected[number][step])]
+        there = [number for number in range(len(ranks)) if step in expected[number]]
+        wrong = [number for number in there if differs(ranks[number][step], expected[number][step])]
         if wrong:
             return _fault(shards, layer, step, wrong, [(ranks[n][step], expected[n][step]) for n in wrong])
     return None
 
 
-def _expected(config: ShardConfig, part: Part, tp_rank: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Step -> what it should give: transformers' own, cut to the share of the rank."""
-    out, tp_size, size = part.outputs, config.mapping.tp_size, config.head_size
-    q = slice(tp_rank * config.q_size, (tp_rank + 1) * config.q_size)
-    first = tp_rank * config.num_key_value_heads // tp_size * size  # with fewer kv heads than ranks, several share one
-    kv = slice(first, first + config.kv_size)
-    share = config.intermediate_size // tp_size
-    inner = slice(tp_rank * share, (tp_rank + 1) * share)
-    yield "input_layernorm", out["input_layernorm"]
-    yield "attention.qkv (q)", out["self_attn.q_proj"][..., q]
-    yield "attention.qkv (k)", out["self_attn.k_proj"][..., kv]
-    yield "attention.qkv (v)", out["self_attn.v_proj"][..., kv]
-    if config.qk_layernorm:
-        yield "attention.q_layernorm", out["self_attn.q_norm"][..., q.start // size : q.stop // size, :]
-        yield "attention.k_layernorm", out["self_attn.k_norm"][..., kv.start // size : kv.stop // size, :]
-    context, mixed = part.inputs["self_attn.o_proj"][..., q], part.inputs["mlp.down_proj"][..., inner]
-    yield CONTEXT, context
-    yield "attention.dense", linear(context, part.weights["self_attn.o_proj.weight"][:, q])
-    yield AFTER_ATTENTION, part.inputs["post_attention_layernorm"]
-    yield "post_layernorm", out["post_attention_layernorm"]
-    yield "mlp.fc", out["mlp.gate_proj"][..., inner]
-    yield "mlp.gate", out["mlp.up_proj"][..., inner]
-    yield "mlp.proj", linear(mixed, part.weights["mlp.down_proj.weight"][:, inner])
-    yield AFTER_MLP, out[""]
+class _Expected:
+    """What each step of one rank should give: transformers' own, cut to the share of the rank."""
+
+    def __init__(self, config: ShardConfig, names: Layer, part: Part, tp_rank: int) -> None:
+        self.config, self.names, self.part, self.tp_rank = config, names, part, tp_rank
+
+    def steps(self) -> Iterator[tuple[str, torch.Tensor]]:
+        config, names, out, size = self.config, self.names, self.part.outputs, self.config.head_size
+        q = self._share(config.q_size)
+        # With fewer kv heads than ranks, several share one.
+        first = self.tp_rank * config.num_key_value_heads // config.mapping.tp_size * size
+        kv = slice(first, first + config.kv_size)
+        yield "input_layernorm", out[names.norms[0]]
+        for matrix, rows, step in ((names.q, q, "q"), (names.k, kv, "k"), (names.v, kv, "v")):
+            yield f"attention.qkv ({step})", self._rows(matrix, rows)
+        for name, matrix, rows, step in zip(names.head_norms, (names.q, names.k), (q, kv), ("q", "k"), strict=False):
+            normed = self._by_position(name, out[matrix.name])
+            yield f"attention.{step}_layernorm", normed[..., rows.start // size : rows.stop // size, :]
+        yield from self._columns(names.o, q, CONTEXT, "attention.dense")
+        yield from self._norms()
+        if isinstance(names.block, Mixture):
+            yield from self._mixture(names.block)
+        else:
+            yield from self._block(names.block)
+        yield AFTER_MLP, out[""]
+
+    def _by_position(self, name: str, heads: torch.Tensor) -> torch.Tensor:
+        """[…, positions, heads, head_size] of a norm of `heads`; some models have heads before positions there."""
+        by_position = torch.equal(self.part.inputs[name].reshape(heads.shape), heads)
+        return self.part.outputs[name] if by_position else self.part.outputs[name].transpose(-3, -2)
+
+    def _norms(self) -> Iterator[tuple[str, torch.Tensor]]:
+        _, post, *around = self.names.norms
+        out, before_mlp = self.part.outputs, self.part.inputs[around[0] if around else post]
+        yield AFTER_ATTENTION, before_mlp
+        yield "post_layernorm", out[post]
+        for name, step in zip(around, ("pre_feedforward_layernorm", "post_feedforward_layernorm"), strict=False):
+            yield step, out[name]
+
+    def _block(self, block: FeedForward) -> Iterator[tuple[str, torch.Tensor]]:
+        inner = self._share(self.config.inner_size)
+        if block.gate is None:
+            yield "mlp.fc", self._rows(block.up, inner)
+        else:
+            names = ("mlp.fc", "mlp.gate") if self.config.block == "gated" else ("mlp.fc (gate)", "mlp.fc (up)")
+            yield names[0], self._rows(block.gate, inner)
+            yield names[1], self._rows(block.up, inner)
+        yield from self._columns(block.down, inner, None, "mlp.proj")
+
+    def _mixture(self, mixture: Mixture) -> Iterator[tuple[str, torch.Tensor]]:
+        """Of the experts what is compared are the weights (`experts`): no prompt reaches all of them."""
+        like = self.part.outputs[""].shape[:-1]
+        yield "mlp.router", self.part.outputs["mlp.gate"].reshape(*like, -1)
+        shared, gate = mixture.shared, mixture.shared_gate
+        if shared is None or shared.gate is None or gate is None:
+            return
+        rows = self._share(self.config.shared_size)
+        yield f"{SHARED}.fc (up)", self._rows(shared.up, rows).reshape(*like, -1)
+        yield f"{SHARED}.fc (gate)", self._rows(shared.gate, rows).reshape(*like, -1)
+        yield SHARED_GATE, self.part.outputs[gate.name].sigmoid().reshape(*like, -1)
+        for step, expected in self._columns(shared.down, rows, None, f"{SHARED}.proj"):
+            yield step, expected.reshape(*like, -1)
+
+    def _share(self, size: int) -> slice:
+        return slice(self.tp_rank * size, (self.tp_rank + 1) * size)
+
+    def _rows(self, matrix: Matrix, rows: slice) -> torch.Tensor:
+        return self.part.outputs[matrix.name][..., matrix.first + rows.start : matrix.first + rows.stop]
+
+    def _columns(
+        self, matrix: Matrix, columns: slice, source: str | None, step: str
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """What a share of the columns makes of the same share of what goes in, without the bias."""
+        given = self.part.inputs[matrix.name][..., columns]
+        if source is not None:
+            yield source, given
+        yield step, linear(given, self.part.weights[f"{matrix.name}.weight"][:, columns])
 
 
 def _fault(
@@ -82,17 +142,22 @@ def _fault(
     config = shards.config
     stage = config.stage_of(layer)
     local = layer - config.stages()[stage].start
-    begins = {"attention.qkv (k)": config.q_size, "attention.qkv (v)": config.q_size + config.kv_size}
-    rows = [] if step == CONTEXT else wrong_rows(values, begins.get(step, 0))
-    tensor = f"transformer.layers.{local}.{step.replace(' (with bias)', '.bias')}"
+    begins = {
+        "attention.qkv (k)": config.q_size,
+        "attention.qkv (v)": config.q_size + config.kv_size,
+        "mlp.fc (gate)": config.inner_size,
+        f"{SHARED}.fc (gate)": config.shared_size,
+    }
+    rows = [] if step in {CONTEXT, "mlp.router"} else wrong_rows(values, begins.get(step, 0))
+    tensor = f"{LAYER}.{local}.{step.replace(' (with bias)', '.bias')}"
     return Fault(
-        place=f"layer {layer} (stage {stage}), {'mlp' if step.startswith(('mlp', 'post')) else 'attention'}",
+        place=f"layer {layer} (stage {stage}), {'mlp' if step.startswith(_BLOCKS) else 'attention'}",
         layer=layer,
         stage=stage,
         tp_ranks=tuple(wrong),
         files=("config.json",) if step == CONTEXT else shards.names(stage, wrong),
         tensor=_CONFIG_KEYS if step == CONTEXT else tensor,
-        rows=tuple(rows[:_SHOWN]),
+        rows=tuple(rows[:SHOWN]),
         num_rows=len(rows),
         difference=max(float(difference(found, right).max()) for found, right in values),
     )

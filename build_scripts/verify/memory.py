@@ -20,7 +20,7 @@ def needed_bytes(decoder: Decoder, view: CheckpointView, tokens: int) -> int:
     shapes = decoder.weight_shapes()
     layer = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("model.layers.0."))
     vocabulary = decoder.vocab_size * decoder.hidden_size
-    activations = tokens * (4 * decoder.vocab_size + 16 * decoder.hidden_size + 8 * decoder.intermediate_size)
+    activations = tokens * (4 * decoder.vocab_size + 16 * decoder.hidden_size + 8 * decoder.active_size)
     largest_source = max(tensor.nbytes for tensor in view.weights.values())
     return _TORCH_BYTES + _VALUE_BYTES * (2 * max(layer, vocabulary) + activations) + largest_source
 

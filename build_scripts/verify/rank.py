@@ -9,25 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch.nn.functional import linear, silu
+from torch.nn.functional import gelu, layer_norm, linear, relu, silu
 
-from build_scripts.verify.rotary import rotate
-from build_scripts.verify.shards import ShardConfig
+from build_scripts.verify.mixture import mixture
+from build_scripts.verify.rotary import Turn, rotate
+from build_scripts.verify.shard_config import Activation, ShardConfig
 
 CONTEXT = "attention"  # the attention itself, which has no tensor of its own
 
 Steps = dict[str, torch.Tensor]
+Weights = Mapping[str, torch.Tensor]
 
 
 def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
     return hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + epsilon) * weight
 
 
-def attention(
-    config: ShardConfig, weights: Mapping[str, torch.Tensor], hidden: torch.Tensor, turn: torch.Tensor
-) -> Steps:
+def norm(config: ShardConfig, weights: Weights, name: str, hidden: torch.Tensor) -> torch.Tensor:
+    """An RMS norm, or a layer norm where it has a bias."""
+    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+    if bias is None:
+        return rms_norm(hidden, weight, config.norm_epsilon)
+    return layer_norm(hidden, hidden.shape[-1:], weight, bias, config.norm_epsilon)
+
+
+def attention(config: ShardConfig, weights: Weights, hidden: torch.Tensor, turn: Turn) -> Steps:
     """Of `hidden` [sequences, positions, hidden_size]; the last step is this rank's part of the sum over all ranks."""
-    steps = {"input_layernorm": rms_norm(hidden, weights["input_layernorm.weight"], config.norm_epsilon)}
+    steps = {"input_layernorm": norm(config, weights, "input_layernorm", hidden)}
     qkv = linear(steps["input_layernorm"], weights["attention.qkv.weight"], weights.get("attention.qkv.bias"))
     q, k, v = qkv.split([config.q_size, config.kv_size, config.kv_size], dim=-1)
     steps |= {"attention.qkv (q)": q, "attention.qkv (k)": k, "attention.qkv (v)": v}
@@ -36,26 +44,50 @@ def attention(
         q = rms_norm(q, weights["attention.q_layernorm.weight"], config.norm_epsilon)
         k = rms_norm(k, weights["attention.k_layernorm.weight"], config.norm_epsilon)
         steps |= {"attention.q_layernorm": q, "attention.k_layernorm": k}
-    steps[CONTEXT] = _attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), turn)
+    steps[CONTEXT] = _attend(config, q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), turn)
     steps["attention.dense"] = linear(steps[CONTEXT], weights["attention.dense.weight"])
     return steps
 
 
-def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+def _attend(config: ShardConfig, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, turn: Turn) -> torch.Tensor:
     """Causal; [sequences, heads, positions, head_size] in, the heads side by side out."""
     copies = q.shape[1] // k.shape[1]  # q heads of this rank that share a kv head of this rank
     q, k = rotate(q, turn), rotate(k, turn).repeat_interleave(copies, dim=1)
-    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    scores = capped(q @ k.transpose(-1, -2) * config.score_scale, config.score_cap)
     future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
     mixed = scores.masked_fill(future, -torch.inf).softmax(-1) @ v.repeat_interleave(copies, dim=1)
     context: torch.Tensor = mixed.transpose(1, 2).flatten(-2)
     return context
 
 
-def mlp(config: ShardConfig, weights: Mapping[str, torch.Tensor], hidden: torch.Tensor) -> Steps:
+def capped(values: torch.Tensor, cap: float | None) -> torch.Tensor:
+    return values if cap is None else (values / cap).tanh() * cap
+
+
+def mlp(config: ShardConfig, weights: Weights, hidden: torch.Tensor, tp_rank: int) -> Steps:
     """The last step is this rank's part of the sum over all ranks."""
-    normed = rms_norm(hidden, weights["post_layernorm.weight"], config.norm_epsilon)
+    name = "pre_feedforward_layernorm" if config.sandwich else "post_layernorm"
+    normed = norm(config, weights, name, hidden)
+    return {name: normed, **(mixture if config.moe else _block)(config, weights, normed, tp_rank)}
+
+
+def _block(config: ShardConfig, weights: Weights, normed: torch.Tensor, _: int) -> Steps:
     fc = linear(normed, weights["mlp.fc.weight"], weights.get("mlp.fc.bias"))
-    gate = linear(normed, weights["mlp.gate.weight"], weights.get("mlp.gate.bias"))
-    proj = linear(silu(fc) * gate, weights["mlp.proj.weight"])
-    return {"post_layernorm": normed, "mlp.fc": fc, "mlp.gate": gate, "mlp.proj": proj}
+    steps = {"mlp.fc": fc}
+    if config.block == "plain":
+        inner = activated(fc, config.activation)
+    elif config.block == "gated":
+        gate = linear(normed, weights["mlp.gate.weight"], weights.get("mlp.gate.bias"))
+        steps["mlp.gate"] = gate
+        inner = activated(fc, config.activation) * gate
+    else:
+        up, gate = fc.chunk(2, dim=-1)
+        steps = {"mlp.fc (up)": up, "mlp.fc (gate)": gate}
+        inner = activated(gate, config.activation) * up
+    return {**steps, "mlp.proj": linear(inner, weights["mlp.proj.weight"])}
+
+
+def activated(values: torch.Tensor, activation: Activation) -> torch.Tensor:
+    if activation == "relu2":
+        return relu(values).square()
+    return silu(values) if activation == "silu" else gelu(values, approximate="tanh")

@@ -17,7 +17,8 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
 
-from build_scripts.architectures import family_of
+from build_scripts.architectures import decoder_of
+from build_scripts.architectures.values import Mixture
 from build_scripts.weights.view import CheckpointView, LazyTensor
 from triton_repo.contract.errors import BuildError
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 EMBEDDING, LAYER, NORM, HEAD = "model.embed_tokens", "model.layers.", "model.norm", "lm_head"
+# What transformers (5) calls the weights of a mixture, those of all experts in one.
+ROUTER, GATE_UP, DOWN = "mlp.gate.weight", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,16 @@ class Reference:
     """
 
     def __init__(self, view: CheckpointView, dtype: str) -> None:
-        architecture: Any = getattr(transformers, family_of(view.config) or "")
+        self._decoder = decoder_of(view.config, view.source)
+        architecture: Any = getattr(transformers, self._decoder.architecture)
         try:
             config = architecture.config_class.from_dict(dict(view.config))
         except (StrictDataclassError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise BuildError(f"{view.source}: config.json: transformers rejects it: {reason}") from error
+        plain = {"attn_implementation": "eager", "experts_implementation": "eager"}
         with torch.device("meta"):
-            model = architecture._from_config(config, attn_implementation="eager", dtype=torch.float32)
+            model = architecture._from_config(config, **plain, dtype=torch.float32)
         model.model.rotary_emb = type(model.model.rotary_emb)(config)  # computed, not loaded: must not be on meta
         self._model = model.eval()
         self._dtype: torch.dtype = getattr(torch, dtype)
@@ -85,8 +90,10 @@ class Reference:
         parts: list[Part] = []
 
         def enter(*_: object) -> None:
-            part = Part(name, {key: self._read(f"{name}.{key}") for key in module.state_dict()})
+            part = Part(name, {key: self._weight(name, key) for key in module.state_dict()})
             module.load_state_dict(part.weights, assign=True)
+            if hasattr(module, "scalar_embed_scale"):  # Gemma 3's, of which a buffer is made that nothing stores
+                module.embed_scale = torch.tensor(module.scalar_embed_scale)
             parts.append(part)
 
         def leave(*_: object) -> None:
@@ -95,8 +102,9 @@ class Reference:
 
         def record(inner: str) -> Callable[[Module, tuple[Any, ...], Any], None]:
             def note(_: Module, inputs: tuple[Any, ...], output: Any) -> None:
-                if inputs and isinstance(output, torch.Tensor):
-                    parts[0].inputs[inner], parts[0].outputs[inner] = inputs[0], output
+                first = output[0] if isinstance(output, tuple) else output  # a router gives probabilities and choices
+                if inputs and isinstance(first, torch.Tensor):
+                    parts[0].inputs[inner], parts[0].outputs[inner] = inputs[0], first
 
             return note
 
@@ -107,10 +115,29 @@ class Reference:
             hooks.callback(module.register_forward_hook(leave).remove)
             yield
 
+    def _weight(self, name: str, key: str) -> torch.Tensor:
+        """Weight `key` of the part `name`, by the names that transformers gives them in memory."""
+        block = self._decoder.layer().block
+        if not isinstance(block, Mixture):
+            return self._read(f"{name}.{key}")
+        if key == ROUTER:
+            return _read(self._view.weights[f"{name}.{block.router.name}.weight"]).float()  # is not rounded
+        if key == GATE_UP:
+            pairs = ((expert.gate or expert.up, expert.up) for expert in block.experts)
+            each = (torch.cat([self._read(f"{name}.{half.name}.weight") for half in pair]) for pair in pairs)
+            return torch.stack(list(each))
+        if key == DOWN:
+            return torch.stack([self._read(f"{name}.{expert.down.name}.weight") for expert in block.experts])
+        return self._read(f"{name}.{key}")
+
     def _read(self, name: str) -> torch.Tensor:
+        """Rounded as the shards are: what is stored as w for a factor of 1 + w, as that factor."""
         if name == "lm_head.weight" and self._tied:
             name = "model.embed_tokens.weight"
-        return _read(self._view.weights[name]).to(self._dtype).float()
+        weight, offset = _read(self._view.weights[name]), self._decoder.norms.offset
+        if not offset or weight.ndim != 1 or not name.endswith("norm.weight"):
+            return weight.to(self._dtype).float()
+        return (weight.float() + offset).to(self._dtype).float() - offset
 
 
 def _read(tensor: LazyTensor) -> torch.Tensor:

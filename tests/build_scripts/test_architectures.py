@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from build_scripts.architectures import Rope, UnknownArchitecture, check_weights, decoder_of
+from build_scripts.architectures import NotCompiled, Rope, UnknownArchitecture, check_weights, decoder_of
 from build_scripts.weights.huggingface import open_huggingface
 from tests.build_scripts.checkpoints import LLAMA3_SCALING, make_checkpoint, write_plain
 from triton_repo.contract.errors import BuildError
@@ -31,6 +32,15 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("mistral", {"head_dim": 16}),
     ("qwen2", {"tie_word_embeddings": True}),
     ("qwen3", {"head_dim": 10}),
+    ("mixtral", {}),
+    ("qwen2_moe", {}),
+    ("qwen3_moe", {"tie_word_embeddings": True}),
+    ("gemma", {}),
+    ("gemma2", {}),
+    ("gemma3_text", {}),
+    ("phi3", {}),
+    ("nemotron", {"tie_word_embeddings": True}),
+    ("granite", {"attention_bias": True, "mlp_bias": True}),
 ]
 
 
@@ -43,6 +53,7 @@ def test_the_weights_of_a_family_are_those_that_transformers_gives_it(
     stored = {name: tuple(tensor.shape) for name, tensor in load_file(checkpoint / "model.safetensors").items()}
     assert decoder.weight_shapes() == stored
     assert decoder.family == family
+    assert decoder.parameters == sum(math.prod(shape) for shape in stored.values())
 
 
 def test_rope_is_read_as_transformers_wrote_it_before_and_since_version_5() -> None:
@@ -77,7 +88,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"vocab_size": 1 << 40}, "vocab_size = 1099511627776; must be a whole number ≥ 1"),
     ({"num_key_value_heads": 3}, "num_key_value_heads = 3; must divide num_attention_heads (8)"),
     ({"hidden_size": 50}, "hidden_size = 50; must be divisible by num_attention_heads (8)"),
-    ({"hidden_act": "gelu"}, 'hidden_act = "gelu"; allowed: silu'),
     ({"rms_norm_eps": 0}, "rms_norm_eps = 0; must be a number > 0"),
     ({"rms_norm_eps": 10**400}, "; must be a number > 0"),
     ({"rope_theta": 10**400}, "; must be a number > 0"),
@@ -85,17 +95,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"torch_dtype": "float8"}, 'torch_dtype = "float8"; allowed: float32, float16, bfloat16'),
     ({"attention_bias": "no"}, 'attention_bias = "no"; must be true or false'),
     ({"rope_scaling": "yarn"}, 'rope_scaling = "yarn"; must be an object or null'),
-    (
-        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
-        "; rope_type yarn; allowed: default, linear, dynamic, lla",
-    ),
     ({"rope_scaling": {"rope_type": "linear"}}, "; factor must be a number > 0 for rope_type linear"),
-    ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1"),
-    (
-        {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True},
-        "use_sliding_window = true; allowed: false",
-    ),
-    ({"architectures": ["Qwen3ForCausalLM"], "attention_bias": True}, "attention_bias = true; allowed: false"),
+    ({"partial_rotary_factor": 2}, "partial_rotary_factor must be a number > 0 and ≤ 1"),
 ]
 
 
@@ -109,9 +110,90 @@ def test_a_configuration_that_cannot_be_converted_is_refused_with_its_key(
     assert complaint in str(refused.value)
 
 
+GEMMA3: dict[str, Any] = {"architectures": ["Gemma3ForCausalLM"], "head_dim": 8, "sliding_window": 64}
+PHI3: dict[str, Any] = {"architectures": ["Phi3ForCausalLM"], "original_max_position_embeddings": 64}
+LONGROPE: dict[str, Any] = {"type": "su", "short_factor": [1.0] * 3, "long_factor": [2.0] * 3}
+# What a compiled engine would compute otherwise than the checkpoint means it: a configuration -> its key and the rule.
+NOT_COMPILED: list[tuple[dict[str, Any], str]] = [
+    ({"hidden_act": "gelu"}, 'hidden_act = "gelu"; allowed: silu'),
+    (
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+        "; rope_type yarn; allowed: default, linear, dynamic, llama3",
+    ),
+    ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1"),
+    (
+        {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True},
+        "use_sliding_window = true; allowed: false",
+    ),
+    ({"architectures": ["Qwen3ForCausalLM"], "attention_bias": True}, "attention_bias = true; allowed: false"),
+    ({"architectures": ["Qwen3ForCausalLM"], "num_key_value_heads": 8}, "must be fewer than num_attention_heads"),
+    ({"architectures": ["Qwen3MoeForCausalLM"], "mlp_only_layers": [0]}, "mlp_only_layers = [0]; must be empty"),
+    ({"architectures": ["Qwen3MoeForCausalLM"], "decoder_sparse_step": 2}, "decoder_sparse_step = 2; must be 1"),
+    ({"architectures": ["Qwen2MoeForCausalLM"], "qkv_bias": False}, "qkv_bias = false; allowed: true"),
+    ({**GEMMA3, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}, "; rope_type linear; allowed: default"),
+    ({**GEMMA3, "final_logit_softcapping": 30.0}, "final_logit_softcapping = 30.0; must be null"),
+    ({**GEMMA3, "use_bidirectional_attention": True}, "use_bidirectional_attention = true; allowed: false"),
+    (
+        {**GEMMA3, "layer_types": ["full_attention", "sliding_attention"]},
+        "must repeat one pattern that ends with full_attention",
+    ),
+    (
+        {"architectures": ["Gemma2ForCausalLM"], "hidden_activation": "gelu"},
+        'hidden_activation = "gelu"; allowed: ',
+    ),
+    ({**PHI3, "head_dim": 16}, "head_dim = 16; must be hidden_size / num_attention_heads"),
+    ({**PHI3, "rope_scaling": {**LONGROPE, "attention_factor": 1.2}}, "attention_factor must be absent"),
+    ({**PHI3, "rope_scaling": {"type": "linear", "factor": 2.0}}, "; rope_type linear; allowed: default, longrope"),
+    ({"architectures": ["NemotronForCausalLM"], "hidden_act": "relu2", "mlp_bias": True}, "mlp_bias = true; allowed"),
+    ({"architectures": ["NemotronForCausalLM"], "hidden_act": "silu"}, 'hidden_act = "silu"; allowed: relu2'),
+]
+
+
+@pytest.mark.parametrize(("config", "complaint"), NOT_COMPILED)
+def test_what_a_compiled_engine_would_compute_otherwise_names_its_key_and_the_other_flow(
+    config: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(NotCompiled) as refused:
+        decoder_of({**PLAIN, **config}, "org/model")
+    assert str(refused.value).startswith("org/model: config.json: ")
+    assert complaint in str(refused.value)
+    assert "with build.flow = pytorch" in str(refused.value)
+
+
+@pytest.mark.parametrize("factors", [None, [1.0] * 4, [1.0, 0.0, 1.0]])
+def test_the_factors_of_longrope_are_as_many_as_turned_pairs(factors: Any) -> None:
+    with pytest.raises(BuildError, match="long_factor must be 3 numbers > 0"):
+        decoder_of({**PLAIN, **PHI3, "rope_scaling": {**LONGROPE, "long_factor": factors}}, "x")
+
+
+def test_longrope_is_read_under_the_names_that_phi_has_had_for_it() -> None:
+    old = decoder_of({**PLAIN, **PHI3, "rope_theta": 5e4, "rope_scaling": LONGROPE}, "x").rope
+    section = {**LONGROPE, "rope_type": "longrope", "rope_theta": 5e4, "original_max_position_embeddings": 64}
+    new = decoder_of({**PLAIN, "architectures": ["Phi3ForCausalLM"], "rope_parameters": section}, "x").rope
+    assert old == new
+    assert old.scaling is not None
+    assert old.scaling["original_max_position_embeddings"] == 64
+
+
+def test_both_rotary_embeddings_of_gemma_3_are_read_as_before_and_since_version_5() -> None:
+    nested = {"full_attention": {"rope_theta": 2e6}, "sliding_attention": {"rope_theta": 3e4}}
+    notations: list[dict[str, Any]] = [{"rope_theta": 2e6, "rope_local_base_freq": 3e4}, {"rope_parameters": nested}]
+    expected = Rope(2e6, local_theta=3e4)
+    assert [decoder_of({**PLAIN, **GEMMA3, **notation}, "x").rope for notation in notations] == [expected] * 2
+    assert decoder_of({**PLAIN, **GEMMA3}, "x").rope == Rope(1e6, local_theta=1e4)
+
+
+def test_the_length_that_is_computed_right_is_the_window_or_the_first_context_of_longrope() -> None:
+    assert decoder_of({**PLAIN, **GEMMA3}, "x").exact_length == (64, "sliding_window")
+    phi = {**PLAIN, **PHI3, "rope_scaling": LONGROPE}
+    assert decoder_of(phi, "x").exact_length == (64, "original_max_position_embeddings")
+    assert decoder_of({**phi, "sliding_window": 32}, "x").exact_length == (32, "sliding_window")
+    assert decoder_of(PLAIN, "x").exact_length is None
+
+
 @pytest.mark.parametrize("names", [["FalconForCausalLM"], [], None, "LlamaForCausalLM"])
 def test_an_architecture_of_no_family_is_a_refusal_of_its_own(names: Any) -> None:
-    with pytest.raises(UnknownArchitecture, match="allowed: LlamaForCausalLM, MistralForCausalLM, Qwen2For"):
+    with pytest.raises(UnknownArchitecture, match="allowed: LlamaForCausalLM, MistralForCausalLM, Mixtral"):
         decoder_of({**PLAIN, "architectures": names}, "x")
 
 

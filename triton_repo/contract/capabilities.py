@@ -168,7 +168,8 @@ _TENSORRT_LLM_DEFAULTS: Final = {"build.max_batch_size": 256, "build.max_num_tok
 _TENSORRT_LLM_COMPILED: Final = Capabilities(
     runtime="tensorrt_llm",
     flow="compiled",
-    keys=_TENSORRT_LLM_KEYS | {"build.compile", "build.gpus_per_node", "serve.gather_generation_logits"},
+    keys=_TENSORRT_LLM_KEYS
+    | {"build.compile", "build.gpus_per_node", "build.moe_expert_parallel", "serve.gather_generation_logits"},
     allowed={"serve.guided_decoding_backend": ("xgrammar",)},
     flags=_TENSORRT_LLM_FLAGS | {"--verify"},
     defaults=_TENSORRT_LLM_DEFAULTS,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from build_scripts.architectures import Decoder, decoder_of, family_of
 from build_scripts.engine.builder import Step
 from build_scripts.sizing import ModelShape, model_shape
 from build_scripts.source.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from build_scripts.tensorrt_llm.fitting.rules import allowed_sizes, check_head_s
 from build_scripts.tensorrt_llm.fitting.stored import Stored
 from build_scripts.tensorrt_llm.fitting.tables import gb, gpu_json, table
 from build_scripts.tensorrt_llm.sharding.gpus import Gpus
+from build_scripts.tensorrt_llm.sharding.limits import most_stages
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.plan import Asked
 from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS, Quantization
@@ -24,7 +26,7 @@ from build_scripts.weights.huggingface import read_config
 from build_scripts.weights.view import ITEM_SIZES
 from triton_repo.contract.errors import SpecError
 
-SEARCHED_LENGTH: Final = 8192  # tokens of a sequence, or the model's context where that is shorter
+SEARCHED_LENGTH: Final = 8192  # tokens of a sequence, or what the engine takes where that is less
 _ONE_MACHINE: Final = 8  # GPUs, where none are counted
 
 
@@ -109,14 +111,17 @@ def search(
     """Raises: SpecError: there is no GPU to search for. BuildError: the sizes of the model are not known."""
     if gpus is None:
         raise SpecError("--search: needs a GPU to fit: --gpu 8xh100-80gb")
-    shape = model_shape(read_config(checkpoint.directory, checkpoint.source), checkpoint.source)
+    config = read_config(checkpoint.directory, checkpoint.source)
+    shape = model_shape(config, checkpoint.source)
     check_head_size_of(shape, checkpoint.source)
-    length = min(SEARCHED_LENGTH, shape.max_position_embeddings or SEARCHED_LENGTH)
+    sharded = spec.build.flow == "compiled" and family_of(config) is not None
+    decoder = decoder_of(config, checkpoint.source) if sharded else None
+    length = min(SEARCHED_LENGTH, asked.limits.max_seq_len)
     limits = replace(asked.limits, max_seq_len=length, adapters=None)
     found = []
     for quantization, how in _formats(spec, asked, gpus):
         weights = Weights(ITEM_SIZES[asked.dtype], how, stored is not None and stored.plain_attention)
-        for parallel in _splits(shape, gpus.count or _ONE_MACHINE):
+        for parallel in _splits(shape, gpus.count or _ONE_MACHINE, decoder):
             each = stages(shape, parallel, weights, limits, gpus.gpu.memory_bytes)
             found.append(_candidate(parallel, quantization, each))
     return SearchPreview(spec.name, shape, gpus, length, tuple(found), asked.notes)
@@ -132,11 +137,15 @@ def _formats(spec: EngineSpec, asked: Asked, gpus: Gpus) -> Iterator[tuple[str, 
             yield name, how
 
 
-def _splits(shape: ModelShape, count: int) -> Iterator[Parallelism]:
-    """Splits over powers of two of GPUs, which machines have, and over all of them."""
+def _splits(shape: ModelShape, count: int, decoder: Decoder | None) -> Iterator[Parallelism]:
+    """Splits over powers of two of GPUs, which machines have, and over all of them.
+
+    `decoder` is a model that is sharded here, None for any other.
+    """
+    stages = len(shape.layers) if decoder is None else most_stages(decoder, count)
     for world in sorted({count, *(1 << power for power in range(count.bit_length()) if 1 << power <= count)}):
         for tp_size in reversed(allowed_sizes(shape, min(world, _ONE_MACHINE))):
-            if world % tp_size == 0 and world // tp_size <= len(shape.layers):
+            if world % tp_size == 0 and world // tp_size <= stages:
                 yield Parallelism(tp_size, world // tp_size)
 
 

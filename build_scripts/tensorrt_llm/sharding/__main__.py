@@ -19,19 +19,20 @@ from build_scripts.work.disk import new_directory
 from triton_repo.contract.errors import ConchError, SpecError
 
 
-def shard(
+def shard(  # noqa: PLR0913, PLR0917 - the options of a command
     checkpoint: Annotated[Path, typer.Argument(help="HuggingFace or NeMo.")],
     output: Annotated[Path, typer.Argument(help="A directory that does not exist yet.")],
     tp: Annotated[int, typer.Option(min=1, help="Tensor-parallel ranks.")] = 1,
     pp: Annotated[int, typer.Option(min=1, help="Pipeline-parallel ranks.")] = 1,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "bfloat16",
+    ep: Annotated[int, typer.Option(min=1, help="Of the tensor-parallel ranks, those that share out experts.")] = 1,
 ) -> None:
     """Write a TensorRT-LLM checkpoint."""
     try:
         if dtype not in WEIGHT_DTYPES:
             raise SpecError(f'--dtype = "{dtype}"; allowed: {", ".join(WEIGHT_DTYPES)}')
         view = open_checkpoint(checkpoint, checkpoint.name)
-        decoder, parallel = decoder_of(view.config, view.source), Parallelism(tp, pp)
+        decoder, parallel = decoder_of(view.config, view.source), Parallelism(tp, pp, moe_ep_size=ep)
         check_weights(decoder, view.weights, view.source)
         check_parallelism(decoder, parallel, "")
         total = sum(file.weight_bytes for file in rank_files(decoder, parallel, dtype))

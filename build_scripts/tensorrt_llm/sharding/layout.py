@@ -29,9 +29,15 @@ class RankFile:
     def name(self) -> str:
         return f"rank{self.rank}.safetensors"
 
+    def dtype_of(self, tensor: ShardTensor) -> str:
+        return tensor.dtype or self.dtype
+
+    def bytes_of(self, tensor: ShardTensor) -> int:
+        return math.prod(tensor.shape) * ITEM_SIZES[self.dtype_of(tensor)]
+
     @property
     def weight_bytes(self) -> int:
-        return sum(math.prod(tensor.shape) for tensor in self.tensors) * ITEM_SIZES[self.dtype]
+        return sum(map(self.bytes_of, self.tensors))
 
     @property
     def file_bytes(self) -> int:
@@ -40,10 +46,10 @@ class RankFile:
 
 def rank_files(decoder: Decoder, parallel: Parallelism, dtype: str) -> tuple[RankFile, ...]:
     """The files of all ranks, weights in `dtype`."""
-    return tuple(_rank_file(decoder, parallel, dtype, rank) for rank in range(parallel.world_size))
+    return tuple(rank_file(decoder, parallel, dtype, rank) for rank in range(parallel.world_size))
 
 
-def _rank_file(decoder: Decoder, parallel: Parallelism, dtype: str, rank: int) -> RankFile:
+def rank_file(decoder: Decoder, parallel: Parallelism, dtype: str, rank: int) -> RankFile:
     tensors = rank_tensors(decoder, parallel, rank)
-    header, offsets = header_bytes({tensor.name: (dtype, tensor.shape) for tensor in tensors})
+    header, offsets = header_bytes({tensor.name: (tensor.dtype or dtype, tensor.shape) for tensor in tensors})
     return RankFile(rank, dtype, tensors, header, offsets)

@@ -86,7 +86,7 @@ def _activation_bytes(decoder: Decoder, parallel: Parallelism, rank: int, limits
     tp_size = parallel.tp_size
     q = decoder.q_size // tp_size
     kv = kv_heads_per_rank(decoder, parallel) * decoder.head_size
-    widest = max(2 * q + 2 * kv, 3 * decoder.intermediate_size // tp_size)
+    widest = max(2 * q + 2 * kv, 3 * decoder.active_size // tp_size)
     values = limits.max_num_tokens * (2 * decoder.hidden_size + widest)
     logits = limits.max_batch_size * decoder.vocab_size * _LOGITS_BYTES if parallel.is_last_pp_rank(rank) else 0
     return values * limits.value_bytes + logits

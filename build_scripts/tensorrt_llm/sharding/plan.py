@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from build_scripts.architectures import Decoder
 from build_scripts.spec.errors import spec_error
 from build_scripts.tensorrt_llm.sharding.gpus import Gpus
-from build_scripts.tensorrt_llm.sharding.layout import RankFile, rank_files
-from build_scripts.tensorrt_llm.sharding.limits import allowed_tp_sizes, check_parallelism
+from build_scripts.tensorrt_llm.sharding.layout import RankFile, rank_file
+from build_scripts.tensorrt_llm.sharding.limits import allowed_tp_sizes, check_parallelism, most_stages
 from build_scripts.tensorrt_llm.sharding.memory import Limits, RankMemory, kv_bytes_per_token, rank_memory
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.quantization import Quantization, engine_bytes
@@ -86,16 +86,15 @@ def make_shard_plan(decoder: Decoder, asked: Asked, gpus: Gpus | None) -> ShardP
 
 
 def _ranks(decoder: Decoder, asked: Asked, parallel: Parallelism, gpu: Gpu | None) -> tuple[RankPlan, ...]:
-    result = []
-    for file in rank_files(decoder, parallel, asked.dtype):
-        weight_bytes = engine_bytes(file, asked.how)
-        pp_rank = parallel.pp_rank(file.rank)
-        kv = kv_bytes_per_token(decoder, parallel, pp_rank, asked.limits.kv_bits)
-        memory = (
-            rank_memory(decoder, parallel, file.rank, weight_bytes, asked.limits, gpu.memory_bytes) if gpu else None
-        )
-        result.append(RankPlan(file, parallel.layers(pp_rank, decoder.num_layers), weight_bytes, kv, memory))
-    return tuple(result)
+    return tuple(_rank(decoder, asked, parallel, rank, gpu) for rank in range(parallel.world_size))
+
+
+def _rank(decoder: Decoder, asked: Asked, parallel: Parallelism, rank: int, gpu: Gpu | None) -> RankPlan:
+    file = rank_file(decoder, parallel, asked.dtype, rank)
+    weight_bytes, pp_rank = engine_bytes(file, asked.how), parallel.pp_rank(rank)
+    kv = kv_bytes_per_token(decoder, parallel, pp_rank, asked.limits.kv_bits)
+    memory = rank_memory(decoder, parallel, rank, weight_bytes, asked.limits, gpu.memory_bytes) if gpu else None
+    return RankPlan(file, parallel.layers(pp_rank, decoder.num_layers), weight_bytes, kv, memory)
 
 
 def check_gpus(asked: Asked, gpus: Gpus) -> None:
@@ -138,13 +137,16 @@ def remedy(fitting: Sequence[Parallelism], gpus: Gpus) -> str:
 
 def _splits_that_fit(decoder: Decoder, asked: Asked, gpus: Gpus) -> list[Parallelism]:
     """The one of the fewest ranks; of equals the one with the most tensor parallelism inside a machine."""
+    experts = asked.parallel.moe_ep_size
     candidates = [
-        Parallelism(tp_size, pp_size)
-        for tp_size in allowed_tp_sizes(decoder, _GPUS_PER_NODE)
-        for pp_size in range(1, min(decoder.num_layers, LARGEST_WORLD // tp_size) + 1)
+        replace(asked.parallel, tp_size=tp_size, pp_size=pp_size)
+        for tp_size in allowed_tp_sizes(decoder, _GPUS_PER_NODE, experts)
+        for pp_size in range(1, most_stages(decoder, LARGEST_WORLD // tp_size) + 1)
     ]
     for parallel in sorted(candidates, key=lambda parallel: (parallel.world_size, parallel.pp_size)):
-        if all(rank.memory and rank.memory.fits for rank in _ranks(decoder, asked, parallel, gpus.gpu)):
+        firsts = range(0, parallel.world_size, parallel.tp_size)  # the ranks of a stage are alike
+        plans = (_rank(decoder, asked, parallel, rank, gpus.gpu) for rank in firsts)
+        if all(plan.memory and plan.memory.fits for plan in plans):
             return [parallel]
     return []
 

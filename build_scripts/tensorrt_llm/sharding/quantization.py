@@ -9,7 +9,6 @@ from typing import Final
 
 from build_scripts.tensorrt_llm.sharding.layout import RankFile
 from build_scripts.tensorrt_llm.sharding.rules import ShardTensor
-from build_scripts.weights.view import ITEM_SIZES
 
 _SCALE_BYTES = 2  # float16 or bfloat16
 
@@ -49,13 +48,14 @@ def engine_bytes(file: RankFile, how: Quantization) -> int:
     """Bytes of weights of one rank on the GPU: those of the shards exactly, or of a quantized engine about."""
     if not how.bits:
         return file.weight_bytes
-    return sum(_quantized_bytes(tensor, file.dtype, how) for tensor in file.tensors)
+    return sum(_quantized_bytes(file, tensor, how) for tensor in file.tensors)
 
 
-def _quantized_bytes(tensor: ShardTensor, dtype: str, how: Quantization) -> int:
-    values = math.prod(tensor.shape)
-    if len(tensor.shape) < 2 or not tensor.name.startswith("transformer.layers."):
-        return values * ITEM_SIZES[dtype]
-    rows, columns = tensor.shape
+def _quantized_bytes(file: RankFile, tensor: ShardTensor, how: Quantization) -> int:
+    """The router of a mixture, which has a dtype of its own, stays as it is."""
+    if len(tensor.shape) < 2 or tensor.dtype is not None or not tensor.name.startswith("transformer.layers."):
+        return file.bytes_of(tensor)
+    values, columns = math.prod(tensor.shape), tensor.shape[-1]
+    rows = values // columns
     scales = rows * (-(-columns // how.group) if how.group else 1)
     return values * how.bits // 8 + scales * how.scale_bytes

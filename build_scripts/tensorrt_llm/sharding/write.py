@@ -59,7 +59,7 @@ def write_shards(  # noqa: PLR0913, PLR0917 - what, how and where
         missing = next((source for source in places if source not in view.weights), None)
         if missing is not None:
             raise BuildError(f"{view.source}: {missing} is missing")
-        for block in _ahead(_blocks(view, places, dtype, block_bytes)):
+        for block in _ahead(_blocks(view, places, block_bytes)):
             done += sum(_write_piece(block, place) for place in places[block.source])
             wrote(done)
     config = json.dumps(checkpoint_config(decoder, parallel, dtype), indent=2) + "\n"
@@ -68,12 +68,17 @@ def write_shards(  # noqa: PLR0913, PLR0917 - what, how and where
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a piece of a source goes: its row r lies at `offset + (r - piece.rows.start) * row_bytes`."""
+    """Where a piece of a source goes: its row r lies at `offset + (r - piece.rows.start) * row_bytes`.
+
+    All places of a source want it in the same `dtype`, with the same number `added` to it.
+    """
 
     descriptor: int
     offset: int
     row_bytes: int
     piece: Piece
+    dtype: str
+    added: float
 
 
 def _create(path: Path, file: RankFile, stack: ExitStack) -> int:
@@ -86,12 +91,11 @@ def _create(path: Path, file: RankFile, stack: ExitStack) -> int:
 
 def _places(file: RankFile, descriptor: int) -> Iterator[tuple[str, _Place]]:
     for tensor in file.tensors:
-        row_bytes = ITEM_SIZES[file.dtype]
-        for size in tensor.shape[1:]:
-            row_bytes *= size
+        dtype = file.dtype_of(tensor)
+        row_bytes = ITEM_SIZES[dtype] * (tensor.shape[-1] if len(tensor.shape) > 1 else 1)
         for piece in tensor.pieces:
             offset = file.offsets[tensor.name] + piece.at * row_bytes
-            yield piece.source, _Place(descriptor, offset, row_bytes, piece)
+            yield piece.source, _Place(descriptor, offset, row_bytes, piece, dtype, tensor.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +108,14 @@ class _Block:
     rows: torch.Tensor
 
 
-def _blocks(
-    view: CheckpointView, places: Mapping[str, Sequence[_Place]], dtype: str, block_bytes: int
-) -> Iterator[_Block]:
+def _blocks(view: CheckpointView, places: Mapping[str, Sequence[_Place]], block_bytes: int) -> Iterator[_Block]:
     """Every row that some rank wants, in the order of the view."""
     for name, tensor in view.weights.items():
         step = max(1, block_bytes // tensor.row_bytes) if name in places else 1
         for start in range(0, tensor.shape[0], step) if name in places else ():
             stop = min(start + step, tensor.shape[0])
             if any(_overlap(place.piece.rows, start, stop) for place in places[name]):
-                yield _Block(name, start, stop, _converted(tensor, tensor.read_rows(start, stop), dtype))
+                yield _Block(name, start, stop, _converted(tensor, tensor.read_rows(start, stop), places[name][0]))
 
 
 def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
@@ -125,14 +127,16 @@ def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
             yield block
 
 
-def _converted(tensor: LazyTensor, block: torch.Tensor, dtype: str) -> torch.Tensor:
-    if tensor.dtype == dtype:
+def _converted(tensor: LazyTensor, block: torch.Tensor, place: _Place) -> torch.Tensor:
+    if tensor.dtype == place.dtype and not place.added:
         return block
     import torch
 
-    converted = block.to(getattr(torch, dtype))
+    if place.added:
+        block = block.float() + place.added  # rounded once, to the dtype of the place
+    converted = block.to(getattr(torch, place.dtype))
     if not torch.isfinite(converted).all():
-        raise BuildError(f"{tensor.origin}: {tensor.name}: has values that are not finite in {dtype}")
+        raise BuildError(f"{tensor.origin}: {tensor.name}: has values that are not finite in {place.dtype}")
     return converted
 
 

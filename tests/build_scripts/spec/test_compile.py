@@ -94,6 +94,21 @@ COMPILE_CHANGED: dict[str, Any] = {
             '[build.lora.adapters]\nfrench = "a"',
             r'target_modules = "mlp_gate"; may have attn_q, attn_k, attn_v where build\.quantization = nvfp4',
         ),
+        (
+            "tensorrt_llm",
+            "[build]\ntensor_parallel = 4\nmoe_expert_parallel = 3",
+            r"build\.moe_expert_parallel = 3; must divide build\.tensor_parallel \(4\)",
+        ),
+        (
+            "tensorrt_llm",
+            '[build]\ntensor_parallel = 2\nmoe_expert_parallel = 2\nquantization = "fp8"',
+            r"build\.moe_expert_parallel = 2; must be 1 where build\.quantization is not none",
+        ),
+        (
+            "tensorrt_llm",
+            '[build]\ntensor_parallel = 2\nmoe_expert_parallel = 2\nflow = "pytorch"',
+            r"build\.moe_expert_parallel = 2; needs runtime tensorrt_llm with build\.flow = compiled",
+        ),
         ("openvino", "[build]\ngpus_per_node = 4", r"gpus_per_node = 4; needs runtime tensorrt_llm with build\.flow"),
         ("openvino", "[sampling]\nlogprobs = 1", r"is a parameter of each request and has no default"),
     ],
@@ -115,7 +130,8 @@ def settings(**build: Any) -> dict[str, str]:
 
 
 def test_every_key_that_changes_what_is_built_makes_a_new_build() -> None:
-    assert set(CHANGED) == set(BuildSection.model_fields) - {"compile", "lora", "flow"}
+    assert set(CHANGED) == set(BuildSection.model_fields) - {"compile", "lora", "flow", "moe_expert_parallel"}
+    assert settings(tensor_parallel=2, moe_expert_parallel=2)["moe_expert_parallel"] == "2"
     assert set(COMPILE_CHANGED) | {"multiple_profiles"} == set(CompileSection.model_fields) - {"workers"}
     lora = {"adapters": {"french": "a"}, "max_rank": 8}
     assert settings(compile={"multiple_profiles": True})["compile.multiple_profiles"] == "True"

@@ -14,24 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.build_scripts.tensorrt_llm.model_keys import CHECKS, MODEL_KEYS
 from tests.fake_nvml import H100, install_gpus
-
-# Read by the model, and either without a default there or with one that is not the family's: models/modeling_utils.py,
-# models/{llama,qwen}/{config,model}.py.
-_EVERY_MODEL = (
-    *("architecture", "dtype", "logits_dtype", "vocab_size", "hidden_size", "num_hidden_layers"),
-    *("num_attention_heads", "num_key_value_heads", "head_size", "intermediate_size", "max_position_embeddings"),
-    *("hidden_act", "norm_epsilon", "position_embedding_type", "rotary_base", "rotary_scaling", "attn_bias"),
-    *("mlp_bias", "use_parallel_embedding", "mapping", "quantization"),
-)
-_QWEN = (*_EVERY_MODEL, "qwen_type", "seq_length", "use_logn_attn")
-MODEL_KEYS = {
-    "LlamaForCausalLM": (*_EVERY_MODEL, "residual_mlp"),
-    "MistralForCausalLM": (*_EVERY_MODEL, "residual_mlp"),
-    "Qwen2ForCausalLM": _QWEN,
-    "Qwen3ForCausalLM": _QWEN,
-}
-MAPPING_KEYS = ("world_size", "gpus_per_node", "tp_size", "pp_size", "cp_size")
 
 BUILD = """#!{python}
 import argparse, json, os, pathlib, sys, time
@@ -64,12 +48,7 @@ args = parser.parse_args()
 
 fails = os.environ.get("TRTLLM_BUILD")
 checkpoint = json.loads((pathlib.Path(args.checkpoint_dir) / "config.json").read_text())
-for key in {keys}[checkpoint["architecture"]]:
-    if key not in checkpoint:
-        raise AttributeError(f"'PretrainedConfig' object has no attribute '{{key}}'")
-for key in checkpoint["mapping"]:
-    if key not in {mapping}:
-        raise TypeError(f"Mapping.__init__() got an unexpected keyword argument '{{key}}'")
+{checks}
 if args.multiple_profiles == "enable" and args.opt_num_tokens is not None:
     raise RuntimeError("multiple_profiles is enabled, while opt_num_tokens is set.")
 adapted = set(args.lora_target_modules or ()) - {{"attn_q", "attn_k", "attn_v"}}
@@ -133,7 +112,7 @@ def use_gpu_host(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     """Put the stand-ins into `directory` and on the PATH, and let this process see two GPUs."""
     directory.mkdir(exist_ok=True)
     for name, text in (
-        ("trtllm-build", BUILD.format(python=sys.executable, keys=MODEL_KEYS, mapping=MAPPING_KEYS)),
+        ("trtllm-build", BUILD.format(python=sys.executable, checks=CHECKS)),
         ("nvidia-smi", SMI),
     ):
         (directory / name).write_text(text)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import PurePosixPath
+from typing import Any
 
 import psutil
 import pytest
@@ -194,8 +195,11 @@ def test_a_change_of_the_tokenizer_alone_neither_shards_nor_compiles_again(
 def test_the_shards_of_every_family_have_the_keys_that_its_model_reads(
     gpu_host: Workshop, family: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_checkpoint(gpu_host.checkpoint, family, num_hidden_layers=2, vocab_size=320, head_dim=32)
-    engine = gpu_host.build("[build]\ngpus_per_node = 4\nmax_seq_len = 128", runtime=RUNTIME)
+    heads = {"phi3": 32, "gemma2": 128}.get(family, 64)  # sizes that attention has kernels for
+    sizes: dict[str, Any] = {"hidden_size": 256, "head_dim": heads, "vocab_size": 320, "num_hidden_layers": 2}
+    make_checkpoint(gpu_host.checkpoint, family, **sizes)
+    split = "tensor_parallel = 2\nmoe_expert_parallel = 2\n" if family == "qwen3_moe" else "tensor_parallel = 2\n"
+    engine = gpu_host.build(f"[build]\n{split}gpus_per_node = 4\nmax_seq_len = 64", runtime=RUNTIME)
     assert "not done here" not in capsys.readouterr().err
     config = json.loads((engine.directory / "model" / "engine" / "config.json").read_text())
     assert config["pretrained_config"]["mapping"]["gpus_per_node"] == 4

@@ -68,7 +68,7 @@ def test_an_architecture_that_is_not_known_is_served_in_the_dtype_of_its_checkpo
 ) -> None:
     config = json.loads((workshop.checkpoint / "config.json").read_text())
     config = {name: value for name, value in config.items() if name not in {"dtype", "torch_dtype"}}
-    config |= {"architectures": ["Gemma2ForCausalLM"], key: stored}
+    config |= {"architectures": ["CohereForCausalLM"], key: stored}
     (workshop.checkpoint / "config.json").write_text(json.dumps(config))
     workshop.write_spec(runtime=RUNTIME)
     assert f"dtype='{served}'" in plan(workshop)["steps"][0]["argv"][-1]

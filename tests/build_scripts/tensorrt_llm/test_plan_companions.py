@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from build_scripts.architectures import Decoder
-from build_scripts.architectures.decoder import Rope
+from build_scripts.architectures import Decoder, Rope
+from build_scripts.architectures.values import Norms
 from build_scripts.tensorrt_llm.sharding.adapter_cache import AdapterBounds, adapter_cache_bytes
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from tests.build_scripts.adapters import write_adapter
@@ -24,7 +24,7 @@ ADAPTER = '[build.lora.adapters]\nfrench = "tiny/french"\n'
 DRAFT = '[speculative]\nmode = "draft"\ndraft_model = "tiny/draft"\n'
 # Of the size of Llama 3.1 8B.
 DECODER = Decoder(
-    "LlamaForCausalLM", "llama", "bfloat16", 32, 4096, 14336, 32, 8, 128, 128256, 131072, 1e-5, Rope(500000.0)
+    "LlamaForCausalLM", "llama", "bfloat16", 32, 4096, 14336, 32, 8, 128, 128256, 131072, Norms(1e-5), Rope(500000.0)
 )
 QKV = ("attn_q", "attn_k", "attn_v")
 

@@ -117,6 +117,7 @@ ODD_SHAPES = st.fixed_dictionaries(
         "vocabulary": st.integers(1, 40),
         "tied": st.booleans(),
         "bias": st.booleans(),
+        "experts": st.sampled_from([1, 2]),
     }
 )
 
@@ -133,7 +134,9 @@ def test_any_shape_that_the_rules_allow_computes_the_same(tmp_path_factory: pyte
         for name, size in shapes.items()
     }
     checkpoint = write_plain(directory / "checkpoint", config, weights)
-    shard(checkpoint, directory / "shards", shape["tp"], shape["pp"])
+    experts = shape["experts"] if "num_experts_per_tok" in config and shape["tp"] % shape["experts"] == 0 else 1
+    pp = 1 if shape["family"] == "phi3" else shape["pp"]
+    shard(checkpoint, directory / "shards", shape["tp"], pp, experts=experts)
     assert verify(checkpoint, directory / "shards").passed
 
 

@@ -22,8 +22,8 @@ LLAMA_405B = LLAMA | {
     "hidden_size": 16384, "intermediate_size": 53248, "num_attention_heads": 128, "num_hidden_layers": 126,
     "max_position_embeddings": 131072,
 }  # fmt: skip
-MIXTRAL = LLAMA | {
-    "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "vocab_size": 32000, "num_local_experts": 8,
+GRANITE_MOE = LLAMA | {
+    "architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "vocab_size": 32000, "num_local_experts": 8,
     "num_experts_per_tok": 2, "max_position_embeddings": 32768,
 }  # fmt: skip
 GPT_OSS = LLAMA | {
@@ -65,7 +65,7 @@ def preview(
         ({"quant_method": "mxfp4"}, "mxfp4"),
     ],
 )
-@pytest.mark.parametrize("config", [LLAMA, MIXTRAL], ids=["sharded here", "converted"])
+@pytest.mark.parametrize("config", [LLAMA, GRANITE_MOE], ids=["sharded here", "converted"])
 def test_a_checkpoint_that_is_quantized_already_is_sent_to_the_pytorch_flow(
     tmp_path: Path, config: dict[str, Any], section: dict[str, Any], name: str
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_cache_of_eight_bits_holds_twice_the_tokens(tmp_path: Path, files: dic
 
 
 @pytest.mark.parametrize(("hidden", "heads", "size"), [(3200, 32, 100), (3840, 32, 120)])
-@pytest.mark.parametrize("config", [LLAMA, MIXTRAL], ids=["sharded here", "converted"])
+@pytest.mark.parametrize("config", [LLAMA, GRANITE_MOE], ids=["sharded here", "converted"])
 @pytest.mark.parametrize("flow", ["compiled", "pytorch"])
 def test_heads_of_a_size_that_tensorrt_llms_attention_lacks_are_rejected(  # noqa: PLR0917 - a case and its places
     tmp_path: Path, config: dict[str, Any], flow: str, hidden: int, heads: int, size: int
@@ -155,11 +155,11 @@ def test_the_rules_that_hold_for_all_hold_for_architectures_that_tensorrt_llm_co
     tmp_path: Path, build: dict[str, Any], gpu: str | None, complaint: str
 ) -> None:
     with pytest.raises(SpecError, match=complaint):
-        preview(tmp_path / "m", MIXTRAL, gpu, **build)
+        preview(tmp_path / "m", GRANITE_MOE, gpu, **build)
 
 
 def test_only_architectures_that_tensorrt_llm_has_are_said_to_be_converted_by_it(tmp_path: Path) -> None:
-    assert preview(tmp_path / "a", MIXTRAL)["steps"][0]["where"] == "GPU host"
+    assert preview(tmp_path / "a", GRANITE_MOE)["steps"][0]["where"] == "GPU host"
     with pytest.raises(
         SpecError, match=r'build\.flow = "compiled"; must be pytorch for GptOssForCausalLM: neither Conch'
     ):
@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_told_from_what_no_number_of_gpus_holds(tmp_path: P
 
 @pytest.mark.parametrize("key", ["n_positions", "max_seq_len", "seq_length", "max_sequence_length"])
 def test_the_context_of_older_families_is_found(tmp_path: Path, key: str) -> None:
-    config = {name: value for name, value in MIXTRAL.items() if name != "max_position_embeddings"}
+    config = {name: value for name, value in GRANITE_MOE.items() if name != "max_position_embeddings"}
     assert preview(tmp_path / "m", config | {key: 2048})["max_seq_len"] == 2048
     with pytest.raises(
         SpecError, match=r"build\.max_seq_len is required: the checkpoint has no max_position_embeddings or"
@@ -194,8 +194,8 @@ def test_the_context_of_older_families_is_found(tmp_path: Path, key: str) -> Non
 
 
 def test_what_is_left_to_cuda_is_an_assumption_that_can_be_changed(tmp_path: Path) -> None:
-    assumed = preview(tmp_path / "m", MIXTRAL, "8xh100-80gb", tensor_parallel=8)
-    told = preview(tmp_path / "m", MIXTRAL, fit=Fit("8xh100-80gb", 10 * 10**9), tensor_parallel=8)
+    assumed = preview(tmp_path / "m", GRANITE_MOE, "8xh100-80gb", tensor_parallel=8)
+    told = preview(tmp_path / "m", GRANITE_MOE, fit=Fit("8xh100-80gb", 10 * 10**9), tensor_parallel=8)
     assert (assumed["reserve_bytes"], told["reserve_bytes"]) == (3 << 29, 10 * 10**9)
     assert told["kv_tokens"] < assumed["kv_tokens"]
 
@@ -240,7 +240,37 @@ def test_a_search_needs_a_gpu(tmp_path: Path) -> None:
 def test_a_family_that_is_not_known_is_said_to_be_estimated_and_its_unknown_layers_are_not_guessed(
     tmp_path: Path,
 ) -> None:
-    strange = MIXTRAL | {"model_type": "step9", "architectures": ["Step9ForCausalLM"]}
+    strange = GRANITE_MOE | {"model_type": "step9", "architectures": ["Step9ForCausalLM"]}
     assert "model_type step9 is not known" in preview(tmp_path / "a", strange, flow="pytorch")["notes"][0]
     uncounted = preview(tmp_path / "b", strange | {"compress_ratios": [4]}, "h100-80gb", flow="pytorch")
     assert (uncounted["parameters"], uncounted["steps"][0]["title"]) == (None, "checkpoint")
+
+
+PHI3 = LLAMA | {
+    "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "num_attention_heads": 32, "num_key_value_heads": 32,
+    "vocab_size": 32064, "sliding_window": 2047,
+}  # fmt: skip
+
+
+def test_a_search_offers_what_a_compiled_engine_of_the_family_can_be(tmp_path: Path) -> None:
+    """Phi-3 has no pipeline stages there, and ends with its window; the PyTorch flow splits its layers too."""
+    found = preview(tmp_path / "m", PHI3, fit=Fit("4xh100-80gb", search=True))
+    assert found["sequence_length"] == 2047
+    assert {each["pipeline_parallel"] for each in found["candidates"]} == {1}
+    torch_flow = preview(tmp_path / "m", PHI3, flow="pytorch", fit=Fit("4xh100-80gb", search=True))
+    assert {each["pipeline_parallel"] for each in torch_flow["candidates"]} == {1, 2, 4}
+
+
+def test_a_mixture_is_planned_tensor_by_tensor_with_its_experts_shared_out(tmp_path: Path) -> None:
+    mixtral = GRANITE_MOE | {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral"}
+    split = preview(tmp_path / "m", mixtral, tensor_parallel=4)
+    shared = preview(tmp_path / "m", mixtral, tensor_parallel=4, moe_expert_parallel=4)
+    shapes = [
+        {tensor["name"]: (tensor["dtype"], tensor["shape"]) for tensor in plan["ranks"][3]["tensors"]}
+        for plan in (split, shared)
+    ]
+    name = "transformer.layers.0.mlp"
+    assert [each[f"{name}.fc.weight"][1] for each in shapes] == [[8, 2 * 3584, 4096], [2, 2 * 14336, 4096]]
+    assert [each[f"{name}.router.weight"] for each in shapes] == [("float32", [8, 4096])] * 2
+    assert split["ranks"][3]["weight_bytes"] == shared["ranks"][3]["weight_bytes"]
+    assert split["parameters"] == 46_702_792_704

@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 
 from build_scripts.architectures import check_weights, decoder_of
 from build_scripts.tensorrt_llm.sharding.layout import rank_files
-from build_scripts.tensorrt_llm.sharding.limits import check_parallelism
+from build_scripts.tensorrt_llm.sharding.limits import check_adapters, check_parallelism
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.weights.huggingface import open_huggingface
 from build_scripts.weights.rows import BLOCK_BYTES
-from tests.build_scripts.checkpoints import ARCHITECTURES, LLAMA3_SCALING, make_checkpoint, odd_config, write_plain
+from tests.build_scripts.checkpoints import LLAMA3_SCALING, PLAIN_FAMILIES, make_checkpoint, odd_config, write_plain
 from triton_repo.contract.errors import BuildError, SpecError
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -45,10 +45,16 @@ GRID = [(tp, pp) for tp in (1, 2, 4) for pp in (1, 2, 3)]
 
 
 def shard(  # noqa: PLR0917
-    checkpoint: Path, output: Path, tp: int, pp: int, dtype: str = "float32", block_bytes: int = BLOCK_BYTES
+    checkpoint: Path,
+    output: Path,
+    tp: int,
+    pp: int,
+    dtype: str = "float32",
+    block_bytes: int = BLOCK_BYTES,
+    experts: int = 1,
 ) -> list[dict[str, torch.Tensor]]:
     view = open_huggingface(checkpoint, "tiny")
-    decoder, parallel = decoder_of(view.config, view.source), Parallelism(tp, pp)
+    decoder, parallel = decoder_of(view.config, view.source), Parallelism(tp, pp, moe_ep_size=experts)
     check_weights(decoder, view.weights, view.source)
     check_parallelism(decoder, parallel, "")
     output.mkdir()
@@ -166,7 +172,7 @@ ODD_SHAPES = st.fixed_dictionaries(
     {
         "tp": st.sampled_from([1, 2, 4]),
         "pp": st.sampled_from([1, 2, 3]),
-        "family": st.sampled_from(sorted(ARCHITECTURES)),
+        "family": st.sampled_from(PLAIN_FAMILIES),
         "heads": st.sampled_from([4, 8, 12]),
         "kv": st.sampled_from([1, 2, 4]),
         "head_size": st.sampled_from([2, 6, 8]),
@@ -250,3 +256,84 @@ def test_a_split_that_tensorrt_llm_cannot_make_is_refused_with_the_rule_and_what
         .replace("build.pipeline_parallel", "--pp")
         .startswith(complaint)
     )
+
+
+MIXTURE: dict[str, Any] = {
+    "architectures": ["MixtralForCausalLM"], "hidden_size": 48, "vocab_size": 101, "num_hidden_layers": 5,
+    "num_attention_heads": 8, "num_key_value_heads": 2, "intermediate_size": 6, "num_local_experts": 6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "complaint"),
+    [
+        ({}, Parallelism(4), "build.tensor_parallel = 4; must divide the size of an expert (6); allowed: 1, 2"),
+        ({}, Parallelism(8, moe_ep_size=3), "build.tensor_parallel = 8; must be a multiple of build.moe_expert_para"),
+        ({}, Parallelism(4, moe_ep_size=4), "build.moe_expert_parallel = 4; must divide the 6 experts"),
+        (
+            {"architectures": ["MistralForCausalLM"]},
+            Parallelism(2, moe_ep_size=2),
+            "build.moe_expert_parallel = 2; must be 1: MistralForCausalLM has no experts",
+        ),
+        (
+            {"architectures": ["Phi3ForCausalLM"]},
+            Parallelism(1, 2),
+            "build.pipeline_parallel = 2; must be 1: TensorRT-LLM's model of Phi3ForCausalLM has no pipeline stages",
+        ),
+    ],
+)
+def test_experts_and_stages_that_tensorrt_llm_cannot_split_so_are_rejected(
+    config: dict[str, Any], split: Parallelism, complaint: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        check_parallelism(decoder_of(MIXTURE | config, "tiny"), split, "")
+    assert str(refused.value).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "modules", "wrong"),
+    [
+        ("Phi3ForCausalLM", ("attn_q", "attn_dense", "mlp_gate"), "attn_q, mlp_gate"),
+        ("MixtralForCausalLM", ("attn_q", "mlp_4h_to_h"), "mlp_4h_to_h"),
+    ],
+)
+def test_modules_that_a_compiled_engine_has_not_by_themselves_take_no_adapter(
+    architecture: str, modules: tuple[str, ...], wrong: str
+) -> None:
+    decoder = decoder_of(MIXTURE | {"architectures": [architecture]}, "tiny")
+    with pytest.raises(SpecError, match=rf'build\.lora\.target_modules = "{wrong}"; a compiled {architecture} has no'):
+        check_adapters(decoder, modules, "")
+    check_adapters(decoder, ("attn_dense",), "")
+
+
+def test_ranks_of_a_mixture_are_numbered_with_those_that_share_out_the_experts_together() -> None:
+    """As `Mapping` does: rank r has experts of part r % ep, and of each the part r // ep."""
+    split = Parallelism(4, 2, moe_ep_size=2)
+    places = [(list(split.experts(rank, 4)), split.moe_tp_rank(rank)) for rank in range(8)]
+    assert places == [([0, 1], 0), ([2, 3], 0), ([0, 1], 1), ([2, 3], 1)] * 2
+
+
+def test_a_mixture_is_read_lazily_block_by_block_and_comes_out_the_same(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "qwen3_moe")
+    whole = shard(checkpoint, tmp_path / "whole", 4, 2, experts=2)
+    in_blocks = shard(checkpoint, tmp_path / "blocks", 4, 2, block_bytes=100, experts=2)
+    for first, second in zip(whole, in_blocks, strict=True):
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_router_is_written_in_float32_whatever_the_others_are(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "mixtral")
+    ranks = shard(checkpoint, tmp_path / "shards", 2, 1, "bfloat16")
+    stored = load_file(checkpoint / "model.safetensors")["model.layers.3.block_sparse_moe.gate.weight"]
+    assert torch.equal(ranks[1]["transformer.layers.3.mlp.router.weight"], stored)
+    assert ranks[1]["transformer.layers.3.mlp.fc.weight"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("family", ["qwen2_moe", "gemma3_text", "phi3", "nemotron", "granite"])
+def test_the_plan_knows_the_size_of_every_file_of_other_families_too(tmp_path: Path, family: str) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", family)
+    shard(checkpoint, tmp_path / "shards", 4, 1, "float16")
+    decoder = decoder_of(json.loads((checkpoint / "config.json").read_text()), "tiny")
+    planned = {file.name: file.file_bytes for file in rank_files(decoder, Parallelism(4), "float16")}
+    assert planned == {path.name: path.stat().st_size for path in (tmp_path / "shards").glob("*.safetensors")}
