@@ -45,7 +45,9 @@ class Settings(BaseModel):
     max_waiting_bytes: Annotated[
         int, Field(ge=2**20, description="of large bodies being read, and of large prompts not yet begun; more get 503")
     ] = 32 * 2**20
-    body_timeout_s: Annotated[float, Field(gt=0, description="time for a client to send its body")] = 30.0
+    body_timeout_s: Annotated[
+        float, Field(gt=0, description="time for a client to send its body, and a second for each 64 KiB")
+    ] = 15.0
     request_timeout_s: Annotated[float, Field(ge=0, description="time for a whole answer; 0 is no limit")] = 1800.0
     keep_alive_timeout_s: Annotated[float, Field(gt=0, description="time to keep an idle connection open")] = 75.0
     max_concurrent_requests: Annotated[int, Field(ge=1, description="more at once are rejected with 503")] = 1024

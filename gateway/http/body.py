@@ -17,6 +17,7 @@ from triton_repo.contract.errors import InvalidRequest
 MAX_NODES: Final = 2**17  # lists, objects and their keys: what JSON costs, far more than its numbers and strings
 
 _LARGE: Final = 2**18  # bytes; it takes a few milliseconds to parse
+_LEAST_PER_S: Final = 2**16  # bytes
 _NODES: Final = (b"[", b"{", b":")
 
 
@@ -36,10 +37,10 @@ async def read_object(
     _check_type(headers)
     with budget.share() as share:
         try:
-            async with asyncio.timeout(timeout_s):
-                body = await _read(headers, receive, max_bytes, share)
+            async with asyncio.timeout(timeout_s) as timeout:
+                body = await _read(headers, receive, max_bytes, share, timeout)
         except TimeoutError:
-            raise BodyTimeout(f"the request body did not arrive within {timeout_s:g} s") from None
+            raise BodyTimeout(f"the request body came too slowly: {timeout_s:g} s without enough of it") from None
         return await parse_object(body)
 
 
@@ -84,11 +85,13 @@ def _check_type(headers: Headers) -> None:
         raise UnsupportedMediaType("content-encoding: send the body uncompressed")
 
 
-async def _read(headers: Headers, receive: Receive, max_bytes: int, share: Share) -> bytes:
+async def _read(headers: Headers, receive: Receive, max_bytes: int, share: Share, timeout: asyncio.Timeout) -> bytes:
+    """Each `_LEAST_PER_S` bytes put the end of the timeout off by a second: less is as good as nothing."""
     too_large = BodyTooLarge(f"the request body is larger than {max_bytes} bytes")
     if int(headers.get("content-length", 0)) > max_bytes:  # the HTTP parser has checked that it is a number
         raise too_large
     body = bytearray()
+    end_s = timeout.when() or 0.0
     more = True
     while more:
         message = await receive()
@@ -98,5 +101,6 @@ async def _read(headers: Headers, receive: Receive, max_bytes: int, share: Share
         if len(body) > max_bytes:
             raise too_large
         share.set(len(body))
+        timeout.reschedule(end_s + len(body) / _LEAST_PER_S)
         more = message.get("more_body", False)
     return bytes(body)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 HEAD_TIMEOUT_S: Final = 10.0
-SEND_TIMEOUT_S: Final = 60.0  # to take about 50 kB, when that much waits
+SEND_TIMEOUT_S: Final = 15.0  # to take about 50 kB, when that much waits
 LINGER_S: Final = 3.0  # for a client that is told to close the connection
 
 

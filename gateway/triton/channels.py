@@ -9,18 +9,24 @@ from typing import Any, Final
 
 from gateway.triton.wire import renew_request, stop_request, subscribe_request
 
-# An ensemble of Triton 2.51 keeps about 1 kB of each message until the request that it answers has ended.
+# An ensemble of Triton 2.51 keeps each message, and about 1 kB more, until the request that it answers has ended.
 MAX_MESSAGES: Final = 10_000
+MAX_BYTES: Final = 16 * 2**20
 _RENEWAL: Final = "renew:"
 
 
 @dataclass(slots=True, eq=False)
 class Channel:
-    """A channel of the ensemble `model`, and how many messages have arrived on it."""
+    """A channel of the ensemble `model`, and what has arrived on it."""
 
     name: str
     model: str
     num_messages: int = 0
+    num_bytes: int = 0
+
+    @property
+    def has_carried_its_share(self) -> bool:
+        return self.num_messages >= MAX_MESSAGES or self.num_bytes >= MAX_BYTES
 
 
 class Channels:
@@ -32,18 +38,19 @@ class Channels:
         self._latest: dict[str, Channel] = {}  # by model: the channel of its next request
 
     def to(self, model: str) -> Channel:
-        """The channel for a new request; it replaces one that has carried `MAX_MESSAGES`."""
+        """The channel for a new request; it replaces one that has carried its share."""
         channel = self._latest.get(model)
-        if channel is None or channel.num_messages >= MAX_MESSAGES:
+        if channel is None or channel.has_carried_its_share:
             channel = self._latest[model] = Channel(f"channel-{uuid.uuid4().hex}", model)
             self._open[channel.name] = channel
             self._send(subscribe_request(model, channel.name))
         return channel
 
-    def count(self, name: str) -> None:
+    def count(self, name: str, num_bytes: int) -> None:
         """Count a message that has arrived; it may be another request's than a channel's."""
-        if name in self._open:
-            self._open[name].num_messages += 1
+        if channel := self._open.get(name):
+            channel.num_messages += 1
+            channel.num_bytes += num_bytes
 
     def renew_or_end(self, in_use: Collection[Channel]) -> None:
         """Renew the leases of those that are in use, and end the others."""

@@ -2,7 +2,7 @@
 
 To open a stream for each request costs as much as a short answer, and a message for each delta more than the engine:
 requests that wait to be sent are rows of one message, and a message on a channel carries the deltas of all that are
-due. A slow reader does not hold up the others: deltas wait in the inbox of their request, up to `MAX_WAITING`.
+due. A slow reader does not hold up the others: deltas wait in the inbox of their request, up to a bound.
 
 Ids on the stream are a request's own, `rows-…` for several that travel together, `channel-…`, and `renew:channel-…`.
 """
@@ -14,21 +14,21 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import grpc
 
-from gateway.answers.backend import Delta, Generation
+from gateway.answers.backend import Generation
 from gateway.triton.channels import Channel, Channels
 from gateway.triton.errors import model_error, rpc_error
+from gateway.triton.inbox import MAX_ALL_WAITING, MAX_WAITING, Backlog, Inbox
 from gateway.triton.wire import MalformedResponse, Row, batches, infer_request, pack_row, read_deltas, stop_request
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, RequestError, from_wire
 from triton_repo.contract.tensors import CHANNEL_LEASE_S
 
 logger = logging.getLogger(__name__)
 
-# Characters of one request that may wait for a client that does not read.
-MAX_WAITING: Final = 16 * 2**20
 _RENEWAL_S: Final = CHANNEL_LEASE_S / 4
 _CLOSE_TIMEOUT_S: Final = 0.5  # for Triton to take the last requests
 
@@ -39,48 +39,13 @@ class Control(NamedTuple):
     message: Any
 
 
-class Inbox(asyncio.Queue[Delta | RequestError]):
-    """What arrived for one request, whose deltas travel on `channel`; a RequestError is the end of it.
-
-    Attributes:
-        triton_id: that of the request to Triton of which it is a row.
-        num_waiting: characters of the deltas that wait here for a client that reads slowly.
-    """
-
-    def __init__(self, generation: Generation, channel: Channel, ended: Callable[[], None]) -> None:
-        super().__init__()
-        self._ended = ended
-        self.generation = generation
-        self.channel = channel
-        self.triton_id = generation.request_id
-        self.num_waiting = 0
-
-    def add(self, delta: Delta | RequestError) -> None:
-        if isinstance(delta, Delta):
-            self.num_waiting += len(delta.text) + len(delta.tokens)
-            if delta.finish_reason:
-                self._ended()
-        self.put_nowait(delta)
-
-    def end(self, error: RequestError) -> None:
-        """End the request at once: what waits for a slow reader is dropped."""
-        while not self.empty():
-            self.get_nowait()
-        self.put_nowait(error)
-
-    async def next(self) -> Delta | RequestError:
-        delta = await self.get()
-        if isinstance(delta, Delta):
-            self.num_waiting -= len(delta.text) + len(delta.tokens)
-        return delta
-
-
 class TritonStream:
     """Created inside the event loop that uses it. Broken once, it stays broken: every inbox gets the error."""
 
     def __init__(self, stub: Any) -> None:
         self._outgoing: asyncio.Queue[Row | Control | None] = asyncio.Queue()  # None ends the stream
         self._inboxes: dict[str, Inbox] = {}  # by request id
+        self._backlog = Backlog()
         self._stalled_s: dict[str, float] = {}  # by model: when a renewal was last rejected
         self._channels = Channels(lambda message: self._outgoing.put_nowait(Control(message)))
         self._call = stub.ModelStreamInfer(self._requests())
@@ -102,12 +67,13 @@ class TritonStream:
         """
         channel = self._channels.to(generation.model)
         row = pack_row(generation, channel.name, alone=alone)
-        inbox = self._inboxes[generation.request_id] = Inbox(generation, channel, ended)
+        inbox = self._inboxes[generation.request_id] = Inbox(generation, channel, ended, self._backlog)
         self._outgoing.put_nowait(row)
         return inbox
 
     def forget(self, generation: Generation) -> None:
-        self._inboxes.pop(generation.request_id, None)
+        if inbox := self._inboxes.pop(generation.request_id, None):
+            inbox.drop()
 
     def cancel(self, generation: Generation, error: RequestError | None) -> None:
         """Tell the engine to stop; with `error`, which ends the request here, the engine's answer is not waited for."""
@@ -192,14 +158,19 @@ class TritonStream:
         except MalformedResponse as error:
             self._fail_malformed(response.id, error)
             return
-        self._channels.count(response.id)
+        self._channels.count(response.id, sum(map(len, response.raw_output_contents)))
         for request_id, delta in deltas:
             inbox = self._inboxes.get(request_id)
             if inbox is not None:
                 inbox.add(delta)
                 if inbox.num_waiting > MAX_WAITING:
-                    self.cancel(inbox.generation, EngineUnavailable("the client reads its stream too slowly"))
-                    self.forget(inbox.generation)
+                    self._give_up(inbox)
+        while self._backlog.num_waiting > MAX_ALL_WAITING:
+            self._give_up(max(self._inboxes.values(), key=attrgetter("num_waiting")))
+
+    def _give_up(self, slow: Inbox) -> None:
+        self.cancel(slow.generation, EngineUnavailable("the client reads its stream too slowly"))
+        self.forget(slow.generation)
 
     def _fail(self, id: str, text: str) -> None:
         """A renewal, a request or a channel failed; with a channel every request that may have lost deltas on it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -165,6 +167,42 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
         head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n"
         client.sendall(head % CHAT.encode() + b"{")
         assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def head_of(length: int) -> bytes:
+    return b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (
+        CHAT.encode(),
+        length,
+    )
+
+
+def test_a_body_that_comes_in_drops_is_given_up_as_soon() -> None:
+    with (
+        serving(ScriptedBackend(), body_timeout_s=0.5) as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=120) as client,
+    ):
+        client.sendall(head_of(1_000_000))
+        client.settimeout(0.02)
+        answer = b""
+        for _ in range(5000):  # 100 s of drops
+            client.send(b" ")
+            with suppress(TimeoutError):
+                answer = client.recv(65536)
+                break
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_large_body_may_take_longer_than_a_small_one() -> None:
+    content = json.dumps(body(user="x")).encode() + b" " * 1_000_000
+    with (
+        serving(ScriptedBackend(), body_timeout_s=0.5) as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=120) as client,
+    ):
+        client.sendall(head_of(len(content)))
+        for start in range(0, len(content), 100_000):
+            client.sendall(content[start : start + 100_000])
+            time.sleep(0.1)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def stream_through_shutdown(backend: ScriptedBackend, grace_s: float) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.triton.channels import Channels
+from gateway.triton.channels import MAX_BYTES, Channels
 from triton_repo.contract.tensors import RENEW, SUBSCRIBE
 
 
@@ -43,6 +43,14 @@ def test_each_engine_has_one_that_its_requests_share(channels: Channels, sent: S
     assert sent.words == [f"open {first.name}", f"open {other.name}"]
 
 
+def test_one_that_has_carried_large_messages_is_replaced_after_fewer(channels: Channels) -> None:
+    old = channels.to("a")
+    channels.count(old.name, MAX_BYTES - 1)
+    assert channels.to("a") is old
+    channels.count(old.name, 1)
+    assert channels.to("a") is not old
+
+
 def test_one_that_has_carried_its_share_is_replaced_and_kept_while_it_is_used(
     channels: Channels, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,7 +58,7 @@ def test_one_that_has_carried_its_share_is_replaced_and_kept_while_it_is_used(
     old = channels.to("a")
     for name in (old.name, "some request", old.name):
         assert channels.to("a") is old
-        channels.count(name)
+        channels.count(name, 10)
     new = channels.to("a")
     assert new is not old
     channels.renew_or_end({old, new})
@@ -70,7 +78,7 @@ def test_the_end_of_one_that_was_replaced_leaves_its_successor(
 ) -> None:
     monkeypatch.setattr("gateway.triton.channels.MAX_MESSAGES", 1)
     old = channels.to("a")
-    channels.count(old.name)
+    channels.count(old.name, 10)
     new = channels.to("a")
     assert channels.forget(old.name) is old
     assert channels.forget(old.name) is None

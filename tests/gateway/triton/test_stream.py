@@ -211,6 +211,27 @@ async def test_a_client_that_reads_too_slowly_takes_a_bounded_amount_of_memory(m
 
 
 @pytest.mark.asyncio
+async def test_all_that_read_too_slowly_together_take_a_bounded_amount_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.triton.stream.MAX_ALL_WAITING", 500)
+    triton = ScriptedTriton((response("x" * 10), *[response("x" * 60)] * 4))
+    async with connected(triton) as backend:
+        slow = [backend.generate(generation(request_id=f"slow {number}")) for number in range(3)]
+        for deltas in slow:
+            assert len((await anext(deltas)).text) == 10
+        while not any(request.model_name == "demo_engine" for request in triton.asked):
+            await asyncio.sleep(0.01)
+        ended = []
+        for deltas in slow:
+            try:
+                ended.append([len((await anext(deltas)).text) for _ in range(4)])
+            except EngineUnavailable as error:
+                ended.append(str(error))  # type: ignore[arg-type]
+        assert sorted(map(str, ended)) == ["[60, 60, 60, 60]"] * 2 + ["the client reads its stream too slowly"]
+
+
+@pytest.mark.asyncio
 async def test_an_engine_that_fails_a_channel_tells_the_requests_on_it_why() -> None:
     triton = ScriptedTriton((response("a"),))
     async with connected(triton) as backend:
