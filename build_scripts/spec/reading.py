@@ -81,6 +81,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SpecError(f"{file}: no such file") from error
     except OSError as error:
         raise SpecError(f"{file}: cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise SpecError(f"{file}: nested too deeply") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{file}: not valid TOML: {error}") from error
 

@@ -44,6 +44,8 @@ def apply_settings(text: str, settings: TokenizerSettings) -> tuple[str, list[st
     """tokenizer.json with the settings applied, and what was ignored, a sentence each. Raises: ValueError."""
     Tokenizer.from_str(text)  # what follows relies on its shape
     spec = json.loads(text)
+    if (most := max(_vocabulary(spec["model"]).values(), default=0)) >= MAX_TOKENS:
+        raise ValueError(f"id {most} in tokenizer.json: a vocabulary's are < {MAX_TOKENS}")  # its gaps would be listed
     before = json.dumps(spec.get("added_tokens"))
     notes = _add_tokens(spec, settings)
     changed = json.dumps(spec.get("added_tokens")) != before

@@ -101,6 +101,7 @@ def test_a_spec_that_is_not_allowed_is_refused_with_its_key_its_value_and_what_i
         ('name = "x"\nmodel = ""', 'model = ""; must not be empty'),
         ("name = ", "not valid TOML: "),
         ("name = 'x'\nname = 'y'", "not valid TOML: "),
+        ("name = " + "[" * 10_000, "nested too deeply"),
     ],
 )
 def test_a_spec_needs_a_name_and_a_model(tmp_path: Path, text: str, problem: str) -> None:
