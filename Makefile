@@ -1,12 +1,13 @@
 # Every target sets up what it needs and does nothing twice. `make help` lists them.
 PYTHON ?= python3
 ENGINES ?= smollm2 demo
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-pins faults bench check format demo-checkpoint clean
+.PHONY: help setup serve test test-pins faults soak bench check format demo-checkpoint clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -41,6 +42,11 @@ test-pins:  ## Run the gateway's and the models' tests on the Python packages of
 
 faults: $(VENV)/.dev  ## Kill, stop and starve each part of a running server under load, and print how long it takes to come back
 	$(BIN)/python -m pytest -m fault tests/faults
+
+soak: $(VENV)/.dev  ## Random inputs and events for an hour or two: readers, the engine's loop, disconnects; SEED=1
+	$(BIN)/python -m tests.soak.engine --seed $(SEED)
+	$(BIN)/python -m tests.soak.fuzz --seed $(SEED)
+	$(BIN)/python -m tests.soak.disconnects --seed $(SEED)
 
 bench: $(VENV)/.bench  ## Measure what serving costs here, and other servers beside it, URL=… too (a quarter of an hour; nothing else should run)
 	$(BIN)/python -m bench.bars
