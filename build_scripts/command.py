@@ -36,7 +36,13 @@ Tp = Annotated[int | None, typer.Option(help="Tensor-parallel ranks.")]
 Pp = Annotated[int | None, typer.Option(help="Pipeline-parallel ranks.")]
 Flow = Annotated[str | None, typer.Option(help="Of tensorrt_llm: compiled, or pytorch (compiles nothing).")]
 OutputDir = Annotated[Path | None, typer.Option(help="Where built engines live (default: built/ next to the spec).")]
-ShowPlan = Annotated[bool, typer.Option("--plan", help="Show what would be built, and build nothing; of a hub id only small files are fetched, pypi:… comes whole.")]
+ShowPlan = Annotated[
+    bool,
+    typer.Option(
+        "--plan",
+        help="Show what would be built, and build nothing; of a hub id only small files are fetched, pypi:… comes whole.",
+    ),
+]
 Gpu = Annotated[
     str | None, typer.Option(help="To fit: h100-80gb, 4xh100-80gb, or GB each; --plan: by default this machine's.")
 ]
