@@ -40,7 +40,7 @@ ShowPlan = Annotated[
     bool,
     typer.Option(
         "--plan",
-        help="Show what would be built, and build nothing; of a hub id only small files are fetched, pypi:… comes whole.",
+        help="Show what would be built, and build nothing; of a hub id it fetches small files, of pypi:… the whole.",
     ),
 ]
 Gpu = Annotated[
