@@ -32,7 +32,7 @@ def prepared(model: Model, family: Family) -> Model:
         BuildError: a scale belongs to no weight, or a fused tensor has too few rows.
     """
     kept = {name: tensor for name, tensor in model.tensors.items() if not _is_left_out(name, model)}
-    tensors = dict(_scaled(kept))
+    tensors = dict(_scaled(kept, family))
     if "attn_qkv" not in family.layer:
         tensors = {name: tensor for each in tensors.values() for name, tensor in _separated(each, model)}
     tables = {name: tensor for name, tensor in model.tensors.items() if name in TABLES}
@@ -46,10 +46,10 @@ def _is_left_out(name: str, model: Model) -> bool:
     return extra or name in TABLES or _IGNORED.fullmatch(name) is not None
 
 
-def _scaled(tensors: dict[str, StoredTensor]) -> Iterator[tuple[str, StoredTensor]]:
+def _scaled(tensors: dict[str, StoredTensor], family: Family) -> Iterator[tuple[str, StoredTensor]]:
     found = dict(tensors)
     for name, tensor in tensors.items():
-        if not name.endswith(_SCALE):
+        if not name.endswith(_SCALE) or ".".join(name.split(".")[2:]) in family.layer:
             continue
         weight = f"{name.removesuffix(_SCALE)}.weight".replace(".weight.weight", ".weight")
         if weight not in found:

@@ -16,7 +16,7 @@ from build_scripts.weights.gguf.rope import TABLES
 from build_scripts.weights.view import LazyTensor
 from triton_repo.contract.errors import BuildError
 
-_LAYER: Final = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.(weight|bias)")
+_LAYER: Final = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.(weight|bias|scale)")
 _TOP: Final = re.compile(r"(\w+)\.(weight|bias)")
 _SHOWN = 3
 
@@ -49,10 +49,11 @@ def _made(
     """Tensors of several of llama.cpp's, or of values of the header."""
     made: dict[str, LazyTensor] = {}
     for layer in range(model.layers):
-        for pattern, joined in family.joined.items():
+        for pattern, ways in family.joined.items():
             name = f"{family.layers}.{layer}.{pattern}"
-            if name not in found and (parts := _parts(joined, layer, stored)):
-                made[name] = joined.join(name, parts, model)
+            for joined in ways if name not in found else ():
+                if name not in made and (parts := _parts(joined, layer, stored)):
+                    made[name] = joined.join(name, parts, model)
         for pattern, (key, shape) in family.values.items():
             name = f"{family.layers}.{layer}.{pattern}"
             made[name] = constant(name, model.meta.required_numbers(key, model.layers)[layer], shape, model.meta.where)
@@ -89,7 +90,11 @@ def _laid_out(part: str, tensor: LazyTensor, model: Model, family: Family) -> La
 
 
 def _is_joined(name: str, family: Family) -> bool:
-    return any(name.endswith(f".{part}") for joined in family.joined.values() for part in joined.parts)
+    return any(name.endswith(f".{part}") for part in _joined_parts(family))
+
+
+def _joined_parts(family: Family) -> Iterator[str]:
+    return (part for ways in family.joined.values() for joined in ways for part in joined.parts)
 
 
 def _parts(joined: Joined, layer: int, stored: Mapping[str, StoredTensor]) -> list[StoredTensor]:
@@ -99,14 +104,14 @@ def _parts(joined: Joined, layer: int, stored: Mapping[str, StoredTensor]) -> li
 
 
 def _missing(stored: Mapping[str, StoredTensor], model: Model, family: Family) -> Iterator[str]:
-    """Weights that the first layer of a kind (with experts or not) has and another lacks; all, if it lacks them."""
+    """Weights that the first layer of a kind has and another lacks; all, if it lacks them."""
     names = [name if "." in name else f"{name}.{kind}" for name in family.layer for kind in ("weight", "bias")]
-    names += [part for joined in family.joined.values() for part in joined.parts]
-    needed: dict[bool, list[str]] = {}
+    names += _joined_parts(family)
+    needed: dict[object, list[str]] = {}
     for layer in range(model.layers):
-        dense = model.is_dense(layer)
-        if dense not in needed:
-            needed[dense] = [name for name in dict.fromkeys(names) if f"blk.{layer}.{name}" in stored]
-            if not needed[dense]:
+        kind = family.kind(model, layer)
+        if kind not in needed:
+            needed[kind] = [name for name in dict.fromkeys(names) if f"blk.{layer}.{name}" in stored]
+            if not needed[kind]:
                 yield f"blk.{layer}.{names[0]}"
-        yield from (name for part in needed[dense] if (name := f"blk.{layer}.{part}") not in stored)
+        yield from (name for part in needed[kind] if (name := f"blk.{layer}.{part}") not in stored)

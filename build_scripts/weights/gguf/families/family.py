@@ -75,7 +75,9 @@ class Family:
         layers: HuggingFace's prefix of the layers.
         layouts: parts that lie in another order or shape, and how.
         values: HuggingFace's name of a layer's tensor of one value -> the key of the list that has it, its shape.
-        joined: HuggingFace's name of a layer's tensor -> what it is made of, where the file has not the whole of it.
+        joined: HuggingFace's name of a layer's tensor -> what it is made of, where the file has not the whole of it;
+            the first whose parts are there.
+        kind: layers of one kind have the same parts.
     """
 
     architecture: str
@@ -85,7 +87,8 @@ class Family:
     top: Mapping[str, str] = field(default_factory=lambda: TOP)
     layers: str = "model.layers"
     layouts: Mapping[str, Layout] = field(default_factory=dict)
-    joined: Mapping[str, Joined] = field(default_factory=dict)
+    joined: Mapping[str, tuple[Joined, ...]] = field(default_factory=dict)
+    kind: Callable[[Model, int], object] = Model.is_dense
     values: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
 

@@ -112,13 +112,13 @@ def _granite_moe(model: Model) -> dict[str, Any]:
     }
 
 
-def _gate_above_up(name: str, parts: Sequence[StoredTensor], model: Model) -> LazyTensor:
+def gate_above_up(name: str, parts: Sequence[StoredTensor], model: Model) -> LazyTensor:
     gate, up = (matrices(part, name, model.experts) for part in parts)
     rows, columns = gate[0].shape
     return stacked(name, [gate, up], above, (2 * rows, columns))
 
 
-def _as_it_is(name: str, parts: Sequence[StoredTensor], model: Model) -> LazyTensor:
+def as_it_is(name: str, parts: Sequence[StoredTensor], model: Model) -> LazyTensor:
     experts = matrices(parts[0], name, model.experts)
     return stacked(name, [experts], lambda matrix: matrix, experts[0].shape)
 
@@ -141,7 +141,7 @@ _LATENT: Final = {
     "attn_output": "self_attn.o_proj",
 }
 _KEYS_AND_VALUES: Final = Joined(("attn_k_b.weight", "attn_v_b.weight"), _from_keys_and_values)
-_KV_B: Final = {"self_attn.kv_b_proj.weight": _KEYS_AND_VALUES}
+_KV_B: Final = {"self_attn.kv_b_proj.weight": (_KEYS_AND_VALUES,)}
 _DEEPSEEK2: Final = Family("DeepseekV2ForCausalLM", "deepseek_v2", _deepseek2, _LATENT | ROUTED, joined=_KV_B)
 _DEEPSEEK3: Final = Family("DeepseekV3ForCausalLM", "deepseek_v3", _deepseek3, _LATENT | ROUTED, joined=_KV_B)
 _YOUTU: Final = Family("YoutuForCausalLM", "youtu", _deepseek, _LATENT | LLAMA, joined=_KV_B)
@@ -153,9 +153,9 @@ _GPT_OSS: Final = {
     "ffn_down_exps.bias": "mlp.experts.down_proj_bias",
 }
 _GPT_OSS_EXPERTS: Final = {
-    "mlp.experts.gate_up_proj": Joined(("ffn_gate_exps.weight", "ffn_up_exps.weight"), _gate_and_up_by_turns),
-    "mlp.experts.gate_up_proj_bias": Joined(("ffn_gate_exps.bias", "ffn_up_exps.bias"), _biases_by_turns),
-    "mlp.experts.down_proj": Joined(("ffn_down_exps.weight",), _down),
+    "mlp.experts.gate_up_proj": (Joined(("ffn_gate_exps.weight", "ffn_up_exps.weight"), _gate_and_up_by_turns),),
+    "mlp.experts.gate_up_proj_bias": (Joined(("ffn_gate_exps.bias", "ffn_up_exps.bias"), _biases_by_turns),),
+    "mlp.experts.down_proj": (Joined(("ffn_down_exps.weight",), _down),),
 }
 _MOE: Final = "block_sparse_moe"
 _GRANITE_MOE: Final = {
@@ -165,9 +165,11 @@ _GRANITE_MOE: Final = {
     "ffn_down_shexp": "shared_mlp.output_linear",
 }
 _GRANITE_MOE_EXPERTS: Final = {
-    f"{_MOE}.input_linear.weight": Joined(("ffn_gate_exps.weight", "ffn_up_exps.weight"), _gate_above_up),
-    f"{_MOE}.output_linear.weight": Joined(("ffn_down_exps.weight",), _as_it_is),
-    "shared_mlp.input_linear.weight": Joined(("ffn_gate_shexp.weight", "ffn_up_shexp.weight"), _shared_gate_above_up),
+    f"{_MOE}.input_linear.weight": (Joined(("ffn_gate_exps.weight", "ffn_up_exps.weight"), gate_above_up),),
+    f"{_MOE}.output_linear.weight": (Joined(("ffn_down_exps.weight",), as_it_is),),
+    "shared_mlp.input_linear.weight": (
+        Joined(("ffn_gate_shexp.weight", "ffn_up_shexp.weight"), _shared_gate_above_up),
+    ),
 }
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from build_scripts.weights.gguf.families import experts, gemma, gpt, joined, llama, qwen, reordered
+from build_scripts.weights.gguf.families import experts, gemma, gemma4, gpt, joined, llama, qwen, reordered
 from build_scripts.weights.gguf.families.family import Family, Named
 from build_scripts.weights.gguf.model import Model
 
-_TABLES: Final = (llama, qwen, gemma, reordered, gpt, experts, joined)
+_TABLES: Final = (llama, qwen, gemma, gemma4, reordered, gpt, experts, joined)
 FAMILIES: Final[Mapping[str, Named]] = {name: family for table in _TABLES for name, family in table.FAMILIES.items()}
 _STATE: Final = "it keeps a state that is not the keys and values of attention, which no runtime here serves"
 _NO_TEXT: Final = "it writes no text"

@@ -33,7 +33,8 @@ def stored(weights: Mapping[str, torch.Tensor], architecture: str, config: Confi
         if ".act_fn." in name:
             continue
         for part, laid_out in _laid_out(name, weight, architecture, config):
-            renamed = names.get_name(part, try_suffixes=(".weight", ".bias"))
+            known = part.startswith("blk.")
+            renamed = part if known else names.get_name(part, try_suffixes=(".weight", ".bias"))
             assert renamed is not None, part
             found[renamed] = laid_out.contiguous().numpy()
     return found
@@ -66,8 +67,11 @@ def _laid_out(name: str, weight: torch.Tensor, architecture: str, config: Config
         yield name.replace("e_score_correction_bias", "e_score_correction.bias"), weight.flatten()
     elif name.endswith("expert_bias"):
         yield f"{name}.bias", weight
-    elif name.endswith("sinks"):
+    elif name.endswith(("sinks", "layer_scalar")) or (architecture == "gemma4" and ".experts." in name):
         yield f"{name}.weight", weight
+    elif name.endswith("scale"):
+        part = "ffn_gate_inp" if name.endswith("router.scale") else "ffn_down_exps"
+        yield f"blk.{name.split('.')[2]}.{part}.scale", weight
     elif architecture == "llama" and "block_sparse_moe.experts" in name:
         yield name.replace("model.", "").replace("block_sparse_moe", "feed_forward"), weight
     else:
@@ -83,7 +87,7 @@ def _known(name: str, architecture: str) -> str:
 def _reordered(name: str, weight: torch.Tensor, architecture: str, config: Config) -> torch.Tensor:
     if architecture in _PERMUTED and ("q_proj" in name or "k_proj" in name):
         return permute(weight, config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"])
-    if architecture.startswith(("gemma", "nemotron")) and name.endswith("norm.weight"):
+    if architecture in {"gemma", "gemma2", "gemma3", "nemotron"} and name.endswith("norm.weight"):
         return weight + 1
     if architecture == "gpt2" and weight.dim() == 2 and ".h." in name:
         return weight.T

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.build_scripts.weights.gguf.architectures.values import DEFAULT, EXPERTS, LATENT, ROUTED, YARN, Case
+from tests.build_scripts.weights.gguf.architectures.values import (
+    DEFAULT,
+    EXPERTS,
+    GEMMA4,
+    GEMMA4_KEYS,
+    LATENT,
+    ROUTED,
+    SIZES,
+    YARN,
+    Case,
+)
 
 CASES = {
     "mixtral": Case(
@@ -124,6 +134,33 @@ CASES = {
             "rope_parameters": {**DEFAULT, "partial_rotary_factor": 0.5},
         },
         {"expert_feed_forward_length": 96},
+    ),
+    "gemma4 with an embedding for each layer": Case(
+        "gemma4",
+        "Gemma4",
+        {
+            **GEMMA4,
+            "vocab_size_per_layer_input": SIZES["vocab_size"],
+            "hidden_size_per_layer_input": 16,
+            "num_kv_shared_layers": 3,
+            "use_double_wide_mlp": True,
+        },
+        {**GEMMA4_KEYS, "feed_forward_length": [96] * 3 + [192] * 3, "attention.shared_kv_layers": 3},
+    ),
+    "gemma4 with experts": Case(
+        "gemma4",
+        "Gemma4",
+        {
+            **GEMMA4,
+            "hidden_size_per_layer_input": 0,
+            "enable_moe_block": True,
+            "num_experts": 4,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 32,
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 1,
+        },
+        {**GEMMA4_KEYS, "attention.head_count_kv": [2, 2, 1, 2, 2, 1]},
     ),
     "deepseek v2": Case(
         "deepseek2",

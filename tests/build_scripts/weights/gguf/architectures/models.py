@@ -13,21 +13,21 @@ from build_scripts.source.convert import convert
 from tests.build_scripts.weights.gguf.architectures.cases import CASES
 from tests.build_scripts.weights.gguf.architectures.values import SIZES
 
-_CORRECTIONS = ("e_score_correction_bias", "expert_bias")  # buffers, and no parameters
+_CORRECTIONS = ("e_score_correction_bias", "expert_bias", "layer_scalar")  # buffers, and no parameters
 
 
 def model_of(case: str) -> Any:
     """The same for the same case, in float32."""
     torch.manual_seed(7)
     kind, values = CASES[case].kind, CASES[case].values
-    config_class = getattr(transformers, f"{kind}TextConfig" if kind == "Gemma3" else f"{kind}Config")
+    config_class = getattr(transformers, f"{kind}TextConfig" if kind in {"Gemma3", "Gemma4"} else f"{kind}Config")
     model: Any = transformers.AutoModelForCausalLM.from_config(
         config_class(**{**SIZES, **values}), attn_implementation="eager"
     ).float()
     # transformers starts biases at zero and norms at one, which would hide a mistake.
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if name.endswith("bias") or "norm" in name or ".ln_" in name:
+            if name.endswith(("bias", "scale")) or "norm" in name or ".ln_" in name:
                 weight.copy_(torch.rand_like(weight) + 0.5)
             elif kind == "BitNet" and weight.dim() == 2 and "layers" in name:  # two values, which ternary ones hold
                 weight.copy_(weight.sign() * 0.2)

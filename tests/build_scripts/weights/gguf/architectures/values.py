@@ -67,6 +67,21 @@ LATENT: dict[str, Any] = {
     "qk_rope_head_dim": 8,
     "v_head_dim": 12,
 }
+GEMMA4: dict[str, Any] = {
+    "head_dim": 16,
+    "global_head_dim": 32,
+    "sliding_window": 32,
+    "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+    "final_logit_softcapping": 30.0,
+}
+GEMMA4_KEYS: dict[str, Any] = {
+    "attention.key_length": 32,
+    "attention.key_length_swa": 16,
+    "attention.sliding_window_pattern": [True, True, False] * 2,
+    "final_logit_softcapping": 30.0,
+    "rope.freq_base": 1e6,
+    "rope.freq_base_swa": 1e4,
+}
 MPT: dict[str, Any] = {"d_model": 64, "n_heads": 8, "n_layers": 6, "max_seq_len": 256}
 
 

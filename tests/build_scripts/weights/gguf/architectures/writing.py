@@ -31,12 +31,13 @@ _NAMES = {
     "attention.scale": ("attention_multiplier",),
     "attention.kv_lora_rank": ("kv_lora_rank",),
     "attention.q_lora_rank": ("q_lora_rank",),
+    "embedding_length_per_layer_input": ("hidden_size_per_layer_input",),
     "embedding_scale": ("embedding_multiplier",),
     "residual_scale": ("residual_multiplier",),
     "logit_scale": ("logits_scaling", "logit_scale"),
     "use_parallel_residual": ("use_parallel_residual",),
     "expert_count": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
-    "expert_used_count": ("num_experts_per_tok", "moe_k", "moe_topk"),
+    "expert_used_count": ("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts"),
     "expert_feed_forward_length": ("moe_intermediate_size",),
     "expert_shared_feed_forward_length": ("shared_expert_intermediate_size", "shared_intermediate_size"),
     "expert_shared_count": ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
@@ -138,6 +139,10 @@ def _tables(config: Config) -> Arrays:
     rope = config.get("rope_parameters") or {}
     if rope.get("rope_type") == "llama3":
         return {"rope_freqs.weight": _llama3_table(rope["rope_theta"], config.get("head_dim") or 8)}
+    if "global_head_dim" in config:  # heads that are rotated in part
+        size = config["global_head_dim"]
+        rotated = int(size * rope["full_attention"]["partial_rotary_factor"] / 2)
+        return {"rope_freqs.weight": np.array([1.0] * rotated + [1e30] * (size // 2 - rotated), np.float32)}
     if "long_factor" in rope:
         names = (("long", "long_factor"), ("short", "short_factor"))
         return {f"rope_factors_{name}.weight": np.array(rope[key], np.float32) for name, key in names}
