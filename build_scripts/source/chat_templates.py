@@ -20,11 +20,12 @@ TOOL_USE: Final = "tool_use"  # is taken for chats with tools
 
 
 def chat_templates(directory: Path, config: Mapping[str, Any]) -> dict[str, bytes]:
-    """Empty for a base model. Raises: BuildError: a file is no JSON object."""
+    """Empty for a base model, and without templates that have no text. Raises: BuildError: a file is no JSON object."""
     files = {path.stem: path for path in map(directory.joinpath, MORE_TEMPLATES)}
     files[DEFAULT] = directory / TEMPLATE if (directory / TEMPLATE).is_file() else files[DEFAULT]
     found = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
-    return found or _of_config(config) or _of_processor(directory / PROCESSOR_TEMPLATE)
+    found = found or _of_config(config) or _of_processor(directory / PROCESSOR_TEMPLATE)
+    return {name: template for name, template in found.items() if template.strip()}
 
 
 def _of_config(config: Mapping[str, Any]) -> dict[str, bytes]:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from build_scripts.sizing.numbers import context_length
 from build_scripts.source.converted_copies import cached_copy
 from build_scripts.source.generation_defaults import read_defaults
+from build_scripts.source.other_directories import what_else
 from build_scripts.source.wheel import local
 from build_scripts.vocabulary.files import TOKENIZER_FILES
 from build_scripts.weights.gguf.parts import SUFFIX
@@ -105,7 +106,7 @@ class Checkpoint:
         try:
             text = (self.directory / name).read_bytes()
         except FileNotFoundError as error:
-            raise BuildError(f"{self.source}: no {name} in {self.directory}") from error
+            raise BuildError(f"{self.source}: no {name} in {self.directory}{what_else(self.directory)}") from error
         return parse_object(text, f"{self.source}: {name}", repeated_keys=True)
 
     def _generation(self) -> dict[str, Any]:

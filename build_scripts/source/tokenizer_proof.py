@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from build_scripts.work.bounds import bound
 PROOF_S: Final = 300.0  # for a slow disk, and a busy machine: what a template may take is CPU time
 _TOKENS: Final = 100_000
 MEMORY_BYTES: Final = 4 << 30  # of address space, beyond what the libraries have mapped
+_SHORT_CHAT_S: Final = 2.0  # of CPU time, where milliseconds are usual: a longer chat would take too long
 _CPU_S: Final = 20  # of each process; a chat template has a bound of its own
 _ANSWER: Final = "Hello. How can I help?"
 _TURN: Final[Sequence[Mapping[str, Any]]] = (
@@ -36,11 +38,12 @@ def prove(tokenizer_directory: str, found: str) -> None:
     """
     from triton_repo.preprocess.chat_template import ChatTemplate
     from triton_repo.preprocess.prompt import Prompt, PromptEncoder
+    from triton_repo.preprocess.template_processes import BOUNDS
 
     bound(_CPU_S, MEMORY_BYTES)
     directory, notes = Path(tokenizer_directory), list[str]()
     ChatTemplate.load(directory)
-    encoder = PromptEncoder.load(directory, _TOKENS)
+    encoder = PromptEncoder.load(directory, _TOKENS, replace(BOUNDS, limit_s=_SHORT_CHAT_S))
     try:
         if encoder.renderer is None:
             encoder.encode(Prompt(text=b"Hello!"))

@@ -47,11 +47,11 @@ def weight_files(directory: Path, formats: Sequence[Format] = FORMATS) -> tuple[
     """Names of the files that hold the weights and of their index, in the first of `formats`; empty if there are none.
 
     Raises:
-        BuildError: the index is broken or names a file outside the directory.
+        BuildError: the index is broken, names a file outside the directory, or is beside a file of all weights.
     """
     for single, index, _ in formats:
         if (directory / index).is_file():
-            return (*_indexed(directory / index), index)
+            return (*_indexed_alone(directory, single, index), index)
         if (directory / single).is_file():
             return (single,)
     return ()
@@ -71,6 +71,7 @@ def open_weights(directory: Path, source: str) -> Mapping[str, LazyTensor]:
     """Name -> tensor, by file and by place in the file."""
     for single, index, read in FORMATS:
         if (directory / index).is_file():
+            _indexed_alone(directory, single, index)
             return _sharded(directory, directory / index, read)
         if (directory / single).is_file():
             return read(directory / single)
@@ -90,6 +91,15 @@ def _sharded(directory: Path, index: Path, read: Callable[[Path], dict[str, Lazy
             raise BuildError(f"{directory / file}: {name}: {fault}")
         tensors |= held
     return tensors
+
+
+def _indexed_alone(directory: Path, single: str, index: str) -> tuple[str, ...]:
+    """The files of the index, which is to be alone: of both, transformers takes the file, other servers the index."""
+    names = _indexed(directory / index)
+    if single not in names and (directory / single).is_file():
+        rule = f"remove {index} and the files that it names, or {single}, of which it says nothing"
+        raise BuildError(f"{directory}: two sets of weights: {rule}")
+    return names
 
 
 def _indexed(index: Path) -> tuple[str, ...]:

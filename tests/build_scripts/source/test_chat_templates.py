@@ -84,6 +84,13 @@ def test_the_file_of_older_processors_counts_where_there_is_no_other(tmp_path: P
     assert chat_templates(tmp_path, {"chat_template": "config"}) == {"default": b"config"}
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_template_without_text_is_none(tmp_path: Path, blank: str) -> None:
+    assert chat_templates(tmp_path, {"chat_template": blank}) == {}
+    file(tmp_path, "chat_template.jinja", blank)
+    assert chat_templates(tmp_path, {}) == {}
+
+
 def test_named_templates_without_a_default_are_no_chat_and_a_note(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:

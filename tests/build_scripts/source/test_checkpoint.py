@@ -31,8 +31,18 @@ def _pickle_only(workshop: Workshop) -> None:
 
 
 def _index(workshop: Workshop, shard: str) -> None:
+    (workshop.checkpoint / "model.safetensors").unlink()
+    _index_of_others(workshop, shard)
+
+
+def _index_of_others(workshop: Workshop, shard: str = "model-00001-of-00001.safetensors") -> None:
     index = {"metadata": {}, "weight_map": {"lm_head.weight": shard}}
     (workshop.checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _instead_of_config(workshop: Workshop, file: str, **values: str) -> None:
+    (workshop.checkpoint / "config.json").unlink()
+    (workshop.checkpoint / file).write_text(json.dumps(values))
 
 
 def _drop_norm(tensors: dict[str, Any]) -> None:
@@ -62,7 +72,13 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "truncated": (lambda w: os.truncate(w.checkpoint / "model.safetensors", 5000), "data: truncated"),
     "missing tensor": (lambda w: _edit_weights(w, _drop_norm), "1 weights are missing, the first is model.norm.weight"),
     "not finite": (lambda w: _edit_weights(w, _spoil_head), "lm_head.weight has values that are not finite in float16"),
+    "two sets of weights": (_index_of_others, "two sets of weights: remove model.safetensors.index"),
     "no config": (lambda w: (w.checkpoint / "config.json").unlink(), "no config.json in "),
+    "an adapter": (
+        lambda w: _instead_of_config(w, "adapter_config.json", base_model_name_or_path="org/base"),
+        "; it is a LoRA adapter of org/base: build the model that it adapts",
+    ),
+    "a publisher's own format": (lambda w: _instead_of_config(w, "params.json"), "is the publisher's own format"),
     "config not JSON": (_config("{"), "checkpoint: config.json: not valid JSON: "),
     "config that is a list": (_config("[]"), "checkpoint: config.json: must be a JSON object"),
     "nested without end": (_config('{"a": ' * 99_999), "checkpoint: config.json: nested too deeply"),
@@ -91,7 +107,7 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "template syntax": (_template("{% for %}"), "tokenizer and chat template: "),
     "template memory": (
         _template("{{ 'a' * 10**11 }}"),
-        "tokenizer and chat template: messages: rejected by the chat template: the result of * would be longer than",
+        "tokenizer and chat template: messages: the chat template takes more than 512 MiB of memory for them",
     ),
     "template output": (
         _template("{% for i in range(9999) %}{{ 'a' * 9999 }}{% endfor %}"),
@@ -103,7 +119,7 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     ),
     "template without end": (
         _template("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
-        "tokenizer and chat template: its process was ended by SIGXCPU; it took too long",
+        "tokenizer and chat template: messages: the chat template takes longer than 2 s of CPU time for them",
     ),
 }
 
