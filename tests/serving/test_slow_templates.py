@@ -16,7 +16,7 @@ from triton_repo.preprocess.template_processes import BOUNDS
 TEMPLATE = """{% for m in messages %}{% if m.content == 'all memory' %}{{ 'a' * 10**9 }}{% endif %}
 {%- for other in messages %}{% for n in range(200) %}{% set x = other.role ~ n %}{% endfor %}{% endfor %}
 {{- m.content }}{% endfor %}"""
-QUICK_CHATS = 100
+QUICK_CHATS = 40
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from triton_repo.bounded_process import Bounds
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError, UnsupportedParameter
 from triton_repo.contract.tensors import ADD_SPECIAL_TOKENS
 from triton_repo.preprocess.chat_template import TEMPLATE
-from triton_repo.preprocess.template_processes import BOUNDS, Rendered, TemplateProcesses
+from triton_repo.preprocess.template_processes import BOUNDS, MAX_SLOW, Rendered, TemplateProcesses
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,14 @@ class PromptEncoder:
         self._max_bytes = max_prompt_bytes(tokenizer, max_seq_len)  # longer ones are not even tokenized
 
     @classmethod
-    def load(cls, tokenizer_directory: Path, max_seq_len: int, bounds: Bounds = BOUNDS) -> PromptEncoder:
-        """`bounds` are those of the chat template for one prompt."""
+    def load(
+        cls, tokenizer_directory: Path, max_seq_len: int, bounds: Bounds = BOUNDS, max_slow: int = MAX_SLOW
+    ) -> PromptEncoder:
+        """`bounds` are those of the chat template for one prompt, of which `max_slow` may take long at once."""
         # Not by its path: that need not be text (surrogates stand for other bytes in the names of files).
         tokenizer = Tokenizer.from_buffer((tokenizer_directory / "tokenizer.json").read_bytes())
         has_template = (tokenizer_directory / TEMPLATE).exists()
-        renderer = TemplateProcesses(tokenizer_directory, bounds) if has_template else None
+        renderer = TemplateProcesses(tokenizer_directory, bounds, max_slow) if has_template else None
         return cls(tokenizer, renderer, max_seq_len)
 
     def render(self, chats: Sequence[bytes], *, alone: bool = True) -> Sequence[Rendered]:

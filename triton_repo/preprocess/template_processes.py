@@ -28,7 +28,7 @@ from triton_repo.preprocess.chat_template import ChatTemplate
 
 BOUNDS: Final = Bounds(limit_s=10.0, memory_bytes=512 << 20)
 SLOW_S: Final = 0.02  # of CPU time: ordinary chats take a millisecond
-MAX_SLOW: Final = 8  # at once; each may take the memory of its bound
+MAX_SLOW: Final = 8  # each may take the memory of its bound
 _AT_HAND: Final = 2  # one to render, and one in case that takes long: starting one takes a tenth of a second
 _TEXT, _ERROR = b"+", b"-"  # how an answer begins
 
@@ -39,13 +39,15 @@ Rendered = str | RequestError  # the text, or why there is none
 class TemplateProcesses:
     """Renders the chats of one engine. Any thread may call it."""
 
-    def __init__(self, tokenizer_directory: Path, bounds: Bounds = BOUNDS) -> None:
+    def __init__(self, tokenizer_directory: Path, bounds: Bounds = BOUNDS, max_slow: int = MAX_SLOW) -> None:
+        """`max_slow`: how many may take long at once."""
         self._bounds = bounds
         self._directory = str(tokenizer_directory)
         self._at_hand = SimpleQueue[BoundedProcess | None]()  # None: it is closed
         for _ in range(_AT_HAND):
             self._at_hand.put(self._start())
         self._slow: set[BoundedProcess] = set()
+        self._max_slow = max_slow
         self._lock = threading.Lock()
 
     def render_all(self, chats: Sequence[bytes], max_characters: int, *, alone: bool = True) -> list[Rendered]:
@@ -95,8 +97,9 @@ class TemplateProcesses:
             if not alone:
                 return SendAlone("messages: the chat template takes long for them: send them alone", "messages")
             with self._lock:
-                if len(self._slow) >= MAX_SLOW:
-                    return EngineUnavailable(f"messages: the chat template takes long, as for {MAX_SLOW} chats before")
+                if len(self._slow) >= self._max_slow:
+                    rule = f"the chat template takes long, as for {self._max_slow} chats before"
+                    return EngineUnavailable(f"messages: {rule}")
                 self._slow.add(process)
             process.give_way()
             return _unpacked(process.answer())
