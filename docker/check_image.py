@@ -20,6 +20,7 @@ from typing import Final
 
 from launch.tritonserver import STUB, TritonInstallation, find_tritonserver
 from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.llm_api import SUPPORTED, llm_api_of
 
 # What comes with the driver: libcuda.so.1, libnvidia-ml.so.1.
 _OF_THE_DRIVER: Final = re.compile(r"lib(cuda|nvidia-\w+)\.so")
@@ -39,6 +40,8 @@ def problems(version: str) -> Iterator[str]:
     found = _installed("tensorrt_llm")
     if found != version:
         yield f"the image has TensorRT-LLM {found}, and should have {version}"
+    if llm_api_of(version) is None:
+        yield f"Conch runs on TensorRT-LLM {SUPPORTED}, and not on {version}"
     yield from _import_problems()
     try:
         installation = find_tritonserver(os.environ)

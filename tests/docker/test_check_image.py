@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,11 +23,11 @@ LDD = """\tlinux-vdso.so.1 (0x00007ffc)
 """
 
 
-def check(tmp_path: Path, version: str) -> subprocess.CompletedProcess[str]:
-    """The check where TensorRT-LLM `VERSION` seems to be installed."""
-    information = tmp_path / f"tensorrt_llm-{VERSION}.dist-info"
+def check(tmp_path: Path, version: str, installed: str = VERSION) -> subprocess.CompletedProcess[str]:
+    """The check for `version` where TensorRT-LLM `installed` seems to be."""
+    information = tmp_path / f"tensorrt_llm-{installed}.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tensorrt_llm\nVersion: {VERSION}\n")
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tensorrt_llm\nVersion: {installed}\n")
     argv = [sys.executable, str(DOCKER / "check_image.py"), version]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     return subprocess.run(argv, env=environment, capture_output=True, encoding="utf-8", check=False)
@@ -42,6 +43,12 @@ def test_another_tensorrt_llm_fails_by_both_versions(tmp_path: Path) -> None:
     done = check(tmp_path, "1.2.1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"the image has TensorRT-LLM {VERSION}, and should have 1.2.1\n"
+
+
+def test_a_tensorrt_llm_that_conch_does_not_run_on_fails(tmp_path: Path) -> None:
+    done = check(tmp_path, "1.3.0rc20", installed="1.3.0rc20")
+    assert done.returncode == 1
+    assert re.fullmatch(r"Conch runs on TensorRT-LLM 1\.2\.1 .* and not on 1\.3\.0rc20\n", done.stderr)
 
 
 def test_a_library_that_is_nowhere_is_named_unless_the_driver_brings_it() -> None:
