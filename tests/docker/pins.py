@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SETS = sorted((ROOT / "docker" / "pins").glob("*.txt"))
 ENVIRONMENTS = ROOT / ".venv" / "pins"
 
-TOOLS = ("httpx", "hypothesis", "openai", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
+TOOLS = ("httpx", "hypothesis", "openai", "psutil", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
 TESTS = ("tests/gateway", "tests/triton_repo")
 _RUNTIMES = "tests/triton_repo/engine/runtimes"
 # OpenVINO is in no GPU image.
