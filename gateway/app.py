@@ -27,6 +27,7 @@ from gateway.endpoints.routes import OPERATIONS, dialect_of
 from gateway.http.auth import RequireApiKey
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
+from gateway.http.full import RejectWhereFull
 from gateway.http.head import HeadAsGet
 from gateway.http.host import CheckHost, is_loopback
 from gateway.http.internal_errors import InternalErrors
@@ -96,7 +97,7 @@ def _layers(
     layers: ASGIApp = RequireApiKey(app, keys, open_paths, dialect_of, errors)
     if settings.allowed_hosts or is_loopback(settings.host):
         layers = CheckHost(layers, (*settings.allowed_hosts, settings.host), errors)
-    layers = InternalErrors(layers, errors)
+    layers = InternalErrors(RejectWhereFull(layers, errors), errors)
     if settings.cors_origins:
         layers = CORSMiddleware(
             layers,

@@ -32,6 +32,8 @@ class Server(uvicorn.Server):
             app.asgi,
             host=settings.host,
             port=settings.port,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
             http=partial(HttpProtocol, Connections(min(settings.max_connections, raise_file_limit()))),  # type: ignore[arg-type]
             ws="none",
             access_log=False,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from gateway.http.keys import read_key_file
 from triton_repo.contract.api_key import (
@@ -41,6 +42,8 @@ class Settings(BaseModel):
     api_keys_file: Annotated[
         Path | None, Field(description="names, SHA-256 and limits of more such keys; read again when it changes")
     ] = None
+    tls_cert: Annotated[Path | None, Field(description="certificate chain, in PEM; the port then speaks TLS")] = None
+    tls_key: Annotated[Path | None, Field(description="private key of the certificate, in PEM")] = None
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 8 * 2**20
     max_waiting_bytes: Annotated[
         int, Field(ge=2**20, description="of large bodies being read, and of large prompts not yet begun; more get 503")
@@ -71,6 +74,15 @@ class Settings(BaseModel):
         tuple[str, ...], Field(description="names of this server besides those of loopback; * is any")
     ] = ()
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.max_waiting_bytes < self.max_body_bytes:
+            rule = f"must be at least max_body_bytes = {self.max_body_bytes}"
+            raise ValueError(f"max_waiting_bytes = {self.max_waiting_bytes}; {rule}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError(f"tls_cert = {self.tls_cert}, tls_key = {self.tls_key}; must be given together")
+        return self
 
     @property
     def needs_key(self) -> bool:
@@ -121,7 +133,17 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise LaunchError(f"gateway setting {name} = {first['input']!r}: {first['msg']}") from error
+        value = f"gateway setting {name} = {first['input']!r}: " if name else "gateway setting "
+        raise LaunchError(value + first["msg"].removeprefix("Value error, ")) from error
     if settings.api_keys_file is not None:
         read_key_file(settings.api_keys_file)
+    _check_certificate(settings)
     return settings
+
+
+def _check_certificate(settings: Settings) -> None:
+    if settings.tls_cert is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
+        except OSError as error:  # ssl.SSLError is one
+            raise LaunchError(f"gateway settings tls_cert, tls_key: no certificate and its key: {error}") from error

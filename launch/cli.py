@@ -85,6 +85,8 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     api_keys_file: Annotated[
         Path | None, typer.Option(help="File of more API keys: a name and the SHA-256 of a key in each line.")
     ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain in PEM: the port then speaks TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate, in PEM.")] = None,
     workers: Annotated[int, typer.Option(help="Gateway processes that share the port.")] = DEFAULTS.workers,
     cors_origins: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call the API, or *; may be repeated.")
@@ -129,6 +131,8 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "host": host,
                     "port": port,
                     "api_keys_file": api_keys_file and api_keys_file.absolute(),
+                    "tls_cert": tls_cert and tls_cert.absolute(),
+                    "tls_key": tls_key and tls_key.absolute(),
                     "workers": workers,
                     "cors_origins": cors_origins or (),
                     "allowed_hosts": allowed_hosts or (),

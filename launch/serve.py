@@ -79,7 +79,8 @@ class ServeOptions:
         """Where a client on this machine reaches the gateway."""
         host = self.gateway.host
         reachable = _EVERY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
-        return f"http://{reachable}:{self.gateway.port}"
+        scheme = "http" if self.gateway.tls_cert is None else "https"
+        return f"{scheme}://{reachable}:{self.gateway.port}"
 
 
 def serve(options: ServeOptions) -> None:

@@ -11,6 +11,7 @@ import resource
 from typing import Any, Final
 
 KEPT_FOR_HEALTH: Final = 32
+ONLY_HEALTH: Final = "conch.only_health"  # of a scope: its connection is one of these
 
 _OTHER_FILES: Final = 96  # listeners, the channel to Triton, logs, pipes; and connections that end
 

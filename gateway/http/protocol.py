@@ -12,10 +12,9 @@ from typing import Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.http.connections import Connections
+from gateway.http.connections import ONLY_HEALTH, Connections
 from gateway.http.slow_clients import Lingering, SlowClientLimits
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # of request line and headers, when they come in several reads
@@ -24,7 +23,6 @@ MAX_IGNORED_BYTES: Final = 16 * 2**20  # of a body whose request is answered alr
 
 _PARSED_AT_ONCE: Final = 4096  # bytes, so that one read cannot hold thousands of small requests
 _REJECTION: Final = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_ONLY_HEALTH: Final = "/health"
 _UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 
 
@@ -132,8 +130,8 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
         self._connections.set_busy(self)
-        if not self._serves_all and not cycle.scope["path"].startswith(_ONLY_HEALTH):
-            app = service_unavailable
+        if not self._serves_all:
+            cycle.scope[ONLY_HEALTH] = True  # type: ignore[typeddict-unknown-key]
         if cycle.scope["http_version"] == "1.0":
             cycle.chunked_encoding = False
             app = partial(_without_chunks, cycle, app)

@@ -24,6 +24,8 @@ KEY_NAME: Final = "conch.key_name"  # of a scope: the name of the valid key that
 _CLIENT_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 _CHECKS: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 _MAX_PATH_BYTES: Final = 200
+_REJECTED: Final = (429, 503)
+MAX_REJECTION_LINES: Final = 10  # a second
 
 logger = logging.getLogger(ACCESS_LOGGER)
 
@@ -48,12 +50,34 @@ class Exchange:
         return f"id={self.request_id}" + (f" client_id={self.client_id}" if self.client_id else "")
 
 
+class _Rejections:
+    """So many lines a second for requests that are told to come back: an overloaded server has better things to do."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._num_lines = self._num_left_out = 0
+
+    def has_a_line(self, exchange: Exchange) -> bool:
+        """Whether to log a request that has ended. What is left out is told by its number, with the next line."""
+        if exchange.status not in _REJECTED:
+            return True
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._num_left_out:
+                logger.info("%d more requests were rejected with 429 or 503", self._num_left_out)
+            self._second, self._num_lines, self._num_left_out = second, 0, 0
+        self._num_lines += 1
+        self._num_left_out += self._num_lines > MAX_REJECTION_LINES
+        return self._num_lines <= MAX_REJECTION_LINES
+
+
 class RequestIdMiddleware:
     """ASGI middleware. The access log is at level INFO, for health checks and scrapes that succeed at DEBUG."""
 
     def __init__(self, app: ASGIApp, access_log: bool) -> None:
         self._app = app
         self._access_log = access_log
+        self._rejections = _Rejections()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,7 +97,7 @@ class RequestIdMiddleware:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            if self._access_log:
+            if self._access_log and self._rejections.has_a_line(exchange):
                 _log(scope, exchange)
 
 

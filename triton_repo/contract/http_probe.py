@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -26,7 +27,8 @@ def probe(
 ) -> ProbeAnswer | None:
     """The answer, whatever its status, without proxies; None if there is none within `timeout_s` of waiting.
 
-    `url` is `http://HOST:PORT/…` or `unix:SOCKET:/…`, where SOCKET is a path, and no other colon comes after it.
+    `url` is `http://HOST:PORT/…` or `unix:SOCKET:/…`, where SOCKET is a path, and no other colon comes after it; or
+    `https://HOST:PORT/…`, whose certificate is not looked at: it is for another name than this machine knows itself by.
     """
     connection, path = _connection(url, timeout_s)
     try:
@@ -44,6 +46,12 @@ def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection,
         socket_path, _, path = url.removeprefix(_SOCKET_SCHEME).rpartition(":")
         return _SocketConnection(socket_path, timeout_s), path
     parts = urlsplit(url)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(
+            parts.hostname or "", parts.port, timeout=timeout_s, context=context
+        ), parts.path
     return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s), parts.path
 
 

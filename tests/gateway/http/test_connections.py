@@ -14,7 +14,7 @@ import pytest
 
 from gateway.http import slow_clients
 from gateway.http.connections import KEPT_FOR_HEALTH, Connections
-from tests.gateway.bodies import CHAT, COMPLETIONS, chat
+from tests.gateway.bodies import CHAT, COMPLETIONS, chat, refusal
 from tests.gateway.gateway_process import running
 from tests.gateway.http.raw_client import LIVE, connect, received_to_the_end, received_until, streamed
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
@@ -109,6 +109,10 @@ def test_where_all_are_busy_only_health_checks_are_answered() -> None:
             received_until(client, b"Hello")
         for path, status in (("/health/live", 200), ("/v1/models", 503), ("/health/ready", 200)):
             assert httpx.get(gateway.url + path, headers={"host": "x"}).status_code == status
+        rejected = httpx.get(gateway.url + "/v1/models", headers={"host": "x", "x-request-id": "mine"})
+    assert refusal(rejected, 503)["code"] == "server_is_overloaded"
+    assert (rejected.headers["x-request-id"], rejected.headers["connection"]) == ("mine", "close")
+    assert rejected.headers["retry-after"].isdecimal()
 
 
 def test_a_request_that_waited_behind_a_response_keeps_its_connection() -> None:

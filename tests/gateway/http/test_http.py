@@ -291,6 +291,11 @@ def test_settings_are_checked_whole_and_the_key_comes_from_the_environment() -> 
         load_settings({"prot": 1}, {})
 
 
+def test_settings_that_contradict_each_other_are_rejected_with_both_values() -> None:
+    with pytest.raises(LaunchError, match=r"^gateway setting max_waiting_bytes = 33554432; must be .* = 67108864$"):
+        load_settings({"max_body_bytes": 64 * 2**20}, {})
+
+
 @pytest.mark.parametrize(
     "settings",
     [

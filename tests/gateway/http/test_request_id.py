@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from gateway.http import request_id
 from tests.gateway.bodies import CHAT, chat, post
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
 from tests.gateway.server import Running, serving
@@ -124,3 +125,22 @@ def test_the_access_log_can_be_switched_off(access_log: pytest.LogCaptureFixture
     with serving(ScriptedBackend(), access_log=False) as gateway, httpx.Client(base_url=gateway.url) as client:
         assert post(client, CHAT, chat()).status_code == 200
     assert lines(access_log) == []
+
+
+def test_requests_that_are_rejected_by_the_hundred_do_not_fill_the_log(
+    access_log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_id, "MAX_REJECTION_LINES", 1)
+    backend = ScriptedBackend(unavailable="no model is ready")
+    with serving(backend) as gateway, httpx.Client(base_url=gateway.url) as client:
+        num_rejected = 0
+        while not any("more requests were rejected" in line for line in lines(access_log)):
+            assert post(client, CHAT, chat()).status_code == 503
+            num_rejected += 1
+        backend.unavailable = None
+        assert post(client, CHAT, chat()).status_code == 200
+    assert lines(access_log)[-1].startswith(f"POST {CHAT} 200 ")
+    listed = sum(" 503 " in line for line in lines(access_log))
+    told = sum(int(line.split()[0]) for line in lines(access_log) if "more requests" in line)
+    assert num_rejected - 1 <= listed + told <= num_rejected
+    assert listed < num_rejected

@@ -1,0 +1,70 @@
+"""A gateway with a certificate of its own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.settings import load_settings
+from tests.gateway.bodies import CHAT, HELLO
+from tests.gateway.scripted_backend import ScriptedBackend
+from tests.gateway.server import Running, serving
+from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.http_probe import http_status
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-made one for 127.0.0.1, and its key."""
+    directory = tmp_path_factory.mktemp("tls")
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=conch", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.fixture
+def gateway(certificate: tuple[Path, Path]) -> Iterator[Running]:
+    cert, key = certificate
+    with serving(ScriptedBackend(), tls_cert=cert, tls_key=key) as running:
+        yield running
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_clients_that_trust_the_certificate_are_answered(
+    gateway: Running, certificate: tuple[Path, Path], stream: bool
+) -> None:
+    context = ssl.create_default_context(cafile=certificate[0])
+    with httpx.Client(verify=context, base_url=gateway.url.replace("http://", "https://")) as client:
+        for _ in range(3):
+            answer = client.post(CHAT, json={"model": "demo", "messages": [HELLO], "stream": stream})
+            assert answer.status_code == 200
+            assert "world" in answer.text
+        assert client.post("/nothing", content=b"x" * 100_000).status_code == 404
+
+
+def test_clients_without_tls_get_nothing(gateway: Running) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=120) as client:
+        client.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"HTTP" not in client.recv(65536)
+
+
+def test_a_health_check_of_this_machine_trusts_any_certificate(gateway: Running) -> None:
+    assert http_status(gateway.url.replace("http://", "https://") + "/health/live", timeout_s=120) == 200
+
+
+@pytest.mark.parametrize("names", [("tls_cert",), ("tls_key",), ("tls_key", "tls_cert")])
+def test_a_certificate_that_cannot_be_used_is_rejected_before_the_start(
+    certificate: tuple[Path, Path], names: tuple[str, ...]
+) -> None:
+    given = dict(zip(names, certificate, strict=False))  # the last of the three has them the wrong way round
+    with pytest.raises(LaunchError, match=r"tls_cert.*tls_key"):
+        load_settings(json.loads(json.dumps(given, default=str)), {})
