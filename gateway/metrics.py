@@ -18,6 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect
 
+from gateway.admission.gate import WAITING
 from gateway.admission.tally import Tally
 from gateway.answers.answer import Answer
 from gateway.settings import METRICS_DIRECTORY_VARIABLE
@@ -152,7 +153,11 @@ class _InFlight(Collector):
         self._tally = tally
 
     def collect(self) -> list[GaugeMetricFamily]:
-        return [GaugeMetricFamily("conch_requests_in_flight", "Requests that are being answered.", self._tally.total())]
+        in_flight, waiting = self._tally.total(), self._tally.row(WAITING).total()
+        return [
+            GaugeMetricFamily("conch_requests_in_flight", "Requests that are being answered, or wait.", in_flight),
+            GaugeMetricFamily("conch_requests_waiting", "Answers that wait for their engine to have room.", waiting),
+        ]
 
 
 def _reason_without_end(error: BaseException | None) -> str:

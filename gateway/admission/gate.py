@@ -27,6 +27,8 @@ from gateway.admission.tally import Row, Tally
 from gateway.admission.terms import Capacity, QueueBounds, Terms
 from gateway.admission.ticket import Place, Ticket
 
+WAITING: Final = "waiting for any engine"
+
 _SPARE: Final = 8  # one request more for so many of the batch, and one in any case
 _UNMEASURED_BATCHES: Final = 4  # may wait before it is known how fast the engine is
 _MIXED_S: Final = 10.0  # how long several flows count as such
@@ -47,6 +49,7 @@ class Gate:
         self._requests = tally.row(f"requests of {model}")
         self._tokens = tally.row(f"tokens of {model}")
         self._waiting = tally.row(f"waiting for {model}")
+        self._all_waiting = tally.row(WAITING)
         self._running: Counter[str] = Counter()  # by flow
         self._last_flow: str | None = None
         self._mixed_s = -math.inf  # when another flow asked than the last
@@ -106,9 +109,15 @@ class Gate:
         """Let in what fits, in the order of turns."""
         blocked = any(self._let_in(queue) for queue in self._queues)
         self._rate.busy(blocked, time.monotonic())
-        self._waiting.own = self.num_waiting
+        self.count_waiting()
         if blocked and self._requests.is_shared and self._poll is None:
             self._poll = asyncio.get_running_loop().call_later(_POLL_S, self._look_again)
+
+    def count_waiting(self) -> None:
+        """Tell the other processes, after something has come or has left."""
+        change = self.num_waiting - self._waiting.own
+        self._waiting.own += change
+        self._all_waiting.own += change
 
     def freed(self, flow: str, work: Work) -> None:
         """The engine is through with a request."""

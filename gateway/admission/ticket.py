@@ -19,6 +19,8 @@ class Keeper(Protocol):
 
     def freed(self, flow: str, work: Work, /) -> None: ...
 
+    def count_waiting(self) -> None: ...
+
 
 class Place(NamedTuple):
     """Where a ticket waits for its turn, whose turn it is, and whose quota it is counted in."""
@@ -75,6 +77,7 @@ class Ticket:
             self._error = error
             self._end_wait()
             self._place.queue.leave(self._place.flow, self)
+            self._gate.count_waiting()
 
     def free(self) -> None:
         """The engine is through with it, or will be in a moment. May be called again."""

@@ -193,6 +193,19 @@ async def test_processes_share_an_engine(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_what_has_left_the_queue_of_one_process_leaves_its_share_to_another(tmp_path: Path) -> None:
+    create_slots(tmp_path / "slots", 2)
+    one, two = (gate(tally=Tally.shared(tmp_path / "slots", slot)) for slot in range(2))
+    (first, *rest), (waits,) = fill(one, ROOM), enter(two)
+    waits.drop(ServerOverloaded("its client has left"))
+    first.free()
+    assert not enter(one)[0].waits
+    for ticket in rest:
+        ticket.free()
+    assert running(fill(one, ROOM)).count(True) == ROOM - 1
+
+
+@in_loop
 async def test_a_process_with_much_to_do_leaves_another_its_share(tmp_path: Path) -> None:
     create_slots(tmp_path / "slots", 2)
     one, two = (gate(tally=Tally.shared(tmp_path / "slots", slot)) for slot in range(2))

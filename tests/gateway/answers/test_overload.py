@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.gateway.scrape import scrape_until, value
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
 from tests.gateway.server import Running, serving
 
@@ -57,6 +58,16 @@ def test_more_than_may_wait_is_rejected_at_once_with_a_time_to_come_back() -> No
         assert (response.status_code, response.json()["error"]["code"]) == (503, "server_is_overloaded")
         assert response.json()["error"]["type"] == "service_unavailable_error"
         assert 1 <= int(response.headers["retry-after"]) <= 30
+
+
+def test_what_waits_is_a_metric() -> None:
+    backend = ScriptedBackend([HANG], cards=SMALL)
+    with serving(backend) as gateway, ThreadPoolExecutor(ROOM + 2) as pool:
+        for _ in range(ROOM + 2):
+            pool.submit(post, gateway)
+        scrape_until(gateway.url, lambda series: value(series, "conch_requests_waiting") == 2)
+        scrape_until(gateway.url, lambda series: value(series, "conch_requests_in_flight") == ROOM + 2)
+        gateway.begin_shutdown()
 
 
 def test_a_client_that_leaves_the_queue_makes_room_and_is_never_run() -> None:
