@@ -138,7 +138,7 @@ async def test_no_more_waits_than_an_engine_does_in_the_target_but_a_batch_in_an
 
 @in_loop
 async def test_retry_after_is_what_the_engine_needs_for_what_waits() -> None:
-    entered, _ = measured(QueueBounds(target_s=1e-6, timeout_s=60), one_takes_s=0.1)
+    entered, _ = measured(QueueBounds(target_s=1e-6, timeout_s=60), one_takes_s=0.05)
     fill(entered, BATCH - 1)
     with pytest.raises(ServerOverloaded) as rejected:
         enter(entered, num=100)
@@ -150,7 +150,7 @@ async def test_retry_after_is_what_the_engine_needs_for_what_waits() -> None:
 
 @in_loop
 async def test_a_request_is_rejected_at_once_where_its_turn_would_come_too_late_for_its_client() -> None:
-    entered, _ = measured(BOUNDS, one_takes_s=0.1)
+    entered, _ = measured(BOUNDS, one_takes_s=0.05)
     fill(entered, BATCH)
     now_s = time.monotonic()
     with pytest.raises(ServerOverloaded, match="later than the client waits"):
