@@ -79,7 +79,7 @@ def _death(returncode: int) -> str:
 
 def main() -> None:
     """The child's side: the job is the one argument, an error message is all that it prints."""
-    report = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    report = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")  # of half a character in a name
     os.dup2(2, 1)  # whatever a library prints goes to the log
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING)

@@ -38,6 +38,15 @@ def test_what_a_child_raises_comes_back_as_one_sentence_and_its_traceback_goes_t
     assert "Traceback" in log.read_text()
 
 
+def test_half_a_character_in_an_error_is_spelled_out(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"^step: no module \\ud800 \(log: "):
+        Child("step", tmp_path / "log").call(fail, "no module \ud800")
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
 def test_a_child_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"^step: took longer than 1 s"):
         Child("step", tmp_path / "log", timeout_s=1).call(time.sleep, 3600)

@@ -70,7 +70,7 @@ def _reader(
         try:
             read(path)
         except allowed as error:
-            str(error).encode()  # it is printed
+            str(error).encode(errors="backslashreplace")  # as it is printed
 
     return run
 
@@ -96,7 +96,7 @@ def fuzz_config(data: bytes) -> None:
         try:
             check()
         except BuildError as error:
-            str(error).encode()
+            str(error).encode(errors="backslashreplace")
 
 
 def fuzz_generation_config(data: bytes) -> None:
