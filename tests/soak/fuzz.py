@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.in_this_process:
-        return _run(next(target for target in all_targets() if target.name == options.names[0]), options)
+        return run(next(target for target in all_targets() if target.name == options.names[0]), options)
     print(f"| {'reader':16} | {'inputs':>8} | {'seconds':>7} | {'slowest, ms':>11} | {'growth, MiB':>11} | outcome")
     return sum([_report(name, options) for name in options.names or [target.name for target in all_targets()]]) and 1
 
@@ -67,7 +67,7 @@ def _report(name: str, options: argparse.Namespace) -> bool:
     return outcome != "ok"
 
 
-def _run(target: Target, options: argparse.Namespace) -> int:
+def run(target: Target, options: argparse.Namespace) -> int:
     logging.disable()
     warnings.simplefilter("ignore")
     for seed in target.seeds:
@@ -91,6 +91,8 @@ def _run(target: Target, options: argparse.Namespace) -> int:
             result["inputs"] += 1
     except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
         result["failure"] = f"{_keep(kept, data)}: {traceback.format_exc().splitlines()[-1][:200]}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     result["growth_mib"] = _max_rss_mib() - before
     print(json.dumps(result))
     return 1 if "failure" in result else 0
