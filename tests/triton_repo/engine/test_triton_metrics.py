@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from triton_repo.engine.loop.live_requests import Counters
@@ -37,3 +40,14 @@ def test_nothing_is_counted_twice_after_a_metric_that_failed() -> None:
     assert {name: metric.total for name, metric in metrics._counters.items()} == {
         "finished": 3, "cancelled": 2, "failed": 1, "tokens": 9
     }  # fmt: skip
+
+
+def test_no_metric_outlives_the_model() -> None:
+    """Triton's own are destroyed with the interpreter otherwise, by which time its shared memory is gone: a crash."""
+    from triton_repo.engine.triton_metrics import EngineMetrics
+
+    metrics = EngineMetrics("tiny")
+    alive = [weakref.ref(metric) for metric in (*metrics._families, *metrics._counters.values(), metrics._step_age)]
+    metrics.close()
+    gc.collect()
+    assert [metric() for metric in alive if metric() is not None] == []

@@ -72,7 +72,7 @@ class TritonPythonModel:
         sys.setswitchinterval(0.001)  # the engine's thread must not keep new requests waiting for the GIL
         directory = EngineDirectory.of_triton_model(args["model_repository"]).path
         self._config = for_llm_api(EngineConfig.load(directory), installed_llm_api())
-        metrics = EngineMetrics(self._config.name)
+        self._metrics = metrics = EngineMetrics(self._config.name)
         flush = FlushIntervals(self._config.few_streams_flush_interval_s, self._config.flush_interval_s)
         settings = LoopSettings(flush, self._config.max_step_s)
         runtime = open_runtime(directory, self._config)
@@ -95,6 +95,7 @@ class TritonPythonModel:
         self._heart.stop()
         self._guides.close()
         self._loop.close()
+        self._metrics.close()
 
     def _run(self, request: Any) -> None:
         id = str(request.request_id())
