@@ -25,7 +25,7 @@ def a_story(max_tokens: int) -> dict[str, object]:
     return {"model": "replay", "prompt": "x", "max_tokens": max_tokens, "stream": True, "ignore_eos": True}
 
 
-async def streams(stack: Stack, max_tokens: int, once_they_run: Callable[[], None]) -> list[str]:
+async def streams(stack: Stack, max_tokens: int, once_they_run: Callable[[], object]) -> list[str]:
     """The bodies of several streams; `once_they_run` is called when each has said something."""
     running = asyncio.Semaphore(0)
 
@@ -99,13 +99,16 @@ max_step_s = 2
 text = "And then nothing more was heard of it."
 tokens_per_second = 50
 """
-HANGS = 777  # tokens: a request for so many hangs the step
-# No engine of Conch's own hangs on demand.
+HANGS, RAISES = 777, 778  # tokens: a request for so many makes the step hang, or raise an exception
+# No engine of Conch's own does so on demand.
 HANGING = f"""
 import time
 from triton_repo.engine.runtimes.replay import ReplayRuntime
 play = ReplayRuntime.step
 def step(self):
+    if any(playing.length == {RAISES} for playing in self._playing.values()):
+        self._playing.clear()
+        raise RuntimeError("the step failed")
     while any(playing.length == {HANGS} for playing in self._playing.values()):
         time.sleep(1)
     return play(self)
@@ -123,16 +126,19 @@ def hanging_python(directory: Path) -> Path:
     return directory / "bin" / "python3"
 
 
-def test_an_engine_whose_step_hangs_ends_its_streams_with_an_error_and_comes_back(tmp_path: Path) -> None:
+def test_an_engine_whose_step_fails_or_hangs_ends_its_streams_with_an_error_and_comes_back(tmp_path: Path) -> None:
     spec = tmp_path / "replay.toml"
     spec.write_text(SPEC.format(checkpoint=ROOT / "engines" / "demo" / "checkpoint"))
     conch = (str(hanging_python(tmp_path / "python")), "-m", "launch.cli")
     with serving(str(spec), log=tmp_path / "serve.log", conch=conch) as stack:
 
-        def hang() -> None:
-            httpx.post(f"{stack.gateway}/v1/completions", json=a_story(HANGS), timeout=WAIT_S)
+        def ask_for(max_tokens: int) -> int:
+            return httpx.post(f"{stack.gateway}/v1/completions", json=a_story(max_tokens), timeout=WAIT_S).status_code
 
-        bodies = asyncio.run(streams(stack, 1900, hang))
+        bodies = asyncio.run(streams(stack, 1900, lambda: ask_for(RAISES)))
+        assert all(body.count("the engine failed while this request was running") == 1 for body in bodies)
+        assert ask_for(5) == 200  # the same process goes on
+        bodies = asyncio.run(streams(stack, 1900, lambda: ask_for(HANGS)))
         assert all("the engine has made no progress for " in body for body in bodies), bodies[0][-400:]
         wait_for_an_answer(stack)
 
