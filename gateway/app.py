@@ -135,4 +135,4 @@ def _lifespan(
 
 def _triton(settings: Settings) -> TritonBackend:
     key = settings.triton_key.get_secret_value() if settings.triton_key else None
-    return TritonBackend(settings.triton_grpc, key, settings.max_waiting_bytes, settings.stalls_file)
+    return TritonBackend(settings.triton_grpc, key, settings.max_waiting_bytes, settings.engine_states_file)

@@ -66,7 +66,9 @@ class Settings(BaseModel):
     hang_timeout_s: Annotated[
         float, Field(ge=2, description="a worker that gives no sign of life for so long is replaced")
     ] = 10.0
-    stalls_file: Annotated[Path | None, Field(description="where `conch serve` says which engines hang")] = None
+    engine_states_file: Annotated[
+        Path | None, Field(description="where `conch serve` says which engines hang or were lost")
+    ] = None
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
     first_model: Annotated[str, Field(description="model to list first, which clients take by default")] = ""

@@ -38,6 +38,12 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+def parent_of(pid: int) -> int:
+    """0 if the process has ended."""
+    fields = _read(PROC / str(pid) / "stat").decode(errors="replace").rpartition(")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
 async def kill_marked(mark: str) -> None:
     """SIGKILL to every process with the mark, until none is left."""
     deadline = asyncio.get_running_loop().time() + KILL_DEADLINE_S

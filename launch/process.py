@@ -7,17 +7,16 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from launch.descendants import MARK, kill_marked
+from launch.descendants import MARK
 from launch.health.answer_watch import AnswerWatch
-from launch.health.faults import FindFault, first_fault
+from launch.health.faults import Fault, first_fault
 from launch.journal import LogLine, last_words, read_lines, why_not_loaded
-from launch.shared_memory import hide_shared_memory, remove_shared_memory
-from launch.tether import tethered
+from launch.service import Service
+from launch.shared_memory import hide_shared_memory
+from launch.wrappers.tether import tethered
 from triton_repo.contract.health.liveness import cpu_ticks
 from triton_repo.contract.http_probe import http_status
 
@@ -25,52 +24,6 @@ REMEMBERED_LINES = 200
 READY_POLL_S = 0.1
 END_TIMEOUT_S = 5.0
 HURRY_TIMEOUT_S = 5.0  # for what is told twice
-
-
-def _nothing() -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A server to keep up.
-
-    `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
-    once every one of `ready_urls` answers 200; of its `parts`, name -> URL, those that then do not are missing, and it
-    is not ready if all are. Each of `find_faults` is asked while it runs, and names what makes a restart necessary
-    although the process lives; so does silence at `live_url` that is longer than `max_silence_s`, or than `frozen_s`
-    while the process uses no CPU time. `line_matters` picks the output lines that are shown. `forget` is called when
-    the server has ended.
-
-    `stop_signal` is what stops it. If that is not SIGTERM, then SIGTERM is kept from it and from all that it starts: a
-    service manager sends it to every process at once, and this one has to outlast those that need it.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    environment: Mapping[str, str]
-    mark: str
-    ready_urls: tuple[str, ...] = ()
-    parts: Mapping[str, str] = field(default_factory=dict)
-    live_url: str = ""
-    shm_prefix: str = ""
-    sockets: tuple[Path, ...] = ()
-    stop_signal: signal.Signals = signal.SIGTERM
-    start_timeout_s: float = 900
-    stop_timeout_s: float = 30
-    max_silence_s: float = 30
-    frozen_s: float = 10
-    find_faults: tuple[FindFault, ...] = ()
-    line_matters: Callable[[str], bool] = bool
-    forget: Callable[[], None] = _nothing
-
-    async def clean_up(self) -> None:
-        """End every process and remove every shared memory region and socket that the service left."""
-        await kill_marked(self.mark)
-        self.forget()
-        remove_shared_memory(self.shm_prefix)
-        for path in self.sockets:
-            path.unlink(missing_ok=True)
 
 
 class Process:
@@ -157,13 +110,27 @@ class Process:
         """Wait until it has ended, or is at fault and was killed for it."""
         service = self.service
         answers = AnswerWatch(service.live_url, service.max_silence_s, service.frozen_s, lambda: cpu_ticks(self.pid))
-        fault = asyncio.create_task(first_fault((*service.find_faults, answers.find_fault)))
-        await asyncio.wait({self._exit, fault}, return_when=asyncio.FIRST_COMPLETED)
-        if fault.done() and not self.ended:
-            self.fault = fault.result()
-            self._served_until_now()
-        fault.cancel()
+        silence = asyncio.create_task(first_fault((answers.find_fault,)))
+        while not self.ended and self.fault is None:
+            step = asyncio.create_task(self._next_fault())
+            await asyncio.wait({self._exit, silence, step}, return_when=asyncio.FIRST_COMPLETED)
+            if (fault := _result(silence) or _result(step)) and not self._exit.done():
+                self.fault = fault.why
+                self._served_until_now()
+            step.cancel()
+        silence.cancel()
         await self.end()
+
+    async def _next_fault(self) -> Fault | None:
+        """Wait for one; None if it concerned one engine alone, which is served again."""
+        if not self.service.find_faults:
+            await self._exit
+            return None
+        fault = await first_fault(self.service.find_faults)
+        if not fault.engine or self.service.recover is None:
+            return fault
+        self._log("conch", fault.why)
+        return None if await self.service.recover(fault.engine, self.pid, self._log) else fault
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Stop it; SIGKILL to what is left after `stop_timeout_s`, or soon after SIGINT once `hurry` is set."""
@@ -229,6 +196,10 @@ class Process:
                     self._log(self.service.name, line)
         finally:
             transport.close()
+
+
+def _result(task: asyncio.Task[Fault] | asyncio.Task[Fault | None]) -> Fault | None:
+    return task.result() if task.done() else None
 
 
 async def _all_answer(urls: tuple[str, ...]) -> bool:

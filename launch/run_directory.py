@@ -14,7 +14,6 @@ from typing import IO, Final
 
 from launch.engines import ServedEngine
 from triton_repo.contract.errors import LaunchError
-from triton_repo.contract.health.stalls import write_stalls
 
 _PREFIX: Final = "conch-"
 _LOCK: Final = "in-use"  # locked while the run lives: the kernel unlocks it however that ends
@@ -29,12 +28,8 @@ class RunDirectory:
         return self.path / "heartbeats"
 
     @property
-    def stalls(self) -> Path:
-        return self.path / "stalls"
-
-    def report_stalls(self, models: Mapping[str, str]) -> None:
-        """Tell the gateway which models make no progress, and why."""
-        write_stalls(self.stalls, {model.rpartition("_")[0]: f"{model} {why}" for model, why in models.items()})
+    def engine_states(self) -> Path:
+        return self.path / "engine-states"
 
     @contextmanager
     def hold_repositories(self, engines: Sequence[ServedEngine]) -> Iterator[Mapping[str, Path]]:

@@ -19,14 +19,15 @@ from rich.console import Console
 from gateway.settings import Settings, to_flags
 from launch.engines import ServedEngine, build_engines
 from launch.health.heartbeats import HeartbeatWatch
+from launch.health.recovery import EngineRecovery
+from launch.health.reports import EngineReports
 from launch.health.stubs import StubWatch
-from launch.hidden_arguments import hiding
 from launch.journal import Journal, triton_line_matters
 from launch.kserve import LOOPBACK, Exposure, TritonAccess, triton_access
 from launch.ports import Listener, check_ports
-from launch.process import Service
 from launch.ranks import RankOptions, ranked_argv
 from launch.run_directory import RunDirectory, run_directory
+from launch.service import Service
 from launch.shared_memory import check_shared_memory
 from launch.supervisor import Supervisor
 from launch.tritonserver import (
@@ -37,6 +38,7 @@ from launch.tritonserver import (
     server_argv,
     server_environment,
 )
+from launch.wrappers.hidden_arguments import hiding
 from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
@@ -149,7 +151,9 @@ def triton_service(
     )
     api = f"{access.http}/v2"
     stubs = StubWatch(mark, access)
-    heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, directory.report_stalls)
+    reports = EngineReports(directory.engine_states)
+    heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, reports.stall)
+    recovery = EngineRecovery(repositories, mark, access, reports)
     return Service(
         name="triton",
         argv=hiding(server_argv(installation.binary, backends, server), access.secrets),
@@ -168,7 +172,8 @@ def triton_service(
         frozen_s=options.gateway.hang_timeout_s,
         stop_signal=signal.SIGINT if options.ranks.launcher == "single" else signal.SIGTERM,
         find_faults=(stubs.find_fault, heartbeats.find_fault),
-        forget=heartbeats.forget,
+        recover=recovery.recover if access.sockets and options.ranks.launcher == "single" else None,
+        forget=(heartbeats.forget, recovery.forget),
         line_matters=partial(triton_line_matters, gpu=gpu, verbose=options.verbose),
     )
 
@@ -176,7 +181,9 @@ def triton_service(
 def gateway_service(
     options: ServeOptions, directory: RunDirectory, environ: Mapping[str, str], access: TritonAccess
 ) -> Service:
-    settings = options.gateway.model_copy(update={"triton_grpc": access.grpc, "stalls_file": directory.stalls})
+    settings = options.gateway.model_copy(
+        update={"triton_grpc": access.grpc, "engine_states_file": directory.engine_states}
+    )
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""
     keys = {API_KEY_VARIABLE: api_key, KSERVE_KEY_VARIABLE: access.key or ""}
     return Service(

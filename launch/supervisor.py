@@ -12,7 +12,8 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 
 from launch.journal import LogLine
-from launch.process import Process, Service
+from launch.process import Process
+from launch.service import Service
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.restart_policy import RestartPolicy
 

@@ -148,14 +148,16 @@ class ServerOptions:
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
-    """The command line; `launch.hidden_arguments` runs it where the access has secrets.
+    """The command line; `launch.wrappers.hidden_arguments` runs it where the access has secrets.
 
-    Models are not controlled explicitly: Triton would load a model, code included, that came with a request. By default
-    it refuses to load or unload any after its start. The port of metrics has nothing else.
+    Where only its own user reaches Triton, models are controlled explicitly, so that one engine can be loaded again.
+    Elsewhere they are not: Triton would load a model, code included, that came with a request. By default it refuses to
+    load or unload any after its start. The port of metrics has nothing else.
     """
     return (
         str(binary),
         *(f"--model-repository={path}" for path in options.repositories),
+        *(("--model-control-mode=explicit", "--load-model=*") if options.access.sockets else ()),
         *((f"--backend-directory={backends}",) if backends else ()),
         "--disable-auto-complete-config",
         # An engine that cannot be loaded leaves the others up; `Service.parts` are asked for each.

@@ -16,8 +16,8 @@ from tritonclient.grpc import service_pb2 as pb
 from gateway.answers.backend import Delta, Generation
 from gateway.answers.byte_budget import ByteBudget
 from gateway.triton.connection import TritonConnection
+from gateway.triton.engine_states import INTERVAL_S, EngineStatesFile
 from gateway.triton.errors import model_not_found, rpc_error
-from gateway.triton.stalls import Stalls
 from gateway.triton.stream import TritonStream
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, SendAlone
 from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
@@ -39,10 +39,11 @@ class TritonBackend:
         address: str,
         key: str | None = None,
         max_waiting_bytes: int = _MAX_WAITING_BYTES,
-        stalls_file: Path | None = None,
+        states_file: Path | None = None,
     ) -> None:
         self._connection = TritonConnection(address, key)
-        self._stalls = Stalls(stalls_file)
+        self._states = EngineStatesFile(states_file)
+        self._watching: asyncio.Task[None] | None = None
         self._prompts = ByteBudget(max_waiting_bytes)
         self._stream: TritonStream | None = None
         self._cards = Cards(self._connection)
@@ -51,7 +52,12 @@ class TritonBackend:
         return await self._cards.all()
 
     async def card(self, model: str) -> ModelCard:
-        return await self._cards.of(model)
+        try:
+            return await self._cards.of(model)
+        except ModelNotFound:
+            if self._states.was_lost(model):  # it is on its way back, or has been for less than the age of the cards
+                raise EngineUnavailable(self._states.stall(model) or "the engine is not ready") from None
+            raise
 
     async def ready(self) -> None:
         reading = asyncio.ensure_future(self.models())
@@ -66,17 +72,20 @@ class TritonBackend:
         if None not in stalls:
             raise EngineUnavailable("; ".join(filter(None, stalls)))
 
+    def _check_progress(self, model: str) -> None:
+        if stall := self._states.stall(model):
+            raise EngineUnavailable(stall)
+
     def _stall(self, model: str) -> str | None:
         """Why an engine makes no progress; None if it does."""
         if self._stream is not None and self._stream.is_stalled(model):
             return f"no progress: {model}"
-        return self._stalls.reason(model)
+        return self._states.stall(model)
 
     async def generate(
         self, generation: Generation, ended: Callable[[], None] = lambda: None, /
     ) -> AsyncGenerator[Delta, None]:
-        if stall := self._stalls.reason(generation.model):
-            raise EngineUnavailable(stall)
+        self._check_progress(generation.model)
         stream = self._open_stream()
         try:
             with self._prompts.share() as share:  # until the engine has begun
@@ -103,6 +112,8 @@ class TritonBackend:
 
     async def close(self) -> None:
         self._cards.close()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._stream is not None:
             await self._stream.close()
         await self._connection.close()
@@ -112,7 +123,16 @@ class TritonBackend:
             if self._stream is not None:
                 self._cards.expire()  # Triton may have been started again, with other engines
             self._stream = TritonStream(self._connection)
+            self._watching = self._watching or asyncio.create_task(self._watch())
         return self._stream
+
+    async def _watch(self) -> None:
+        """End the requests of an engine that was lost while Triton goes on: it says nothing to them."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            for model in self._states.newly_lost():
+                self._open_stream().lose(model)
+                self._cards.expire()
 
 
 class Cards:

@@ -71,6 +71,13 @@ class Channels:
             del self._latest[channel.model]
         return channel
 
+    def forget_all(self, model: str) -> list[Channel]:
+        """Remove the channels of an engine that is not there any more."""
+        channels = [channel for channel in self._open.values() if channel.model == model]
+        for channel in channels:
+            self.forget(channel.name)
+        return channels
+
     def renewed(self, id: str) -> Channel | None:
         """The open channel whose renewal has this id."""
         return self._open.get(id.removeprefix(_RENEWAL)) if id.startswith(_RENEWAL) else None

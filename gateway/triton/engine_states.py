@@ -1,29 +1,42 @@
-"""The engines that make no progress, as `conch serve` says in a file; none where it does not run."""
+"""The engines that make no progress or were lost, as `conch serve` says in a file; none where it does not run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from triton_repo.contract.health.stalls import read_stalls
+from triton_repo.contract.health.engine_states import EngineStates, read_states
 
-_INTERVAL_S: Final = 0.1
+INTERVAL_S: Final = 0.1
 
 
-class Stalls:
-    """Asked for every request, it reads the file at most ten times a second."""
+class EngineStatesFile:
+    """Asked for every request, it reads the file at most once in an interval."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._reasons: Mapping[str, str] = {}
+        self._states = EngineStates() if file is None else read_states(file)
+        self._lost = dict(self._states.lost)
         self._next_s = 0.0
 
-    def reason(self, model: str) -> str | None:
+    def stall(self, model: str) -> str | None:
         """Why an engine makes no progress; None if it does."""
+        return self._read().stalls.get(model)
+
+    def was_lost(self, model: str) -> bool:
+        return model in self._read().lost
+
+    def newly_lost(self) -> list[str]:
+        """The engines that were lost since it was asked before."""
+        lost = self._read().lost
+        models = [model for model, times in lost.items() if times != self._lost.get(model, 0)]
+        self._lost = dict(lost)
+        return models
+
+    def _read(self) -> EngineStates:
         now_s = time.monotonic()
         if self._file is not None and now_s >= self._next_s:
-            self._next_s = now_s + _INTERVAL_S
-            self._reasons = read_stalls(self._file)
-        return self._reasons.get(model)
+            self._next_s = now_s + INTERVAL_S
+            self._states = read_states(self._file)
+        return self._states

@@ -13,13 +13,20 @@ logger = logging.getLogger(__name__)
 
 # Triton's error messages have no code. These say that the model was unloaded, and that a later request may succeed.
 _UNLOADED: Final = ("unknown model", "no available versions")
-_TEMPORARY: Final = ("is not ready", "maximum queue size", "Stub process")
+_TEMPORARY: Final = ("is not ready", "maximum queue size", "Stub process", "is stopping", "shared memory pool")
+# How a call ends whose server died, stops or does not answer.
+_GONE: Final = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+)
 
 
 def rpc_error(error: grpc.aio.AioRpcError) -> RequestError:
     """What the end of a call by gRPC means."""
     logger.warning("Triton: %s: %r", error.code(), error.details())
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+    if error.code() in _GONE:
         return EngineUnavailable("the engine cannot be reached")
     return EngineFailed("the engine failed")
 

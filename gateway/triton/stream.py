@@ -82,6 +82,11 @@ class TritonStream:
             inbox.end(error)
         self._outgoing.put_nowait(Control(stop_request(generation.model, generation.request_id)))
 
+    def lose(self, model: str) -> None:
+        """The engine has died, and what it had of its requests and channels with it."""
+        for channel in self._channels.forget_all(model):
+            self._end_requests(channel, EngineUnavailable("the engine was lost"))
+
     async def close(self) -> None:
         """End the channels, which Triton would otherwise wait for when it stops, and then the stream."""
         self._renewer.cancel()

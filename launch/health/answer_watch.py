@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from launch.health.faults import Fault
 from triton_repo.contract.health.liveness import Silence
 from triton_repo.contract.http_probe import http_status
 
@@ -37,8 +38,8 @@ class AnswerWatch:
         self._lives = Silence(_LONGEST_LOOK_S)
         self._asked_s = time.monotonic()
 
-    async def find_fault(self) -> str | None:
-        """What is wrong, as the end of a sentence, once there was no answer for too long."""
+    async def find_fault(self) -> Fault | None:
+        """That there was no answer for too long."""
         if not self._url or time.monotonic() < self._asked_s + POLL_S:
             return None
         self._asked_s = time.monotonic()
@@ -48,5 +49,5 @@ class AnswerWatch:
         silent_s = self._answers.look(self._answered, now_s)
         frozen_s = self._lives.look((self._answered, self._cpu_time() if silent_s else 0), now_s)
         if silent_s >= self._max_silence_s or frozen_s >= self._frozen_s:
-            return f"it has not answered for {silent_s:.0f} s"
+            return Fault(f"it has not answered for {silent_s:.0f} s")
         return None

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 POLL_S: Final = 0.25
 
-FindFault = Callable[[], Awaitable[str | None]]  # what is wrong, as the end of a sentence; None if nothing is
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`why` ends a sentence; `engine` is the one that it is about, if it is about one alone."""
+
+    why: str
+    engine: str = ""
 
 
-async def first_fault(find_faults: Sequence[FindFault]) -> str:
+FindFault = Callable[[], Awaitable[Fault | None]]
+
+
+async def first_fault(find_faults: Sequence[FindFault]) -> Fault:
     """Wait until one of them finds something."""
     watches = [asyncio.create_task(_watch(find_fault)) for find_fault in find_faults]
     try:
@@ -22,7 +32,7 @@ async def first_fault(find_faults: Sequence[FindFault]) -> str:
             watch.cancel()
 
 
-async def _watch(find_fault: FindFault) -> str:
+async def _watch(find_fault: FindFault) -> Fault:
     while True:
         await asyncio.sleep(POLL_S)
         if fault := await find_fault():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from launch.descendants import command_line
+from launch.health.faults import Fault
 from launch.health.stubs import stub_model
 from triton_repo.contract.health.heartbeat import Beat, read_beats
 from triton_repo.contract.health.liveness import Silence, cpu_ticks
@@ -53,8 +54,7 @@ class HeartbeatWatch:
         self._pulses: dict[str, _Pulse] = {}
         self._stalls: dict[str, str] = {}
 
-    async def find_fault(self) -> str | None:
-        """What is wrong, as the end of a sentence; None if nothing is."""
+    async def find_fault(self) -> Fault | None:
         return await asyncio.to_thread(self._look)
 
     def forget(self) -> None:
@@ -62,9 +62,9 @@ class HeartbeatWatch:
         self._pulses.clear()
         for file in self._directory.iterdir():
             file.unlink(missing_ok=True)
-        self._say({})
+        self._stalls = {}
 
-    def _look(self) -> str | None:
+    def _look(self) -> Fault | None:
         stalls: dict[str, str] = {}
         fault = None
         for model, beat in read_beats(self._directory).items():
@@ -79,7 +79,7 @@ class HeartbeatWatch:
             elif stuck_s >= STUCK_S:
                 stalls[model] = f"has made no progress for {stuck_s:.0f} s"
             if frozen_s >= self._frozen_s or (beat.limit_s and stuck_s >= beat.limit_s + _LIMIT_MARGIN_S):
-                fault = f"model {model} {stalls[model]}"
+                fault = Fault(f"model {model} {stalls[model]}", model.rpartition("_")[0])
         self._say(stalls)
         return fault
 

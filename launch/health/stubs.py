@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from launch.descendants import command_line, marked_processes
+from launch.health.faults import Fault
 from launch.kserve import TritonAccess
 from launch.tritonserver import STUB
 from triton_repo.contract.api_key import KSERVE_KEY_HEADER
@@ -33,8 +34,7 @@ class StubWatch:
         self._access = access
         self._stubs: dict[int, str] = {}  # process id -> model
 
-    async def find_fault(self) -> str | None:
-        """What is wrong, as the end of a sentence; None if nothing is."""
+    async def find_fault(self) -> Fault | None:
         gone = {model for pid, model in self._stubs.items() if stub_model(command_line(pid)) != model}
         if self._stubs and not gone:
             return None
@@ -42,7 +42,7 @@ class StubWatch:
         lost = gone - set(self._stubs.values())
         # A model that Triton itself took down, as it does at its end, has no process and is not loaded either.
         dead = sorted(lost & await asyncio.to_thread(self._loaded_models)) if lost else []
-        return f"the process of model {dead[0]} died" if dead else None
+        return Fault(f"the process of model {dead[0]} died", dead[0].rpartition("_")[0]) if dead else None
 
     def _running_stubs(self) -> dict[int, str]:
         commands = {pid: command_line(pid) for pid in marked_processes(self._mark)}

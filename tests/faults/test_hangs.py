@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from tests.faults.processes import GATEWAY, PARTS, TRITON, process
 from tests.faults.reports import report
 from tests.faults.streams import HEADERS, Poller, a_story, kinds, run_streams
 from tests.launch.replay_engine import write_spec
@@ -19,7 +20,6 @@ from tests.launch.server import Server, serving, wait_for
 STREAMS = 50
 STOPPED_S = 30.0
 LONG = 1900  # tokens, at 50 a second
-PARTS = {"engine": b"tale_engine/1/", "preprocess": b"tale_preprocess/1/", "detokenize": b"tale_detokenize/1/"}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
     spec = write_spec(tmp_path_factory.mktemp("tale"), tokens_per_second=50)
     with serving(spec, [free_port() for _ in range(4)]) as running:
         yield running
-
-
-def process(server: Server, name: bytes) -> int:
-    return next(pid for pid, command in server.descendants().items() if name in command)
 
 
 async def stop_for_a_while(server: Server, pid: int) -> None:
@@ -47,7 +43,7 @@ async def stop_for_a_while(server: Server, pid: int) -> None:
 @pytest.mark.fault
 @pytest.mark.parametrize("part", [*PARTS, "tritonserver"])
 def test_a_part_of_triton_that_hangs_is_noticed_and_started_again(server: Server, part: str) -> None:
-    pid = process(server, PARTS.get(part, b"bin/tritonserver"))
+    pid = process(server, PARTS.get(part, TRITON))
     stopped_s = 0.0
 
     async def stop() -> None:
@@ -84,7 +80,7 @@ def test_a_part_of_triton_that_hangs_is_noticed_and_started_again(server: Server
 
 @pytest.mark.fault
 def test_a_gateway_that_hangs_is_started_again(server: Server) -> None:
-    pid = process(server, b"-m\0gateway")
+    pid = process(server, GATEWAY)
     os.kill(pid, signal.SIGSTOP)
     stopped_s = time.monotonic()
     with Poller(f"{server.url}/v1/completions", {**a_story(2), "stream": False}, timeout_s=2) as asks:
@@ -98,7 +94,7 @@ def test_a_gateway_that_hangs_is_started_again(server: Server) -> None:
 
 @pytest.mark.fault
 def test_a_gateway_that_goes_on_in_time_is_left_alone_with_its_streams(server: Server) -> None:
-    pid = process(server, b"-m\0gateway")
+    pid = process(server, GATEWAY)
 
     async def pause() -> None:
         os.kill(pid, signal.SIGSTOP)

@@ -69,12 +69,12 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
 
 
 @asynccontextmanager
-async def connected(triton: ScriptedTriton, stalls_file: Path | None = None) -> AsyncIterator[TritonBackend]:
+async def connected(triton: ScriptedTriton, states_file: Path | None = None) -> AsyncIterator[TritonBackend]:
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    backend = TritonBackend(f"127.0.0.1:{port}", stalls_file=stalls_file)
+    backend = TritonBackend(f"127.0.0.1:{port}", states_file=states_file)
     try:
         yield backend
     finally:

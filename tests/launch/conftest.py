@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from launch.descendants import marked_processes
-from launch.process import Service
+from launch.service import Service
 from launch.shared_memory import SHM
 from launch.supervisor import Supervisor
 from tests.launch.echo_triton import MakeTriton, echo_triton

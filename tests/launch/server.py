@@ -32,6 +32,7 @@ class Server:
         self.directory = directory
         self.url = f"http://127.0.0.1:{ports[0]}"
         self.lines: list[str] = []
+        self.tag = tag
         self._tag = f"CONCH_TEST={tag}\0".encode()
         self.process = subprocess.Popen(
             (*CONCH, "serve", *arguments),

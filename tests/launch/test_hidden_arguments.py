@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from launch.hidden_arguments import hiding
+from launch.wrappers.hidden_arguments import hiding
 
 TELLS = """
 import json, os, sys

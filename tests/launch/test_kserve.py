@@ -15,7 +15,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from launch.descendants import PROC, marked_processes
 from launch.kserve import Exposure, triton_access
-from launch.process import Service
+from launch.service import Service
 from tests.launch.conftest import Running, until
 from tests.launch.echo_triton import KSERVE_KEY, MakeTriton, address, processes
 from tests.launch.server import listening_ports

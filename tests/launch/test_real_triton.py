@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from launch.process import Service
+from launch.service import Service
 from launch.shared_memory import SHM
 from launch.supervisor import Supervisor
 from tests.launch.conftest import Log, Running, assert_nothing_left, until

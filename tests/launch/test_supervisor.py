@@ -12,7 +12,9 @@ import pytest
 
 from launch.descendants import command_line, marked_processes
 from launch.health import answer_watch
-from launch.process import Process, Service
+from launch.health.faults import Fault
+from launch.process import Process
+from launch.service import Service
 from launch.shared_memory import SHM
 from launch.supervisor import Supervisor
 from tests.launch.conftest import (
@@ -54,7 +56,7 @@ async def supervise_in_a_process(triton: Service) -> asyncio.subprocess.Process:
     This one may not: OpenVINO leaves the thread that loaded it with an alternate signal stack that it has unmapped.
     """
     code = (
-        "import asyncio\nfrom launch.process import Service\nfrom launch.supervisor import Supervisor\n"
+        "import asyncio\nfrom launch.service import Service\nfrom launch.supervisor import Supervisor\n"
         f"service = Service('triton', {triton.argv!r}, {{}}, {triton.mark!r})\n"
         "log = lambda source, line: print(line, flush=True)\n"
         "asyncio.run(Supervisor([service], log).run(lambda: None))\n"
@@ -106,9 +108,9 @@ async def test_a_server_that_dies_is_started_again_and_the_other_one_is_left_alo
 
 
 async def test_a_server_at_fault_is_killed_and_started_again(running: Running, log: Log) -> None:
-    faults = iter([None, "its heart stopped"])
+    faults = iter([None, Fault("its heart stopped")])
 
-    async def find_fault() -> str | None:
+    async def find_fault() -> Fault | None:
         return next(faults, None)
 
     async with running(service("triton", STAYS, find_faults=(find_fault,))):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.kserve import private_sockets
+from launch.kserve import Exposure, loopback_ports, private_sockets
 from launch.tritonserver import (
     STUB,
     ServerOptions,
@@ -154,11 +154,13 @@ def test_a_program_of_another_machine_is_an_error(tmp_path: Path) -> None:
         check_loads(program(tmp_path / "tritonserver", "\x7fELF"), {})
 
 
-def test_the_command_line_keeps_every_listener_private_and_lets_no_client_control_models() -> None:
+def test_the_command_line_keeps_every_listener_private() -> None:
     assert server_argv(Path("/bin/tritonserver"), Path("/run/backends"), OPTIONS) == (
         "/bin/tritonserver",
         "--model-repository=/engines/a/repository",
         "--model-repository=/engines/b/repository",
+        "--model-control-mode=explicit",
+        "--load-model=*",
         "--backend-directory=/run/backends",
         "--disable-auto-complete-config",
         "--exit-on-error=false",
@@ -171,6 +173,11 @@ def test_the_command_line_keeps_every_listener_private_and_lets_no_client_contro
         "--metrics-port=8002",
         "--exit-timeout-secs=10",
     )
+
+
+def test_where_triton_has_ports_no_client_controls_models() -> None:
+    exposed = replace(OPTIONS, access=loopback_ports(Exposure(8000, 8001, exposed=True), "key", Path("/run/key")))
+    assert not [word for word in server_argv(Path("/bin/tritonserver"), None, exposed) if "model-control" in word]
 
 
 def test_without_a_gpu_the_server_is_not_asked_to_look_for_one() -> None:

@@ -12,7 +12,8 @@ from gateway.triton.backend import TritonBackend
 from tests.gateway.scripted_backend import CARD
 from tests.gateway.scripted_triton import ScriptedTriton, connected, failure, generation, read, response
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, ModelNotFound, to_wire
-from triton_repo.contract.health.stalls import write_stalls
+from triton_repo.contract.health.engine_states import EngineStates, write_states
+from triton_repo.contract.tensors import SUBSCRIBE
 
 
 @pytest.mark.asyncio
@@ -31,6 +32,8 @@ async def test_an_error_of_ours_comes_out_as_it_went_in() -> None:
         ("in ensemble 'demo', Failed to open shm region triton_python_backend_shm_region_1", EngineFailed),
         ("Request for unknown model: 'demo' is not found", ModelNotFound),
         ("in ensemble 'demo', Exceeds maximum queue size", EngineUnavailable),
+        ("Failed to increase the shared memory pool size for key 'conch_1' to 9 bytes", EngineUnavailable),
+        ("Server is stopping, scheduler for model has stopped accepting new inference requests", EngineUnavailable),
     ],
 )
 async def test_tritons_own_words_stay_inside(text: str, kind: type[Exception]) -> None:
@@ -149,18 +152,19 @@ async def test_an_engine_that_rejects_renewals_is_not_ready(caplog: pytest.LogCa
 
 @pytest.mark.asyncio
 async def test_an_engine_that_is_said_to_hang_is_not_ready_and_rejects_requests_at_once(tmp_path: Path) -> None:
-    triton, stalls = ScriptedTriton((response("a"),), {"demo": CARD.to_json(), "other": CARD.to_json()}), tmp_path / "f"
-    async with connected(triton, stalls) as backend:
-        write_stalls(stalls, {"demo": "demo_engine does not respond"})
+    triton, file = ScriptedTriton((response("a"),), {"demo": CARD.to_json(), "other": CARD.to_json()}), tmp_path / "f"
+    async with connected(triton, file) as backend:
+        write_states(file, EngineStates({"demo": "demo_engine does not respond"}))
         with pytest.raises(EngineUnavailable, match=r"^demo_engine does not respond$"):
             await read(backend)
         assert not triton.asked
         await backend.ready()  # the other engine is
-        write_stalls(stalls, {"demo": "demo_engine does not respond", "other": "other_engine does not respond"})
+        both = {"demo": "demo_engine does not respond", "other": "other_engine does not respond"}
+        write_states(file, EngineStates(both))
         await asyncio.sleep(0.2)  # the file is read ten times a second at most
         with pytest.raises(EngineUnavailable, match=r"^demo_engine does not respond; other_engine does not respond$"):
             await backend.ready()
-        write_stalls(stalls, {})
+        write_states(file, EngineStates())
         await asyncio.sleep(0.2)
         await backend.ready()
 
@@ -172,3 +176,17 @@ async def test_a_triton_that_does_not_answer_is_soon_said_to_be_not_ready() -> N
     async with connected(triton) as backend:
         with pytest.raises(EngineUnavailable, match="Triton does not respond"):
             await backend.ready()
+
+
+@pytest.mark.asyncio
+async def test_the_requests_of_a_lost_engine_end_and_its_next_one_asks_for_another_channel(tmp_path: Path) -> None:
+    triton, file = ScriptedTriton((response("a"),), {"demo": CARD.to_json()}), tmp_path / "f"
+    async with connected(triton, file) as backend:
+        deltas = backend.generate(generation())
+        assert (await anext(deltas)).text == "a"
+        write_states(file, EngineStates(lost={"demo": 1, "other": 1}))
+        with pytest.raises(EngineUnavailable, match=r"^the engine was lost$"):
+            await anext(deltas)
+        again = backend.generate(generation(request_id="id-2"))
+        assert (await anext(again)).text == "a"
+        assert [SUBSCRIBE in request.parameters for request in triton.asked] == [True, False, True, False]

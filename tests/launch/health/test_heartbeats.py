@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from launch.health import heartbeats
+from launch.health.faults import Fault
 from launch.health.heartbeats import HeartbeatWatch
+from launch.health.reports import EngineReports
 from launch.tritonserver import STUB
 from tests.conftest import ROOT
 from tests.launch.conftest import WAIT_S
+from triton_repo.contract.health.engine_states import EngineStates, read_states
 from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE, read_beats
-from triton_repo.contract.health.stalls import read_stalls, write_stalls
 
 FROZEN_S = 1.5
 BEATS = "import time; from triton_repo.contract.health.heartbeat import Heart, Work; work = Work(); work.__enter__()\n"
@@ -61,7 +63,7 @@ def start(tmp_path: Path, beats: Path) -> Iterator[Start]:
         yield run
 
 
-def looks(watch: HeartbeatWatch, until: Callable[[str | None], bool]) -> str | None:
+def looks(watch: HeartbeatWatch, until: Callable[[Fault | None], bool]) -> Fault | None:
     """What it finds once `until` holds, looking as often as the supervisor does."""
     deadline = time.monotonic() + WAIT_S
     while not until(fault := asyncio.run(watch.find_fault())):
@@ -82,7 +84,7 @@ def test_a_stopped_process_stalls_its_model_at_once_and_is_at_fault_later(beats:
     looks(watch, lambda _: read_beats(beats)["tale_engine"].number > 5)
     assert reports == [{}]
     os.kill(pid, signal.SIGSTOP)
-    assert looks(watch, bool) == "model tale_engine does not respond"
+    assert looks(watch, bool) == Fault("model tale_engine does not respond", "tale")
     assert reports == [{}, {"tale_engine": "does not respond"}]
 
 
@@ -102,7 +104,7 @@ def test_one_that_computes_without_a_beat_is_given_the_time_of_a_step(beats: Pat
     start(KEEPS_THE_GIL)
     silent_since: list[float] = []
 
-    def computes_without_a_beat(_: str | None) -> bool:
+    def computes_without_a_beat(_: Fault | None) -> bool:
         number = read_beats(beats)["tale_engine"].number
         silent_since[:] = [*[since for since in silent_since if since == number], number]
         return len(silent_since) > 3 * FROZEN_S / 0.1
@@ -120,7 +122,7 @@ def test_one_that_never_ends_a_piece_of_work_is_at_fault(
     start(WORKS_FOR_EVER)
     fault = looks(HeartbeatWatch(beats, 600, reports.append), bool)
     assert fault
-    assert fault.startswith("model tale_engine has made no progress for ")
+    assert fault.why.startswith("model tale_engine has made no progress for ")
     assert list(reports[-1]) == ["tale_engine"]
 
 
@@ -135,10 +137,17 @@ def test_a_process_that_has_ended_is_the_business_of_others(beats: Path, start: 
     assert reports == [{}]
 
 
-def test_the_gateway_reads_what_was_last_said(tmp_path: Path) -> None:
-    file = tmp_path / "stalls"
-    assert read_stalls(file) == {}
-    write_stalls(file, {"tale": "tale_engine does not respond"})
-    assert read_stalls(file) == {"tale": "tale_engine does not respond"}
-    write_stalls(file, {})
-    assert read_stalls(file) == {}
+def test_the_gateway_reads_what_was_last_said_of_all_engines(tmp_path: Path) -> None:
+    file = tmp_path / "states"
+    assert read_states(file) == EngineStates()
+    reports = EngineReports(file)
+    reports.stall({"tale_engine": "does not respond"})
+    assert read_states(file) == EngineStates({"tale": "tale_engine does not respond"})
+    reports.lose("other")
+    reports.stall({})
+    assert read_states(file) == EngineStates({"other": "other is being started again"}, {"other": 1})
+    reports.bring_back("other")
+    assert read_states(file) == EngineStates({}, {"other": 1})
+    reports.lose("other")
+    reports.forget()
+    assert read_states(file) == EngineStates({}, {"other": 2})

@@ -1,4 +1,4 @@
-"""The engines that make no progress, as `launch` sees it and a gateway on the same machine reads it: a small file."""
+"""Which engines make no progress or were lost, as `launch` sees it and a gateway on the same machine reads it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,34 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
-def write_stalls(path: Path, stalls: Mapping[str, str]) -> None:
-    """Replace what it said: engine -> why it makes no progress, as the end of a sentence."""
+@dataclass(frozen=True, slots=True)
+class EngineStates:
+    """Of engines by name.
+
+    Attributes:
+        stalls: why an engine makes no progress, as a sentence.
+        lost: how often an engine was lost, with all its requests, while the others went on.
+    """
+
+    stalls: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+
+def write_states(path: Path, states: EngineStates) -> None:
+    """Replace what the file says."""
     new = path.with_suffix(".new")
     with suppress(OSError):  # a full disk: the gateway goes on with what it has read
-        new.write_text(json.dumps(stalls), encoding="utf-8")
+        new.write_text(json.dumps(asdict(states)), encoding="utf-8")
         os.replace(new, path)
 
 
-def read_stalls(path: Path) -> dict[str, str]:
-    """None are there before anything was written."""
+def read_states(path: Path) -> EngineStates:
+    """Nothing is wrong before anything was written."""
     try:
-        stalls = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return stalls if isinstance(stalls, dict) else {}
+        return EngineStates(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return EngineStates()
