@@ -37,7 +37,7 @@ def test_it_says_when_it_is_ready_and_a_signal_ends_it_without_a_trace(
     with serving(write_spec(tmp_path), four(free_port)) as server:
         assert http_status(f"{server.url}/health/ready") == 200
         assert server.said(f"Conch is ready: {server.url}  (engines: tale; started in ")
-        assert len(server.descendants()) == 7  # tritonserver, its three stubs, two that render chat templates, the gateway
+        assert len(server.descendants()) == 7  # tritonserver, its three stubs, two of templates, the gateway
         assert regions(prefix := server.shm_prefix())
         assert server.stop(number) == 0, server.output
         assert (server.descendants(), regions(prefix)) == ({}, [])
@@ -93,7 +93,7 @@ def test_a_gateway_of_several_workers_replaces_one_that_dies_and_leaves_no_trace
     with serving(write_spec(tmp_path), four(free_port), "--workers", "2") as server:
         wait_for(lambda: all(server.said(f"gateway worker {slot} serves") for slot in (0, 1)), lambda: server.output)
         before = server.descendants()
-        assert len(before) == 9  # tritonserver, its three stubs, two that render chat templates, the gateway with two workers
+        assert len(before) == 9  # tritonserver, its three stubs, two of templates, the gateway with two workers
         killed = next(pid for pid, command in before.items() if b"\0gateway.processes.worker\0" in command)
         os.kill(killed, signal.SIGKILL)
         wait_for(lambda: server.said(" serves again"), lambda: server.output)
