@@ -28,7 +28,8 @@ def begin(gateway: Running) -> socket.socket:
 
 
 def test_a_body_beyond_what_all_may_have_together_is_rejected_at_once_and_the_others_go_on() -> None:
-    with serving(ScriptedBackend(), max_waiting_bytes=2**20) as gateway, ExitStack() as opened:
+    bounds = {"max_waiting_bytes": 2**20, "max_body_bytes": 2**20}
+    with serving(ScriptedBackend(), **bounds) as gateway, ExitStack() as opened:
         clients = [opened.enter_context(begin(gateway)) for _ in range(8)]
         with httpx.Client(base_url=gateway.url, headers={"host": "x"}) as other:
             assert other.get("/health/live").status_code == 200
