@@ -13,8 +13,8 @@ from tests.fuzz import targets
 from tests.fuzz.inputs import drawn, generated
 from tests.fuzz.target import Target
 
-NUM_EXAMPLES = 40
-NUM_GENERATED = 150
+NUM_EXAMPLES = 30
+NUM_GENERATED = 100
 TARGETS = {target.name: target for target in targets.all_targets()}
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries, about what they read

@@ -1,4 +1,4 @@
-"""Files of a checkpoint: weights, their containers, and the configuration beside them."""
+"""Files of a checkpoint: weights, their containers, and the configuration beside them; and those of an operator."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from build_scripts.weights.nemo.torch_dist_metadata import read_metadata
 from build_scripts.weights.pickled import read_pickled
 from build_scripts.weights.safetensors import read_header
 from build_scripts.weights.strict_yaml import parse_table
+from gateway.http.keys import read_key_file
 from tests.build_scripts.checkpoints import make_checkpoint
 from tests.build_scripts.weights.gguf.gguf_checkpoints import byte_level_tokens, make_gguf
 from tests.build_scripts.weights.nemo.nemo_checkpoints import make_nemo1, megatron_state
@@ -35,7 +36,7 @@ from tests.build_scripts.weights.nemo.torch_dist_checkpoints import make_nemo2
 from tests.conftest import ROOT
 from tests.fuzz.target import Target, json_target
 from tests.triton_repo.detokenize.tokenizers_under_test import byte_level, sentencepiece
-from triton_repo.contract.errors import BuildError, SpecError
+from triton_repo.contract.errors import BuildError, LaunchError, SpecError
 
 _DEMO = ROOT / "engines" / "demo" / "checkpoint"
 _SHAPE: dict[str, Any] = {
@@ -182,6 +183,10 @@ def _specs() -> list[bytes]:
     return [path.read_bytes() for path in sorted((ROOT / "engines").glob("*.toml"))]
 
 
+_DIGEST = b"fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9"
+_KEYS = b"# who\nnightly  %b\nbob\t%b\n" % (_DIGEST, _DIGEST[::-1])
+_WORDS = (b" models=demo,chat", b" priority=batch", b" parallel=2", b" requests_per_minute=5")
+
 _PICKLED = _reader("x.bin", lambda path: _read_all(read_pickled(path)))
 _CONFIG = json.loads((_DEMO / "config.json").read_bytes())
 _SCALING = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -210,6 +215,7 @@ def targets() -> tuple[Target, ...]:
             "yaml", _reader("x.yaml", lambda path: parse_table(path.read_bytes(), "x")), [_YAML], (b"&a", b"*a", b"!!")
         ),
         Target("spec", _reader("x.toml", read_spec, SpecError), _specs(), (b"[build]\n", b" = ", b'"""')),
+        Target("key_file", _reader("keys", read_key_file, LaunchError), [_KEYS], _WORDS),
         json_target("config", fuzz_config, _CONFIGS),
         json_target("generation_config", fuzz_generation_config, [generation]),
         json_target(
