@@ -47,6 +47,7 @@ soak: $(VENV)/.dev  ## Random inputs and events for an hour or two: readers, the
 	$(BIN)/python -m tests.soak.engine --seed $(SEED)
 	$(BIN)/python -m tests.soak.fuzz --seed $(SEED)
 	$(BIN)/python -m tests.soak.disconnects --seed $(SEED)
+	$(BIN)/python -m tests.soak.inputs
 
 bench: $(VENV)/.bench  ## Measure what serving costs here, and other servers beside it, URL=… too (a quarter of an hour; nothing else should run)
 	$(BIN)/python -m bench.bars
