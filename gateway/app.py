@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 from gateway.admission.admission import Admission
 from gateway.admission.quota import RETRY_HEADERS, Quotas
 from gateway.admission.tally import Tally
-from gateway.admission.terms import QueueBounds
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
@@ -115,7 +114,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engines = backend or _triton(settings)  # a gRPC channel belongs to the running loop
-        admission = Admission(QueueBounds(settings.queue_target_s, settings.queue_timeout_s), tally)
+        admission = Admission(settings.queue_timeout_s, tally)
         max_answers, timeout_s = settings.max_concurrent_requests, settings.request_timeout_s
         in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)

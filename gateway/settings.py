@@ -54,10 +54,9 @@ class Settings(BaseModel):
     request_timeout_s: Annotated[float, Field(ge=0, description="time for a whole answer; 0 is no limit")] = 1800.0
     keep_alive_timeout_s: Annotated[float, Field(gt=0, description="time to keep an idle connection open")] = 75.0
     max_concurrent_requests: Annotated[int, Field(ge=1, description="more at once are rejected with 503")] = 1024
-    queue_target_s: Annotated[
-        float, Field(gt=0, description="what an engine does in that time may wait for it, or one batch; more is 503")
-    ] = 3.0
-    queue_timeout_s: Annotated[float, Field(gt=0, description="longest wait for an engine; after it 503")] = 30
+    queue_timeout_s: Annotated[
+        float, Field(gt=0, description="longest wait for an engine; 503 at once where a turn would come later")
+    ] = 30.0
     max_connections: Annotated[
         int, Field(ge=1, description="of each worker; one more closes the one that has been idle longest")
     ] = 8192

@@ -100,9 +100,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     request_timeout_s: Annotated[
         float, typer.Option(help="How long an answer may take; 0 is no limit.")
     ] = DEFAULTS.request_timeout_s,
-    queue_target_s: Annotated[
-        float, typer.Option(help="How much may wait for an engine: what it does in that time, or one batch.")
-    ] = DEFAULTS.queue_target_s,
+    queue_timeout_s: Annotated[
+        float, typer.Option(help="How long a request may wait for an engine.")
+    ] = DEFAULTS.queue_timeout_s,
     shutdown_grace_s: Annotated[
         float, typer.Option(help="How long open requests may take to end after a stop signal.")
     ] = DEFAULTS.shutdown_grace_s,
@@ -138,7 +138,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "allowed_hosts": allowed_hosts or (),
                     "keep_alive_timeout_s": keep_alive_timeout_s,
                     "request_timeout_s": request_timeout_s,
-                    "queue_target_s": queue_target_s,
+                    "queue_timeout_s": queue_timeout_s,
                     "shutdown_grace_s": shutdown_grace_s,
                     "hang_timeout_s": hang_timeout_s,
                     "access_log": access_log,

@@ -8,15 +8,15 @@ from gateway.admission.deadlines import Deadlines
 from gateway.admission.estimate import Prompt
 from gateway.admission.gate import Gate
 from gateway.admission.tally import Tally
-from gateway.admission.terms import Capacity, QueueBounds, Terms
+from gateway.admission.terms import Capacity, Terms
 from gateway.admission.ticket import Ticket
 
 
 class Admission:
     """Used inside one event loop; `tally` may be shared with other processes."""
 
-    def __init__(self, bounds: QueueBounds, tally: Tally) -> None:
-        self._bounds = bounds
+    def __init__(self, queue_timeout_s: float, tally: Tally) -> None:
+        self._queue_timeout_s = queue_timeout_s
         self._tally = tally
         self._gates: dict[str, Gate] = {}  # by the name of a model that is, or was, served
         self.deadlines = Deadlines()
@@ -31,7 +31,7 @@ class Admission:
         """
         gate = self._gates.get(model)
         if gate is None:
-            gate = self._gates[model] = Gate(model, capacity, self._bounds, self._tally, self.deadlines)
+            gate = self._gates[model] = Gate(model, capacity, self._queue_timeout_s, self._tally, self.deadlines)
         gate.capacity = capacity
         return gate.enter(terms, asked)
 

@@ -24,7 +24,7 @@ from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
 from gateway.admission.estimate import Estimate, Prompt, Work
 from gateway.admission.flows import FairQueue, Flow
 from gateway.admission.tally import Row, Tally
-from gateway.admission.terms import Capacity, QueueBounds, Terms
+from gateway.admission.terms import Capacity, Terms
 from gateway.admission.ticket import Place, Ticket
 
 WAITING: Final = "waiting for any engine"
@@ -38,11 +38,13 @@ _POLL_S: Final = 0.005  # how soon one process sees what another has freed
 class Gate:
     """Used inside one event loop."""
 
-    def __init__(self, model: str, capacity: Capacity, bounds: QueueBounds, tally: Tally, deadlines: Deadlines) -> None:
+    def __init__(
+        self, model: str, capacity: Capacity, queue_timeout_s: float, tally: Tally, deadlines: Deadlines
+    ) -> None:
         self.model = model
         self.capacity = capacity
         self.estimate = Estimate(capacity.max_seq_len)
-        self._bounds = bounds
+        self._queue_timeout_s = queue_timeout_s
         self._deadlines = deadlines
         self._queues: tuple[FairQueue[Ticket], FairQueue[Ticket]] = (FairQueue(), FairQueue())  # the second is batch
         self._rate = DrainRate(min_ends=capacity.num_requests or 1)
@@ -86,7 +88,7 @@ class Gate:
         if self._last_flow not in (None, terms.flow):
             self._mixed_s = now_s
         self._last_flow = terms.flow
-        until_s = min(now_s + self._bounds.timeout_s, terms.begin_by_s, terms.complete_by_s)
+        until_s = min(now_s + self._queue_timeout_s, terms.begin_by_s, terms.complete_by_s)
         place = Place(queue, flow, terms.quota)
         tickets = [Ticket(self, place, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
         for ticket in tickets:
@@ -99,9 +101,13 @@ class Gate:
 
     def is_closed_to(self, terms: Terms) -> bool:
         """Whether `enter` would reject even a small request."""
+        if not self.num_waiting:
+            return False
         queue = self._queues[terms.batch]
-        longest = queue.longest()
-        if longest is None or longest.waiting_cost > queue.flow(terms.flow).waiting_cost:
+        flow, longest = queue.flow(terms.flow), queue.longest()
+        if time.monotonic() + self._wait_s(terms, flow, 1) > min(terms.begin_by_s, terms.complete_by_s):
+            return True
+        if longest is None or longest.waiting_cost > flow.waiting_cost:
             return False
         return self._is_full(self._queues if terms.batch else self._queues[:1], 1, 1)
 
@@ -141,7 +147,7 @@ class Gate:
         if time.monotonic() >= min(terms.begin_by_s, terms.complete_by_s):
             ticket.drop(DeadlineExceeded("the request had no turn within the time that its client waits"))
         else:
-            timeout_s = self._bounds.timeout_s
+            timeout_s = self._queue_timeout_s
             ticket.drop(ServerOverloaded(f"model {self.model} is busy: no turn within {timeout_s:g} s", self.drain_s()))
 
     def _let_in(self, queue: FairQueue[Ticket]) -> bool:
@@ -202,20 +208,24 @@ class Gate:
         rate = self._rate.per_s
         if rate is None:
             return waiting + num > batch * _UNMEASURED_BATCHES
-        return (sum(queue.waiting_cost for queue in queues) + cost) / rate > self._bounds.target_s
+        return (sum(queue.waiting_cost for queue in queues) + cost) / rate > self._queue_timeout_s
 
     def _check_patience(self, terms: Terms, flow: Flow[Ticket], cost: int) -> None:
-        rate, patience_s = self._rate.per_s, min(terms.begin_by_s, terms.complete_by_s)
-        if rate is None or patience_s == math.inf:
-            return
+        wait_s = self._wait_s(terms, flow, cost)
+        if time.monotonic() + wait_s > min(terms.begin_by_s, terms.complete_by_s):
+            reason = f"its turn would come after about {wait_s:.1f} s, later than the client waits"
+            raise ServerOverloaded(f"model {self.model} is busy: {reason}", self.drain_s())
+
+    def _wait_s(self, terms: Terms, flow: Flow[Ticket], cost: int) -> float:
+        """After what time a turn comes that is asked for now, by the pace measured; 0 before it is."""
+        rate = self._rate.per_s
+        if rate is None:
+            return 0.0
         queue = self._queues[terms.batch]
         ahead = min(queue.waiting_cost, (flow.waiting_cost + cost) * queue.num_flows)
         if terms.batch:
             ahead += self._queues[0].waiting_cost
-        wait_s = ahead / rate
-        if time.monotonic() + wait_s > patience_s:
-            reason = f"its turn would come after about {wait_s:.1f} s, later than the client waits"
-            raise ServerOverloaded(f"model {self.model} is busy: {reason}", self.drain_s())
+        return ahead / rate
 
     def _look_again(self) -> None:
         self._poll = None

@@ -44,16 +44,3 @@ class Capacity:
     num_requests: int | None
     num_tokens: int | None
     max_seq_len: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueBounds:
-    """What may wait.
-
-    Attributes:
-        target_s: more is not taken in than an engine does in that time; but one batch may wait in any case.
-        timeout_s: what has waited for so long is dropped.
-    """
-
-    target_s: float
-    timeout_s: float

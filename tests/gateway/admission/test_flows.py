@@ -15,7 +15,7 @@ from gateway.admission.errors import ServerOverloaded
 from gateway.admission.estimate import Prompt
 from gateway.admission.flows import FairQueue
 from gateway.admission.tally import Tally
-from gateway.admission.terms import Capacity, QueueBounds, Terms
+from gateway.admission.terms import Capacity, Terms
 
 
 @dataclass(eq=False)
@@ -131,7 +131,7 @@ def admit(admission: Admission, terms: Terms) -> bool:
 
 def test_a_queue_that_one_key_has_filled_makes_room_for_another() -> None:
     async def run() -> None:
-        admission = Admission(QueueBounds(60, 60), Tally())
+        admission = Admission(60, Tally())
         noisy, quiet = Terms("noisy"), Terms("quiet")
         assert sum(admit(admission, noisy) for _ in range(1000)) == BATCH + SPARE + 4 * BATCH
         with pytest.raises(ServerOverloaded):
@@ -145,7 +145,7 @@ def test_a_queue_that_one_key_has_filled_makes_room_for_another() -> None:
 
 def test_what_is_spare_is_for_the_one_that_has_less_of_the_engine() -> None:
     async def run() -> None:
-        admission = Admission(QueueBounds(60, 60), Tally())
+        admission = Admission(60, Tally())
         for _ in range(BATCH - 1):
             admit(admission, Terms("noisy"))
         admit(admission, Terms("quiet"))
@@ -160,7 +160,7 @@ def test_what_is_spare_is_for_the_one_that_has_less_of_the_engine() -> None:
 
 def test_batch_requests_have_a_turn_when_no_others_wait() -> None:
     async def run() -> None:
-        admission = Admission(QueueBounds(60, 60), Tally())
+        admission = Admission(60, Tally())
         capacity, asked = Capacity(1, None, 2048), [(Prompt(40, 10), 90)]
         running = [admission.enter("demo", capacity, Terms("a"), asked)[0] for _ in range(2)]
         (slow,) = admission.enter("demo", capacity, Terms("a", batch=True), asked)

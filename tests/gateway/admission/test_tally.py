@@ -10,7 +10,6 @@ import pytest
 
 from gateway.admission.admission import Admission
 from gateway.admission.tally import Tally, create_slots
-from gateway.admission.terms import QueueBounds
 from gateway.answers.backend import Generation, PromptText
 from gateway.answers.in_flight import InFlight
 from tests.gateway.scripted_backend import CARD, ScriptedBackend
@@ -20,7 +19,7 @@ from triton_repo.contract.sampling import Sampling
 
 def in_flight(tally: Tally) -> InFlight:
     """Of one process; at most 3 answers in all."""
-    return InFlight(ScriptedBackend(), Admission(QueueBounds(3, 30), tally), 3, tally)
+    return InFlight(ScriptedBackend(), Admission(30, tally), 3, tally)
 
 
 def test_every_process_sees_the_sum_of_all_slots(tmp_path: Path) -> None:
