@@ -53,7 +53,9 @@ def tokenizer_files(vocabulary: Vocabulary) -> dict[str, bytes]:
         "generation_config.json": _json(_generation(vocabulary)),
     }
     template = meta.text(_TEMPLATE)
-    return files if template is None else {**files, "chat_template.jinja": template.encode()}
+    if template is None or _named_templates(meta):  # are in tokenizer_config.json, where a file would hide them
+        return files
+    return {**files, "chat_template.jinja": template.encode()}
 
 
 def special_ids(vocabulary: Vocabulary) -> dict[str, Any]:
