@@ -12,7 +12,7 @@ export LC_ALL=C # `comm` expects the order that `sort` made
 packages() { python3 -m pip list --format freeze | sort; }
 
 packages >"$constraints"
-python3 -m pip install --constraint "$constraints" --editable '.[api,models]'
+python3 -m pip install --constraint "$constraints" --editable '.[api,models,gguf]'
 # NVIDIA's client of Triton is added without its dependencies, which [api] names: its metadata forbids versions that the
 # images have (ml_dtypes 0.6, grpcio from 1.68 on), and its code runs on them. This release takes any grpcio from 1.67.1 on.
 python3 -m pip install --no-deps 'tritonclient==2.71.0'

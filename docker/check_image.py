@@ -24,8 +24,9 @@ from triton_repo.contract.llm_api import SUPPORTED, llm_api_of
 
 # What comes with the driver: libcuda.so.1, libnvidia-ml.so.1.
 _OF_THE_DRIVER: Final = re.compile(r"lib(cuda|nvidia-\w+)\.so")
-# What runs in the gateway and in the models, less what imports TensorRT-LLM or Triton's own module.
+# What runs in the gateway, in the models and in the first build, less what imports TensorRT-LLM or Triton's own module.
 _PACKAGES: Final = (
+    "build_scripts.weights",
     "gateway",
     "launch",
     "triton_repo.contract",

@@ -8,6 +8,7 @@ those of libFuzzer, which follows the branches that they take.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import json
 import logging
@@ -57,7 +58,7 @@ def _report(name: str, options: argparse.Namespace) -> bool:
     lines = child.stdout.splitlines()
     result: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     outcome = result.get("failure") or (
-        "ok" if child.returncode == 0 else f"ended by {-child.returncode}: {child.stderr[-300:]}"
+        "ok" if child.returncode == 0 else f"ended with {child.returncode}: {child.stderr[-300:]}"
     )
     seconds, slowest, growth = time.monotonic() - began_s, result.get("slowest_ms", 0), result.get("growth_mib", 0)
     print(
@@ -86,13 +87,17 @@ def run(target: Target, options: argparse.Namespace) -> int:
             began_s = time.thread_time()
             if result["inputs"] % 20 == 0:
                 signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+                faulthandler.dump_traceback_later(3 * LIMIT_S, exit=True)  # also of code that takes no signal
+            _keep(kept, data)  # before it can end this process
             target.run(data)
             result["slowest_ms"] = max(result["slowest_ms"], 1e3 * (time.thread_time() - began_s))
             result["inputs"] += 1
+        kept.unlink(missing_ok=True)
     except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
         result["failure"] = f"{_keep(kept, data)}: {traceback.format_exc().splitlines()[-1][:200]}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
     result["growth_mib"] = _max_rss_mib() - before
     print(json.dumps(result))
     return 1 if "failure" in result else 0
