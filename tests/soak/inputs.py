@@ -80,9 +80,9 @@ async def _run(stack: Stack) -> int:
                     faults[f"{name}: a sound request after {case}: {fault}"] += 1
             print(f"{name}: {sum(statuses.values())} requests, statuses {dict(sorted(statuses.items()))}", flush=True)
         for case, (path, fields) in LARGE.items():
-            body = json.dumps({"model": "demo", "max_tokens": 1, **fields})
-            response, slowest_ms, before_ms = await _held_up(client, stack, path, body)
-            size = f"{len(body) / 1e6:4.1f} MB"
+            large = json.dumps({"model": "demo", "max_tokens": 1, **fields})
+            response, slowest_ms, before_ms = await _held_up(client, stack, path, large)
+            size = f"{len(large) / 1e6:4.1f} MB"
             took = f"slowest health check {slowest_ms:4.0f} ms, before {before_ms:.0f} ms"
             print(f"{case:18} {size}: {response.status_code}; {took}", flush=True)
             if (fault := _fault(response, openai=True)) is not None:
