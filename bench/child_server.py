@@ -20,7 +20,7 @@ from triton_repo.contract.http_probe import http_status
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
-_TETHER: Final = (sys.executable, "-I", "-S", str(ROOT / "launch" / "tether.py"))  # PARENT SIGNAL COMMAND…
+_TETHER: Final = (sys.executable, "-I", "-S", str(ROOT / "launch" / "wrappers" / "tether.py"))  # PARENT SIGNAL COMMAND…
 _STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
 

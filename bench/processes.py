@@ -36,7 +36,7 @@ class ProcessTrees:
     def find(self, word: str) -> int:
         """Id of the process that has `word` among its arguments."""
         for process in self._members():
-            if word in process.cmdline():
+            if word in _arguments(process):
                 return int(process.pid)
         raise BenchError(f"no process under test has the argument {word!r}")
 
@@ -49,6 +49,13 @@ class ProcessTrees:
 def private_bytes(pid: int) -> int:
     """Memory that would be freed if the process ended (USS): shared libraries do not count."""
     return int(psutil.Process(pid).memory_full_info().uss)
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:  # it has just ended
+        return []
 
 
 def _cpu_s(process: psutil.Process) -> float:

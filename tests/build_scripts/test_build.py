@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -263,9 +264,9 @@ def test_a_built_directory_is_served_where_it_lies_without_spec_or_checkpoint(bu
 
 
 def test_the_tokenizer_of_an_engine_encodes_chats(built: Workshop) -> None:
-    encoder = PromptEncoder.load(built.engine / "tokenizer", 256)
     chat = {"messages": [{"role": "user", "content": "hé"}]}
-    ids = encoder.encode(Prompt(chat=json.dumps(chat).encode()))
+    with closing(PromptEncoder.load(built.engine / "tokenizer", 256)) as encoder:
+        ids = encoder.encode(Prompt(chat=json.dumps(chat).encode()))
     assert len(ids) == len("<user>hé".encode()) + 1  # and </s>
 
 

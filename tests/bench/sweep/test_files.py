@@ -43,8 +43,7 @@ SPECS = st.fixed_dictionaries(
             {},
             optional={
                 "flush_interval_ms": st.floats(0, 60_000),
-                "max_tokens_in_paged_kv_cache": st.none() | st.integers(1, 2**31 - 1),
-                "enable_kv_cache_reuse": st.booleans(),
+                "max_step_s": st.just(0.0) | st.floats(1, 3600),
             },
         ),
         "sampling": st.fixed_dictionaries({}, optional={"stop_token_ids": st.lists(st.integers(0, 9), max_size=3)}),

@@ -43,7 +43,7 @@ def sweep(*arguments: str, **environment: str) -> Result:
         ({"vary": ("build.max_batch_size=8,0",)}, "build.max_batch_size=0: --max-batch-size = 0; must be ≥ 1"),
         ({"vary": ("serve.enable_kv_cache_reuse=maybe",)}, 'serve.enable_kv_cache_reuse = "maybe"; must be true or fa'),
         ({"vary": ("build.max_num_tokens=9999,32",)}, "--max-num-tokens = 32; must be ≥ build.max_batch_size (64)"),
-        ({"vary": ("serve.max_tokens_in_paged_kv_cache=1,4096",)}, "must be ≥ build.max_seq_len (2048), or the long"),
+        ({"vary": ("serve.max_tokens_in_paged_kv_cache=1,4096",)}, "needs runtime openvino or runtime tensorrt_llm"),
         ({"vary": ("workers=2,0",)}, "--vary workers=0: must be a whole number from 1 to 256"),
         ({"concurrency": "4"}, "nothing to sweep"),
         ({"concurrency": "0,1"}, "--concurrency = '0,1'; must be numbers above 0"),

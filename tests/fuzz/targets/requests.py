@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Coroutine
 from functools import cache
@@ -152,7 +153,9 @@ def _preprocess_and_parse(tensors: Any, parameters: Any) -> None:
 
 @cache
 def encoder() -> PromptEncoder:
-    return PromptEncoder.load(DEMO, 256)
+    loaded = PromptEncoder.load(DEMO, 256)
+    atexit.register(loaded.close)
+    return loaded
 
 
 def fuzz_chat_json(data: bytes) -> None:
