@@ -14,8 +14,8 @@ from build_scripts.weights.gguf.reading import numbers
 from build_scripts.weights.gguf.rope import TABLES
 from triton_repo.contract.errors import BuildError
 
-_QUERIES_KEYS_VALUES: Final = re.compile(r"blk\.\d{1,5}\.(attn_qkv)\.(weight|bias)")
-_NUMBER: Final = re.compile(r"blk\.(\d{1,5})\.")
+_QUERIES_KEYS_VALUES: Final = re.compile(r"blk\.\d{1,5}\.(attn_qkv)\.(weight|bias)", re.ASCII)
+_NUMBER: Final = re.compile(r"blk\.(\d{1,5})\.", re.ASCII)
 _IGNORED: Final = re.compile(
     r"blk\.\d+\.attn_rot_embd\.\w+|rope\.freqs|blk\.\d+\.rope_freqs\.weight"
     r"|.*\.input_scale"  # of the inputs of a layer, for kernels that quantize those too
@@ -54,6 +54,8 @@ def _scaled(tensors: dict[str, StoredTensor], family: Family) -> Iterator[tuple[
         weight = f"{name.removesuffix(_SCALE)}.weight".replace(".weight.weight", ".weight")
         if weight not in found:
             raise BuildError(f"{tensor.path}: {name}: there is no {weight}")
+        if found[weight] is not tensors.get(weight):
+            raise BuildError(f"{tensor.path}: {name}: {weight} has another scale")
         values = tuple(numbers(tensor, _MOST_SCALES))
         one = {"scale": values[0]} if len(values) == 1 else {"scales": values}
         found[weight] = replace(found[weight], **one)

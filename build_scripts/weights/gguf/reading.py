@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def lazy(tensor: StoredTensor, name: str) -> LazyTensor:
-    """`tensor`, called `name`, in float32 if it has a scale. Raises: BuildError: it is quantized and no matrix."""
+    """`tensor`, called `name`, in float32 if it has a scale.
+
+    Raises:
+        BuildError: it is quantized and no matrix, or has several scales, which only the matrices within it can have.
+    """
+    if tensor.scales:
+        raise BuildError(f"{tensor.path}: {tensor.name}: {len(tensor.scales)} scales; must be 1, as it has no experts")
     found = _unscaled(tensor, name)
     return found if tensor.scale == 1 else replace(found, dtype="float32", reader=_Scaled(found, tensor.scale))
 

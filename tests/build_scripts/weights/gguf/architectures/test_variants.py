@@ -134,6 +134,20 @@ def test_a_scale_of_nothing_is_rejected(tmp_path: Path) -> None:
         open_checkpoint(path, "x")
 
 
+@pytest.mark.parametrize(
+    ("scales", "complaint"),
+    [
+        ({"blk.1.ffn_down.scale": 64}, r"blk.1.ffn_down.weight: 64 scales; must be 1, as it has no experts"),
+        ({"blk.1.ffn_down.scale": 1, "blk.1.ffn_down.weight.scale": 1}, r"blk.1.ffn_down.weight has another scale"),
+    ],
+)
+def test_scales_that_a_matrix_cannot_have_are_rejected(tmp_path: Path, scales: dict[str, int], complaint: str) -> None:
+    more = {name: np.full(count, 2, np.float32) for name, count in scales.items()}
+    _, path = made(tmp_path, "qwen2vl", lambda arrays: {**arrays, **more})
+    with pytest.raises(BuildError, match=complaint):
+        open_checkpoint(path, "x")
+
+
 def with_encoders(arrays: Arrays) -> Arrays:
     """As Ollama keeps a model that sees, in one file."""
     names = ("v.blk.0.attn_q.weight", "mm.mm_input_projection.weight", "a.position_embd.weight", "mtp.fc.weight")
