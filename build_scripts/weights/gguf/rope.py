@@ -94,11 +94,12 @@ class _Llama3:
         if len(middle) < 2:
             return None
         (first, upper), (last, lower) = middle[0], middle[-1]
-        slope = (upper - lower) / (first - last)
+        slope = (upper - lower) / (first - last) if first != last else 0.0  # a base of 1 has one frequency
         offset = upper - slope * first
         if offset >= 0 or slope <= 0:
             return None
-        return cls(factor, 1.0, round(1 - 1 / offset, 4), max(1, round(-slope / offset)))
+        high, original = round(1 - 1 / offset, 4), -slope / offset
+        return cls(factor, 1.0, high, max(1, round(original))) if high > 1 and math.isfinite(original) else None
 
     def to_json(self) -> dict[str, Any]:
         return {
