@@ -9,8 +9,9 @@ from typing import Any, Final, TypeGuard
 
 from triton_repo.contract.errors import BuildError
 
+MOST_LAYERS: Final = 4096  # the largest models have some hundreds
 _LARGEST: Final = 1 << 31
-_LARGEST_FLOAT: Final = 1e30
+_SMALLEST_FLOAT, _LARGEST_FLOAT = 1e-30, 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ class Metadata:
         return f"{self.architecture}.{key}"
 
     def count(self, key: str, default: int | None = None) -> int:
-        """A whole number ≥ 1; absent is `default`, if there is one. A list is one number if all of it is."""
+        """A whole number ≥ 1; absent is `default`, if there is one. A list, of a number a layer, is one if all are."""
         value = self.values.get(key)
-        if isinstance(value, list) and value and all(entry == value[0] for entry in value):
+        if isinstance(value, list) and 0 < len(value) <= MOST_LAYERS and value.count(value[0]) == len(value):
             value = value[0]
         if value is None and default is not None:
             return default
@@ -45,12 +46,12 @@ class Metadata:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A number > 0; absent is `default`, if there is one."""
+        """A number > 0, of a size whose powers are numbers too; absent is `default`, if there is one."""
         value = self.values.get(key)
         if value is None and default is not None:
             return default
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= _LARGEST_FLOAT:
-            raise self.error(key, "must be a number > 0")
+        if not _is_finite(value) or not _SMALLEST_FLOAT <= value <= _LARGEST_FLOAT:
+            raise self.error(key, f"must be a number > 0, {_SMALLEST_FLOAT} … {_LARGEST_FLOAT}")
         return _shortest(float(value))
 
     def flag(self, key: str, default: bool) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from build_scripts.weights.gguf.header import StoredTensor
-from build_scripts.weights.gguf.metadata import Metadata
+from build_scripts.weights.gguf.metadata import MOST_LAYERS, Metadata
 from build_scripts.weights.gguf.rope import rope_scaling
 from triton_repo.contract.errors import BuildError
 
@@ -43,8 +43,12 @@ class Model:
     @property
     def layers(self) -> int:
         """Without those that only predict further tokens, which come last."""
-        extra = self.optional("nextn_predict_layers") or 0
-        return self.count("block_count") - extra
+        all_layers, extra = self.count("block_count"), self.optional("nextn_predict_layers") or 0
+        if all_layers > MOST_LAYERS:
+            raise self.meta.error(self.meta.own("block_count"), f"must be ≤ {MOST_LAYERS}")
+        if extra >= all_layers:
+            raise self.meta.error(self.meta.own("nextn_predict_layers"), f"must be < block_count, {all_layers}")
+        return all_layers - extra
 
     @property
     def dense_layers(self) -> int:
@@ -77,8 +81,13 @@ class Model:
 
     @property
     def rotated(self) -> float:
-        """The part of a head that is rotated."""
-        return self.count("rope.dimension_count", self.head_size) / self.head_size
+        """The part of a head that is rotated, at most 1."""
+        rotated = self.count("rope.dimension_count", self.head_size)
+        if rotated > self.head_size:
+            raise self.meta.error(
+                self.meta.own("rope.dimension_count"), f"must be ≤ {self.head_size}, the size of a head"
+            )
+        return rotated / self.head_size
 
     @property
     def tied(self) -> bool:
@@ -117,20 +126,21 @@ class Model:
 
     def window_layers(self, period: int) -> list[str]:
         """HuggingFace's `layer_types`: as the file has it, or every `period`-th layer without a window."""
+        return [self.window_layer(layer, period) for layer in range(self.layers)]
+
+    def window_layer(self, layer: int, period: int) -> str:
+        """That of one layer."""
         key = self.meta.own("attention.sliding_window_pattern")
         given = self.meta.values.get(key, period)
-        if isinstance(given, list):
-            windows = [bool(value) for value in given]
-        else:
-            windows = [(layer + 1) % self.meta.count(key, period) != 0 for layer in range(self.layers)]
-        if len(windows) != self.layers:
+        if isinstance(given, list) and len(given) != self.layers:
             raise self.meta.error(key, f"must be a period, or an array of {self.layers}")
-        return ["sliding_attention" if windowed else "full_attention" for windowed in windows]
+        windowed = given[layer] if isinstance(given, list) else (layer + 1) % self.meta.count(key, period) != 0
+        return "sliding_attention" if windowed else "full_attention"
 
     def rows(self, part: str) -> int | None:
         """Of a part of the first layer that may have it, if it is there."""
         tensor = self.tensors.get(f"blk.{self.dense_layers}.{part}")
-        return None if tensor is None else tensor.shape[-2]
+        return tensor.shape[-2] if tensor is not None and len(tensor.shape) > 1 else None
 
     def has(self, part: str) -> bool:
         """Whether a first layer has it: `attn_q.bias`."""

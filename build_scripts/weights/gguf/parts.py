@@ -67,8 +67,9 @@ def read_parts(path: Path) -> Header:
     part = _PART.fullmatch(path.name)
     expected = int(part["count"]) if part else 1
     count = headers[0].values.get("split.count", 1)
-    if part is None and count not in {0, 1}:
-        raise BuildError(f"{path}: split.count = {count!r:.40}; its name must end in -00001-of-{count:05}{SUFFIX}")
+    if part is None and count not in (0, 1):
+        number = f"{count:05}" if type(count) is int else "NNNNN"
+        raise BuildError(f"{path}: split.count = {count!r:.40}; its name must end in -00001-of-{number}{SUFFIX}")
     numbers = [int(match["number"]) for file in files if (match := _PART.fullmatch(file.name))]
     if part is not None and numbers != list(range(1, expected + 1)):
         missing = sorted(set(range(1, expected + 1)) - set(numbers))[:3]

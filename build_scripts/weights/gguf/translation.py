@@ -16,8 +16,8 @@ from build_scripts.weights.gguf.rope import TABLES
 from build_scripts.weights.view import LazyTensor
 from triton_repo.contract.errors import BuildError
 
-_LAYER: Final = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.(weight|bias|scale)")
-_TOP: Final = re.compile(r"(\w+)\.(weight|bias)")
+_LAYER: Final = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.(weight|bias|scale)", re.ASCII)
+_TOP: Final = re.compile(r"(\w+)\.(weight|bias)", re.ASCII)
 _SHOWN = 3
 
 
@@ -48,15 +48,16 @@ def _made(
 ) -> dict[str, LazyTensor]:
     """Tensors of several of llama.cpp's, or of values of the header."""
     made: dict[str, LazyTensor] = {}
+    values = {key: model.meta.required_numbers(key, model.layers) for key, _ in family.values.values()}
     for layer in range(model.layers):
         for pattern, ways in family.joined.items():
             name = f"{family.layers}.{layer}.{pattern}"
             for joined in ways if name not in found else ():
-                if name not in made and (parts := _parts(joined, layer, stored)):
+                if name not in made and (parts := _parts(joined, layer, stored, model.meta.where)):
                     made[name] = joined.join(name, parts, model)
         for pattern, (key, shape) in family.values.items():
             name = f"{family.layers}.{layer}.{pattern}"
-            made[name] = constant(name, model.meta.required_numbers(key, model.layers)[layer], shape, model.meta.where)
+            made[name] = constant(name, values[key][layer], shape, model.meta.where)
     return made
 
 
@@ -97,10 +98,14 @@ def _joined_parts(family: Family) -> Iterator[str]:
     return (part for ways in family.joined.values() for joined in ways for part in joined.parts)
 
 
-def _parts(joined: Joined, layer: int, stored: Mapping[str, StoredTensor]) -> list[StoredTensor]:
-    """Nothing where the layer has none of them, as one without experts."""
+def _parts(joined: Joined, layer: int, stored: Mapping[str, StoredTensor], where: str) -> list[StoredTensor]:
+    """Nothing where the layer has none of them, as one without experts. Raises: BuildError: it has some."""
     names = [f"blk.{layer}.{part}" for part in joined.parts]
-    return [stored[name] for name in names] if names[0] in stored else []
+    found = [stored[name] for name in names if name in stored]
+    if found and len(found) < len(names):
+        missing = next(name for name in names if name not in stored)
+        raise BuildError(f"{where}: {missing} is missing; {found[0].name} needs it")
+    return found
 
 
 def _missing(stored: Mapping[str, StoredTensor], model: Model, family: Family) -> Iterator[str]:

@@ -81,7 +81,7 @@ def _rope(model: Model) -> dict[str, Any]:
 
 
 def _kind(model: Model, layer: int) -> object:
-    return model.window_layers(6)[layer], _is_sharing(model, layer)
+    return model.window_layer(layer, 6), _is_sharing(model, layer)
 
 
 _LAYER: Final = {

@@ -24,6 +24,8 @@ def _deepseek(model: Model) -> dict[str, Any]:
     rotated = model.count("rope.dimension_count")
     key = model.optional("attention.key_length_mla") or model.count("attention.key_length")
     value = model.optional("attention.value_length_mla") or model.count("attention.value_length")
+    if rotated >= key:
+        raise model.meta.error(model.meta.own("rope.dimension_count"), f"must be < {key}, the size of a key")
     theta = model.number("rope.freq_base", 10000.0)
     scaling = rope_scaling(model.meta, model.tensors, rotated, theta)
     if scaling is not None and "mscale_all_dim" in scaling:
@@ -125,8 +127,8 @@ def as_it_is(name: str, parts: Sequence[StoredTensor], model: Model) -> LazyTens
 
 def _shared_gate_above_up(name: str, parts: Sequence[StoredTensor], _: Model) -> LazyTensor:
     gate, up = alike([lazy(part, name) for part in parts])
-    rows, columns = gate.shape
-    return patchwork(name, (2 * rows, columns), [Patch.all_of(gate), Patch.all_of(up, rows)])
+    rows = gate.shape[0]
+    return patchwork(name, (2 * rows, *gate.shape[1:]), [Patch.all_of(gate), Patch.all_of(up, rows)])
 
 
 _LATENT: Final = {

@@ -18,7 +18,8 @@ from tests.build_scripts.weights.gguf.test_gguf import SMALL
 from tests.build_scripts.weights.nemo.test_nemo_hostile import refusal
 
 Change = Callable[[gguf.GGUFWriter], None]
-UINT32, FLOAT32, STRING = gguf.GGUFValueType.UINT32, gguf.GGUFValueType.FLOAT32, gguf.GGUFValueType.STRING
+UINT32, STRING = gguf.GGUFValueType.UINT32, gguf.GGUFValueType.STRING
+FLOAT32, FLOAT64 = gguf.GGUFValueType.FLOAT32, gguf.GGUFValueType.FLOAT64
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,14 @@ def tensor(name: str, *shape: int) -> Change:
     return lambda writer: writer.add_tensor(name, np.ones(shape, np.float32))
 
 
+def both(first: Change, second: Change) -> Change:
+    def change(writer: gguf.GGUFWriter) -> None:
+        first(writer)
+        second(writer)
+
+    return change
+
+
 def table(*factors: float) -> Change:
     """Of rope scaling."""
     return lambda writer: writer.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
@@ -58,7 +67,25 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "an architecture of a number": (value("general.architecture", 1), "general.architecture = 1; must be text"),
     "no layers": (value("llama.block_count", 0), "llama.block_count = 0; must be a whole number ≥ 1"),
     "fewer layers than there are": (value("llama.block_count", 2), "no place in LlamaForCausalLM for blk.2."),
-    "more layers than there are": (value("llama.block_count", (1 << 31) - 1), "blk.3.attn_norm.weight is missing"),
+    "more layers than there are": (value("llama.block_count", 4096), "blk.3.attn_norm.weight is missing"),
+    "more layers than any model": (value("llama.block_count", (1 << 31) - 1), "must be ≤ 4096"),
+    "a number for each of too many layers": (
+        both(value("llama.block_count", None), lambda writer: writer.add_array("llama.block_count", [3] * 5000)),
+        "llama.block_count = [3, 3,",
+    ),
+    "parts that are no number": (
+        lambda writer: writer.add_array("split.count", [1]),
+        "split.count = [1]; its name must end in",
+    ),
+    "a layer with a digit that is none of ASCII": (
+        both(value("llama.block_count", 4096), tensor("blk.1\u0660.attn_q.bias", 64)),
+        "no place in LlamaForCausalLM for blk.1",
+    ),
+    "a rope of one frequency": (
+        both(value("llama.rope.freq_base", 1.0, FLOAT32), table(2, 3, 4, 8)),
+        "no rope scaling of Llama 3's kind gives these 4 factors",
+    ),
+    "a rope of the smallest base": (value("llama.rope.freq_base", 5e-324, FLOAT64), "freq_base = 5e-324; must be"),
     "no heads": (value("llama.attention.head_count", None), "llama.attention.head_count = missing"),
     "heads that do not divide": (value("llama.attention.head_count", 7), "must be 7 heads of an even size"),
     "a huge head": (value("llama.attention.key_length", 1 << 30), "llama.attention.value_length"),
