@@ -59,13 +59,15 @@ def gemma3_traits(config: ConfigValues) -> dict[str, Any]:
 
 def gemma3_rope(config: ConfigValues) -> Rope:
     """One embedding for layers that see all, which alone may be stretched, and one for those with a window."""
+    local_theta = config.number("rope_local_base_freq", _LOCAL_THETA)
     given = config.values.get("rope_parameters")
-    both: Mapping[str, Any] = given if isinstance(given, Mapping) and _FULL in given else {}
-    full = ConfigValues(config.source, {**config.values, **({"rope_parameters": both[_FULL]} if both else {})})
-    local = both.get(_SLIDING) or {}
-    theta = local.get("rope_theta") or config.number("rope_local_base_freq", _LOCAL_THETA)
-    rope = read_rope(full, {}, theta=_THETA)
-    return Rope(rope.theta, local_theta=float(theta))
+    if not isinstance(given, Mapping) or not given.keys() & {_FULL, _SLIDING}:
+        return Rope(read_rope(config, {}, theta=_THETA).theta, local_theta=local_theta)
+    full, local = (f"rope_parameters.{kind}" for kind in (_FULL, _SLIDING))
+    sections = {full: given.get(_FULL), local: given.get(_SLIDING)}
+    rope = read_rope(ConfigValues(config.source, {**config.values, **sections}), {}, theta=_THETA, section=full)
+    local_rope = read_rope(ConfigValues(config.source, sections), {}, theta=local_theta, section=local)
+    return Rope(rope.theta, local_theta=local_rope.theta)
 
 
 def _scales(config: ConfigValues, attention_cap: float | None, logits_cap: float | None) -> Scales:

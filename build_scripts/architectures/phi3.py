@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from build_scripts.architectures.config_values import ConfigValues, is_positive
-from build_scripts.architectures.rope import read_rope
+from build_scripts.architectures.rope import read_rope, section_of
 from build_scripts.architectures.values import LONGROPE, Rope
 
 _FACTORS: Final = ("short_factor", "long_factor")
@@ -30,7 +30,7 @@ def traits(config: ConfigValues) -> dict[str, Any]:
 
 def rope(config: ConfigValues) -> Rope:
     """With `short_factor`, `long_factor` and `original_max_position_embeddings` as its scaling."""
-    key = "rope_parameters" if config.values.get("rope_parameters") is not None else "rope_scaling"
+    key = section_of(config)
     given = config.values.get(key)
     section = dict(given) if isinstance(given, dict) else given
     if isinstance(section, dict):

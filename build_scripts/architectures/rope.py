@@ -23,6 +23,7 @@ def read_rope(
     kinds: Mapping[str, tuple[str, ...]] = SCALINGS,
     fraction: float | None = None,
     theta: float = 10000.0,
+    section: str | None = None,
 ) -> Rope:
     """Of `rope_theta` and `rope_scaling`, or of `rope_parameters`, which transformers writes since 5.
 
@@ -30,26 +31,38 @@ def read_rope(
         kinds: of scaling that the compiled attention of the family computes, by the keys that they need.
         fraction: of a head that is turned where the configuration is silent; None: a family that turns whole heads.
         theta: where the configuration is silent.
+        section: the key of the object to read; None: `section_of`.
 
     Raises:
         BuildError: a value is broken. NotCompiled: the compiled attention does not compute it.
     """
-    key = "rope_parameters" if values.values.get("rope_parameters") is not None else "rope_scaling"
+    key = section or section_of(values)
     given = values.values.get(key)
     if given is not None and not isinstance(given, Mapping):
         raise values.error(key, "must be an object or null")
     scaling = dict(given or {})
-    base = scaling.pop("rope_theta", None) or values.number("rope_theta", theta)
+    base = scaling.pop("rope_theta", None)
+    base = values.number("rope_theta", theta) if base is None else base
     if not is_positive(base):
         raise values.error(key, "rope_theta must be a number > 0")
     kind = scaling.pop("type", None)
-    kind = scaling.pop("rope_type", kind) or "default"
+    kind = scaling.pop("rope_type", kind)
+    if not isinstance(kind, str | None):
+        raise values.error(key, "rope_type must be a string or null")
     turned = _fraction(values, key, scaling.pop("partial_rotary_factor", None), fraction)
-    return Rope(float(base), None if kind == "default" else _scaling(values, key, str(kind), scaling, kinds), turned)
+    plain = kind is None or kind == "default"
+    return Rope(float(base), None if plain else _scaling(values, key, str(kind), scaling, kinds), turned)
+
+
+def section_of(values: ConfigValues) -> str:
+    """The key of the object that says how the rotary embedding is stretched."""
+    return "rope_parameters" if values.values.get("rope_parameters") is not None else "rope_scaling"
 
 
 def _fraction(values: ConfigValues, key: str, given: object, default: float | None) -> float:
-    value = given or values.values.get("partial_rotary_factor") or (1.0 if default is None else default)
+    value = values.values.get("partial_rotary_factor") if given is None else given
+    if value is None:
+        value = 1.0 if default is None else default
     if not is_positive(value) or value > 1:
         raise values.error(key, "partial_rotary_factor must be a number > 0 and ≤ 1")
     if default is None and value != 1:

@@ -183,6 +183,29 @@ def test_both_rotary_embeddings_of_gemma_3_are_read_as_before_and_since_version_
     assert decoder_of({**PLAIN, **GEMMA3}, "x").rope == Rope(1e6, local_theta=1e4)
 
 
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ([1], "must be an object or null"),
+        ({"rope_theta": "abc"}, "rope_theta must be a number > 0"),
+        ({"rope_theta": -5}, "rope_theta must be a number > 0"),
+        ({"rope_theta": 0}, "rope_theta must be a number > 0"),
+        ({"rope_type": "linear", "factor": 8}, "rope_type linear; allowed: default"),
+        ({"rope_type": []}, "rope_type must be a string or null"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1"),
+        ({"partial_rotary_factor": 0}, "partial_rotary_factor must be a number > 0 and ≤ 1"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["full_attention", "sliding_attention"])
+def test_a_rotary_embedding_of_gemma_3_is_rejected_by_the_key_of_its_section(
+    kind: str, section: Any, complaint: str
+) -> None:
+    with pytest.raises(BuildError) as refused:
+        decoder_of({**PLAIN, **GEMMA3, "rope_parameters": {kind: section}}, "x")
+    assert f"rope_parameters.{kind} = " in str(refused.value)
+    assert complaint in str(refused.value)
+
+
 def test_the_length_that_is_computed_right_is_the_window_or_the_first_context_of_longrope() -> None:
     assert decoder_of({**PLAIN, **GEMMA3}, "x").exact_length == (64, "sliding_window")
     phi = {**PLAIN, **PHI3, "rope_scaling": LONGROPE}
