@@ -21,6 +21,7 @@ from build_scripts.architectures.values import Rope, Scales
 
 _ACTIVATION: Final = "gelu_pytorch_tanh"
 _FULL, _SLIDING = "full_attention", "sliding_attention"
+_GEMMA2_PATTERN: Final = 2
 _PATTERN: Final = 6  # of Gemma 3, where the configuration is silent
 _THETA, _LOCAL_THETA = 1e6, 1e4
 
@@ -40,7 +41,9 @@ def gemma2_traits(config: ConfigValues) -> dict[str, Any]:
         config.optional_number("final_logit_softcapping", 30.0),
     )
     window = config.count("sliding_window", 4096)
-    return {"hidden_act": "gelu", "scales": scales, "sliding_window": window, "full_every": 2}
+    if _pattern(config, _GEMMA2_PATTERN) != _GEMMA2_PATTERN:
+        raise config.not_compiled("layer_types", "must alternate (TensorRT-LLM's Gemma 2)")
+    return {"hidden_act": "gelu", "scales": scales, "sliding_window": window, "full_every": _GEMMA2_PATTERN}
 
 
 def gemma3_traits(config: ConfigValues) -> dict[str, Any]:
@@ -86,12 +89,20 @@ def _no_bias(config: ConfigValues) -> None:
 
 
 def _full_every(config: ConfigValues) -> int:
-    """Which layers look back over all tokens, as a pattern."""
+    """Which layers look back over all tokens: those of the list, or every so manieth."""
+    keys = ("sliding_window_pattern", "_sliding_window_pattern")
+    given = next((key for key in keys if config.values.get(key) is not None), keys[0])
+    return _pattern(config, config.count(given, _PATTERN))
+
+
+def _pattern(config: ConfigValues, silent: int) -> int:
+    """`layer_types` as a pattern; `silent` where there is none."""
     kinds = config.values.get("layer_types")
-    if not isinstance(kinds, list):
-        keys = ("sliding_window_pattern", "_sliding_window_pattern")
-        given = next((key for key in keys if config.values.get(key) is not None), keys[0])
-        return config.count(given, _PATTERN)
+    if kinds is None:
+        return silent
+    num_layers = config.count("num_hidden_layers")
+    if not isinstance(kinds, list) or len(kinds) != num_layers:
+        raise config.error("layer_types", f"must be a list of num_hidden_layers ({num_layers}) kinds")
     every = kinds.index(_FULL) + 1 if _FULL in kinds else len(kinds) + 1
     if kinds != [_SLIDING if (index + 1) % every else _FULL for index in range(len(kinds))]:
         raise config.not_compiled("layer_types", "must repeat one pattern that ends with full_attention")

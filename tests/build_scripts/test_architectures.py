@@ -96,6 +96,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"attention_bias": "no"}, 'attention_bias = "no"; must be true or false'),
     ({"rope_scaling": "yarn"}, 'rope_scaling = "yarn"; must be an object or null'),
     ({"rope_scaling": {"rope_type": "linear"}}, "; factor must be a number > 0 for rope_type linear"),
+    *(
+        ({"architectures": [name], "layer_types": kinds}, "must be a list of num_hidden_layers (2) kinds")
+        for name in ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
+        for kinds in ([], ["full_attention"], ["sliding_attention"] * 3, "x", {})
+    ),
     ({"partial_rotary_factor": 2}, "partial_rotary_factor must be a number > 0 and ≤ 1"),
 ]
 
@@ -137,6 +142,7 @@ NOT_COMPILED: list[tuple[dict[str, Any], str]] = [
         {**GEMMA3, "layer_types": ["full_attention", "sliding_attention"]},
         "must repeat one pattern that ends with full_attention",
     ),
+    ({"architectures": ["Gemma2ForCausalLM"], "layer_types": ["full_attention"] * 2}, "must alternate"),
     (
         {"architectures": ["Gemma2ForCausalLM"], "hidden_activation": "gelu"},
         'hidden_activation = "gelu"; allowed: ',
