@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from build_scripts.architectures import gemma, granite, llama, mistral, nemotron, phi3, qwen
 from build_scripts.architectures.check import check_weights
-from build_scripts.architectures.config_values import ConfigValues, NotCompiled, UnknownArchitecture
+from build_scripts.architectures.config_values import MOST_LAYERS, ConfigValues, NotCompiled, UnknownArchitecture
 from build_scripts.architectures.decoder import Decoder
 from build_scripts.architectures.rope import ROPE_KEYS, read_rope
 from build_scripts.architectures.values import Norms, Rope
@@ -116,7 +116,7 @@ def decoder_of(config: Mapping[str, Any], source: str) -> Decoder:
         architecture=architecture,
         family=family.name,
         dtype=values.dtype(),
-        num_layers=values.count("num_hidden_layers"),
+        num_layers=values.count("num_hidden_layers", most=MOST_LAYERS),
         hidden_size=hidden_size,
         intermediate_size=values.count("intermediate_size"),
         num_heads=num_heads,

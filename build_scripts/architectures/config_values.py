@@ -11,7 +11,8 @@ from typing import Any, Final, TypeGuard
 from build_scripts.weights.view import WEIGHT_DTYPES
 from triton_repo.contract.errors import BuildError
 
-_LARGEST: Final = 1 << 31
+_LARGEST: Final = (1 << 31) - 1
+MOST_LAYERS: Final = 4096  # each is counted by itself; the deepest models have some hundreds
 _LARGEST_FLOAT: Final = sys.float_info.max
 _CURE: Final = "with build.flow = pytorch TensorRT-LLM reads the checkpoint itself"
 
@@ -42,13 +43,13 @@ class ConfigValues:
         shown = json.dumps(self.values.get(key), default=str)
         return f"{self.source}: config.json: {key} = {shown[:80]}; {rule}"
 
-    def count(self, key: str, default: int | None = None) -> int:
-        """A whole number ≥ 1; absent or null is `default`, if there is one."""
+    def count(self, key: str, default: int | None = None, most: int = _LARGEST) -> int:
+        """A whole number ≥ 1 and ≤ `most`; absent or null is `default`, if there is one."""
         value = self.values.get(key)
         if value is None and default is not None:
             return default
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _LARGEST:
-            raise self.error(key, "must be a whole number ≥ 1")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise self.error(key, f"must be a whole number ≥ 1 and ≤ {most}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from build_scripts.architectures.config_values import ConfigValues
+from build_scripts.architectures.experts import expert_counts
 from build_scripts.architectures.rope import read_rope
 from build_scripts.architectures.values import Experts, Rope
 
@@ -24,9 +25,10 @@ def traits(config: ConfigValues) -> dict[str, Any]:
 
 def mixtral_traits(config: ConfigValues) -> dict[str, Any]:
     config.activation("hidden_act", "silu", "silu")
+    count, per_token = expert_counts(config, "num_local_experts", 8, 2)
     experts = Experts(
-        count=config.count("num_local_experts", 8),
-        per_token=config.count("num_experts_per_tok", 2),
+        count,
+        per_token,
         size=config.count("intermediate_size"),
         renormalize=True,
         block="block_sparse_moe",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from build_scripts.architectures.config_values import ConfigValues
+from build_scripts.architectures.experts import expert_counts
 from build_scripts.architectures.values import Experts
 
 
@@ -43,13 +44,14 @@ def _check(config: ConfigValues) -> None:
 
 def _experts(config: ConfigValues, count: int, per_token: int, size: int, shared_size: int) -> Experts:
     """The numbers are what transformers assumes. Compiled models have experts in every layer (qwen/model.py)."""
-    if config.values.get("mlp_only_layers"):
+    if config.values.get("mlp_only_layers") not in (None, []):
         raise config.not_compiled("mlp_only_layers", "must be empty: every layer has experts")
     if config.count("decoder_sparse_step", 1) != 1:
         raise config.not_compiled("decoder_sparse_step", "must be 1: every layer has experts")
+    key = "num_experts" if config.values.get("num_local_experts") is None else "num_local_experts"
+    key = "num_experts" if config.values.get("num_experts") is not None else key
     return Experts(
-        count=config.count("num_experts" if config.values.get("num_experts") else "num_local_experts", count),
-        per_token=config.count("num_experts_per_tok", per_token),
+        *expert_counts(config, key, count, per_token),
         size=config.count("moe_intermediate_size", size),
         renormalize=config.flag("norm_topk_prob"),
         shared_size=shared_size,

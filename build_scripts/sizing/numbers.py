@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from build_scripts.architectures.config_values import MOST_LAYERS
 from triton_repo.contract.errors import BuildError
 
 # In the order of preference; the later ones are those of GPT-2, MPT, BLOOM and the first Llamas.
@@ -14,7 +15,6 @@ CONTEXT_KEYS: Final = (
     "model_max_length",
 )
 _LARGEST: Final = 1 << 40
-_MOST_LAYERS: Final = 4096  # each is counted by itself; the deepest models have some hundreds
 _BLOCKS: Final = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}  # letters of `hybrid_override_pattern`
 
 
@@ -67,8 +67,8 @@ class Numbers:
     @property
     def num_layers(self) -> int:
         layers = len(self.blocks) or self.count("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-        if layers > _MOST_LAYERS:
-            raise BuildError(f"{self.source}: config.json: num_hidden_layers = {layers}; must be ≤ {_MOST_LAYERS}")
+        if layers > MOST_LAYERS:
+            raise BuildError(f"{self.source}: config.json: num_hidden_layers = {layers}; must be ≤ {MOST_LAYERS}")
         return layers
 
     @property

@@ -68,6 +68,32 @@ def test_rope_is_read_as_transformers_wrote_it_before_and_since_version_5() -> N
     assert decoder_of({**PLAIN, "rope_scaling": {"rope_type": "default"}}, "x").rope == Rope(10000.0)
 
 
+MIXTURES = {
+    "MixtralForCausalLM": "num_local_experts",
+    "Qwen2MoeForCausalLM": "num_experts",
+    "Qwen3MoeForCausalLM": "num_experts",
+}
+
+
+@pytest.mark.parametrize("architecture", MIXTURES)
+def test_the_experts_of_a_mixture_are_a_sane_number_and_more_than_compute_a_token(architecture: str) -> None:
+    key, config = MIXTURES[architecture], {**PLAIN, "architectures": [architecture]}
+
+    def complaint(**values: int) -> str:
+        with pytest.raises(BuildError) as refused:
+            decoder_of({**config, **values}, "x")
+        return str(refused.value)
+
+    assert f"{key} = 4097; must be a whole number ≥ 1 and ≤ 4096" in complaint(**{key: 4097})
+    assert f"{key} = 257; must be a whole number ≥ 1 and ≤ 256" in complaint(**{key: 257, "num_hidden_layers": 256})
+    assert f"{key} = 0; must be a whole number ≥ 1 and ≤ 4096" in complaint(**{key: 0})
+    assert f"{key} = 1; must be ≥ 2 and ≤ 4096" in complaint(**{key: 1, "num_experts_per_tok": 1})
+    assert "num_experts_per_tok = 5; must be ≤ 4, the number" in complaint(**{key: 4, "num_experts_per_tok": 5})
+    experts = decoder_of({**config, key: 4, "num_experts_per_tok": 4}, "x").experts
+    assert experts is not None
+    assert (experts.count, experts.per_token) == (4, 4)
+
+
 def test_an_architecture_is_found_among_others_of_odd_types() -> None:
     odd: dict[str, Any] = {**PLAIN, "architectures": [["x"], {}, "LlamaForCausalLM"]}
     assert decoder_of(odd, "x").family == "llama"
@@ -84,6 +110,7 @@ def test_a_sliding_window_counts_where_the_family_means_it() -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": None}, "hidden_size = null; must be a whole number ≥ 1"),
     ({"num_hidden_layers": 2.0}, "num_hidden_layers = 2.0; must be a whole number ≥ 1"),
+    ({"num_hidden_layers": 4097}, "num_hidden_layers = 4097; must be a whole number ≥ 1 and ≤ 4096"),
     ({"num_attention_heads": True}, "num_attention_heads = true; must be a whole number ≥ 1"),
     ({"vocab_size": 1 << 40}, "vocab_size = 1099511627776; must be a whole number ≥ 1"),
     ({"num_key_value_heads": 3}, "num_key_value_heads = 3; must divide num_attention_heads (8)"),
@@ -133,6 +160,7 @@ NOT_COMPILED: list[tuple[dict[str, Any], str]] = [
     ({"architectures": ["Qwen3ForCausalLM"], "attention_bias": True}, "attention_bias = true; allowed: false"),
     ({"architectures": ["Qwen3ForCausalLM"], "num_key_value_heads": 8}, "must be fewer than num_attention_heads"),
     ({"architectures": ["Qwen3MoeForCausalLM"], "mlp_only_layers": [0]}, "mlp_only_layers = [0]; must be empty"),
+    ({"architectures": ["Qwen3MoeForCausalLM"], "mlp_only_layers": 0}, "mlp_only_layers = 0; must be empty"),
     ({"architectures": ["Qwen3MoeForCausalLM"], "decoder_sparse_step": 2}, "decoder_sparse_step = 2; must be 1"),
     ({"architectures": ["Qwen2MoeForCausalLM"], "qkv_bias": False}, "qkv_bias = false; allowed: true"),
     ({**GEMMA3, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}, "; rope_type linear; allowed: default"),
