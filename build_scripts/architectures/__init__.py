@@ -133,4 +133,13 @@ def decoder_of(config: Mapping[str, Any], source: str) -> Decoder:
         # layers/attention.py takes q, k and v to lie head by head there, where its models put them one below the other
         rule = "must be fewer than num_attention_heads (TensorRT-LLM's norm of heads)"
         raise values.not_compiled("num_key_value_heads", rule)
+    _check_turned(values, decoder)
     return decoder
+
+
+def _check_turned(values: ConfigValues, decoder: Decoder) -> None:
+    """The rotary embedding turns pairs of values."""
+    turned = decoder.turned_size
+    if decoder.rope.fraction < 1 and (turned < 2 or turned % 2):
+        rule = f"must turn an even number ≥ 2 of a head's values (head_dim {decoder.head_size}), and turns {turned}"
+        raise values.error("partial_rotary_factor", rule)

@@ -77,6 +77,11 @@ class Decoder:
         return self.num_kv_heads * self.head_size
 
     @property
+    def turned_size(self) -> int:
+        """Values of a head that the rotary embedding turns, the first ones."""
+        return int(self.head_size * self.rope.fraction)
+
+    @property
     def exact_length(self) -> tuple[int, str] | None:
         """Tokens up to which a compiled engine computes what the model does, and the key that says so; None: all.
 

@@ -21,5 +21,7 @@ def traits(config: ConfigValues) -> dict[str, Any]:
 
 def rope(config: ConfigValues) -> Rope:
     """Old configurations call the fraction `rope_percent`."""
-    given = config.values.get("partial_rotary_factor") or config.values.get("rope_percent")
-    return read_rope(config, {}, fraction=given if isinstance(given, float) else _FRACTION)
+    fraction = config.number("rope_percent", _FRACTION)
+    if fraction > 1:
+        raise config.error("rope_percent", "must be a number > 0 and ≤ 1")
+    return read_rope(config, {}, fraction=fraction)

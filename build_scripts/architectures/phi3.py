@@ -14,6 +14,7 @@ from build_scripts.architectures.config_values import ConfigValues, is_positive
 from build_scripts.architectures.rope import read_rope, section_of
 from build_scripts.architectures.values import LONGROPE, Rope
 
+_ORIGINAL: Final = "original_max_position_embeddings"
 _FACTORS: Final = ("short_factor", "long_factor")
 _OLD_NAMES: Final = ("su", "yarn")  # of the same scaling, in the first releases
 
@@ -45,9 +46,9 @@ def rope(config: ConfigValues) -> Rope:
     scaling: dict[str, Any] = {"rope_type": LONGROPE}
     for name in _FACTORS:
         scaling[name] = _factors(values, key, name, found.scaling.get(name), int(head * found.fraction) // 2)
-    original = config.values.get("original_max_position_embeddings")
-    original = original or found.scaling.get("original_max_position_embeddings")
-    scaling["original_max_position_embeddings"] = config.count("original_max_position_embeddings", original or 4096)
+    original = config.values.get(_ORIGINAL)
+    original = found.scaling.get(_ORIGINAL) if original is None else original
+    scaling[_ORIGINAL] = ConfigValues(config.source, {_ORIGINAL: original}).count(_ORIGINAL, 4096)
     if found.scaling.get("attention_factor") is not None:
         raise config.not_compiled(key, "attention_factor must be absent: TensorRT-LLM computes it")
     return Rope(found.theta, scaling, found.fraction)

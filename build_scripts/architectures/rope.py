@@ -8,7 +8,10 @@ from typing import Any, Final
 from build_scripts.architectures.config_values import ConfigValues, is_positive
 from build_scripts.architectures.values import Rope
 
-ROPE_KEYS: Final = ("rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor")
+ROPE_KEYS: Final = (
+    *("rope_parameters", "rope_scaling", "rope_theta", "rope_local_base_freq"),
+    *("partial_rotary_factor", "rope_percent"),
+)
 # Kinds of rope scaling that TensorRT-LLM's compiled rope_gpt_neox attention computes, by the keys that they need (yarn
 # passes its configuration and is then not computed).
 SCALINGS: Final[Mapping[str, tuple[str, ...]]] = {

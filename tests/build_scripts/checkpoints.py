@@ -96,6 +96,8 @@ def odd_config(shape: Mapping[str, Any], hidden_size: int) -> dict[str, Any]:
     config["head_dim"] = shape["head_size"]
     if family == "phi3":  # whose heads are even shares of the hidden size
         config["hidden_size"] = shape["heads"] * shape["head_size"]
+    if family == "nemotron":  # which turns half of a head, in pairs
+        config["head_dim"] *= 2
     if family.endswith("_moe"):
         config["moe_intermediate_size"] = shape["inner"]
     if family == "gemma3_text":

@@ -107,6 +107,11 @@ def test_a_sliding_window_counts_where_the_family_means_it() -> None:
     assert decoder_of(qwen, "x").sliding_window is None
 
 
+GEMMA3: dict[str, Any] = {"architectures": ["Gemma3ForCausalLM"], "head_dim": 8, "sliding_window": 64}
+PHI3_SILENT: dict[str, Any] = {"architectures": ["Phi3ForCausalLM"]}
+PHI3: dict[str, Any] = {**PHI3_SILENT, "original_max_position_embeddings": 64}
+LONGROPE: dict[str, Any] = {"type": "su", "short_factor": [1.0] * 3, "long_factor": [2.0] * 3}
+NEMOTRON: dict[str, Any] = {"architectures": ["NemotronForCausalLM"], "head_dim": 8, "hidden_act": "relu2"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": None}, "hidden_size = null; must be a whole number ≥ 1"),
     ({"num_hidden_layers": 2.0}, "num_hidden_layers = 2.0; must be a whole number ≥ 1"),
@@ -123,6 +128,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"attention_bias": "no"}, 'attention_bias = "no"; must be true or false'),
     ({"rope_scaling": "yarn"}, 'rope_scaling = "yarn"; must be an object or null'),
     ({"rope_scaling": {"rope_type": "linear"}}, "; factor must be a number > 0 for rope_type linear"),
+    *(
+        ({**NEMOTRON, key: value}, f"{key} must be a number > 0 and ≤ 1" if key[0] == "p" else f"{key} = ")
+        for key in ("partial_rotary_factor", "rope_percent")
+        for value in ("0.5", 0, -1, 2, True, [])
+    ),
+    ({**NEMOTRON, "head_dim": 2}, "must turn an even number ≥ 2 of a head's values (head_dim 2), and turns 1"),
+    ({**NEMOTRON, "head_dim": 6}, "must turn an even number ≥ 2 of a head's values (head_dim 6), and turns 3"),
+    (
+        {**PHI3, "partial_rotary_factor": 1e-9},
+        "must turn an even number ≥ 2 of a head's values (head_dim 6), and turns 0",
+    ),
+    *(
+        ({**PHI3_SILENT, "rope_scaling": {**LONGROPE, "original_max_position_embeddings": value}}, " = ")
+        for value in ("abc", -5, 0, [])
+    ),
     *(
         ({"architectures": [name], "layer_types": kinds}, "must be a list of num_hidden_layers (2) kinds")
         for name in ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
@@ -142,9 +162,6 @@ def test_a_configuration_that_cannot_be_converted_is_refused_with_its_key(
     assert complaint in str(refused.value)
 
 
-GEMMA3: dict[str, Any] = {"architectures": ["Gemma3ForCausalLM"], "head_dim": 8, "sliding_window": 64}
-PHI3: dict[str, Any] = {"architectures": ["Phi3ForCausalLM"], "original_max_position_embeddings": 64}
-LONGROPE: dict[str, Any] = {"type": "su", "short_factor": [1.0] * 3, "long_factor": [2.0] * 3}
 # What a compiled engine would compute otherwise than the checkpoint means it: a configuration -> its key and the rule.
 NOT_COMPILED: list[tuple[dict[str, Any], str]] = [
     ({"hidden_act": "gelu"}, 'hidden_act = "gelu"; allowed: silu'),
@@ -238,6 +255,16 @@ def test_a_rotary_embedding_of_gemma_3_is_rejected_by_the_key_of_its_section(
         decoder_of({**PLAIN, **GEMMA3, "rope_parameters": {kind: section}}, "x")
     assert f"rope_parameters.{kind} = " in str(refused.value)
     assert complaint in str(refused.value)
+
+
+def test_nemotron_turns_the_fraction_that_either_of_its_keys_says() -> None:
+    def fraction(**values: Any) -> float:
+        return decoder_of({**PLAIN, **NEMOTRON, **values}, "x").rope.fraction
+
+    assert fraction() == fraction(rope_percent=None) == 0.5
+    assert fraction(rope_percent=1) == fraction(partial_rotary_factor=1) == 1.0
+    assert fraction(rope_percent=0.25) == 0.25
+    assert fraction(partial_rotary_factor=0.25, rope_percent=0.5) == 0.25
 
 
 def test_the_length_that_is_computed_right_is_the_window_or_the_first_context_of_longrope() -> None:

@@ -54,7 +54,7 @@ def checkpoint_config(decoder: Decoder, parallel: Parallelism, dtype: str) -> di
         "position_embedding_type": "rope_gpt_neox",
         "rotary_base": rope.theta,
         "rotary_scaling": None if rope.scaling is None else dict(rope.scaling),
-        "rotary_embedding_dim": int(decoder.head_size * rope.fraction),
+        "rotary_embedding_dim": decoder.turned_size,
         "attn_bias": decoder.qkv_bias,
         "mlp_bias": decoder.mlp_bias,
         "qk_layernorm": decoder.qk_norm,
