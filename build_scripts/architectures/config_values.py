@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
@@ -13,7 +12,7 @@ from triton_repo.contract.errors import BuildError
 
 _LARGEST: Final = (1 << 31) - 1
 MOST_LAYERS: Final = 4096  # each is counted by itself; the deepest models have some hundreds
-_LARGEST_FLOAT: Final = sys.float_info.max
+_FLOAT32: Final = (2.0**-126, (2 - 2.0**-23) * 2.0**127)  # the least normal one and the largest: engines compute in it
 _CURE: Final = "with build.flow = pytorch TensorRT-LLM reads the checkpoint itself"
 
 
@@ -58,7 +57,7 @@ class ConfigValues:
         if value is None and default is not None:
             return default
         if not is_positive(value):
-            raise self.error(key, "must be a number > 0")
+            raise self.error(key, "must be a number > 0 that float32 can hold")
         return float(value)
 
     def optional_number(self, key: str, default: float | None = None) -> float | None:
@@ -103,4 +102,6 @@ class ConfigValues:
 
 
 def is_positive(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST_FLOAT
+    """A number > 0 that float32 holds in full precision."""
+    least, largest = _FLOAT32
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= largest

@@ -121,6 +121,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"num_key_value_heads": 3}, "num_key_value_heads = 3; must divide num_attention_heads (8)"),
     ({"hidden_size": 50}, "hidden_size = 50; must be divisible by num_attention_heads (8)"),
     ({"rms_norm_eps": 0}, "rms_norm_eps = 0; must be a number > 0"),
+    ({"rms_norm_eps": 1e-300}, "rms_norm_eps = 1e-300; must be a number > 0 that float32 can hold"),
+    ({"rms_norm_eps": 1e300}, "rms_norm_eps = 1e+300; must be a number > 0 that float32 can hold"),
     ({"rms_norm_eps": 10**400}, "; must be a number > 0"),
     ({"rope_theta": 10**400}, "; must be a number > 0"),
     ({"rope_parameters": {"rope_theta": 10**400}}, "rope_theta must be a number > 0"),

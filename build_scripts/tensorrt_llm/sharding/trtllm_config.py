@@ -123,7 +123,7 @@ def _gemma(decoder: Decoder) -> dict[str, Any]:
     scales, rope = decoder.scales, decoder.rope
     own: dict[str, Any] = {"inter_layernorms": decoder.norms.sandwich}
     if scales.attention is not None:
-        own["query_pre_attn_scalar"] = round(scales.attention**-2, 6)
+        own["query_pre_attn_scalar"] = float(f"{scales.attention**-2:.12g}")
         own["final_logit_softcapping"] = scales.logits_cap
     if scales.attention_cap is not None or decoder.family == "gemma2":
         own["attn_logit_softcapping"] = scales.attention_cap
