@@ -112,6 +112,9 @@ PHI3_SILENT: dict[str, Any] = {"architectures": ["Phi3ForCausalLM"]}
 PHI3: dict[str, Any] = {**PHI3_SILENT, "original_max_position_embeddings": 64}
 LONGROPE: dict[str, Any] = {"type": "su", "short_factor": [1.0] * 3, "long_factor": [2.0] * 3}
 NEMOTRON: dict[str, Any] = {"architectures": ["NemotronForCausalLM"], "head_dim": 8, "hidden_act": "relu2"}
+FRACTIONS: list[Any] = ["0.5", 0, -1, 2, True, []]
+LENGTHS: list[Any] = ["abc", -5, 0, []]
+KINDS: list[Any] = [[], ["full_attention"], ["sliding_attention"] * 3, "x", {}]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": None}, "hidden_size = null; must be a whole number ≥ 1"),
     ({"num_hidden_layers": 2.0}, "num_hidden_layers = 2.0; must be a whole number ≥ 1"),
@@ -130,11 +133,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"attention_bias": "no"}, 'attention_bias = "no"; must be true or false'),
     ({"rope_scaling": "yarn"}, 'rope_scaling = "yarn"; must be an object or null'),
     ({"rope_scaling": {"rope_type": "linear"}}, "; factor must be a number > 0 for rope_type linear"),
-    *(
-        ({**NEMOTRON, key: value}, f"{key} must be a number > 0 and ≤ 1" if key[0] == "p" else f"{key} = ")
-        for key in ("partial_rotary_factor", "rope_percent")
-        for value in ("0.5", 0, -1, 2, True, [])
-    ),
+    *(({**NEMOTRON, "partial_rotary_factor": odd}, "factor must be a number > 0 and ≤ 1") for odd in FRACTIONS),
+    *(({**NEMOTRON, "rope_percent": odd}, "rope_percent = ") for odd in FRACTIONS),
     ({**NEMOTRON, "head_dim": 2}, "must turn an even number ≥ 2 of a head's values (head_dim 2), and turns 1"),
     ({**NEMOTRON, "head_dim": 6}, "must turn an even number ≥ 2 of a head's values (head_dim 6), and turns 3"),
     (
@@ -142,13 +142,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "must turn an even number ≥ 2 of a head's values (head_dim 6), and turns 0",
     ),
     *(
-        ({**PHI3_SILENT, "rope_scaling": {**LONGROPE, "original_max_position_embeddings": value}}, " = ")
-        for value in ("abc", -5, 0, [])
+        ({**PHI3_SILENT, "rope_scaling": {**LONGROPE, "original_max_position_embeddings": odd}}, " = ")
+        for odd in LENGTHS
     ),
+    *(({**GEMMA3, "layer_types": odd}, "must be a list of num_hidden_layers (2) kinds") for odd in KINDS),
     *(
-        ({"architectures": [name], "layer_types": kinds}, "must be a list of num_hidden_layers (2) kinds")
-        for name in ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
-        for kinds in ([], ["full_attention"], ["sliding_attention"] * 3, "x", {})
+        ({"architectures": ["Gemma2ForCausalLM"], "layer_types": odd}, "must be a list of num_hidden_layers (2) kinds")
+        for odd in KINDS
     ),
     ({"partial_rotary_factor": 2}, "partial_rotary_factor must be a number > 0 and ≤ 1"),
 ]
