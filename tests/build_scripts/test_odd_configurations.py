@@ -136,3 +136,29 @@ def test_a_broken_value_of_a_rotary_embedding_is_rejected_by_its_key(architectur
 def test_the_scale_of_scores_reaches_tensorrt_llm_as_it_is_given(scalar: float) -> None:
     decoder = decoder_of({**config_of("Gemma3ForCausalLM"), "query_pre_attn_scalar": scalar}, "x")
     assert checkpoint_config(decoder, Parallelism(), "float16")["query_pre_attn_scalar"] == scalar
+
+
+MIXTURES = {
+    "MixtralForCausalLM": "num_local_experts",
+    "Qwen2MoeForCausalLM": "num_experts",
+    "Qwen3MoeForCausalLM": "num_experts",
+}
+
+
+@pytest.mark.parametrize("architecture", MIXTURES)
+def test_the_experts_of_a_mixture_are_a_sane_number_and_more_than_compute_a_token(architecture: str) -> None:
+    key, config = MIXTURES[architecture], config_of(architecture)
+
+    def complaint(**values: int) -> str:
+        with pytest.raises(BuildError) as refused:
+            decoder_of({**config, **values}, "x")
+        return str(refused.value)
+
+    assert f"{key} = 4097; must be a whole number ≥ 1 and ≤ 4096" in complaint(**{key: 4097})
+    assert f"{key} = 257; must be a whole number ≥ 1 and ≤ 256" in complaint(**{key: 257, "num_hidden_layers": 256})
+    assert f"{key} = 0; must be a whole number ≥ 1 and ≤ 4096" in complaint(**{key: 0})
+    assert f"{key} = 1; must be ≥ 2 and ≤ 4096" in complaint(**{key: 1, "num_experts_per_tok": 1})
+    assert "num_experts_per_tok = 5; must be ≤ 4, the number" in complaint(**{key: 4, "num_experts_per_tok": 5})
+    experts = decoder_of({**config, key: 4, "num_experts_per_tok": 4}, "x").experts
+    assert experts is not None
+    assert (experts.count, experts.per_token) == (4, 4)
