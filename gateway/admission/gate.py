@@ -5,13 +5,15 @@ into its batch and its KV cache, and a little more, to go on with while the gate
 Where several flows ask, that little more is for those that have less of the engine than others, so that they are next.
 
 Processes of one gateway share the engine through counts of what each has sent it. Where several have something waiting,
-each takes as much of the engine as the others.
+each takes as much of the engine as the others. A share may be less than one request: those that run nothing then look
+again at moments drawn at random, and the first to look takes what is free.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -111,13 +113,14 @@ class Gate:
             return False
         return self._is_full(self._queues if terms.batch else self._queues[:1], 1, 1)
 
-    def dispatch(self) -> None:
-        """Let in what fits, in the order of turns."""
-        blocked = any(self._let_in(queue) for queue in self._queues)
+    def dispatch(self, *, beyond_share: bool = False) -> None:
+        """Let in what fits, in the order of turns; `beyond_share` one request, if this process runs nothing."""
+        blocked = any(self._let_in(queue, beyond_share) for queue in self._queues)
         self._rate.busy(blocked, time.monotonic())
         self.count_waiting()
         if blocked and self._requests.is_shared and self._poll is None:
-            self._poll = asyncio.get_running_loop().call_later(_POLL_S, self._look_again)
+            wait_s = _POLL_S * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
+            self._poll = asyncio.get_running_loop().call_later(wait_s, self._look_again)
 
     def count_waiting(self) -> None:
         """Tell the other processes, after something has come or has left."""
@@ -150,11 +153,11 @@ class Gate:
             timeout_s = self._queue_timeout_s
             ticket.drop(ServerOverloaded(f"model {self.model} is busy: no turn within {timeout_s:g} s", self.drain_s()))
 
-    def _let_in(self, queue: FairQueue[Ticket]) -> bool:
+    def _let_in(self, queue: FairQueue[Ticket], beyond_share: bool) -> bool:
         """Whether something is left that does not fit."""
         while (head := queue.head()) is not None:
             flow, ticket = head
-            if not self._fits(flow.name, ticket.work):
+            if not self._fits(flow.name, ticket.work, beyond_share):
                 return True
             queue.take(flow)
             self._running[flow.name] += 1
@@ -163,13 +166,19 @@ class Gate:
             ticket.begin()
         return False
 
-    def _fits(self, flow: str, work: Work) -> bool:
-        if self._requests.own >= self._share(self._requests, self._most_requests(flow)):
+    def _fits(self, flow: str, work: Work, beyond_share: bool) -> bool:
+        requests, tokens = self._most_requests(flow), self._most_tokens()
+        if beyond_share and not self._requests.own:
+            return self._requests.total() < requests and self._tokens.total() + work.num_tokens <= tokens
+        if self._requests.own >= self._share(self._requests, requests):
             return False
+        return self._tokens.own + work.num_tokens <= self._share(self._tokens, tokens)
+
+    def _most_tokens(self) -> float:
         tokens = self.capacity.num_tokens
-        if tokens is None or not self._requests.total():  # alone it may be as large as it likes
-            return True
-        return self._tokens.own + work.num_tokens <= self._share(self._tokens, tokens + tokens // _SPARE)
+        if tokens is None or not self._requests.total():  # alone a request may be as large as it likes
+            return math.inf
+        return tokens + tokens // _SPARE
 
     def _most_requests(self, flow: str) -> float:
         batch = self.capacity.num_requests
@@ -181,7 +190,7 @@ class Gate:
 
     def _share(self, row: Row, limit: float) -> float:
         """How much of a limit on all processes this one may use."""
-        if not row.is_shared:
+        if not row.is_shared or limit == math.inf:
             return limit
         others = [*zip(row.others(), self._waiting.others(), strict=True)]
         left = limit - sum(used for used, waiting in others if not waiting)
@@ -229,4 +238,4 @@ class Gate:
 
     def _look_again(self) -> None:
         self._poll = None
-        self.dispatch()
+        self.dispatch(beyond_share=True)

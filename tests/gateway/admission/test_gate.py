@@ -221,6 +221,65 @@ async def test_a_process_with_much_to_do_leaves_another_its_share(tmp_path: Path
     assert sum(running(hogs)) == BATCH + ROOM // 2
 
 
+def processes(tmp_path: Path, num: int, batch: int, kv_tokens: int | None = None) -> list[Gate]:
+    create_slots(tmp_path / "slots", num)
+    return [gate(batch, kv_tokens, tally=Tally.shared(tmp_path / "slots", slot)) for slot in range(num)]
+
+
+async def use(ticket: Ticket, takes_s: float = 0.001) -> None:
+    await ticket.turn()
+    await asyncio.sleep(takes_s)
+    ticket.free()
+
+
+@in_loop
+@pytest.mark.parametrize("num", [4, 16])
+@pytest.mark.parametrize("kv_tokens", [None, 120])
+async def test_more_processes_than_an_engine_runs_requests_are_all_served(
+    tmp_path: Path, num: int, kv_tokens: int | None
+) -> None:
+    gates = processes(tmp_path, num, batch=1, kv_tokens=kv_tokens)
+    tickets = [enter(entered)[0] for _ in range(3) for entered in gates]
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, gates[0].num_running)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.wait_for(asyncio.gather(*map(use, tickets)), 60)
+    watching.cancel()
+    assert most <= 2
+
+
+@in_loop
+async def test_processes_whose_share_is_less_than_one_request_take_turns(tmp_path: Path) -> None:
+    gates = processes(tmp_path, 4, batch=1)
+
+    async def hog(entered: Gate) -> None:
+        while True:
+            await use(enter(entered)[0], 0.01)
+
+    hogs = [asyncio.create_task(hog(entered)) for _ in range(3) for entered in gates[:2]]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(asyncio.gather(*[use(enter(entered)[0]) for entered in gates[2:]]), 60)
+    for task in hogs:
+        task.cancel()
+
+
+@in_loop
+async def test_a_request_larger_than_the_share_of_its_process_has_a_turn_when_it_fits(tmp_path: Path) -> None:
+    one, two = processes(tmp_path, 2, BATCH, kv_tokens=400)
+    hogs = [enter(one)[0] for _ in range(8)]
+    (large,) = enter(two, max_tokens=290)
+    hogs[0].free()
+    for hog in hogs[1:4]:
+        hog.free()
+    await asyncio.wait_for(asyncio.gather(large.turn(), *map(use, hogs[4:])), 60)
+
+
 Steps = st.lists(
     st.tuples(st.sampled_from(["enter", "free", "drop", "settle"]), st.integers(0, 5), st.booleans()), max_size=60
 )
