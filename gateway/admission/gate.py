@@ -58,6 +58,7 @@ class Gate:
         self._last_flow: str | None = None
         self._mixed_s = -math.inf  # when another flow asked than the last
         self._poll: asyncio.TimerHandle | None = None
+        self._dispatch: asyncio.Handle | None = None
 
     @property
     def num_waiting(self) -> int:
@@ -115,18 +116,19 @@ class Gate:
 
     def dispatch(self, *, beyond_share: bool = False) -> None:
         """Let in what fits, in the order of turns; `beyond_share` one request, if this process runs nothing."""
+        self._dispatch = None
         blocked = any(self._let_in(queue, beyond_share) for queue in self._queues)
         self._rate.busy(blocked, time.monotonic())
-        self.count_waiting()
+        self._count_waiting()
         if blocked and self._requests.is_shared and self._poll is None:
             wait_s = _POLL_S * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
             self._poll = asyncio.get_running_loop().call_later(wait_s, self._look_again)
 
-    def count_waiting(self) -> None:
-        """Tell the other processes, after something has come or has left."""
-        change = self.num_waiting - self._waiting.own
-        self._waiting.own += change
-        self._all_waiting.own += change
+    def left(self) -> None:
+        """Something does not wait any more, and what waits behind it may fit: looked at once for all that leave now."""
+        self._count_waiting()
+        if self.num_waiting and self._dispatch is None:
+            self._dispatch = asyncio.get_running_loop().call_soon(self.dispatch)
 
     def freed(self, flow: str, work: Work) -> None:
         """The engine is through with a request."""
@@ -239,3 +241,9 @@ class Gate:
     def _look_again(self) -> None:
         self._poll = None
         self.dispatch(beyond_share=True)
+
+    def _count_waiting(self) -> None:
+        """Tell the other processes, after something has come or has left."""
+        change = self.num_waiting - self._waiting.own
+        self._waiting.own += change
+        self._all_waiting.own += change

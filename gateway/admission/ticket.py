@@ -19,7 +19,7 @@ class Keeper(Protocol):
 
     def freed(self, flow: str, work: Work, /) -> None: ...
 
-    def count_waiting(self) -> None: ...
+    def left(self) -> None: ...
 
 
 class Place(NamedTuple):
@@ -77,7 +77,7 @@ class Ticket:
             self._error = error
             self._end_wait()
             self._place.queue.leave(self._place.flow, self)
-            self._gate.count_waiting()
+            self._gate.left()
 
     def free(self) -> None:
         """The engine is through with it, or will be in a moment. May be called again."""

@@ -185,6 +185,16 @@ async def test_what_its_client_does_not_wait_for_any_more_is_dropped_and_not_run
 
 
 @in_loop
+async def test_what_fits_goes_in_when_what_waits_before_it_leaves() -> None:
+    entered = gate(kv_tokens=1000)
+    enter(entered, max_tokens=490)
+    (large,), (small,) = enter(entered, max_tokens=900), enter(entered)
+    assert (large.waits, small.waits) == (True, True)
+    large.drop(ServerOverloaded("its client has left"))
+    await asyncio.wait_for(small.turn(), 10)
+
+
+@in_loop
 async def test_processes_share_an_engine(tmp_path: Path) -> None:
     create_slots(tmp_path / "slots", 2)
     one, two = (gate(tally=Tally.shared(tmp_path / "slots", slot)) for slot in range(2))
