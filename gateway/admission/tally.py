@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import mmap
+import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +62,10 @@ class Tally:
         self._memory = memoryview(memory).cast("q")
         self._stride = len(self._memory) // MAX_ROWS
         self._slot = slot
-        self._file = file
+        # Kept open for the lock: a request must end even where no file can be opened any more, or this one is gone.
+        self._lock = None if file is None else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        if self._lock is not None:
+            weakref.finalize(self, os.close, self._lock)
         self._rows: dict[str, Row] = {}
         self._starts: dict[str, int] = {}
         self._open = self.row(_OPEN)
@@ -113,12 +118,14 @@ class Tally:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if self._file is None:
+        if self._lock is None:
             yield
             return
-        with self._file.open("rb") as opened:  # its end is the end of the lock
-            fcntl.flock(opened, fcntl.LOCK_EX)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
             yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
 def create_slots(file: Path, num_slots: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
 from gateway.admission.ticket import Ticket
 from gateway.answers.backend import Backend, Generation
@@ -82,11 +82,14 @@ class Answer:
                 self._backend.cancel(generation, error)
 
     def close(self) -> None:
-        self.stop_engines()
-        for choice, ticket in zip(self._choices, self._tickets, strict=True):
-            ticket.free()
-            ticket.settle(choice.last_delta.prompt_tokens if choice.last_delta else 0, choice.completion_tokens)
-        self._released(self)
+        """Whatever fails of it, the rest is done; the failure is raised then."""
+        with ExitStack() as ends:  # the last one first
+            for choice, ticket in zip(self._choices, self._tickets, strict=True):
+                ends.callback(_settle, ticket, choice)
+            ends.callback(self._released, self)
+            for ticket in self._tickets:
+                ends.callback(ticket.free)
+            ends.callback(self.stop_engines)
 
     async def _read(self, choice: Choice) -> AsyncGenerator[Sequence[Event], None]:
         ticket = self._tickets[choice.index]
@@ -105,3 +108,7 @@ class Answer:
         self._num_ended += 1
         if self._num_ended == len(self._choices):
             yield (self.usage,)
+
+
+def _settle(ticket: Ticket, choice: Choice) -> None:
+    ticket.settle(choice.last_delta.prompt_tokens if choice.last_delta else 0, choice.completion_tokens)

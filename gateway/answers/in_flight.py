@@ -18,7 +18,7 @@ from gateway.admission.tally import Tally
 from gateway.admission.terms import ANYONES, Capacity, Terms
 from gateway.answers.answer import Answer
 from gateway.answers.backend import Backend, Generation, PromptIds
-from triton_repo.contract.errors import EngineUnavailable, RequestError, RequestTimedOut
+from triton_repo.contract.errors import EngineUnavailable, RequestTimedOut
 from triton_repo.contract.model_card import ModelCard
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class InFlight:
         try:
             self._count_another()
             tickets = self._admission.enter(generations[0].model, _capacity(card), terms, [*map(_asked, generations)])
-        except RequestError:
+        except BaseException:
             self._tally.set(len(self._answers))
             raise
         answer = Answer(self._backend, generations, tickets, num_prompts, self._release)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from gateway.admission.admission import Admission
+from gateway.admission.quota import Limits, Quota
 from gateway.admission.tally import Tally, create_slots
+from gateway.admission.terms import Terms
 from gateway.answers.backend import Generation, PromptText
 from gateway.answers.in_flight import InFlight
 from tests.gateway.scripted_backend import CARD, ScriptedBackend
-from triton_repo.contract.errors import EngineUnavailable
+from triton_repo.contract.errors import EngineUnavailable, RequestError
 from triton_repo.contract.sampling import Sampling
 
 
@@ -79,3 +82,49 @@ def test_processes_that_open_at_the_same_moment_do_not_pass_the_bound_together(t
     processes: list[InFlight] = []
     asyncio.run(fill())
     assert len(opened) <= 3
+
+
+GENERATIONS = [Generation(f"id-{index}", "demo", PromptText("Hello"), Sampling(), stream=True) for index in range(2)]
+
+
+def test_a_request_ends_where_no_file_can_be_opened_any_more(tmp_path: Path) -> None:
+    create_slots(tmp_path / "slots", 2)
+
+    async def run() -> None:
+        tally = Tally.shared(tmp_path / "slots", 0)
+        terms = Terms(quota=Quota("alice", Limits(tokens_per_minute=10_000), tally))
+        (tmp_path / "slots").unlink()
+        in_flight(tally).open(GENERATIONS, 1, CARD, terms).close()
+        assert tally.total() == 0
+        assert terms.quota.headers()["x-ratelimit-limit-tokens"] == "10000"
+
+    asyncio.run(run())
+
+
+def test_an_answer_whose_end_fails_is_not_open_any_more_and_runs_no_more() -> None:
+    class Deaf(ScriptedBackend):
+        def cancel(self, generation: Generation, error: RequestError | None = None) -> None:
+            super().cancel(generation, error)
+            raise OSError("the connection is gone")
+
+    async def run() -> None:
+        tally = Tally()
+        admission = Admission(30, tally)
+        answer = InFlight(Deaf(), admission, 3, tally).open(GENERATIONS, 1, CARD)
+        with pytest.raises(OSError, match="the connection is gone"):
+            answer.close()
+        assert tally.total() == 0
+        assert admission.status()["demo"]["running"] == 0
+
+    asyncio.run(run())
+
+
+def test_a_request_that_fails_at_the_gate_is_not_counted() -> None:
+    class Broken(Admission):
+        def enter(self, *_: object) -> NoReturn:
+            raise ValueError("a bug")
+
+    tally = Tally()
+    with pytest.raises(ValueError, match="a bug"):
+        InFlight(ScriptedBackend(), Broken(30, tally), 3, tally).open(GENERATIONS, 1, CARD)
+    assert tally.total() == 0
