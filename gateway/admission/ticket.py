@@ -33,7 +33,7 @@ class Place(NamedTuple):
 class Ticket:
     """`waits` until its turn has come or it `left` without one; `deadline` ends that. Whoever opens it frees it."""
 
-    __slots__ = ("_error", "_gate", "_place", "_prompt", "_runs", "_turn", "deadline", "waits", "work")
+    __slots__ = ("_began", "_error", "_gate", "_place", "_prompt", "_runs", "_turn", "deadline", "waits", "work")
 
     def __init__(self, gate: Keeper, place: Place, prompt: Prompt, work: Work) -> None:
         self.work = work
@@ -42,6 +42,7 @@ class Ticket:
         self._gate = gate
         self._place = place
         self._prompt = prompt
+        self._began = False
         self._runs = False
         self._turn: asyncio.Future[None] | None = None
         self._error: RequestError | None = None
@@ -68,7 +69,7 @@ class Ticket:
 
     def begin(self) -> None:
         """Its turn has come."""
-        self._runs = True
+        self._began = self._runs = True
         self._end_wait()
 
     def drop(self, error: RequestError) -> None:
@@ -86,7 +87,13 @@ class Ticket:
             self._gate.freed(self._place.flow.name, self.work)
 
     def settle(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """What it has cost in the end; nothing if it has not begun."""
+        """What it has cost in the end; nothing if it has not begun.
+
+        Without `prompt_tokens` the engine has not told: it was stopped, or failed, before a delta. What it has worked
+        until then is not known, so the estimate stays.
+        """
+        if self._began and not prompt_tokens:
+            return
         correction = prompt_tokens + completion_tokens - self.work.cost
         self._place.quota.correct_tokens(correction)
         if prompt_tokens:

@@ -17,6 +17,7 @@ from gateway.admission.deadlines import Deadlines
 from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
 from gateway.admission.estimate import Prompt
 from gateway.admission.gate import Gate
+from gateway.admission.quota import Limits, Quota
 from gateway.admission.tally import Tally, create_slots
 from gateway.admission.terms import ANYONES, Capacity, Terms
 from gateway.admission.ticket import Ticket
@@ -288,6 +289,31 @@ async def test_a_request_larger_than_the_share_of_its_process_has_a_turn_when_it
     for hog in hogs[1:4]:
         hog.free()
     await asyncio.wait_for(asyncio.gather(large.turn(), *map(use, hogs[4:])), 60)
+
+
+def tokens_left(terms: Terms) -> int:
+    return int(terms.quota.headers()["x-ratelimit-remaining-tokens"])
+
+
+@in_loop
+async def test_what_is_stopped_before_its_engine_has_told_what_it_cost_is_charged_the_estimate() -> None:
+    entered = gate(batch=1)
+    terms = Terms(quota=Quota("alice", Limits(tokens_per_minute=10_000), Tally()))
+    begun, also_begun, waits = (enter(entered, terms)[0] for _ in range(3))
+    waits.drop(ServerOverloaded("its client has left"))
+    for ticket in (begun, also_begun, waits):
+        ticket.free()
+        ticket.settle(0, 0)
+    assert 9_800 <= tokens_left(terms) < 9_900
+
+
+@in_loop
+async def test_what_has_ended_is_charged_what_it_cost() -> None:
+    terms = Terms(quota=Quota("alice", Limits(tokens_per_minute=10_000), Tally()))
+    (ticket,) = enter(gate(), terms)
+    ticket.free()
+    ticket.settle(10, 20)
+    assert 9_970 <= tokens_left(terms) < 10_000
 
 
 Steps = st.lists(
