@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 _BYTES_PER_TOKEN: Final = 4.0  # of English text, in most vocabularies
+_BYTES_OF_A_TOKEN: Final = (1.0, 16.0)  # what one answer may say: else one client could spoil the mean for all
 _COMPLETION_TOKENS: Final = 256.0
 _WEIGHT: Final = 0.05  # of one more answer in the means
 
@@ -44,5 +45,7 @@ class Estimate:
     def learn(self, prompt: Prompt, prompt_tokens: int, completion_tokens: int) -> None:
         """An answer has ended."""
         if prompt.num_tokens is None and prompt_tokens > 0:
-            self._bytes_per_token += _WEIGHT * (prompt.num_bytes / prompt_tokens - self._bytes_per_token)
+            least, most = _BYTES_OF_A_TOKEN
+            bytes_per_token = max(least, min(most, prompt.num_bytes / prompt_tokens))
+            self._bytes_per_token += _WEIGHT * (bytes_per_token - self._bytes_per_token)
         self._completion_tokens += _WEIGHT * (completion_tokens - self._completion_tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.admission.estimate import Estimate, Prompt
 
 
@@ -21,3 +23,11 @@ def test_the_tokens_of_a_text_are_guessed_from_its_bytes_and_better_with_each_an
     room, cost = estimate.work(Prompt(4000), 100)
     assert 2000 <= room - 100 <= 2010
     assert 2000 + 16 <= cost <= 2000 + 30
+
+
+def test_no_answer_says_that_a_token_has_no_bytes_or_thousands() -> None:
+    for num_bytes, prompt_tokens, tokens in ((8_000_000, 20, 250), (1, 2000, 4000)):
+        estimate = Estimate(max_seq_len=10_000)
+        for _ in range(200):
+            estimate.learn(Prompt(num_bytes), prompt_tokens, completion_tokens=1)
+        assert estimate.work(Prompt(4000), 1).num_tokens == pytest.approx(tokens, rel=0.01)
