@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 _BYTES_PER_TOKEN: Final = 4.0  # of English text, in most vocabularies
 _BYTES_OF_A_TOKEN: Final = (1.0, 16.0)  # what one answer may say: else one client could spoil the mean for all
 _COMPLETION_TOKENS: Final = 256.0
+_ROOM_FOR: Final = 2  # times the usual answer, where a request names no longest one
 _WEIGHT: Final = 0.05  # of one more answer in the means
 
 
@@ -18,7 +19,11 @@ class Prompt(NamedTuple):
 
 
 class Work(NamedTuple):
-    """`num_tokens` is the room that a generation may need in the KV cache; `cost` what it is expected to take."""
+    """`num_tokens` is the room in the KV cache that is kept for a generation; `cost` what it is expected to take.
+
+    Room for an answer is its `max_tokens`; without, twice a usual answer: the whole context, which few fill, would let
+    an engine run as many requests as its cache holds contexts, whatever its batch.
+    """
 
     num_tokens: int
     cost: int
@@ -37,10 +42,9 @@ class Estimate:
         if tokens is None:
             tokens = int(prompt.num_bytes / self._bytes_per_token) + 1
         tokens = min(tokens, self._max_seq_len)
-        longest = self._max_seq_len - tokens
-        if max_tokens is not None:
-            longest = min(longest, max_tokens)
-        return Work(tokens + longest, tokens + min(longest, int(self._completion_tokens)))
+        usual = int(self._completion_tokens)
+        longest = min(self._max_seq_len - tokens, _ROOM_FOR * usual if max_tokens is None else max_tokens)
+        return Work(tokens + longest, tokens + min(longest, usual))
 
     def learn(self, prompt: Prompt, prompt_tokens: int, completion_tokens: int) -> None:
         """An answer has ended."""

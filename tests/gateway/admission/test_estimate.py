@@ -9,10 +9,18 @@ from gateway.admission.estimate import Estimate, Prompt
 
 def test_room_is_that_of_the_longest_answer_and_cost_that_of_a_usual_one() -> None:
     estimate = Estimate(max_seq_len=2048)
-    assert estimate.work(Prompt(400, 100), None) == (2048, 100 + 256)
     assert estimate.work(Prompt(400, 100), 1000) == (1100, 100 + 256)
     assert estimate.work(Prompt(400, 100), 8) == (108, 108)
     assert estimate.work(Prompt(10**6, 10**5), 8) == (2048, 2048)
+
+
+def test_room_without_a_longest_answer_is_twice_that_of_a_usual_one_within_the_context() -> None:
+    estimate = Estimate(max_seq_len=2048)
+    assert estimate.work(Prompt(400, 100), None) == (100 + 512, 100 + 256)
+    assert estimate.work(Prompt(7600, 1900), None) == (2048, 2048)
+    for _ in range(200):
+        estimate.learn(Prompt(400, 100), prompt_tokens=100, completion_tokens=16)
+    assert estimate.work(Prompt(400, 100), None) == (100 + 32, 100 + 16)
 
 
 def test_the_tokens_of_a_text_are_guessed_from_its_bytes_and_better_with_each_answer() -> None:
