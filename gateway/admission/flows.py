@@ -2,9 +2,10 @@
 
 A flow is all that one key asks for. Each has a counter of the tokens that it was given; the next turn is that of the
 flow with the smallest ("virtual token counter", Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024).
-A flow that comes back begins at the smallest counter of those that wait, so none saves up turns. Unlike deficit round
-robin this takes a correction at any time: a turn is charged for what it is expected to cost, and the counter corrected
-once that is known.
+A flow that comes back goes on with its own counter, or with the smallest of those that wait if that is larger: none
+saves up turns, and none gets more of them by leaving after each. Once nothing waits all begin alike. Unlike deficit
+round robin this takes a correction at any time: a turn is charged for what it is expected to cost, and the counter
+corrected once that is known.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class FairQueue(Generic[Item]):
 
     def __init__(self) -> None:
         self._flows: dict[str, Flow[Item]] = {}  # those that wait
+        self._known: dict[str, Flow[Item]] = {}  # and those that did since the queue was last empty
         self.num_waiting = 0
         self.waiting_cost = 0
 
@@ -58,11 +60,13 @@ class FairQueue(Generic[Item]):
         return len(self._flows)
 
     def flow(self, name: str) -> Flow[Item]:
-        """The flow of that name; one that does not wait is new, and before the others."""
-        return self._flows.get(name) or Flow(name, min(map(_served, self._flows.values()), default=0) - 1)
+        """The flow of that name."""
+        return self._known.get(name) or Flow(name, self._least_served())
 
     def push(self, flow: Flow[Item], item: Item) -> None:
-        self._flows[flow.name] = flow
+        if not flow.num_waiting:
+            flow.served = max(flow.served, self._least_served())
+        self._flows[flow.name] = self._known[flow.name] = flow
         flow.items.append(item)
         self._count(flow, 1, item.cost)
 
@@ -99,6 +103,12 @@ class FairQueue(Generic[Item]):
         if not flow.num_waiting:
             flow.items.clear()
             self._flows.pop(flow.name, None)
+        if not self._flows:
+            self._known.clear()
+
+    def _least_served(self) -> int:
+        """The counter of one that comes: before the others."""
+        return min(map(_served, self._flows.values()), default=0) - 1
 
 
 def _served(flow: Flow[Item]) -> int:

@@ -68,6 +68,32 @@ def test_one_that_has_not_asked_for_long_is_next_and_has_saved_up_nothing() -> N
     assert Counter(taken)["noisy"] in (4, 5)
 
 
+def test_one_that_keeps_a_single_item_waiting_gets_no_more_turns_than_another() -> None:
+    queue = FairQueue[Item]()
+    for _ in range(100):
+        push(queue, "many", 10)
+    push(queue, "single", 10)
+    turns = []
+    for _ in range(100):
+        turns.append(take(queue))
+        if turns[-1] == "single":
+            push(queue, "single", 10)
+    assert Counter(turns)["single"] in (50, 51)
+
+
+def test_a_correction_counts_though_its_flow_has_left() -> None:
+    queue = FairQueue[Item]()
+    for _ in range(20):
+        push(queue, "many", 10)
+    push(queue, "single", 10)
+    single = queue.flow("single")
+    while take(queue) != "single":
+        pass
+    single.served += 90  # its answer had 100 tokens
+    push(queue, "single", 10)
+    assert [take(queue) for _ in range(9)] == ["many"] * 9
+
+
 def test_a_counter_is_corrected_by_what_a_turn_has_cost_in_the_end() -> None:
     queue = FairQueue[Item]()
     for _ in range(10):
