@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from gateway.http.keys import read_key_file
+from gateway.http.keys import ApiKeys
 from triton_repo.contract.api_key import (
     ADMIN_KEY_VARIABLE,
     API_KEY_VARIABLE,
@@ -136,8 +136,7 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
         name = ".".join(str(part) for part in first["loc"])
         value = f"gateway setting {name} = {first['input']!r}: " if name else "gateway setting "
         raise LaunchError(value + first["msg"].removeprefix("Value error, ")) from error
-    if settings.api_keys_file is not None:
-        read_key_file(settings.api_keys_file)
+    ApiKeys(api_key, settings.api_keys_file, keys["admin_key"])  # before anything is started
     _check_certificate(settings)
     return settings
 

@@ -14,13 +14,14 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from gateway.admission.caller import Caller
 from gateway.admission.quota import Limits
-from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.api_key import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
 
 logger = logging.getLogger(__name__)
@@ -38,15 +39,18 @@ _PROPERTIES: Final = (*_NUMBERS, "models", "priority")
 class ApiKeys:
     """
     Raises:
-        LaunchError: the file cannot be read; later changes that cannot be are logged, and the keys stay as they were.
+        LaunchError: the file cannot be read, or two keys are the same; later changes of that kind are logged, and the
+            keys stay as they were.
     """
 
     def __init__(self, api_key: str | None, file: Path | None, admin_key: str | None = None) -> None:
         self._admin = _digest(admin_key.encode()) if admin_key else None
         self._own = {_digest(api_key.encode()): Caller(ENVIRONMENT_KEY)} if api_key else {}
+        if self._admin in self._own:
+            raise LaunchError(f"{ADMIN_KEY_VARIABLE} and {API_KEY_VARIABLE} are the same key; they must differ")
         self._file = file
         self._read_version = self._version()
-        self._callers = {**self._own, **(read_key_file(file) if file else {})}
+        self._callers = self._read(file) if file else self._own
         self._looked_s = time.monotonic()
 
     def caller(self, key: bytes) -> Caller | None:
@@ -80,11 +84,17 @@ class ApiKeys:
             return
         self._read_version = version
         try:
-            self._callers = {**self._own, **read_key_file(self._file)}
+            self._callers = self._read(self._file)
         except LaunchError as error:
             logger.error("%s; the keys stay as they were", error)
         else:
             logger.info("%s: %d API keys", self._file, len(self._callers) - len(self._own))
+
+    def _read(self, file: Path) -> Mapping[bytes, Caller]:
+        others = dict.fromkeys(self._own, API_KEY_VARIABLE)
+        if self._admin is not None:
+            others[self._admin] = ADMIN_KEY_VARIABLE
+        return {**self._own, **read_key_file(file, others)}
 
     def _version(self) -> tuple[int, int, int] | None:
         """Another one whenever the file is replaced or written."""
@@ -95,33 +105,34 @@ class ApiKeys:
         return (stat.st_ino, stat.st_mtime_ns, stat.st_size) if stat else None
 
 
-def read_key_file(file: Path) -> Mapping[bytes, Caller]:
-    """Who holds which key, by the key's digest.
+def read_key_file(file: Path, others: Mapping[bytes, str] = MappingProxyType({})) -> Mapping[bytes, Caller]:
+    """Who holds which key, by the key's digest; `others` are keys that the file must not have, and what has them.
 
     Raises:
-        LaunchError: a line is none of a key, or there is no key at all; names the line, and does not show it.
+        LaunchError: a line is none of a key, or of one that there is already, or there is no key at all; names the
+            line, and does not show it.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise LaunchError(f"{file}: API keys cannot be read: {error}") from error
     callers: dict[bytes, Caller] = {}
-    names = {ENVIRONMENT_KEY}
+    holders = dict(others)
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
-            digest, caller = _read_line(line.strip(), names)
+            digest, caller = _read_line(line.strip(), holders)
         except ValueError as error:
             raise LaunchError(f"{file}, line {number}: {error}") from None
         callers[digest] = caller
-        names.add(caller.name)
+        holders[digest] = caller.name
     if not 0 < len(callers) <= MAX_KEYS:
         raise LaunchError(f"{file}: has {len(callers) or 'no'} API keys; must be 1 to {MAX_KEYS}")
     return callers
 
 
-def _read_line(line: str, taken: Collection[str]) -> tuple[bytes, Caller]:
+def _read_line(line: str, holders: Mapping[bytes, str]) -> tuple[bytes, Caller]:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(
@@ -130,9 +141,12 @@ def _read_line(line: str, taken: Collection[str]) -> tuple[bytes, Caller]:
     name = match["name"]
     if name == ENVIRONMENT_KEY:
         raise ValueError(f"{ENVIRONMENT_KEY} is the name of the key in {API_KEY_VARIABLE}")
-    if name in taken:
+    if name in holders.values():
         raise ValueError(f"{name} has a key already")
-    return bytes.fromhex(match["digest"]), _caller(name, match["words"].split())
+    digest = bytes.fromhex(match["digest"])
+    if digest in holders:
+        raise ValueError(f"{name} has the same key as {holders[digest]}; each must have its own")
+    return digest, _caller(name, match["words"].split())
 
 
 def _caller(name: str, words: Sequence[str]) -> Caller:
@@ -147,8 +161,10 @@ def _caller(name: str, words: Sequence[str]) -> Caller:
     priority = properties.get("priority", "interactive")
     if priority not in ("interactive", "batch"):
         raise ValueError(f"priority = {priority}: must be interactive or batch")
-    models = frozenset(properties["models"].split(",")) if "models" in properties else None
-    return Caller(name, Limits(**limits), models, priority == "batch")
+    models = properties["models"].split(",") if "models" in properties else None
+    if models is not None and not all(models):
+        raise ValueError(f"models = {properties['models']}: must be names of models with one comma between two")
+    return Caller(name, Limits(**limits), None if models is None else frozenset(models), priority == "batch")
 
 
 def _digest(key: bytes) -> bytes:

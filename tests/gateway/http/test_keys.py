@@ -97,6 +97,11 @@ def test_a_line_says_what_a_key_may_do(tmp_path: Path) -> None:
         (f"alice {digest('a')} parallel=0", "line 1: parallel = 0: must be a whole number of at least 1"),
         (f"alice {digest('a')} tokens_per_minute=1e3", "line 1: tokens_per_minute = 1e3: must be"),
         (f"alice {digest('a')} priority=high", "line 1: priority = high: must be interactive or batch"),
+        (f"alice {digest('a')}\nbob {digest('a')}", "line 2: bob has the same key as alice"),
+        *[
+            (f"alice {digest('a')} models={models}", f"line 1: models = {models}: must be names of models")
+            for models in (",", "demo,", ",demo", "demo,,chat")
+        ],
         ("\n".join(f"k{n} {digest(str(n))}" for n in range(1001)), "has 1001 API keys; must be 1 to 1000"),
     ],
 )
@@ -114,3 +119,27 @@ def test_the_file_goes_to_the_workers_as_a_flag(tmp_path: Path) -> None:
         load_settings(flag_values(to_flags(settings)), {})
     (tmp_path / "keys").write_text(f"alice {digest('sk-a')}\n", encoding="utf-8")
     assert load_settings(flag_values(to_flags(settings)), {}) == settings
+
+
+def test_a_key_has_one_holder(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"alice {digest('sk-a')}\n\nbob {digest('sk-b')}\n", encoding="utf-8")
+    flags = flag_values(to_flags(Settings(api_keys_file=file)))
+    key, other = "sk-b", "sk-b" * 8
+    with pytest.raises(LaunchError, match="line 3: bob has the same key as CONCH_API_KEY; each must have its own"):
+        ApiKeys(key, file)
+    with pytest.raises(LaunchError, match="line 3: bob has the same key as CONCH_ADMIN_KEY"):
+        ApiKeys(None, file, key)
+    with pytest.raises(LaunchError, match="line 3: bob has the same key as CONCH_API_KEY"):
+        load_settings(flags, {"CONCH_API_KEY": key})
+    with pytest.raises(LaunchError, match="CONCH_ADMIN_KEY and CONCH_API_KEY are the same key; they must differ"):
+        load_settings({}, {"CONCH_API_KEY": other, "CONCH_ADMIN_KEY": other})
+
+
+def test_a_file_that_takes_a_key_of_another_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_LOOK_AGAIN_S", 0.0)
+    file = tmp_path / "keys"
+    file.write_text(f"alice {digest('sk-a')}\n", encoding="utf-8")
+    known = ApiKeys("sk-own", file)
+    file.write_text(f"alice {digest('sk-a')}\nbob {digest('sk-own')}\n", encoding="utf-8")
+    assert known.caller(b"sk-own") == Caller("default")
