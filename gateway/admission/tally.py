@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import mmap
 import os
 import weakref
@@ -16,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-MAX_ROWS: Final = 4096
+logger = logging.getLogger(__name__)
+
+MAX_ROWS: Final = 1 << 15  # three for each key that there has been: more than 10,000 of them
 
 _CELL_BYTES: Final = 8
 _HEAD: Final = 2  # cells of a row that belong to no process
@@ -67,7 +70,7 @@ class Tally:
         if self._lock is not None:
             weakref.finalize(self, os.close, self._lock)
         self._rows: dict[str, Row] = {}
-        self._starts: dict[str, int] = {}
+        self._cells: dict[str, memoryview[int]] = {}  # those of a row, by its name
         self._open = self.row(_OPEN)
 
     @classmethod
@@ -84,21 +87,16 @@ class Tally:
         return self._open.total()
 
     def row(self, name: str) -> Row:
-        """The count of that name, which is made where it is new.
-
-        Raises:
-            MemoryError: there are `MAX_ROWS` already.
-        """
+        """The count of that name, which is made where it is new."""
         if name not in self._rows:
-            start = self._find(name)
-            self._rows[name] = Row(self._memory[start + _HEAD : start + self._stride], self._slot)
+            self._rows[name] = Row(self._cells_of(name)[_HEAD:], self._slot)
         return self._rows[name]
 
     def change_common(self, name: str, change: Callable[[int], int]) -> int:
         """What all processes write of a row, after this change of it: no other process comes in between."""
-        start = self._starts[name] if name in self._starts else self._starts.setdefault(name, self._find(name))
+        cells = self._cells_of(name)
         with self._locked():
-            value = self._memory[start + 1] = change(self._memory[start + 1])
+            value = cells[1] = change(cells[1])
         return value
 
     def clear(self) -> None:
@@ -106,7 +104,19 @@ class Tally:
         for start in range(0, len(self._memory), self._stride):
             self._memory[start + _HEAD + self._slot] = 0
 
-    def _find(self, name: str) -> int:
+    def _cells_of(self, name: str) -> memoryview[int]:
+        """Where all rows are taken, cells of this process alone: it counts for itself, rather than not at all."""
+        if name not in self._cells:
+            start = self._find(name)
+            if start is None:
+                logger.error("more than %d counts: each worker counts %s for itself", MAX_ROWS, name)
+                self._cells[name] = memoryview(bytearray(_CELL_BYTES * self._stride)).cast("q")
+            else:
+                self._cells[name] = self._memory[start : start + self._stride]
+        return self._cells[name]
+
+    def _find(self, name: str) -> int | None:
+        """Where the row of that name begins, or a free one; None if there is none."""
         digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=_CELL_BYTES).digest(), signed=True) or 1
         with self._locked():
             for probe in range(MAX_ROWS):
@@ -114,7 +124,7 @@ class Tally:
                 if self._memory[start] in (0, digest):
                     self._memory[start] = digest
                     return start
-        raise MemoryError(f"more than {MAX_ROWS} counts")
+        return None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

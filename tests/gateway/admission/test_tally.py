@@ -9,8 +9,10 @@ from typing import NoReturn
 
 import pytest
 
+from gateway.admission import tally as tally_module
 from gateway.admission.admission import Admission
-from gateway.admission.quota import Limits, Quota
+from gateway.admission.errors import RateLimitExceeded
+from gateway.admission.quota import Limits, Quota, Quotas
 from gateway.admission.tally import Tally, create_slots
 from gateway.admission.terms import Terms
 from gateway.answers.backend import Generation, PromptText
@@ -82,6 +84,27 @@ def test_processes_that_open_at_the_same_moment_do_not_pass_the_bound_together(t
     processes: list[InFlight] = []
     asyncio.run(fill())
     assert len(opened) <= 3
+
+
+def test_thousands_of_keys_have_counts_that_all_processes_share(tmp_path: Path) -> None:
+    create_slots(tmp_path / "slots", 2)
+    one, two = (Quotas(Tally.shared(tmp_path / "slots", slot)) for slot in range(2))
+    limits = Limits(requests_per_minute=1)
+    for number in range(5000):
+        one.of(f"key{number}", limits).take_request()
+    with pytest.raises(RateLimitExceeded):
+        two.of("key4999", limits).take_request()
+
+
+def test_with_all_counts_taken_a_process_counts_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally_module, "MAX_ROWS", 8)
+    create_slots(tmp_path / "slots", 2)
+    tally = Tally.shared(tmp_path / "slots", 0)
+    rows = [tally.row(f"row {number}") for number in range(20)]
+    for number, row in enumerate(rows):
+        row.own = number
+    assert [tally.row(f"row {number}").total() for number in range(20)] == [*range(20)]
+    assert [tally.change_common("another", lambda count: count + 1) for _ in range(3)] == [1, 2, 3]
 
 
 GENERATIONS = [Generation(f"id-{index}", "demo", PromptText("Hello"), Sampling(), stream=True) for index in range(2)]
