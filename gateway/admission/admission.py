@@ -35,13 +35,13 @@ class Admission:
         gate.capacity = capacity
         return gate.enter(terms, asked)
 
-    def check_open(self, model: object, terms: Terms) -> None:
+    def check_open(self, model: str, terms: Terms) -> None:
         """Reject what `enter` would reject, before more is done for it.
 
         Raises:
             ServerOverloaded
         """
-        gate = self._gates.get(model) if isinstance(model, str) else None
+        gate = self._gates.get(model)
         if gate is not None and gate.is_closed_to(terms):
             raise gate.overloaded()
 

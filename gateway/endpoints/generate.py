@@ -108,7 +108,10 @@ async def _read(post: _Post, receive: Receive, operation: Operation) -> Call:
     """
     gateway, settings = post.gateway, post.gateway.settings
     fields = await read_object(post.scope, receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies)
-    gateway.admission.check_open(fields.get("model"), post.terms)
+    model = fields.get("model")
+    if isinstance(model, str):
+        post.caller.check_may_use(model)  # first: how busy a model is tells that it exists
+        gateway.admission.check_open(model, post.terms)
     return operation.parse(fields)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from gateway.http import keys
 from tests.gateway.bodies import refusal
+from tests.gateway.scrape import scrape_until, value
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend
 from tests.gateway.server import Running, serving
 
@@ -30,9 +32,11 @@ def limited(tmp_path: Path, words: str, backend: ScriptedBackend | None = None, 
         yield gateway
 
 
-def post(gateway: Running, key: str = "sk-a", **fields: Any) -> httpx.Response:
+def post(gateway: Running, key: str = "sk-a", headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
     body = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], **fields}
-    return httpx.post(gateway.url + CHAT, json=body, headers={"authorization": f"Bearer {key}"}, timeout=120)
+    return httpx.post(
+        gateway.url + CHAT, json=body, headers={"authorization": f"Bearer {key}", **(headers or {})}, timeout=120
+    )
 
 
 def test_a_key_that_asks_too_often_gets_429_and_others_their_answers(tmp_path: Path) -> None:
@@ -148,3 +152,14 @@ def test_where_no_key_is_needed_all_share_one_turn() -> None:
     with serving(ScriptedBackend(), admin_key="sk-admin") as gateway:
         assert post(gateway).status_code == 200
         assert admin(gateway, "sk-admin").json()["keys"] == {}
+
+
+def test_a_busy_model_does_not_exist_for_a_key_that_may_not_use_it(tmp_path: Path) -> None:
+    backend = ScriptedBackend([HANG], cards={"demo": replace(CARD, max_batch_size=1)})
+    with limited(tmp_path, "models=other", backend) as gateway, ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(post, gateway, "sk-b")
+        scrape_until(gateway.url, lambda series: value(series, "conch_requests_waiting") == 2)
+        answers = [post(gateway, key, {"x-request-timeout": "1e-6"}) for key in ("sk-a", "sk-b")]
+        gateway.begin_shutdown()
+    assert [answer.status_code for answer in answers] == [404, 503]
