@@ -87,10 +87,10 @@ class Worker:
 
     async def ends_or_hangs(self, hang_timeout_s: float) -> None:
         """Wait until it has ended; it is killed if its event loop gives no sign of life for so long and it uses no CPU
-        time, or for several times as long if it does."""
+        time, or for several times as long if it does. Returns at once if it has ended already."""
         ended = asyncio.create_task(self._process.wait())
         num_beats, beats, life = 0, Silence(), Silence()
-        while not ended.done():
+        while self.runs:
             await asyncio.wait({ended}, timeout=BEAT_S)
             num_beats, now_s = num_beats + self._num_beats(), time.monotonic()
             silent_s = beats.look(num_beats, now_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -108,6 +109,22 @@ def test_a_worker_that_hangs_is_replaced_and_one_that_goes_on_is_not() -> None:
         assert f"(process {hangs}) was killed by SIGKILL" in gateway.log
         assert goes_on in gateway.workers
         assert hangs not in gateway.workers
+
+
+def test_a_worker_that_ended_before_it_served_has_ended_and_does_not_hang() -> None:
+    async def start_and_watch() -> tuple[bool, str]:
+        link, theirs = socket.socketpair()
+        link.setblocking(False)
+        process = await asyncio.create_subprocess_exec("false", pass_fds=(theirs.fileno(),))
+        theirs.close()
+        worker = Worker(0, process, link)
+        serves = await worker.serves(60)
+        await worker.ends_or_hangs(60)
+        return serves, str(worker)
+
+    serves, end = asyncio.run(start_and_watch())
+    assert not serves
+    assert end.endswith("ended with exit status 1")
 
 
 def test_an_answer_under_way_is_finished_before_the_gateway_ends(stack: Stack, tmp_path: Path) -> None:
