@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.settings import Settings, load_settings
-from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
+from triton_repo.contract.api_key import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, check_api_key
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import ConchError, LaunchError
 
@@ -143,7 +144,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "hang_timeout_s": hang_timeout_s,
                     "access_log": access_log,
                 },
-                {API_KEY_VARIABLE: api_key or ""},
+                {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")},
             ),
             kserve=Exposure(triton_http_port, triton_grpc_port, expose_kserve, kserve_without_key),
             triton_metrics_port=triton_metrics_port,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.kserve import LOOPBACK, TritonAccess
-from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
+from triton_repo.contract.api_key import KEY_VARIABLES
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError
 
@@ -175,6 +175,6 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
 def server_environment(
     installation: TritonInstallation, environ: Mapping[str, str], access: TritonAccess
 ) -> dict[str, str]:
-    """The server's whole environment. It gets no API key, which only the gateway needs."""
-    kept = {name: value for name, value in environ.items() if name not in {API_KEY_VARIABLE, KSERVE_KEY_VARIABLE}}
+    """The server's whole environment. It gets none of the keys, which only the gateway needs."""
+    kept = {name: value for name, value in environ.items() if name not in KEY_VARIABLES}
     return {**kept, **installation.environment, **access.secrets, "PYTHONUNBUFFERED": "1"}

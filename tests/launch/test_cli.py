@@ -47,6 +47,11 @@ def test_the_command_starts_without_the_heavy_packages() -> None:
         (("serve", "no-such-engine"), {}, "no-such-engine: neither a spec file, nor a built engine"),
         (("serve",), {"CONCH_TRITONSERVER": "/no/such"}, "CONCH_TRITONSERVER = /no/such: this is not an executable"),
         (("serve", "no-such-engine"), {"CONCH_API_KEY": "abc\n"}, "CONCH_API_KEY = (not shown): no header can carry"),
+        (
+            ("serve", "no-such-engine"),
+            {"CONCH_ADMIN_KEY": "abc\n"},
+            "CONCH_ADMIN_KEY = (not shown): no header can carry",
+        ),
         (("chat",), {"CONCH_API_KEY": "abc\n"}, "CONCH_API_KEY = (not shown): no header can carry"),
         (("serve", "--port", "8002"), {}, "--port and --triton-metrics-port are both 8002"),
         (("serve", "--port", "8000", "--expose-kserve"), {}, "--port and --triton-http-port are both 8000"),

@@ -187,9 +187,9 @@ def test_without_a_gpu_the_server_is_not_asked_to_look_for_one() -> None:
     assert not any(flag.startswith("--backend-directory") for flag in with_gpu)
 
 
-def test_the_server_gets_what_it_needs_and_no_api_key() -> None:
+def test_the_server_gets_what_it_needs_and_no_key() -> None:
     installation = TritonInstallation(NOWHERE, None, None, {"PATH": "/venv/bin:/bin", "LD_LIBRARY_PATH": "/libs"})
-    keys = {"CONCH_API_KEY": "secret", "CONCH_KSERVE_KEY": "secret"}
+    keys = dict.fromkeys(("CONCH_API_KEY", "CONCH_ADMIN_KEY", "CONCH_KSERVE_KEY"), "secret")
     environment = server_environment(installation, {"PATH": "/bin", "HOME": "/me", **keys}, OPTIONS.access)
     assert environment == {
         "PATH": "/venv/bin:/bin",

@@ -14,6 +14,9 @@ KSERVE_KEY_VARIABLE: Final = "CONCH_KSERVE_KEY"  # of Triton's own API
 KSERVE_KEY_HEADER: Final = "conch-key"  # of HTTP
 KSERVE_KEY_METADATA: Final = f"triton-grpc-protocol-{KSERVE_KEY_HEADER}"  # of gRPC; the prefix is Triton's
 
+# Those of the gateway and of who starts it: no other process is given them.
+KEY_VARIABLES: Final = frozenset({API_KEY_VARIABLE, ADMIN_KEY_VARIABLE, KSERVE_KEY_VARIABLE})
+
 _SENDABLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
