@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from enum import Enum, auto
 from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
@@ -33,6 +34,13 @@ _AT_HAND: Final = 2  # one to render, and one in case that takes long: starting 
 _TEXT, _ERROR = b"+", b"-"  # how an answer begins
 
 
+class _Place(Enum):
+    """What may be at hand instead of a process."""
+
+    EMPTY = auto()  # one could not be started
+    CLOSED = auto()
+
+
 Rendered = str | RequestError  # the text, or why there is none
 
 
@@ -43,7 +51,7 @@ class TemplateProcesses:
         """`max_slow`: how many may take long at once."""
         self._bounds = bounds
         self._directory = str(tokenizer_directory)
-        self._at_hand = SimpleQueue[BoundedProcess | None]()  # None: it is closed
+        self._at_hand = SimpleQueue[BoundedProcess | _Place]()
         for _ in range(_AT_HAND):
             self._at_hand.put(self._start())
         self._slow: set[BoundedProcess] = set()
@@ -55,7 +63,7 @@ class TemplateProcesses:
 
         InvalidRequest: the template takes too much for the messages.
         SendAlone: it takes long, and these chats are not `alone`: those of other clients wait for them.
-        EngineUnavailable: it takes long, and so do too many others; or the server is shutting down.
+        EngineUnavailable: it takes long, as too many others do; no process can be started; the server is shutting down.
         """
         rendered: list[Rendered] = []
         while len(rendered) < len(chats):
@@ -68,10 +76,11 @@ class TemplateProcesses:
 
     def close(self) -> None:
         """What is being rendered ends with an error."""
-        self._at_hand.put(None)
-        while (process := self._at_hand.get()) is not None:
-            process.end()
-        self._at_hand.put(None)
+        self._at_hand.put(_Place.CLOSED)
+        while (process := self._at_hand.get()) is not _Place.CLOSED:
+            if process is not _Place.EMPTY:
+                process.end()
+        self._at_hand.put(_Place.CLOSED)
         with self._lock:
             for slow in self._slow:
                 slow.kill()
@@ -81,16 +90,16 @@ class TemplateProcesses:
     ) -> list[Rendered]:
         """The first of the chats, up to one that takes long or ends the process."""
         rendered: list[Rendered] = []
-        process.ask(_packed(chats, max_characters))
         try:
+            process.ask(_packed(chats, max_characters))
             while len(rendered) < len(chats) and process.answers_within(SLOW_S):
                 rendered.append(_unpacked(process.answer()))
         except ProcessEnded as ended:
-            self._at_hand.put(self._start())
             return [*rendered, self._error(ended)]
-        is_slow = len(rendered) < len(chats)
-        self._at_hand.put(self._start() if is_slow else process)
-        return [*rendered, self._render_slowly(process, alone)] if is_slow else rendered
+        finally:  # whatever happens: without this one, another thread would wait for ever
+            is_slow_or_ended = len(rendered) < len(chats)
+            self._at_hand.put(self._another() if is_slow_or_ended else process)
+        return [*rendered, self._render_slowly(process, alone)] if is_slow_or_ended else rendered
 
     def _render_slowly(self, process: BoundedProcess, alone: bool) -> Rendered:
         try:
@@ -119,15 +128,26 @@ class TemplateProcesses:
     def _start(self) -> BoundedProcess:
         return BoundedProcess(renderer, self._bounds, self._directory)
 
+    def _another(self) -> BoundedProcess | _Place:
+        try:
+            return self._start()
+        except OSError:  # no memory, no process ids: the next that takes this place tries it again
+            return _Place.EMPTY
+
     def _take(self) -> BoundedProcess:
         process = self._at_hand.get()
-        if process is None:
-            self._at_hand.put(None)  # for others who wait
+        if process is _Place.CLOSED:
+            self._at_hand.put(process)  # for others who wait
             raise EngineUnavailable("the server is shutting down")
-        if process.alive:
-            return process
-        process.end()
-        return self._start()
+        if process is not _Place.EMPTY:
+            if process.alive:
+                return process
+            process.end()
+        try:
+            return self._start()
+        except OSError as error:
+            self._at_hand.put(_Place.EMPTY)
+            raise EngineUnavailable(f"no process for the chat template can be started: {error.strerror}") from error
 
 
 def renderer(tokenizer_directory: str) -> Answer:

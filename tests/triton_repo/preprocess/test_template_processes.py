@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,30 @@ def test_a_process_that_has_ended_meanwhile_is_replaced(processes: Open) -> None
     assert render(opened, "hello") == "hello"
     end_children(opened)
     assert render(opened, "hello") == "hello"
+
+
+def test_processes_that_cannot_be_started_are_started_later(processes: Open) -> None:
+    opened = processes(NESTED)
+    assert render(opened, "hello") == "hello"
+    with no_more_files():
+        for _ in range(2):  # as many as are at hand
+            with pytest.raises(InvalidRequest, match=TIME):
+                render(opened, "bomb")
+        for _ in range(3):
+            with pytest.raises(EngineUnavailable, match="no process for the chat template can be started: Too many"):
+                render(opened, "hello")
+    assert render(opened, "hello") == "hello"
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Without pipes no process can be started."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_texts_and_errors_come_back_as_they_are(processes: Open) -> None:
