@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
+import sys
 from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from gateway.app import Application
 from gateway.http.connections import Connections, raise_file_limit
 from gateway.http.protocol import HttpProtocol
+from gateway.http.slow_clients import HEAD_TIMEOUT_S
 from gateway.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HANDSHAKE_TIMEOUT_S = HEAD_TIMEOUT_S  # of TLS, before which a connection is none of `Connections`
 
 _LINGER_S: Final = 3  # for clients that do not read their last bytes
 _HURRY_POLL_S: Final = 0.1
@@ -46,6 +54,36 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._grace_s = settings.shutdown_grace_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which would leave a client a minute for its TLS handshake."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        addresses: list[dict[str, Any]] = [{"sock": one} for one in sockets or ()]
+        try:
+            own = {"host": self.config.host, "port": self.config.port}
+            self.servers = [await self._listen(**address) for address in addresses or [own]]
+        except OSError as error:
+            logger.error("%s", error)
+            await self.lifespan.shutdown()
+            sys.exit(STARTUP_FAILURE)
+        if sockets is None:
+            self._log_started_message(self.servers[0].sockets)  # type: ignore[arg-type]  # asks only for their names
+        self.started = True
+
+    async def _listen(self, **address: Any) -> asyncio.Server:
+        config = self.config
+        connect = partial(
+            config.http_protocol_class,  # type: ignore[call-arg]
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        timeout_s = HANDSHAKE_TIMEOUT_S if config.ssl else None
+        return await asyncio.get_running_loop().create_server(
+            connect, **address, ssl=config.ssl, ssl_handshake_timeout=timeout_s, backlog=config.backlog
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         gateway = self._app.gateway

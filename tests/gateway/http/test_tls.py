@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway import server
 from gateway.settings import load_settings
 from tests.gateway.bodies import CHAT, HELLO
 from tests.gateway.scripted_backend import ScriptedBackend
@@ -55,6 +56,18 @@ def test_clients_without_tls_get_nothing(gateway: Running) -> None:
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=120) as client:
         client.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
         assert b"HTTP" not in client.recv(65536)
+
+
+def test_a_client_that_does_not_finish_its_handshake_is_let_go(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_TIMEOUT_S", 0.2)
+    cert, key = certificate
+    with (
+        serving(ScriptedBackend(), tls_cert=cert, tls_key=key) as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client,
+    ):
+        assert client.recv(1) == b""
 
 
 def test_a_health_check_of_this_machine_trusts_any_certificate(gateway: Running) -> None:
