@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
             await self.lifespan.shutdown()
             sys.exit(STARTUP_FAILURE)
         if sockets is None:
-            self._log_started_message(self.servers[0].sockets)  # type: ignore[arg-type]  # asks only for their names
+            self._log_started_message(self.servers[0].sockets)
         self.started = True
 
     async def _listen(self, **address: Any) -> asyncio.Server:
