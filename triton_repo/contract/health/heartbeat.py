@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from triton_repo.contract.health.liveness import Age
+
 HEARTBEATS_VARIABLE: Final = "CONCH_HEARTBEATS"  # names the directory; without it nothing is written
 INTERVAL_S: Final = 0.2
 # Of a model whose spec sets no limit: many times what the largest request takes on a busy machine.
@@ -42,6 +44,7 @@ class Work:
 
     def __init__(self) -> None:
         self._began_s: float | None = None
+        self._age = Age()
 
     def __enter__(self) -> None:
         self._began_s = time.monotonic()
@@ -50,8 +53,8 @@ class Work:
         self._began_s = None
 
     def age_s(self) -> float:
-        began_s = self._began_s
-        return 0.0 if began_s is None else time.monotonic() - began_s
+        """Without time in which this process was stopped."""
+        return self._age.look(self._began_s)
 
 
 class Heart:

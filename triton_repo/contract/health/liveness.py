@@ -1,7 +1,9 @@
-"""Signs of life: of a process, what CPU time it has used; of anything, for how long it has given none."""
+"""Signs of life: of a process, what CPU time it has used; of anything, for how long it has given none or lasted."""
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -39,3 +41,30 @@ class Silence:
         self._silent_s = self._silent_s + min(passed_s, self._longest_look_s) if sign == self._sign else 0.0
         self._sign, self._looked_s = sign, now_s
         return self._silent_s
+
+
+class Age:
+    """How long a piece of work of this process has lasted, as far as the process itself ran. Any thread may look.
+
+    As with `Silence`, little of a long time between two looks counts: the process was stopped. Unless it has used CPU
+    time: then it was at a step that keeps Python's lock, and nobody could look.
+    """
+
+    def __init__(self, longest_look_s: float = 1.0) -> None:
+        self._longest_look_s = longest_look_s
+        self._lock = threading.Lock()
+        self._began_s: float | None = None
+        self._age_s = 0.0
+        self._looked_s = 0.0
+        self._cpu_s = time.process_time()
+
+    def look(self, began_s: float | None) -> float:
+        """Seconds so far of what began at `began_s`, on the monotonic clock; 0 if that is to come, or nothing has."""
+        with self._lock:
+            now_s, cpu_s = time.monotonic(), time.process_time()
+            began_s = now_s if began_s is None else min(began_s, now_s)
+            if began_s != self._began_s:
+                self._began_s, self._age_s, self._looked_s = began_s, 0.0, began_s
+            self._age_s += min(now_s - self._looked_s, max(self._longest_look_s, cpu_s - self._cpu_s))
+            self._looked_s, self._cpu_s = now_s, cpu_s
+            return self._age_s

@@ -78,7 +78,7 @@ class EngineLoop:
         if isinstance(runtime, AsynchronousRuntime):
             runtime.on_arrival(lambda: self._inbox.put(Wake()))
         self._ended = threading.Event()  # nothing reads the inbox any more
-        self._progress = Progress(runtime)
+        self._progress = Progress(runtime, settings.max_step_s)
         self._watchdog = Watchdog(self._progress, settings.max_step_s, observe_step_age, self._abandon)
         self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
         self._thread.start()

@@ -13,12 +13,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from triton_repo.contract.health.liveness import Age
 from triton_repo.engine.loop.best_effort import BestEffort
 from triton_repo.engine.runtimes.runtime import AsynchronousRuntime, ReloadingRuntime, Runtime
 
 INTERVAL_S: Final = 1.0  # between two looks at the progress
 # A step that is older than this is a stall: longer than any step should take, and a fraction of any `max_step_s`.
 STALL_S: Final = 10.0
+
+
+def look_interval_s(max_step_s: float) -> float:
+    return min(INTERVAL_S, max_step_s / 4) if max_step_s else INTERVAL_S
 
 
 class Progress:
@@ -28,7 +33,9 @@ class Progress:
     requests are live, its step is as old as its last sign of work.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, max_step_s: float = 0.0) -> None:
+        """`max_step_s` as for the watchdog, which looks often enough."""
+        self._age = Age(look_interval_s(max_step_s))
         self._asynchronous = runtime if isinstance(runtime, AsynchronousRuntime) else None
         self._reloading = runtime if isinstance(runtime, ReloadingRuntime) else None
         self._turn_began_s: float | None = None
@@ -46,7 +53,7 @@ class Progress:
             self._working_since_s = time.monotonic()
 
     def step_age_s(self) -> float:
-        """Seconds since the running step began; 0 if there is nothing to do.
+        """Seconds since the running step began, without those that the process was stopped; 0 if there is no step.
 
         Loading a model again is no step: a step in which that happened began when the model was loaded.
         """
@@ -55,9 +62,9 @@ class Progress:
         if self._asynchronous is not None and working_since_s is not None:
             began_s.append(max(working_since_s, self._asynchronous.last_work_s()))
         if not began_s:
-            return 0.0
+            return self._age.look(None)
         loaded_s = float("-inf") if self._reloading is None else self._reloading.loaded_s()
-        return max(0.0, time.monotonic() - max(loaded_s, min(began_s)))
+        return self._age.look(max(loaded_s, min(began_s)))
 
 
 class Watchdog:
@@ -72,7 +79,7 @@ class Watchdog:
     ) -> None:
         self._progress = progress
         self._max_step_s = max_step_s
-        self._interval_s = min(INTERVAL_S, max_step_s / 4) if max_step_s else INTERVAL_S
+        self._interval_s = look_interval_s(max_step_s)
         self._observe = observe
         self._on_hang = on_hang
         self._closed = threading.Event()
