@@ -60,8 +60,10 @@ def run_directory() -> Iterator[RunDirectory]:
             raise LaunchError(f"{name}: Triton cannot work in a path with blanks; set XDG_RUNTIME_DIR to another")
         directory = RunDirectory(Path(name))
         directory.heartbeats.mkdir()
-        with (directory.path / _LOCK).open("w", encoding="utf-8") as lock:
+        new = directory.path / f"{_LOCK}.new"  # until it is locked: another start takes a free lock for a killed run's
+        with new.open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            new.rename(directory.path / _LOCK)
             _remove_abandoned(parent)
             yield directory
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(parent: Pa
         with run_directory():
             assert not left.exists()
     assert [path.name for path in parent.iterdir()] == ["conch-of-something-else"]
+
+
+def test_runs_that_start_at_once_leave_each_other_alone() -> None:
+    def start(_: int) -> bool:
+        with run_directory() as directory:
+            return directory.heartbeats.is_dir()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(start, range(400)))
 
 
 def test_a_path_with_a_blank_is_rejected(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
