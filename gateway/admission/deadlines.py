@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -34,12 +35,13 @@ class Deadlines:
         self._numbers = itertools.count()
         self._num_forgotten = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = math.inf  # uvloop's handle of what is due already does not know its time
 
     def add(self, when_s: float, expire: Callable[[], None]) -> Deadline:
         """`expire` is called then, unless the deadline is cancelled before."""
         deadline = Deadline(self, expire)
         heapq.heappush(self._heap, (when_s, next(self._numbers), deadline))
-        if self._timer is None or when_s < self._timer.when():
+        if self._timer is None or when_s < self._timer_s:
             self._arm()
         return deadline
 
@@ -59,7 +61,8 @@ class Deadlines:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._run)
+        self._timer_s = self._heap[0][0]
+        self._timer = asyncio.get_running_loop().call_at(self._timer_s, self._run)
 
     def _run(self) -> None:
         self._timer = None

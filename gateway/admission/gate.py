@@ -34,6 +34,7 @@ WAITING: Final = "waiting for any engine"
 _SPARE: Final = 8  # one request more for so many of the batch, and one in any case
 _UNMEASURED_BATCHES: Final = 4  # may wait before it is known how fast the engine is
 _MIXED_S: Final = 10.0  # how long several flows count as such
+_CAUTION: Final = 1.5  # a request may take that much longer than expected
 _POLL_S: Final = 0.005  # how soon one process sees what another has freed
 
 
@@ -55,6 +56,7 @@ class Gate:
         self._waiting = tally.row(f"waiting for {model}")
         self._all_waiting = tally.row(WAITING)
         self._running: Counter[str] = Counter()  # by flow
+        self._running_cost = 0
         self._last_flow: str | None = None
         self._mixed_s = -math.inf  # when another flow asked than the last
         self._poll: asyncio.TimerHandle | None = None
@@ -108,7 +110,7 @@ class Gate:
             return False
         queue = self._queues[terms.batch]
         flow, longest = queue.flow(terms.flow), queue.longest()
-        if time.monotonic() + self._wait_s(terms, flow, 1) > min(terms.begin_by_s, terms.complete_by_s):
+        if self._comes_too_late(terms, self._wait_s(terms, flow, 1)):
             return True
         if longest is None or longest.waiting_cost > flow.waiting_cost:
             return False
@@ -135,6 +137,7 @@ class Gate:
         self._running[flow] -= 1
         if not self._running[flow]:
             del self._running[flow]
+        self._running_cost -= work.cost
         self._requests.own -= 1
         self._tokens.own -= work.num_tokens
         self._rate.ended(work.cost, time.monotonic())
@@ -163,6 +166,7 @@ class Gate:
                 return True
             queue.take(flow)
             self._running[flow.name] += 1
+            self._running_cost += ticket.work.cost
             self._requests.own += 1
             self._tokens.own += ticket.work.num_tokens
             ticket.begin()
@@ -223,9 +227,16 @@ class Gate:
 
     def _check_patience(self, terms: Terms, flow: Flow[Ticket], cost: int) -> None:
         wait_s = self._wait_s(terms, flow, cost)
-        if time.monotonic() + wait_s > min(terms.begin_by_s, terms.complete_by_s):
+        if self._comes_too_late(terms, wait_s):
             reason = f"its turn would come after about {wait_s:.1f} s, later than the client waits"
             raise ServerOverloaded(f"model {self.model} is busy: {reason}", self.drain_s())
+
+    def _comes_too_late(self, terms: Terms, wait_s: float) -> bool:
+        """Whether the client would get nothing of a turn after `wait_s`, or not all of its answer."""
+        rate = self._rate.per_s
+        run_s = self._running_cost / rate if rate else 0.0  # Little's law: what a full engine has, by its pace
+        now_s = time.monotonic()
+        return now_s + _CAUTION * wait_s > terms.begin_by_s or now_s + _CAUTION * (wait_s + run_s) > terms.complete_by_s
 
     def _wait_s(self, terms: Terms, flow: Flow[Ticket], cost: int) -> float:
         """After what time a turn comes that is asked for now, by the pace measured; 0 before it is."""

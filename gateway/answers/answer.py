@@ -37,6 +37,7 @@ class Answer:
         self._released = released
         self._running = dict(enumerate(generations))
         self._num_ended = 0
+        self._stopped: RequestError | None = None
 
     def events(self) -> AsyncGenerator[Sequence[Event], None]:
         """The events of all choices in order of arrival, those of one delta together; Usage comes last. Single use.
@@ -74,10 +75,11 @@ class Answer:
 
     def stop_engines(self, error: RequestError | None = None) -> None:
         """Cancel every generation that has not ended; with `error` the answer ends at once, whatever the engines do."""
+        self._stopped = error or EngineUnavailable("the answer was stopped before it began")
         while self._running:
             index, generation = self._running.popitem()
             if self._tickets[index].waits:
-                self._tickets[index].drop(error or EngineUnavailable("the answer was stopped before it began"))
+                self._tickets[index].drop(self._stopped)
             else:
                 self._backend.cancel(generation, error)
 
@@ -94,6 +96,8 @@ class Answer:
     async def _read(self, choice: Choice) -> AsyncGenerator[Sequence[Event], None]:
         ticket = self._tickets[choice.index]
         await ticket.turn()
+        if self._stopped is not None:  # between its turn and now
+            raise self._stopped
         async with aclosing(self._backend.generate(choice.generation, ticket.free)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason:

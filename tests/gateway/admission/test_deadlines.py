@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+import pytest
+import uvloop
 
 from gateway.admission.deadlines import Deadlines
 
@@ -34,3 +38,22 @@ def test_what_is_cancelled_is_not_kept_until_its_time() -> None:
         deadlines.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_is_due_already_expires_and_others_can_be_added_meanwhile(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    expired: list[str] = []
+
+    async def run() -> None:
+        deadlines, now_s = Deadlines(), asyncio.get_running_loop().time()
+        over = asyncio.Event()
+        deadlines.add(now_s - 1, lambda: expired.append("due"))
+        deadlines.add(now_s - 2, lambda: expired.append("due for longer"))
+        deadlines.add(now_s + 0.01, over.set)
+        await asyncio.wait_for(over.wait(), 60)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
+    assert expired == ["due for longer", "due"]
