@@ -103,7 +103,7 @@ def _layers(
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
-            expose_headers=["x-request-id", "x-ignored-parameters", *RETRY_HEADERS],
+            expose_headers=["x-request-id", "x-ignored-parameters", "x-should-retry", *RETRY_HEADERS],
         )
     return RequestIdMiddleware(layers, settings.access_log)
 

@@ -29,6 +29,7 @@ from triton_repo.contract.errors import (
     EngineUnavailable,
     InvalidRequest,
     RequestError,
+    RequestTimedOut,
 )
 
 _STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 421, 429, 500, 503, 504)
@@ -94,6 +95,8 @@ class ErrorResponses:
         if isinstance(error, EngineUnavailable):
             retry_after_s = error.retry_after_s if isinstance(error, ServerOverloaded) else RETRY_AFTER_S
             headers["retry-after"] = str(retry_after_s)
+        if isinstance(error, RequestTimedOut):  # OpenAI's clients ask again after every other status of 500 and above
+            headers["x-should-retry"] = "false"
         if isinstance(error, AuthenticationFailed):
             headers["www-authenticate"] = "Bearer"
         if isinstance(error, MethodNotAllowed):

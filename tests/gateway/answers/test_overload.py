@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from tests.gateway.scrape import scrape_until, value
@@ -152,3 +153,15 @@ def test_what_its_client_has_given_up_is_not_run(header: str) -> None:
         gateway.begin_shutdown()
     assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
     assert len(backend.generations) == ROOM
+
+
+@pytest.mark.parametrize("num_seconds", ["0.2", None])
+def test_openais_client_does_not_send_again_what_was_not_complete_in_time(num_seconds: str | None) -> None:
+    backend = ScriptedBackend([HANG])
+    headers = {"x-request-timeout": num_seconds} if num_seconds else {}
+    with serving(backend, request_timeout_s=0.3) as gateway:
+        client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", default_headers=headers)
+        with pytest.raises(openai.InternalServerError) as failed:
+            client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "Hello"}])
+    assert failed.value.status_code == 504
+    assert len(backend.generations) == 1
