@@ -39,7 +39,7 @@ class DeadlineExceeded(RequestTimedOut):
 
 
 class RateLimitExceeded(RequestError):
-    """`retry_after_s` is exact: the first moment at which the same request is within the limit."""
+    """`retry_after_s`: from when the same request is within the limit; a guess for requests at a time."""
 
     status = 429
     type = "rate_limit_error"
