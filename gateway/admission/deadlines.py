@@ -68,7 +68,8 @@ class Deadlines:
         self._timer = None
         now_s = asyncio.get_running_loop().time()
         while self._heap and (self._heap[0][0] <= now_s or self._heap[0][2].expire is None):
-            expire = heapq.heappop(self._heap)[2].expire
+            deadline = heapq.heappop(self._heap)[2]
+            expire, deadline.expire = deadline.expire, None
             if expire is not None:
                 expire()
             else:

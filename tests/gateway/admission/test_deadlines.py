@@ -29,6 +29,16 @@ def test_each_expires_once_in_the_order_of_their_times_and_a_cancelled_one_never
     assert expired == ["first", "second"]
 
 
+def test_what_has_expired_is_kept_no_longer() -> None:
+    async def run() -> None:
+        deadlines, over = Deadlines(), asyncio.Event()
+        deadline = deadlines.add(asyncio.get_running_loop().time(), over.set)
+        await asyncio.wait_for(over.wait(), 60)
+        assert deadline.expire is None
+
+    asyncio.run(run())
+
+
 def test_what_is_cancelled_is_not_kept_until_its_time() -> None:
     async def run() -> None:
         deadlines = Deadlines()
