@@ -32,7 +32,7 @@ class Admission:
         gate = self._gates.get(model)
         if gate is None:
             gate = self._gates[model] = Gate(model, capacity, self._queue_timeout_s, self._tally, self.deadlines)
-        gate.capacity = capacity
+        gate.resize(capacity)
         return gate.enter(terms, asked)
 
     def check_open(self, model: str, terms: Terms) -> None:

@@ -16,14 +16,14 @@ class DrainRate:
     """
 
     def __init__(self, min_ends: int) -> None:
-        self._min_ends = min_ends
+        self.min_ends = min_ends
         self._num_ends = 0
         self._cost = self._seconds = 0.0
         self._since_s: float | None = None
 
     @property
     def per_s(self) -> float | None:
-        return self._cost / self._seconds if self._num_ends >= self._min_ends and self._seconds > 0 else None
+        return self._cost / self._seconds if self._num_ends >= self.min_ends and self._seconds > 0 else None
 
     def busy(self, is_busy: bool, now_s: float) -> None:
         """Whether something waits, from now on."""

@@ -33,7 +33,7 @@ class Estimate:
     """Of one engine, from the answers that it has given."""
 
     def __init__(self, max_seq_len: int) -> None:
-        self._max_seq_len = max_seq_len
+        self.max_seq_len = max_seq_len
         self._bytes_per_token = _BYTES_PER_TOKEN
         self._completion_tokens = _COMPLETION_TOKENS
 
@@ -41,9 +41,9 @@ class Estimate:
         tokens = prompt.num_tokens
         if tokens is None:
             tokens = int(prompt.num_bytes / self._bytes_per_token) + 1
-        tokens = min(tokens, self._max_seq_len)
+        tokens = min(tokens, self.max_seq_len)
         usual = int(self._completion_tokens)
-        longest = min(self._max_seq_len - tokens, _ROOM_FOR * usual if max_tokens is None else max_tokens)
+        longest = min(self.max_seq_len - tokens, _ROOM_FOR * usual if max_tokens is None else max_tokens)
         return Work(tokens + longest, tokens + min(longest, usual))
 
     def learn(self, prompt: Prompt, prompt_tokens: int, completion_tokens: int) -> None:

@@ -71,6 +71,12 @@ class Gate:
         """Of all processes."""
         return self._requests.total()
 
+    def resize(self, capacity: Capacity) -> None:
+        """The engine has been built again, perhaps with other bounds."""
+        self.capacity = capacity
+        self.estimate.max_seq_len = capacity.max_seq_len
+        self._rate.min_ends = capacity.num_requests or 1
+
     def enter(self, terms: Terms, asked: Sequence[tuple[Prompt, int | None]]) -> list[Ticket]:
         """A ticket for each generation of one request: its prompt, and its `max_tokens`.
 
@@ -119,12 +125,13 @@ class Gate:
     def dispatch(self, *, beyond_share: bool = False) -> None:
         """Let in what fits, in the order of turns; `beyond_share` one request, if this process runs nothing."""
         self._dispatch = None
+        self._poll = None if beyond_share else self._poll
         blocked = any(self._let_in(queue, beyond_share) for queue in self._queues)
         self._rate.busy(blocked, time.monotonic())
         self._count_waiting()
         if blocked and self._requests.is_shared and self._poll is None:
             wait_s = _POLL_S * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
-            self._poll = asyncio.get_running_loop().call_later(wait_s, self._look_again)
+            self._poll = asyncio.get_running_loop().call_later(wait_s, partial(self.dispatch, beyond_share=True))
 
     def left(self) -> None:
         """Something does not wait any more, and what waits behind it may fit: looked at once for all that leave now."""
@@ -248,10 +255,6 @@ class Gate:
         if terms.batch:
             ahead += self._queues[0].waiting_cost
         return ahead / rate
-
-    def _look_again(self) -> None:
-        self._poll = None
-        self.dispatch(beyond_share=True)
 
     def _count_waiting(self) -> None:
         """Tell the other processes, after something has come or has left."""

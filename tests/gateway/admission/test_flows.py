@@ -197,3 +197,15 @@ def test_batch_requests_have_a_turn_when_no_others_wait() -> None:
         assert not slow.waits
 
     asyncio.run(run())
+
+
+def test_an_engine_that_is_built_again_has_its_new_bounds() -> None:
+    async def run() -> None:
+        admission = Admission(60, Tally())
+        work = [
+            admission.enter("demo", Capacity(1, None, max_seq_len), Terms("a"), [(Prompt(0, 4000), 4000)])[0].work
+            for max_seq_len in (2048, 8192)
+        ]
+        assert [one.num_tokens for one in work] == [2048, 8000]
+
+    asyncio.run(run())
