@@ -11,6 +11,7 @@ corrected once that is known.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -38,12 +39,11 @@ class Flow(Generic[Item]):
     waiting_cost: int = 0
     items: deque[Item] = field(default_factory=deque)
 
-    @property
-    def newest(self) -> Item:
-        """What came last of that which waits."""
-        while self.items[-1].left:
+    def newest_first(self) -> Iterator[Item]:
+        """What waits; nothing may come or leave meanwhile."""
+        while self.items and self.items[-1].left:
             self.items.pop()
-        return self.items[-1]
+        return (item for item in reversed(self.items) if not item.left)
 
 
 class FairQueue(Generic[Item]):
@@ -94,6 +94,25 @@ class FairQueue(Generic[Item]):
     def longest(self) -> Flow[Item] | None:
         """The flow of which most waits."""
         return max(self._flows.values(), key=_waiting, default=None)
+
+    def in_the_way(self, flow: Flow[Item], cost: int, is_full: Callable[[int, int], bool]) -> list[Item] | None:
+        """What to drop so that items of this cost may join a flow: the newest of the flow of which most waits then.
+
+        None where that would not do, since no flow has more waiting any more than this one would have. `is_full` tells
+        whether there is no room yet without so many items of such a cost.
+        """
+        items: list[Item] = []
+        costs = {other.name: other.waiting_cost for other in self._flows.values()}
+        newest = {name: self._flows[name].newest_first() for name in costs}
+        freed = 0
+        while is_full(len(items), freed):
+            longest = max(costs, key=lambda name: costs[name], default="")
+            if costs.get(longest, 0) <= flow.waiting_cost + cost:
+                return None
+            items.append(next(newest[longest]))
+            costs[longest] -= items[-1].cost
+            freed += items[-1].cost
+        return items
 
     def _count(self, flow: Flow[Item], num: int, cost: int) -> None:
         flow.num_waiting += num

@@ -25,7 +25,7 @@ from gateway.admission.drain_rate import DrainRate
 from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
 from gateway.admission.estimate import Estimate, Prompt, Work
 from gateway.admission.flows import FairQueue, Flow
-from gateway.admission.tally import Row, Tally
+from gateway.admission.tally import Tally
 from gateway.admission.terms import Capacity, Terms
 from gateway.admission.ticket import Place, Ticket
 
@@ -183,9 +183,9 @@ class Gate:
         requests, tokens = self._most_requests(flow), self._most_tokens()
         if beyond_share and not self._requests.own:
             return self._requests.total() < requests and self._tokens.total() + work.num_tokens <= tokens
-        if self._requests.own >= self._share(self._requests, requests):
+        if self._requests.own >= self._requests.share(requests, self._waiting):
             return False
-        return self._tokens.own + work.num_tokens <= self._share(self._tokens, tokens)
+        return self._tokens.own + work.num_tokens <= self._tokens.share(tokens, self._waiting)
 
     def _most_tokens(self) -> float:
         tokens = self.capacity.num_tokens
@@ -201,27 +201,21 @@ class Gate:
         fair = batch / (len(self._running) + (flow not in self._running))
         return batch if is_mixed and self._running[flow] >= fair else batch + max(1, batch // _SPARE)
 
-    def _share(self, row: Row, limit: float) -> float:
-        """How much of a limit on all processes this one may use."""
-        if not row.is_shared or limit == math.inf:
-            return limit
-        others = [*zip(row.others(), self._waiting.others(), strict=True)]
-        left = limit - sum(used for used, waiting in others if not waiting)
-        rivals = [used for used, waiting in others if waiting]
-        return min(left - sum(rivals), left // (1 + len(rivals)))
-
     def _make_room(self, terms: Terms, flow: Flow[Ticket], num: int, cost: int) -> None:
         """Reject a request, or drop what waits of a flow that has more waiting than this one would have."""
         self._check_patience(terms, flow, cost)
         queues = self._queues if terms.batch else self._queues[:1]
-        while self._is_full(queues, num, cost):
-            longest = self._queues[terms.batch].longest()
-            if longest is None or longest.waiting_cost <= flow.waiting_cost + cost:
-                raise self.overloaded()
-            longest.newest.drop(ServerOverloaded(f"model {self.model}: others wait for their turn", self.drain_s()))
+        is_full = partial(self._is_full, queues, num, cost)
+        dropped = self._queues[terms.batch].in_the_way(flow, cost, is_full)
+        if dropped is None:
+            raise self.overloaded()
+        for ticket in dropped:
+            ticket.drop(ServerOverloaded(f"model {self.model}: others wait for their turn", self.drain_s()))
 
-    def _is_full(self, queues: Sequence[FairQueue[Ticket]], num: int, cost: int) -> bool:
-        waiting = sum(queue.num_waiting for queue in queues)
+    def _is_full(
+        self, queues: Sequence[FairQueue[Ticket]], num: int, cost: int, num_freed: int = 0, cost_freed: int = 0
+    ) -> bool:
+        waiting = sum(queue.num_waiting for queue in queues) - num_freed
         if self.capacity.num_requests is None or not waiting:
             return False
         batch = max(1, self.capacity.num_requests // self._requests.num_processes)
@@ -230,7 +224,7 @@ class Gate:
         rate = self._rate.per_s
         if rate is None:
             return waiting + num > batch * _UNMEASURED_BATCHES
-        return (sum(queue.waiting_cost for queue in queues) + cost) / rate > self._queue_timeout_s
+        return (sum(queue.waiting_cost for queue in queues) - cost_freed + cost) / rate > self._queue_timeout_s
 
     def _check_patience(self, terms: Terms, flow: Flow[Ticket], cost: int) -> None:
         wait_s = self._wait_s(terms, flow, cost)

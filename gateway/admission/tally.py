@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import math
 import mmap
 import os
 import weakref
@@ -51,7 +52,16 @@ class Row:
     def total(self) -> int:
         return self._cells[0] if self.num_processes == 1 else sum(self._cells)
 
-    def others(self) -> list[int]:
+    def share(self, limit: float, waiting: Row) -> float:
+        """How much of a limit on the total this one may use: as much as each other for which something is `waiting`."""
+        if not self.is_shared or limit == math.inf:
+            return limit
+        others = [*zip(self._others(), waiting._others(), strict=True)]
+        left = limit - sum(used for used, num_waiting in others if not num_waiting)
+        rivals = [used for used, num_waiting in others if num_waiting]
+        return min(left - sum(rivals), left // (1 + len(rivals)))
+
+    def _others(self) -> list[int]:
         """What each other process contributes."""
         return [*self._cells[: self._slot], *self._cells[self._slot + 1 :]]
 

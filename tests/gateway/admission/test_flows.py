@@ -169,6 +169,18 @@ def test_a_queue_that_one_key_has_filled_makes_room_for_another() -> None:
     asyncio.run(run())
 
 
+def test_nothing_is_dropped_for_a_request_that_would_not_fit_all_the_same() -> None:
+    async def run() -> None:
+        admission = Admission(60, Tally())
+        while admit(admission, Terms("noisy")):
+            pass
+        with pytest.raises(ServerOverloaded):
+            admission.enter("demo", Capacity(BATCH, None, 2048), Terms("large"), [(Prompt(40, 10), 90)] * 20)
+        assert admission.num_waiting == 4 * BATCH
+
+    asyncio.run(run())
+
+
 def test_what_is_spare_is_for_the_one_that_has_less_of_the_engine() -> None:
     async def run() -> None:
         admission = Admission(60, Tally())
