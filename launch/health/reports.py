@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,35 +11,42 @@ from triton_repo.contract.health.engine_states import EngineStates, write_states
 
 
 class EngineReports:
-    """Writes `file` whenever something changes."""
+    """Writes `file` whenever something changes. Any thread may tell it."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._lock = threading.Lock()
         self._stalls: Mapping[str, str] = {}
         self._down: dict[str, str] = {}
         self._lost: Counter[str] = Counter()
-        self._write()
+        with self._lock:
+            self._write()
 
     def stall(self, models: Mapping[str, str]) -> None:
         """These models make no progress, and why; all others do."""
-        self._stalls = {model.rpartition("_")[0]: f"{model} {why}" for model, why in models.items()}
-        self._write()
+        with self._lock:
+            self._stalls = {model.rpartition("_")[0]: f"{model} {why}" for model, why in models.items()}
+            self._write()
 
     def lose(self, engine: str) -> None:
         """An engine is down, and its requests are lost, while the others go on."""
-        self._lost[engine] += 1
-        self._down[engine] = f"{engine} is being started again"
-        self._write()
+        with self._lock:
+            self._lost[engine] += 1
+            self._down[engine] = f"{engine} is being started again"
+            self._write()
 
     def forget(self) -> None:
         """The server of the engines has ended, as the gateway itself can see."""
-        self._stalls = {}
-        self._down.clear()
-        self._write()
+        with self._lock:
+            self._stalls = {}
+            self._down.clear()
+            self._write()
 
     def bring_back(self, engine: str) -> None:
-        self._down.pop(engine, None)
-        self._write()
+        with self._lock:
+            self._down.pop(engine, None)
+            self._write()
 
     def _write(self) -> None:
+        """With the lock: all writes go through one new file."""
         write_states(self._file, EngineStates({**self._stalls, **self._down}, dict(self._lost)))
