@@ -108,25 +108,37 @@ class Process:
 
     async def fails(self) -> None:
         """Wait until it has ended, or is at fault and was killed for it."""
-        service = self.service
-        answers = AnswerWatch(service.live_url, service.max_silence_s, service.frozen_s, lambda: cpu_ticks(self.pid))
-        silence = asyncio.create_task(first_fault((answers.find_fault,)))
-        while not self.ended and self.fault is None:
-            step = asyncio.create_task(self._next_fault())
-            await asyncio.wait({self._exit, silence, step}, return_when=asyncio.FIRST_COMPLETED)
-            if (fault := _result(silence) or _result(step)) and not self._exit.done():
-                self.fault = fault.why
-                self._served_until_now()
-            step.cancel()
-        silence.cancel()
+        fault = asyncio.create_task(self._fatal_fault())
+        await asyncio.wait({self._exit, fault}, return_when=asyncio.FIRST_COMPLETED)
+        if fault.done() and not self._exit.done():
+            self.fault = fault.result().why
+            self._served_until_now()
+        fault.cancel()
         await self.end()
 
-    async def _next_fault(self) -> Fault | None:
-        """Wait for one; None if it concerned one engine alone, which is served again."""
-        if not self.service.find_faults:
-            await self._exit
-            return None
-        fault = await first_fault(self.service.find_faults)
+    async def _fatal_fault(self) -> Fault:
+        """Wait for one that is not mended by serving one engine again. The others are watched while that is done."""
+        service = self.service
+        answers = AnswerWatch(service.live_url, service.max_silence_s, service.frozen_s, lambda: cpu_ticks(self.pid))
+        recoveries: dict[str, asyncio.Task[Fault | None]] = {}
+        watch = None
+        try:
+            while True:
+                watch = asyncio.create_task(first_fault((answers.find_fault, *service.find_faults)))
+                await asyncio.wait({watch, *recoveries.values()}, return_when=asyncio.FIRST_COMPLETED)
+                if watch.done() and (fault := watch.result()).engine not in recoveries:
+                    recoveries[fault.engine] = asyncio.create_task(self._recover(fault))
+                watch.cancel()  # what it was about to find may be of an engine that is served again
+                for engine in [engine for engine, recovery in recoveries.items() if recovery.done()]:
+                    if unmended := recoveries.pop(engine).result():
+                        return unmended
+        finally:
+            for task in (watch, *recoveries.values()):
+                if task:
+                    task.cancel()
+
+    async def _recover(self, fault: Fault) -> Fault | None:
+        """None if it concerned one engine alone, which is served again; else the fault."""
         if not fault.engine or self.service.recover is None:
             return fault
         self._log("conch", fault.why)
@@ -196,10 +208,6 @@ class Process:
                     self._log(self.service.name, line)
         finally:
             transport.close()
-
-
-def _result(task: asyncio.Task[Fault] | asyncio.Task[Fault | None]) -> Fault | None:
-    return task.result() if task.done() else None
 
 
 async def _all_answer(urls: tuple[str, ...]) -> bool:

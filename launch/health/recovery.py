@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from launch.descendants import command_line, marked_processes, parent_of
 from launch.health.reports import EngineReports
-from launch.health.stubs import stub_model
+from launch.health.stubs import StubWatch, stub_model
 from launch.journal import LogLine
 from launch.kserve import TritonAccess
 from triton_repo.contract.http_probe import probe
@@ -26,14 +26,20 @@ _UNLOAD = b'{"parameters": {"unload_dependents": true}}'
 
 
 class EngineRecovery:
-    """Of the `engines` of one service, whose processes have the `mark`; its Triton lets models be loaded."""
+    """Of the `engines` of one service, whose processes have the `mark`; its Triton lets models be loaded.
 
-    def __init__(self, engines: Collection[str], mark: str, access: TritonAccess, reports: EngineReports) -> None:
+    `stubs` watches them.
+    """
+
+    def __init__(
+        self, engines: Collection[str], mark: str, access: TritonAccess, reports: EngineReports, stubs: StubWatch
+    ) -> None:
         self._engines = frozenset(engines)
         self._recovered: set[str] = set()
         self._mark = mark
         self._access = access
         self._reports = reports
+        self._stubs = stubs
 
     async def recover(self, engine: str, server: int, log: LogLine) -> bool:
         """Whether `engine` is served again, and the others have gone on; `server` is tritonserver's id."""
@@ -47,6 +53,7 @@ class EngineRecovery:
             return False
         if not self._is_whole(engine):
             return False
+        self._stubs.look_again()
         self._reports.bring_back(engine)
         log("conch", f"{engine} is ready again")
         return True

@@ -35,14 +35,21 @@ class StubWatch:
         self._stubs: dict[int, str] = {}  # process id -> model
 
     async def find_fault(self) -> Fault | None:
-        gone = {model for pid, model in self._stubs.items() if stub_model(command_line(pid)) != model}
-        if self._stubs and not gone:
+        stubs = self._stubs
+        gone = {model for pid, model in stubs.items() if stub_model(command_line(pid)) != model}
+        if stubs and not gone:
             return None
-        self._stubs = self._running_stubs()
-        lost = gone - set(self._stubs.values())
+        running = self._running_stubs()
+        lost = gone - set(running.values())
         # A model that Triton itself took down, as it does at its end, has no process and is not loaded either.
         dead = sorted(lost & await asyncio.to_thread(self._loaded_models)) if lost else []
+        if self._stubs is stubs:
+            self._stubs = running | {pid: model for pid, model in stubs.items() if model in dead[1:]}
         return Fault(f"the process of model {dead[0]} died", dead[0].rpartition("_")[0]) if dead else None
+
+    def look_again(self) -> None:
+        """Models have been loaded, and have other processes."""
+        self._stubs = {}
 
     def _running_stubs(self) -> dict[int, str]:
         commands = {pid: command_line(pid) for pid in marked_processes(self._mark)}

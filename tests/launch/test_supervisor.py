@@ -13,6 +13,7 @@ import pytest
 from launch.descendants import command_line, marked_processes
 from launch.health import answer_watch
 from launch.health.faults import Fault
+from launch.journal import LogLine
 from launch.process import Process
 from launch.service import Service
 from launch.shared_memory import SHM
@@ -21,6 +22,7 @@ from tests.launch.conftest import (
     IGNORES_SIGTERM,
     SAYS_BYE,
     STAYS,
+    WAIT_S,
     Log,
     Running,
     assert_nothing_left,
@@ -75,6 +77,26 @@ async def test_each_server_is_ready_before_the_next_starts(
     asks += f"print('first answers', c.getresponse().status, flush=True); {STAYS}"
     async with running(web("first", port), service("second", asks)):
         await until(lambda: log.saying("first answers 200") == ["second"])
+
+
+async def test_the_other_engines_are_watched_while_one_is_loaded_again(log: Log) -> None:
+    faults = [Fault("a hangs", "a"), Fault("a hangs", "a"), Fault("b hangs", "b"), Fault("all hang")]
+    recovered: list[str] = []
+
+    async def find_fault() -> Fault | None:
+        return faults.pop(0) if faults else None
+
+    async def recover(engine: str, _pid: int, _log: LogLine) -> bool:
+        recovered.append(engine)
+        return await asyncio.Event().wait()
+
+    triton = service("triton", STAYS, find_faults=(find_fault,), recover=recover)
+    process = await Process.start(triton, log)
+    async with asyncio.timeout(WAIT_S):
+        await process.fails()
+    assert recovered == ["a", "b"]
+    assert process.how_it_ended() == "was stopped because all hang"
+    assert_nothing_left(triton)
 
 
 async def test_servers_stop_in_reverse_order_so_that_the_gateway_drains_first(running: Running, log: Log) -> None:
