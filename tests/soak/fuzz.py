@@ -87,7 +87,8 @@ def run(target: Target, options: argparse.Namespace) -> int:
             began_s = time.thread_time()
             if result["inputs"] % 20 == 0:
                 signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
-                faulthandler.dump_traceback_later(3 * LIMIT_S, exit=True, file=sys.__stderr__)  # also of code without signals
+                # Also of code that takes no signal.
+                faulthandler.dump_traceback_later(3 * LIMIT_S, exit=True, file=sys.__stderr__ or sys.stderr)
             _keep(kept, data)  # before it can end this process
             target.run(data)
             result["slowest_ms"] = max(result["slowest_ms"], 1e3 * (time.thread_time() - began_s))
