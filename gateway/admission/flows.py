@@ -91,10 +91,6 @@ class FairQueue(Generic[Item]):
         """Count an item out that waits and has just `left`."""
         self._count(flow, -1, -item.cost)
 
-    def longest(self) -> Flow[Item] | None:
-        """The flow of which most waits."""
-        return max(self._flows.values(), key=_waiting, default=None)
-
     def in_the_way(self, flow: Flow[Item], cost: int, is_full: Callable[[int, int], bool]) -> list[Item] | None:
         """What to drop so that items of this cost may join a flow: the newest of the flow of which most waits then.
 
@@ -132,7 +128,3 @@ class FairQueue(Generic[Item]):
 
 def _served(flow: Flow[Item]) -> int:
     return flow.served
-
-
-def _waiting(flow: Flow[Item]) -> int:
-    return flow.waiting_cost

@@ -114,13 +114,8 @@ class Gate:
         """Whether `enter` would reject even a small request."""
         if not self.num_waiting:
             return False
-        queue = self._queues[terms.batch]
-        flow, longest = queue.flow(terms.flow), queue.longest()
-        if self._comes_too_late(terms, self._wait_s(terms, flow, 1)):
-            return True
-        if longest is None or longest.waiting_cost > flow.waiting_cost:
-            return False
-        return self._is_full(self._queues if terms.batch else self._queues[:1], 1, 1)
+        flow = self._queues[terms.batch].flow(terms.flow)
+        return self._comes_too_late(terms, self._wait_s(terms, flow, 1)) or self._in_the_way(terms, flow, 1, 1) is None
 
     def dispatch(self, *, beyond_share: bool = False) -> None:
         """Let in what fits, in the order of turns; `beyond_share` one request, if this process runs nothing."""
@@ -204,13 +199,16 @@ class Gate:
     def _make_room(self, terms: Terms, flow: Flow[Ticket], num: int, cost: int) -> None:
         """Reject a request, or drop what waits of a flow that has more waiting than this one would have."""
         self._check_patience(terms, flow, cost)
-        queues = self._queues if terms.batch else self._queues[:1]
-        is_full = partial(self._is_full, queues, num, cost)
-        dropped = self._queues[terms.batch].in_the_way(flow, cost, is_full)
+        dropped = self._in_the_way(terms, flow, num, cost)
         if dropped is None:
             raise self.overloaded()
         for ticket in dropped:
             ticket.drop(ServerOverloaded(f"model {self.model}: others wait for their turn", self.drain_s()))
+
+    def _in_the_way(self, terms: Terms, flow: Flow[Ticket], num: int, cost: int) -> list[Ticket] | None:
+        """As `FairQueue.in_the_way`, of requests on these terms."""
+        queues = self._queues if terms.batch else self._queues[:1]
+        return self._queues[terms.batch].in_the_way(flow, cost, partial(self._is_full, queues, num, cost))
 
     def _is_full(
         self, queues: Sequence[FairQueue[Ticket]], num: int, cost: int, num_freed: int = 0, cost_freed: int = 0
