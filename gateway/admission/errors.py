@@ -15,7 +15,6 @@ from typing import Final
 
 from triton_repo.contract.errors import EngineUnavailable, RequestError, RequestTimedOut
 
-RETRY_AFTER_S: Final = 2  # about what a full engine needs to free a slot; OpenAI's clients wait that long
 LONGEST_RETRY_AFTER_S: Final = 30
 
 _JITTER: Final = 0.5  # so that clients that were rejected together do not come back together
@@ -28,7 +27,7 @@ class ServerOverloaded(EngineUnavailable):
 
     def __init__(self, message: str, drain_s: float | None = None) -> None:
         super().__init__(message)
-        wait_s = RETRY_AFTER_S if drain_s is None else drain_s
+        wait_s = self.retry_after_s if drain_s is None else drain_s
         spread_s = wait_s * (1 + random.random() * _JITTER)  # noqa: S311 - nothing secret
         self.retry_after_s = max(1, min(LONGEST_RETRY_AFTER_S, math.ceil(spread_s)))
 

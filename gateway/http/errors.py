@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from gateway.admission.errors import RETRY_AFTER_S, RateLimitExceeded, ServerOverloaded
+from gateway.admission.errors import RateLimitExceeded
 from triton_repo.contract.errors import (
     AuthenticationFailed,
     EngineFailed,
@@ -93,8 +93,7 @@ class ErrorResponses:
         if isinstance(error, RateLimitExceeded):
             headers |= error.headers
         if isinstance(error, EngineUnavailable):
-            retry_after_s = error.retry_after_s if isinstance(error, ServerOverloaded) else RETRY_AFTER_S
-            headers["retry-after"] = str(retry_after_s)
+            headers["retry-after"] = str(error.retry_after_s)
         if isinstance(error, RequestTimedOut):  # OpenAI's clients ask again after every other status of 500 and above
             headers["x-should-retry"] = "false"
         if isinstance(error, AuthenticationFailed):

@@ -80,6 +80,9 @@ class ModelNotFound(RequestError):
 
 
 class EngineUnavailable(RequestError):
+    """`retry_after_s`: when to try again; OpenAI's clients wait that long, as a full engine needs for a slot."""
+
+    retry_after_s: int = 2
     status = 503
     type = "service_unavailable_error"
     code = "engine_unavailable"
