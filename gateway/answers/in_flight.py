@@ -61,11 +61,10 @@ class InFlight:
         try:
             self._count_another()
             tickets = self._admission.enter(generations[0].model, _capacity(card), terms, [*map(_asked, generations)])
-        except BaseException:
+            answer = Answer(self._backend, generations, tickets, num_prompts, self._release)
+            self._answers[answer] = self._deadline(answer, terms)
+        finally:
             self._tally.set(len(self._answers))
-            raise
-        answer = Answer(self._backend, generations, tickets, num_prompts, self._release)
-        self._answers[answer] = self._deadline(answer, terms)
         self._idle.clear()
         return answer
 
