@@ -149,4 +149,6 @@ class Tally:
 
 
 def create_slots(file: Path, num_slots: int) -> None:
-    file.write_bytes(bytes(_CELL_BYTES * (_HEAD + num_slots) * MAX_ROWS))
+    """Zeros that take no place before something is counted: most rows never are."""
+    with file.open("wb") as opened:
+        opened.truncate(_CELL_BYTES * (_HEAD + num_slots) * MAX_ROWS)
