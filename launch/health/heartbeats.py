@@ -17,6 +17,7 @@ from launch.health.faults import Fault
 from launch.health.stubs import stub_model
 from triton_repo.contract.health.heartbeat import Beat, read_beats
 from triton_repo.contract.health.liveness import Silence, cpu_ticks
+from triton_repo.contract.steps import step_engine
 
 FROZEN_S: Final = 1.0  # without any sign of life: its engine is not ready
 STUCK_S: Final = 10.0  # at one piece of work: its engine is not ready
@@ -79,7 +80,7 @@ class HeartbeatWatch:
             elif stuck_s >= STUCK_S:
                 stalls[model] = f"has made no progress for {stuck_s:.0f} s"
             if frozen_s >= self._frozen_s or (beat.limit_s and stuck_s >= beat.limit_s + _LIMIT_MARGIN_S):
-                fault = Fault(f"model {model} {stalls[model]}", model.rpartition("_")[0])
+                fault = Fault(f"model {model} {stalls[model]}", step_engine(model))
         self._say(stalls)
         return fault
 

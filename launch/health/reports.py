@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from triton_repo.contract.health.engine_states import EngineStates, write_states
+from triton_repo.contract.steps import step_engine
 
 
 class EngineReports:
@@ -25,7 +26,7 @@ class EngineReports:
     def stall(self, models: Mapping[str, str]) -> None:
         """These models make no progress, and why; all others do."""
         with self._lock:
-            self._stalls = {model.rpartition("_")[0]: f"{model} {why}" for model, why in models.items()}
+            self._stalls = {step_engine(model): f"{model} {why}" for model, why in models.items()}
             self._write()
 
     def lose(self, engine: str) -> None:

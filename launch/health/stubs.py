@@ -17,6 +17,7 @@ from launch.kserve import TritonAccess
 from launch.tritonserver import STUB
 from triton_repo.contract.api_key import KSERVE_KEY_HEADER
 from triton_repo.contract.http_probe import probe
+from triton_repo.contract.steps import step_engine
 
 
 def stub_model(command: tuple[str, ...]) -> str | None:
@@ -45,7 +46,7 @@ class StubWatch:
         dead = sorted(lost & await asyncio.to_thread(self._loaded_models)) if lost else []
         if self._stubs is stubs:
             self._stubs = running | {pid: model for pid, model in stubs.items() if model in dead[1:]}
-        return Fault(f"the process of model {dead[0]} died", dead[0].rpartition("_")[0]) if dead else None
+        return Fault(f"the process of model {dead[0]} died", step_engine(dead[0])) if dead else None
 
     def look_again(self) -> None:
         """Models have been loaded, and have other processes."""

@@ -54,3 +54,8 @@ ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS
 def step_model(engine: str, step: str) -> str:
     """Name of the Triton model that runs `step` of the ensemble `engine`."""
     return f"{engine}_{step}"
+
+
+def step_engine(model: str) -> str:
+    """The engine of which a Triton model runs a step."""
+    return model.rpartition("_")[0]
