@@ -9,6 +9,12 @@ from build_scripts.vocabulary.merges import merges_of
 from build_scripts.weights.gguf.tokenizer.vocabulary import BYTE, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary
 
 _BLANK: Final = "▁"
+BLANKS_TO_TOKENS: Final = {"type": "Replace", "pattern": {"String": " "}, "content": _BLANK}
+DECODERS: Final = (
+    {"type": "Replace", "pattern": {"String": _BLANK}, "content": " "},
+    {"type": "ByteFallback"},
+    {"type": "Fuse"},
+)
 
 
 def sentencepiece(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -18,19 +24,12 @@ def sentencepiece(vocabulary: Vocabulary) -> dict[str, Any]:
         BuildError: there are no scores, or a piece is longer than any SentencePiece model's.
     """
     prefix = vocabulary.flag("add_space_prefix", default=True)
-    blank = {"type": "Replace", "pattern": {"String": " "}, "content": _BLANK}
     before = [{"type": "Prepend", "prepend": _BLANK}] if prefix else []
     after = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
-    decoders = [
-        {"type": "Replace", "pattern": {"String": _BLANK}, "content": " "},
-        {"type": "ByteFallback"},
-        {"type": "Fuse"},
-        *after,
-    ]
     return {
-        "normalizer": {"type": "Sequence", "normalizers": [*before, blank]},
+        "normalizer": {"type": "Sequence", "normalizers": [*before, BLANKS_TO_TOKENS]},
         "pre_tokenizer": None,
-        "decoder": {"type": "Sequence", "decoders": decoders},
+        "decoder": {"type": "Sequence", "decoders": [*DECODERS, *after]},
         "model": _unigram(vocabulary) if _is_unigram(vocabulary) else _bpe(vocabulary),
     }
 
@@ -59,17 +58,22 @@ def _unigram(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _bpe(vocabulary: Vocabulary) -> dict[str, Any]:
     unknown = _unknown(vocabulary)
+    return bpe(vocabulary, None if unknown is None else vocabulary.tokens[unknown], _merges(vocabulary))
+
+
+def bpe(vocabulary: Vocabulary, unknown: str | None, merges: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The model of tokenizer.json: BPE of characters, and of bytes where there are tokens of such."""
     return {
         "type": "BPE",
         "dropout": None,
-        "unk_token": None if unknown is None else vocabulary.tokens[unknown],
+        "unk_token": unknown,
         "continuing_subword_prefix": None,
         "end_of_word_suffix": None,
         "fuse_unk": True,
         "byte_fallback": any(True for _ in vocabulary.of_kind(BYTE)),
         "ignore_merges": False,
         "vocab": {token: id for id, token in enumerate(vocabulary.tokens)},
-        "merges": _merges(vocabulary),
+        "merges": merges,
     }
 
 
