@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from tests.launch.server import KEY
+from tests.stream_end import stream_end
 
 WAIT_S = 240
 HEADERS = {"authorization": f"Bearer {KEY}"}
@@ -29,15 +30,10 @@ class End:
 
     @property
     def kind(self) -> str:
-        """complete, error (one, as the last event), rejected (a status of its own), cut (neither) or broken."""
+        """A status of its own, cut, or the end of the stream."""
         if self.status != 200:
             return f"status {self.status}" if self.status else "cut"
-        if self.cut or not self.lines:
-            return "cut"
-        errors = [line for line in self.lines if '"error"' in line]
-        if self.lines[-1] == "[DONE]" and not errors:
-            return "complete"
-        return "error" if errors == self.lines[-1:] else "broken"
+        return "cut" if self.cut else stream_end(self.lines)
 
     @property
     def error(self) -> dict[str, str]:

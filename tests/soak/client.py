@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from tests.stream_end import stream_end
+
 TIMEOUT_S: Final = 300
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close by RST
 
@@ -46,11 +48,7 @@ class Answer:
             return "left"
         if self.status != 200:
             return "rejected" if self.status else "cut"
-        errors = [event for event in self.events if event.startswith('{"error"')]
-        done = self.events.count("[DONE]")
-        if errors:
-            return "error" if errors == self.events[-1:] and not done else "broken"
-        return "complete" if done == 1 and self.events[-1] == "[DONE]" else "broken" if done else "cut"
+        return stream_end(self.events)
 
 
 @dataclass(frozen=True)
