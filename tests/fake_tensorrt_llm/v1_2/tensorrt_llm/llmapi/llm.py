@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from tensorrt_llm._stand_in.behaviour import Behaviour
 from tensorrt_llm._stand_in.executor import Executor
 from tensorrt_llm._stand_in.prefix_cache import PrefixCache
 from tensorrt_llm._stand_in.results import RequestOutput
+from tensorrt_llm._stand_in.serving import Serving, checked_params
 from tensorrt_llm._stand_in.tokenizer import adapted_answer, guided_answer, load_tokenizer
 from tensorrt_llm.executor.request import LoRARequest
 from tensorrt_llm.llmapi.llm_args import (
@@ -26,7 +26,7 @@ TRTLLM_SAMPLER = Behaviour(hands_over_end_id=False, names_alternatives=False)
 TORCH_SAMPLER = Behaviour(hands_over_end_id=True, names_alternatives=False)
 
 
-class BaseLLM:
+class BaseLLM(Serving):  # type: ignore[misc]  # of a package that mypy does not find
     args_class: ClassVar[type[BaseLlmArgs]]
     guided_decoding_backends: ClassVar[tuple[str, ...]]
 
@@ -109,17 +109,13 @@ class BaseLLM:
         scheduling_params: Any = None,
         cache_salt: str | None = None,
     ) -> RequestOutput:
-        if self._executor is None or self._executor.is_shutdown():
-            raise RuntimeError("LLM is shutting down")
-        if not isinstance(sampling_params, SamplingParams):
-            raise TypeError(f"The sampling_params must be type SamplingParams or None, but got {sampling_params!r}")
-        if sampling_params.end_id is None:
-            raise ValueError("tokenizer is required to reset end_id if it is None")
+        executor = self._open_executor()
+        sampling_params = checked_params(sampling_params, SamplingParams)
         assert isinstance(inputs[0], int)
         self._check_arguments(len(inputs), sampling_params)
         if isinstance(self.args.speculative_config, LookaheadDecodingConfig):
             assert sampling_params.top_k == 1, "lookahead would ignore how the token is to be chosen"
-        self._executor.handle_background_error()
+        executor.handle_background_error()
         if lora_request is not None:
             assert isinstance(lora_request, LoRARequest)
             self._check_adapter(lora_request)
@@ -127,24 +123,13 @@ class BaseLLM:
         guided = self.args.guided_decoding_backend is not None and sampling_params.guided_decoding
         answer = guided_answer(self._tokenizer, inputs, guided.guides() if guided else [])
         assert streaming, "this stand-in only streams"
-        return self._executor.submit(
+        return executor.submit(
             inputs,
             sampling_params,
             adapted_answer(answer, lora_request),
             complaint=sampling_params.complaint(),
             salt=cache_salt,
         )
-
-    def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
-        if self._executor is None:
-            raise RuntimeError("LLM is shutting down")
-        stats: AsyncIterator[dict[str, Any]] = self._executor.stats()
-        return stats
-
-    def shutdown(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
 
     def _check_adapter(self, request: LoRARequest) -> None:
         adapter = json.loads((Path(request.lora_path) / "adapter_config.json").read_text())

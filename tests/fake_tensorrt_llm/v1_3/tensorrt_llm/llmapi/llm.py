@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tensorrt_llm._stand_in.behaviour import Behaviour
 from tensorrt_llm._stand_in.executor import Executor
 from tensorrt_llm._stand_in.prefix_cache import PrefixCache
 from tensorrt_llm._stand_in.results import RequestOutput
+from tensorrt_llm._stand_in.serving import Serving, checked_params
 from tensorrt_llm._stand_in.tokenizer import adapted_answer, guided_answer, load_tokenizer
 from tensorrt_llm.executor.request import DEFAULT_REQUEST_PRIORITY, LoRARequest
 from tensorrt_llm.executor.utils import EngineDeadError, RequestError
@@ -22,7 +23,7 @@ from tensorrt_llm.sampling_params import SamplingParams
 _ONLY_COMPILED = ("build_config", "batching_type", "normalize_log_probs", "calib_config", "fast_build")
 
 
-class LLM:
+class LLM(Serving):  # type: ignore[misc]  # of a package that mypy does not find
     def __init__(
         self,
         model: str | Path,
@@ -112,19 +113,15 @@ class LLM:
         cache_salt: str | None = None,
         priority: float = DEFAULT_REQUEST_PRIORITY,
     ) -> RequestOutput:
-        if self._executor is None or self._executor.is_shutdown():
-            raise RuntimeError("LLM is shutting down")
-        if not isinstance(sampling_params, SamplingParams):
-            raise TypeError(f"The sampling_params must be type SamplingParams or None, but got {sampling_params!r}")
-        if sampling_params.end_id is None:
-            raise ValueError("tokenizer is required to reset end_id if it is None")
+        executor = self._open_executor()
+        sampling_params = checked_params(sampling_params, SamplingParams)
         if cache_salt is not None and len(cache_salt.encode()) > 256:
             raise ValueError("cache_salt is too long")
         if not 0 <= priority <= 1:
             raise ValueError(f"priority must be in [0, 1], got {priority}")
         assert isinstance(inputs[0], int)
         self._check_arguments(len(inputs))
-        self._executor.handle_background_error()
+        executor.handle_background_error()
         guided = sampling_params.guided_decoding
         assert guided is None or self.args.guided_decoding_backend is not None, "a guide without a backend"
         answer = guided_answer(self._tokenizer, inputs, guided.guides() if guided else [])
@@ -132,7 +129,7 @@ class LLM:
         room = self._max_seq_len - len(inputs)
         if sampling_params.max_tokens > room:
             logging.getLogger("tensorrt_llm").warning("max_tokens is reduced to %d", room)
-        return self._executor.submit(
+        return executor.submit(
             inputs,
             sampling_params,
             adapted_answer(answer, lora_request),
@@ -142,19 +139,8 @@ class LLM:
             salt=cache_salt,
         )
 
-    def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
-        if self._executor is None:
-            raise RuntimeError("LLM is shutting down")
-        stats: AsyncIterator[dict[str, Any]] = self._executor.stats()
-        return stats
-
     def _check_health(self) -> bool:
         return self._executor is not None and not self._executor.is_shutdown() and self._executor.fatal is None
-
-    def shutdown(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
 
     @property
     def _max_seq_len(self) -> int:
