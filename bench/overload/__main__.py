@@ -31,7 +31,7 @@ from bench.child_server import ROOT
 from bench.load.connection import Target
 from bench.load.run import first_model
 from bench.load.summary import Distribution, percentile
-from bench.overload.offer import Load, Offered, offering
+from bench.overload.offer import Load, offering
 from bench.overload.serve import quiet, serving
 from bench.overload.verdict import Verdict, judge
 from triton_repo.contract.errors import ConchError
@@ -87,7 +87,8 @@ class Measurement:
         with offering(*loads) as offered:
             health = _health_s(self._target, loads[0].seconds)
             results = [one.result() for one in offered]
-        verdict = _verdict(results[0], self._options.deadline)
+        first = results[0]
+        verdict = judge(first.records, first.start_s, first.seconds, self._options.deadline)
         client = sum(result.client_cpu for result in results)
         rejected = len(verdict.rejection_s)
         self._console.print(
@@ -120,10 +121,6 @@ class Measurement:
     ) -> None:
         bar = len({finding.what.partition(":")[0] for finding in self.findings} | {what.partition(":")[0]})
         self.findings.append(Finding(bar, what, measured, unit, side, target, details))  # type: ignore[arg-type]
-
-
-def _verdict(offered: Offered, deadline_s: float) -> Verdict:
-    return judge(offered.records, offered.start_s, offered.seconds, deadline_s)
 
 
 def _health_s(target: Target, seconds: float) -> Distribution:
