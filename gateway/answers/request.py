@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
+from gateway.answers.tools import Tools
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import ModelCard
@@ -20,7 +21,11 @@ MAX_LOGPROBS: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """One request for `num_choices` answers to each of `prompts`, streamed or not. `sampling` is validated."""
+    """One request for `num_choices` answers to each of `prompts`, streamed or not. `sampling` is validated.
+
+    Attributes:
+        tools: what the answers may call; None leaves their text as it is.
+    """
 
     model: str
     prompts: Sequence[Prompt]
@@ -29,6 +34,7 @@ class AnswerRequest:
     stops: tuple[str, ...] = ()
     stream: bool = False
     batch: bool = False  # it may wait for all that are not
+    tools: Tools | None = None
 
     def generations(self, request_id: str, card: ModelCard, max_prompt_bytes: int) -> list[Generation]:
         """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt.

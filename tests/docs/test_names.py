@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from build_scripts.spec.engine_spec import EngineSpec
 from gateway.dialects.openai.parameters import UNSUPPORTED
-from gateway.dialects.openai.requests import ChatCompletionRequest, CompletionRequest
+from gateway.dialects.openai.requests.chat import ChatCompletionRequest
+from gateway.dialects.openai.requests.completion import CompletionRequest
 from tests.docs import commands
 from tests.docs.pages import PAGES, README, ROOT, codes, examples, long_flags, table_names, tokens
 

@@ -21,7 +21,8 @@ from typing import Any, Final
 import httpx
 
 from gateway.dialects.openai.parameters import OTHER_NAMES, UNSUPPORTED
-from gateway.dialects.openai.requests import ChatCompletionRequest, CompletionRequest
+from gateway.dialects.openai.requests.chat import ChatCompletionRequest
+from gateway.dialects.openai.requests.completion import CompletionRequest
 from tests.conftest import Stack, serving
 from tests.soak.client import PREFIXES, QUESTIONS, Canaries
 from triton_repo.contract.steps import ENSEMBLE_INPUTS

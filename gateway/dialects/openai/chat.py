@@ -21,12 +21,13 @@ from gateway.answers.events import (
     WholeChoice,
 )
 from gateway.answers.tokens import Token
+from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.chunks import Chunks, Json, StreamEnd, chat_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
-from gateway.dialects.openai.requests import ChatCompletionRequest, parse_body
+from gateway.dialects.openai.requests.chat import ChatCompletionRequest
 
 _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 

@@ -10,11 +10,12 @@ import orjson
 
 from gateway.answers.events import Event, FinalReason, Finish, Text, Usage, WholeAnswer
 from gateway.answers.tokens import Token
+from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.chunks import Chunks, Json, StreamEnd, completion_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
-from gateway.dialects.openai.requests import CompletionRequest, parse_body
+from gateway.dialects.openai.requests.completion import CompletionRequest
 
 _AFTER_TEXT: Final = b',"logprobs":null,"finish_reason":null}'
 

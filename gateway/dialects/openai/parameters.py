@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from gateway.dialects.openai.requests import StreamOptions
+from gateway.dialects.openai.requests.generation import StreamOptions
 from triton_repo.contract.errors import UnsupportedParameter
 
 # Parameter -> the values, besides null, that ask for nothing.

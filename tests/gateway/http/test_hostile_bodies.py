@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.dialects.openai.messages import MAX_PARTS
 from gateway.dialects.openai.parameters import ignored_parameters
-from gateway.dialects.openai.requests import MAX_PROMPT_IDS, ChatCompletionRequest, CompletionRequest
+from gateway.dialects.openai.requests.chat import ChatCompletionRequest
+from gateway.dialects.openai.requests.completion import MAX_PROMPT_IDS, CompletionRequest
 from gateway.http.body import MAX_NODES, num_nodes
 from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta

@@ -1,0 +1,80 @@
+"""The body of POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from gateway.dialects.openai.messages import Messages
+from gateway.dialects.openai.requests.generation import GenerationRequest, MaxTokens, whole_number
+from triton_repo.contract.sampling import MAX_LOGPROBS, Sampling
+
+MAX_TEMPLATE_ARGUMENTS_BYTES: Final = 16 * 1024
+MAX_TEMPLATE_ARGUMENTS_DEPTH: Final = 253  # orjson writes 254 levels, and a prompt has them one level down
+
+
+class ChatCompletionRequest(GenerationRequest):
+    """POST /v1/chat/completions. `max_completion_tokens` wins over `max_tokens`.
+
+    `logprobs` is a switch here; `top_logprobs` is what it is to an engine.
+    """
+
+    messages: Messages
+    max_completion_tokens: MaxTokens | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    add_special_tokens: Literal[False] | None = None  # the chat template writes them
+
+    @field_validator("top_logprobs", mode="before")
+    @classmethod
+    def _integral_too(cls, value: Any) -> Any:
+        return whole_number(value)
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _only_with_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and not info.data.get("logprobs"):
+            raise PydanticCustomError("top_logprobs", "allowed only when logprobs is true")
+        return value
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and _json_size(value) > MAX_TEMPLATE_ARGUMENTS_BYTES:
+            rule = (
+                f"must be at most {MAX_TEMPLATE_ARGUMENTS_BYTES} bytes of JSON, "
+                f"nested no deeper than {MAX_TEMPLATE_ARGUMENTS_DEPTH}"
+            )
+            raise PydanticCustomError("chat_template_kwargs", "{rule}", {"rule": rule})
+        return value
+
+    def sampling(self, **changes: Any) -> Sampling:
+        return super().sampling(
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            **changes,
+        )
+
+    @property
+    def token_limit(self) -> int | None:
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    @property
+    def sent_as(self) -> dict[str, str]:
+        """Names of an engine's parameters that this body has under other names."""
+        names = {}
+        if self.max_completion_tokens is not None:
+            names["max_tokens"] = "max_completion_tokens"
+        if self.top_logprobs:
+            names["logprobs"] = "top_logprobs"
+        return names
+
+
+def _json_size(value: dict[str, Any]) -> int:
+    try:
+        return len(orjson.dumps([value])) - len("[]")
+    except TypeError:  # nested too deep to be written, though not to be read
+        return MAX_TEMPLATE_ARGUMENTS_BYTES + 1
