@@ -1,0 +1,151 @@
+"""Text that arrives in chunks and is read once, from left to right, by a generator.
+
+A grammar of a model family is a generator over a `Source`: it yields pieces, and None where it needs more text. So it
+is written as if the whole text were there, and is the same for every chunking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from typing import Final, TypeVar
+
+from gateway.parsers.parser import Piece
+
+T = TypeVar("T")
+Steps = Generator[Piece | None, None, T]
+Wait = Generator[None, None, T]  # what yields no pieces itself
+
+_VISIBLE: Final = re.compile(r"\S")
+
+
+class Source:
+    """The unread text is `text[at:]`. What is read must leave no more than the start of a marker unread before it
+    waits for more, so that the time is linear in the length of the text."""
+
+    __slots__ = ("_taken", "at", "ended", "text")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.at = 0
+        self.ended = False
+        self._taken: list[str] | None = None
+
+    def add(self, text: str) -> None:
+        self.text = self.text[self.at :] + text
+        self.at = 0
+
+    def take(self, end: int) -> str:
+        """Read up to `end`, an index of `text`."""
+        taken = self.text[self.at : end]
+        self.at = end
+        if self._taken is not None and taken:
+            self._taken.append(taken)
+        return taken
+
+    def remember(self) -> None:
+        """Keep what is read from here on, for `forget`."""
+        self._taken = []
+
+    def forget(self) -> str:
+        """What was read since `remember`, which may be given back as text."""
+        taken = "".join(self._taken or ())
+        self._taken = None
+        return taken
+
+    def more(self) -> Wait[bool]:
+        """Wait for text beyond that which is there; False where the text has ended."""
+        unread = len(self.text) - self.at
+        while len(self.text) - self.at == unread:
+            if self.ended:
+                return False
+            yield None
+        return True
+
+    def any(self) -> Wait[bool]:
+        """Wait until there is text; False where it has ended."""
+        return self.at < len(self.text) or (yield from self.more())
+
+    def peek(self) -> Wait[str]:
+        """The next character, unread; "" at the end."""
+        yield from self.any()
+        return self.text[self.at : self.at + 1]
+
+    def space(self) -> Wait[str]:
+        """Read white space, as much as there is."""
+        taken = []
+        while (yield from self.peek()).isspace():
+            end = _VISIBLE.search(self.text, self.at)
+            taken.append(self.take(end.start() if end else len(self.text)))
+        return "".join(taken)
+
+    def skip(self, marker: str) -> Wait[bool]:
+        """Read `marker` if it comes next, else nothing."""
+        while not self.text.startswith(marker, self.at):
+            if not marker.startswith(self.text[self.at :]) or not (yield from self.more()):
+                return False
+        self.take(self.at + len(marker))
+        return True
+
+    def until(self, markers: Markers) -> Wait[tuple[str, str]]:
+        """Read text up to a marker, and the marker: the text, and "" for the marker where none has come yet.
+
+        Both are "" only at the end. Text that cannot start a marker is returned at once.
+        """
+        while True:
+            match = markers.search(self.text, self.at)
+            if match is None:
+                text, marker = self.take(len(self.text)), ""
+            elif match.lastindex:
+                text, marker = self.take(match.start()), self.take(match.end())
+            else:
+                text, marker = self.take(len(self.text) if self.ended else match.start()), ""
+            if text or marker or not (yield from self.more()):
+                return text, marker
+
+
+def joined(chunks: Iterator[str | None]) -> Wait[str]:
+    """All chunks as one text."""
+    texts = []
+    for chunk in chunks:
+        if chunk is None:
+            yield None
+        else:
+            texts.append(chunk)
+    return "".join(texts)
+
+
+class Markers:
+    """A few strings, of which no one starts another, that are searched in text that may end inside one of them."""
+
+    def __init__(self, *markers: str) -> None:
+        starts = {marker[:end] for marker in markers for end in range(1, len(marker))}
+        if starts & set(markers):
+            raise ValueError(f"markers {markers}: one is the start of another")
+        whole = "|".join(map(re.escape, markers))
+        tails = "|".join(re.escape(start) for start in sorted(starts, key=len, reverse=True))
+        self.search: Final = re.compile(rf"({whole})|(?:{tails})\Z" if tails else f"({whole})").search
+
+
+class SteppedParser:
+    """The parser that a grammar is."""
+
+    def __init__(self, grammar: Callable[[Source], Steps[None]]) -> None:
+        self._source = Source()
+        self._steps = grammar(self._source)
+
+    def feed(self, text: str) -> list[Piece]:
+        self._source.add(text)
+        return self._pieces()
+
+    def finish(self) -> list[Piece]:
+        self._source.ended = True
+        return self._pieces()
+
+    def _pieces(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        for piece in self._steps:
+            if piece is None:
+                break
+            pieces.append(piece)
+        return pieces
