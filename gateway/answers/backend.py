@@ -83,6 +83,7 @@ class Generation:
         stream: False asks for the whole text as one delta.
         stops: the stop strings that its deltas will be searched for, so that they bring the lengths of their tokens.
         most_tokens: how many may be kept for it, whatever the engine would write; None: any number.
+        keep_special: the text is to hold special tokens, but for those that end the answer.
     """
 
     request_id: str
@@ -92,6 +93,7 @@ class Generation:
     stream: bool
     stops: tuple[str, ...] = ()
     most_tokens: int | None = None
+    keep_special: bool = False
 
 
 class Backend(Protocol):

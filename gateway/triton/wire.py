@@ -24,6 +24,7 @@ from triton_repo.contract.tensors import (
     CHAT,
     FINISH_REASON,
     FINISH_REASONS,
+    KEEP_SPECIAL,
     MAX_ROWS,
     PROMPT_TOKEN_IDS,
     RENEW,
@@ -85,6 +86,8 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
     parameters = [(name, _parameter(value)) for name, value in given if value is not None]
     if generation.stops:
         parameters.append((TOKEN_LENGTHS, True))
+    if generation.keep_special:
+        parameters.append((KEEP_SPECIAL, True))
     if isinstance(prompt, PromptText) and prompt.add_special_tokens is not None:
         parameters.append((ADD_SPECIAL_TOKENS, prompt.add_special_tokens))
     return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)), alone)

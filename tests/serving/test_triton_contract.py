@@ -61,6 +61,14 @@ def test_the_length_of_each_token_is_listed_for_a_request_that_asks(stack: Stack
     assert "token_lengths = 7" in json.loads(curl(url, {**asked, "token_lengths": 7}))["error"]
 
 
+def test_special_tokens_are_part_of_the_text_for_a_request_that_asks(stack: Stack) -> None:
+    url = f"{stack.triton_http}/v2/models/demo/generate"
+    asked = {"text_input": "<|im_start|>", "max_tokens": 4, "ignore_eos": True, "exclude_input_in_output": False}
+    assert not json.loads(curl(url, asked))["text_output"].startswith("<|im_start|>")
+    assert json.loads(curl(url, {**asked, "keep_special": True}))["text_output"].startswith("<|im_start|>")
+    assert "keep_special = 7" in json.loads(curl(url, {**asked, "keep_special": 7}))["error"]
+
+
 def test_a_chat_goes_through_the_checkpoints_template(stack: Stack) -> None:
     chat = json.dumps({"messages": [{"role": "user", "content": "What is Conch?"}]})
     answer = json.loads(curl(f"{stack.triton_http}/v2/models/demo/generate", {"chat": chat, "temperature": 0.0}))

@@ -18,6 +18,7 @@ from triton_repo.contract.logprobs import LOWEST, TokenLogprob, from_json, to_js
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import MAX_CONTEXT_IDS
+from triton_repo.detokenize.detokenizer import EncodedDelta
 from triton_repo.detokenize.token_texts import list_deltas, list_tokens
 from triton_repo.engine.loop.stream import Stream
 from triton_repo.engine.request import EngineRequest, parse_request
@@ -34,7 +35,8 @@ def request(**fields: object) -> EngineRequest:
 
 
 def listing(name: str, ids: list[int], window_length: int, final: bool, logprobs: list[TokenLogprob]) -> list[Entry]:
-    return [json.loads(token) for token in list_tokens(DETOKENIZERS[name], ids, window_length, final, logprobs)]
+    delta = EncodedDelta(DETOKENIZERS[name], ids, window_length, final)
+    return [json.loads(token) for token in list_tokens(delta, logprobs)]
 
 
 def streamed(name: str, ids: list[int], cuts: list[int]) -> list[Entry]:
@@ -97,8 +99,11 @@ def test_a_message_lists_the_tokens_of_each_delta_that_has_logprobs() -> None:
     tokenizer = TOKENIZERS["byte-level"]
     first, second = (tokenizer.encode(text, add_special_tokens=False).ids for text in ("ab", "cd"))
     encoded = [b"", to_json([TokenLogprob(-1.0)] * len(second))]
-    lengths = [0, len(first), 0, len(second)]
-    listed = list_deltas(DETOKENIZERS["byte-level"], [*first, *second], lengths, [False, True], encoded)
+    deltas = [
+        EncodedDelta(DETOKENIZERS["byte-level"], first, 0, False),
+        EncodedDelta(DETOKENIZERS["byte-level"], second, 0, True),
+    ]
+    listed = list_deltas(deltas, encoded)
     assert listed[0] == ""
     assert "".join(token["token"] for token in json.loads(listed[1])) == "cd"
 

@@ -16,6 +16,7 @@ from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, to_json
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import MAX_CONTEXT_IDS
+from triton_repo.detokenize.detokenizer import EncodedDelta
 from triton_repo.detokenize.token_texts import list_deltas
 from triton_repo.engine.loop.stream import Emission
 from triton_repo.engine.request import EngineRequest, parse_request
@@ -28,8 +29,8 @@ def streamed_lengths(name: str, ids: list[int], cuts: list[int], encoded: bytes)
     listed: list[int] = []
     for index, (start, end) in enumerate(pairwise(bounds)):
         window = ids[max(0, start - MAX_CONTEXT_IDS) : start]
-        delta, lengths = [*window, *ids[start:end]], [len(window), end - start + len(window)]
-        [text] = list_deltas(DETOKENIZERS[name], delta, lengths, [index == len(bounds) - 2], [encoded])
+        delta = EncodedDelta(DETOKENIZERS[name], [*window, *ids[start:end]], len(window), index == len(bounds) - 2)
+        [text] = list_deltas([delta], [encoded])
         listed += [token["text_length"] for token in json.loads(text or "[]")]
     return listed
 
@@ -47,7 +48,7 @@ def test_lengths_without_logprobs_are_those_with_logprobs_in_any_chunking(text: 
 
 def test_a_token_has_its_length_and_nothing_else() -> None:
     ids = TOKENIZERS["byte-level"].encode("ab", add_special_tokens=False).ids
-    [listed] = list_deltas(DETOKENIZERS["byte-level"], ids, [0, len(ids)], [True], [LENGTHS_ONLY])
+    [listed] = list_deltas([EncodedDelta(DETOKENIZERS["byte-level"], ids, 0, True)], [LENGTHS_ONLY])
     assert json.loads(listed) == [{"text_length": 1}, {"text_length": 1}]
 
 

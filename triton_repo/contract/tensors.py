@@ -81,7 +81,8 @@ STOP: Final = Tensor("stop", "BOOL")  # sent to NAME_engine itself, with the id 
 # One message holds any number of deltas, each of one request; without a channel it holds one. Every tensor holds the
 # values of the first delta, then those of the second, and so on.
 OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # per delta: context ids, then new ids
-DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)  # [num_context_ids, num_ids] pairs
+# Per delta three numbers: how many context ids it has, how many ids in all, and 1 if the text shows special tokens.
+DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)
 # Only in a message in which some delta has logprobs or token lengths: one element per delta, `logprobs.to_json`,
 # `logprobs.LENGTHS_ONLY` or "". (Triton lets a step of an ensemble leave out an optional input of the next.)
 LOGPROBS: Final = Tensor("logprobs", "BYTES", (-1,))
@@ -121,6 +122,7 @@ CHANNEL: Final = "channel"
 CHANNEL_LEASE_S: Final = 8.0  # shorter than Triton waits for open requests when it stops
 ADD_SPECIAL_TOKENS: Final = "add_special_tokens"  # a bool: tokenize `text_input` with BOS and the like; default true
 TOKEN_LENGTHS: Final = "token_lengths"  # noqa: S105  (a bool: list the `text_length` of each token in TEXT_OUTPUT)
+KEEP_SPECIAL: Final = "keep_special"  # a bool: special tokens other than those that end an answer are part of its text
 
 
 def split_rows(tensors: Mapping[str, Sequence[Sequence[Any]]]) -> list[dict[str, Sequence[Any]]]:

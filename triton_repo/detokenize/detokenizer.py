@@ -3,7 +3,8 @@
 A step of an ensemble has no memory of a request, and ids cannot be decoded on their own: one character may be spread
 over several tokens, and SentencePiece drops the leading space of what it decodes. So each delta comes with a few of the
 ids before it as context, and its text is what the new ids add to that of the context. Joined, the texts are
-decode(all ids), and none ends in half a character. Special tokens (EOS, turn markers) leave no text.
+decode(all ids), and none ends in half a character. Special tokens (EOS, turn markers) leave no text, unless a request
+asks for those that do not end an answer: they mark the tool calls and the reasoning of some models.
 
 With byte fallback they may differ from decode(all ids) in three cases that no tokenizer encodes: bytes that are not
 UTF-8 (how many U+FFFD they become depends on the bytes beside them), a special token between the bytes of one
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tokenizers import Tokenizer
 
@@ -41,9 +43,21 @@ class Detokenizer(Protocol):
         With a decoder like SentencePiece's they may begin with a space that the text lacks if the token is its first.
         """
 
+    def keeping_special(self, end_ids: Collection[int]) -> Detokenizer:
+        """The same, but that the text shows special tokens, except `end_ids`."""
 
-def load_detokenizer(tokenizer_file: Path) -> Detokenizer:
-    return make_detokenizer(Tokenizer.from_buffer(tokenizer_file.read_bytes()))
+
+class Detokenizers(NamedTuple):
+    """Of one tokenizer: `[False]` for most requests, `[True]` for those that keep special tokens."""
+
+    plain: Detokenizer
+    keeping_special: Detokenizer
+
+    @classmethod
+    def load(cls, tokenizer_file: Path, end_ids: Collection[int]) -> Detokenizers:
+        """`end_ids` are the tokens that end an answer and are never part of its text."""
+        plain = make_detokenizer(Tokenizer.from_buffer(tokenizer_file.read_bytes()))
+        return cls(plain, plain.keeping_special(end_ids))
 
 
 def make_detokenizer(tokenizer: Tokenizer) -> Detokenizer:
@@ -56,15 +70,27 @@ def make_detokenizer(tokenizer: Tokenizer) -> Detokenizer:
     return ContextDetokenizer(tokenizer, tokens, special)
 
 
-def decode_deltas(
-    detokenizer: Detokenizer, ids: Sequence[int], lengths: Sequence[int], finals: Sequence[bool]
-) -> list[str]:
-    """The texts of all deltas of one message; `ids` and `lengths` as `OUTPUT_IDS` and `DELTA_LENGTHS` describe them."""
-    texts, start = [], 0
-    for num_context, length, final in zip(lengths[::2], lengths[1::2], finals, strict=True):
-        texts.append(detokenizer.delta(ids[start : start + length], num_context, final))
+class EncodedDelta(NamedTuple):
+    """One delta of a message: the context ids and then the new ids, and what turns them into text."""
+
+    detokenizer: Detokenizer
+    ids: Sequence[int]
+    num_context: int
+    final: bool
+
+    def text(self) -> str:
+        return self.detokenizer.delta(self.ids, self.num_context, self.final)
+
+
+def split_deltas(
+    detokenizers: Detokenizers, ids: Sequence[int], lengths: Sequence[int], finals: Sequence[bool]
+) -> list[EncodedDelta]:
+    """All deltas of one message; `ids` and `lengths` as `OUTPUT_IDS` and `DELTA_LENGTHS` describe them."""
+    deltas, start = [], 0
+    for num_context, length, keep, final in zip(lengths[::3], lengths[1::3], lengths[2::3], finals, strict=True):
+        deltas.append(EncodedDelta(detokenizers[keep], ids[start : start + length], num_context, final))
         start += length
-    return texts
+    return deltas
 
 
 class ByteLevelDetokenizer:
@@ -73,7 +99,7 @@ class ByteLevelDetokenizer:
     def __init__(self, tokens: Mapping[int, str], special: Mapping[int, bytes]) -> None:
         alphabet = _byte_level_alphabet()
         self._special = special
-        self._bytes = {id: _token_bytes(text, alphabet) for id, text in tokens.items()}
+        self._bytes: Mapping[int, bytes] = {id: _token_bytes(text, alphabet) for id, text in tokens.items()}
 
     def delta(self, ids: Sequence[int], num_context: int, final: bool) -> str:
         # The context leaves an incomplete character at its end in the decoder; its text was sent before.
@@ -83,6 +109,11 @@ class ByteLevelDetokenizer:
 
     def token_bytes(self, id: int) -> bytes:
         return self._bytes.get(id, b"") or self._special.get(id, b"")
+
+    def keeping_special(self, end_ids: Collection[int]) -> Detokenizer:
+        keeping = copy(self)
+        keeping._bytes = {**self._bytes, **{id: text for id, text in self._special.items() if id not in end_ids}}
+        return keeping
 
     def _join(self, ids: Sequence[int]) -> bytes:
         return b"".join([self._bytes.get(id, b"") for id in ids])
@@ -99,6 +130,7 @@ class ContextDetokenizer:
         self._special = special
         self._byte = {id: int(text[3:5], 16) for id, text in tokens.items() if _is_byte_token(text)}
         self._anchor = tokenizer.encode("a", add_special_tokens=False).ids[-1:]
+        self._end_ids: Collection[int] | None = None  # where the other special tokens are part of the text
 
     def delta(self, ids: Sequence[int], num_context: int, final: bool) -> str:
         sent = self._whole_characters(ids[:num_context])
@@ -115,12 +147,19 @@ class ContextDetokenizer:
             return self._special[id]
         return bytes([self._byte[id]]) if id in self._byte else self._added(self._anchor, [], [id]).encode()
 
+    def keeping_special(self, end_ids: Collection[int]) -> Detokenizer:
+        keeping = copy(self)
+        keeping._end_ids = frozenset(end_ids)
+        return keeping
+
     def _added(self, anchor: Sequence[int], sent: Sequence[int], new: Sequence[int]) -> str:
         before = self._decode([*anchor, *sent])
         return self._decode([*anchor, *sent, *new])[len(before) :]
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        if self._end_ids is None:
+            return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return str(self._tokenizer.decode([id for id in ids if id not in self._end_ids], skip_special_tokens=False))
 
     def _whole_characters(self, ids: Sequence[int]) -> int:
         """How many leading ids end in a complete character."""

@@ -9,54 +9,41 @@ from typing import Final
 
 from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, from_json
 from triton_repo.contract.tensors import MAX_CONTEXT_IDS, TEXT_LENGTH
-from triton_repo.detokenize.detokenizer import Detokenizer
+from triton_repo.detokenize.detokenizer import Detokenizer, EncodedDelta
 
 _CACHED_TOKENS: Final = 1 << 16  # alternatives repeat often
 
 
-def list_deltas(
-    detokenizer: Detokenizer,
-    ids: Sequence[int],
-    lengths: Sequence[int],
-    finals: Sequence[bool],
-    logprobs: Sequence[bytes],
-) -> list[str]:
+def list_deltas(deltas: Sequence[EncodedDelta], logprobs: Sequence[bytes]) -> list[str]:
     """The tokens of all deltas of one message, each delta's as JSON. `logprobs` are the values of `LOGPROBS`."""
-    listed, start = [], 0
-    for num_context, length, final, encoded in zip(lengths[::2], lengths[1::2], finals, logprobs, strict=True):
-        tokens = _list_delta(detokenizer, ids[start : start + length], num_context, final, encoded)
-        listed.append(f"[{', '.join(tokens)}]" if tokens else "")
-        start += length
-    return listed
+    listed = [_list_delta(delta, encoded) for delta, encoded in zip(deltas, logprobs, strict=True)]
+    return [f"[{', '.join(tokens)}]" if tokens else "" for tokens in listed]
 
 
-def _list_delta(
-    detokenizer: Detokenizer, ids: Sequence[int], num_context: int, final: bool, encoded: bytes
-) -> list[str]:
+def _list_delta(delta: EncodedDelta, encoded: bytes) -> list[str]:
     if encoded == LENGTHS_ONLY:
-        return [f'{{"{TEXT_LENGTH}": {length}}}' for length in _text_lengths(detokenizer, ids, num_context, final)]
-    return list_tokens(detokenizer, ids, num_context, final, from_json(encoded))
+        return [f'{{"{TEXT_LENGTH}": {length}}}' for length in _text_lengths(delta)]
+    return list_tokens(delta, from_json(encoded))
 
 
-def list_tokens(
-    detokenizer: Detokenizer, ids: Sequence[int], num_context: int, final: bool, logprobs: Sequence[TokenLogprob]
-) -> list[str]:
-    """The new tokens of one delta, each as a JSON object; `ids` and `num_context` as for `Detokenizer.delta`.
+def list_tokens(delta: EncodedDelta, logprobs: Sequence[TokenLogprob]) -> list[str]:
+    """The new tokens of one delta, each as a JSON object.
 
     `bytes` are the bytes of the token, `token` is their text, with U+FFFD for a part of a character. `text_length` is
     the number of characters that the token adds to the answer: 0 if it leaves a character incomplete.
     """
     listed = []
-    lengths = _text_lengths(detokenizer, ids, num_context, final)
-    for id, of, length in zip(ids[num_context:], logprobs, lengths, strict=False):
-        top = ", ".join([f"{{{_entry(detokenizer, other, logprob)}}}" for other, logprob in of.top])
-        entry = _entry(detokenizer, id, of.logprob)
+    new_ids = delta.ids[delta.num_context :]
+    for id, of, length in zip(new_ids, logprobs, _text_lengths(delta), strict=False):
+        top = ", ".join([f"{{{_entry(delta.detokenizer, other, logprob)}}}" for other, logprob in of.top])
+        entry = _entry(delta.detokenizer, id, of.logprob)
         listed.append(f'{{{entry}, "top_logprobs": [{top}], "{TEXT_LENGTH}": {length}}}')
     return listed
 
 
-def _text_lengths(detokenizer: Detokenizer, ids: Sequence[int], num_context: int, final: bool) -> Iterator[int]:
+def _text_lengths(delta: EncodedDelta) -> Iterator[int]:
     """The number of characters that each new token adds to the answer."""
+    detokenizer, ids, num_context, final = delta
     for at in range(num_context, len(ids)):
         num_own_context = min(at, MAX_CONTEXT_IDS)
         own_ids = ids[at - num_own_context : at + 1]

@@ -18,6 +18,7 @@ from triton_repo.contract.tensors import (
     EXCLUDE_INPUT_IN_OUTPUT,
     GUIDE_TENSORS,
     INPUT_IDS,
+    KEEP_SPECIAL,
     REJECTION,
     SAMPLING_ALIASES,
     SAMPLING_PARAMETERS,
@@ -38,6 +39,7 @@ class EngineRequest:
 
     `stop_sequences` are token sequences that end it, each kept in the output. `echo`: the answer, not
     streamed, begins with the prompt. `token_lengths`: the client wants to know how many characters each token adds.
+    `keep_special`: special tokens are to be part of the text.
     """
 
     input_ids: Sequence[int]
@@ -48,6 +50,7 @@ class EngineRequest:
     stream: bool = False
     echo: bool = False
     token_lengths: bool = False
+    keep_special: bool = False
 
 
 def parse_request(
@@ -84,6 +87,7 @@ def parse_request(
         stream=stream,
         echo=not stream and _parse_echo(tensors, sampling),
         token_lengths=_parse_flag(parameters, TOKEN_LENGTHS),
+        keep_special=_parse_flag(parameters, KEEP_SPECIAL),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,6 +40,12 @@ def test_a_prompt_is_one_tensor_of_its_kind(prompt: Prompt, name: str, shape: li
         "request_ids",
     ]
     assert request.parameters["channel"].string_param == "channel-1"
+
+
+def test_a_generation_that_keeps_special_tokens_says_so() -> None:
+    asked = replace(generation(PromptText("x")), keep_special=True)
+    assert infer_request([pack_row(asked, "channel-1")], "id-1").parameters["keep_special"].bool_param
+    assert "keep_special" not in infer_request([pack_row(generation(PromptText("x")), "channel-1")], "id-1").parameters
 
 
 def test_every_sampling_field_reaches_the_engine() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, to_wire
 from triton_repo.contract.health.heartbeat import Heart, Work
 from triton_repo.contract.tensors import DELTA_LENGTHS, FINISH_REASON, LOGPROBS, OUTPUT_IDS, TEXT_OUTPUT, Tensor
-from triton_repo.detokenize.detokenizer import decode_deltas, load_detokenizer
+from triton_repo.detokenize.detokenizer import Detokenizers, split_deltas
 from triton_repo.detokenize.token_texts import list_deltas
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,8 @@ logger = logging.getLogger(__name__)
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         directory = EngineDirectory.of_triton_model(args["model_repository"])
-        self._detokenizer = load_detokenizer(directory.tokenizer_file)
+        end_ids = EngineConfig.load(directory.path).eos_token_ids
+        self._detokenizers = Detokenizers.load(directory.tokenizer_file, end_ids)
         self._work = Work()
         self._heart = Heart(args["model_name"], self._work.age_s)
 
@@ -43,9 +45,10 @@ class TritonPythonModel:
     def _decode(self, request: Any) -> Any:
         ids, lengths = _row(request, OUTPUT_IDS), _row(request, DELTA_LENGTHS)
         finals = [bool(reason) for reason in _row(request, FINISH_REASON)]
-        texts = decode_deltas(self._detokenizer, ids, lengths, finals)
+        deltas = split_deltas(self._detokenizers, ids, lengths, finals)
+        texts = [delta.text() for delta in deltas]
         if pb_utils.get_input_tensor_by_name(request, LOGPROBS.name) is not None:
-            texts += list_deltas(self._detokenizer, ids, lengths, finals, _row(request, LOGPROBS))
+            texts += list_deltas(deltas, _row(request, LOGPROBS))
         # Without a batch dimension: NVIDIA's client takes the first element of the answer for its text.
         encoded = np.array([text.encode() for text in texts], dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(TEXT_OUTPUT.name, encoded)])

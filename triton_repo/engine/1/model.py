@@ -133,7 +133,7 @@ class TritonPythonModel:
 def _message(emissions: Sequence[Emission]) -> list[Any]:
     """The tensors of one message; see `triton_repo.contract.tensors`."""
     ids = [id for emission in emissions for id in emission.output_ids]
-    lengths = [length for emission in emissions for length in (emission.window_length, len(emission.output_ids))]
+    lengths = [length for emission in emissions for length in emission.lengths]
     reasons = [emission.finish_reason.encode() for emission in emissions]
     counts = [
         count

@@ -16,7 +16,8 @@ class Emission:
 
     `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
     sampled so far, an end token included. `finish_reason` is a FinishReason, or the error of one of several rows.
-    `logprobs` are those of the new ids; `token_lengths` asks for the lengths of their texts.
+    `logprobs` are those of the new ids; `token_lengths` asks for the lengths of their texts, and `keep_special`
+    for special tokens in them.
     """
 
     request_id: str
@@ -28,6 +29,12 @@ class Emission:
     generated: int
     logprobs: Sequence[TokenLogprob] = ()
     token_lengths: bool = False
+    keep_special: bool = False
+
+    @property
+    def lengths(self) -> tuple[int, int, int]:
+        """This delta's elements of the DELTA_LENGTHS tensor."""
+        return self.window_length, len(self.output_ids), int(self.keep_special)
 
     def token_data(self) -> bytes:
         """This delta's element of the LOGPROBS tensor."""
@@ -111,6 +118,7 @@ class Stream:
             generated=self._generated,
             logprobs=logprobs,
             token_lengths=self._request.token_lengths,
+            keep_special=self._request.keep_special,
         )
 
     def _ends_in_stop_sequence(self) -> bool:
