@@ -36,6 +36,7 @@ from gateway.http.request_id import RequestIdMiddleware
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.state import Gateway
+from gateway.store.database import Database, store_file
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
 
@@ -119,15 +120,19 @@ def _lifespan(
         in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        app.state.gateway = Gateway(
-            settings, keys, engines, admission, Quotas(tally), in_flight, Metrics(tally), heartbeat, bodies
-        )
-        clock = asyncio.create_task(heartbeat.run())
-        try:
-            yield
-        finally:
-            clock.cancel()
-            await in_flight.drain(settings.shutdown_grace_s)
+        quotas, metrics = Quotas(tally), Metrics(tally)
+        with store_file(settings.store) as file:
+            store = Database(file)
+            app.state.gateway = Gateway(
+                settings, keys, engines, admission, quotas, in_flight, metrics, heartbeat, bodies, store
+            )
+            clock = asyncio.create_task(heartbeat.run())
+            try:
+                yield
+            finally:
+                clock.cancel()
+                await in_flight.drain(settings.shutdown_grace_s)
+                await store.close()
 
     return lifespan
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from gateway.http.keys import ApiKeys
+from gateway.store.database import check_store
 from triton_repo.contract.api_key import (
     ADMIN_KEY_VARIABLE,
     API_KEY_VARIABLE,
@@ -74,6 +75,14 @@ class Settings(BaseModel):
     allowed_hosts: Annotated[
         tuple[str, ...], Field(description="names of this server besides those of loopback; * is any")
     ] = ()
+    store: Annotated[
+        Path | None, Field(description="SQLite file of what is kept between requests; without it, until the end")
+    ] = None
+    store_max_bytes: Annotated[
+        int, Field(ge=2**20, description="of all that is kept; what was not used for longest makes room")
+    ] = 2**30
+    store_max_age_s: Annotated[float, Field(gt=0, description="how long what is not used is kept")] = 30 * 86400.0
+    store_max_responses: Annotated[int, Field(ge=1, description="how many responses are kept")] = 100_000
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
 
     @model_validator(mode="after")
@@ -123,8 +132,8 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
     """Settings from `values`, with the keys from the environment.
 
     Raises:
-        LaunchError: a value is not allowed, or the file of keys is none; names the setting, the value (but not that of
-            the key) and the rule.
+        LaunchError: a value is not allowed, or the file of keys or the store is none; names the setting, the value
+            (but not that of the key) and the rule.
     """
     api_key = check_api_key(environment.get(API_KEY_VARIABLE))
     try:
@@ -138,6 +147,8 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
         raise LaunchError(value + first["msg"].removeprefix("Value error, ")) from error
     ApiKeys(api_key, settings.api_keys_file, keys["admin_key"])  # before anything is started
     _check_certificate(settings)
+    if settings.store is not None:
+        check_store(settings.store)
     return settings
 
 

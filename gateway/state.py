@@ -16,6 +16,7 @@ from gateway.http.event_stream import Heartbeat
 from gateway.http.keys import ApiKeys
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Gateway:
     metrics: Metrics
     heartbeat: Heartbeat
     bodies: ByteBudget
+    store: Database
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -110,6 +110,17 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     hang_timeout_s: Annotated[
         float, typer.Option(help="A process that gives no sign of life for so long is started again.")
     ] = DEFAULTS.hang_timeout_s,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="SQLite file of what is kept between requests; without it, until the end."),
+    ] = None,
+    store_max_bytes: Annotated[int, typer.Option(help="Of all that is kept.")] = DEFAULTS.store_max_bytes,
+    store_max_age_s: Annotated[
+        float, typer.Option(help="How long what is not used is kept.")
+    ] = DEFAULTS.store_max_age_s,
+    store_max_responses: Annotated[
+        int, typer.Option(help="How many responses are kept.")
+    ] = DEFAULTS.store_max_responses,
     access_log: Annotated[bool, typer.Option(help="Log a line for each request.")] = DEFAULTS.access_log,
     launcher: Annotated[
         str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
@@ -142,6 +153,10 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "queue_timeout_s": queue_timeout_s,
                     "shutdown_grace_s": shutdown_grace_s,
                     "hang_timeout_s": hang_timeout_s,
+                    "store": store and store.absolute(),
+                    "store_max_bytes": store_max_bytes,
+                    "store_max_age_s": store_max_age_s,
+                    "store_max_responses": store_max_responses,
                     "access_log": access_log,
                 },
                 {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")},

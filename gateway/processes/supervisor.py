@@ -22,6 +22,7 @@ from typing import Any, Final
 from gateway.admission.tally import Tally, create_slots
 from gateway.processes.shared_port import SharedPort
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings
+from gateway.store.database import STORE_FILE, check_store
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.health.liveness import Silence, cpu_ticks
 from triton_repo.contract.restart_policy import RestartPolicy
@@ -240,5 +241,8 @@ async def serve_in_workers(settings: Settings, flags: Sequence[str]) -> None:
     ):
         directory = Path(name)
         create_slots(directory / TALLY_FILE, settings.workers)
+        if settings.store is None:  # one for all workers
+            check_store(directory / STORE_FILE)
+            flags = (*flags, "--store", str(directory / STORE_FILE))
         logger.info("%d workers on %s, port %d", settings.workers, settings.host, port.number)
         await Workers(settings, flags, port, directory).run()

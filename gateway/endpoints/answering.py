@@ -1,0 +1,162 @@
+"""From a parsed request to its answer, by the same rules whether a client waits at a connection or none does.
+
+`generate` answers POSTs with `whole` and `stream`; what runs in the background is answered by `answer_whole`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from gateway.admission.caller import Caller
+from gateway.admission.terms import Terms
+from gateway.answers.answer import Answer
+from gateway.answers.events import Event, Usage, fold
+from gateway.dialects.dialect import Call, Encoder, Head
+from gateway.metrics import RequestRecord
+from gateway.state import Gateway
+from triton_repo.contract.errors import EngineFailed, RequestError
+from triton_repo.contract.model_card import ModelCard
+
+logger = logging.getLogger(__name__)
+
+
+class Asker(NamedTuple):
+    """Who asks, and for which path.
+
+    Attributes:
+        endpoint: the path in whose metrics the request counts.
+        id: the engines know the request by it; no other one may have it.
+        is_counted: it has been taken from the requests per minute of its caller already.
+    """
+
+    endpoint: str
+    caller: Caller
+    id: str
+    is_counted: bool = False
+
+
+class Asked(NamedTuple):
+    """One request, admitted to the quota of its caller."""
+
+    gateway: Gateway
+    record: RequestRecord
+    caller: Caller
+    terms: Terms
+    id: str
+
+    def within(self, complete_by_s: float, begin_by_s: float) -> Asked:
+        """The same, of a client that waits so long."""
+        return self._replace(terms=replace(self.terms, complete_by_s=complete_by_s, begin_by_s=begin_by_s))
+
+
+class Sink(Protocol):
+    """Where the events of a streamed answer go: entered when the first are there, and ended with the last ones."""
+
+    async def __aenter__(self) -> Sink: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+    async def send(self, events: bytes, /) -> None: ...
+
+    async def end(self, events: bytes, /) -> None: ...
+
+
+@contextmanager
+def asked(gateway: Gateway, asker: Asker) -> Iterator[Asked]:
+    """A request, in the quota of its caller and in the metrics until the end of the block.
+
+    Raises:
+        RateLimitExceeded
+    """
+    caller = asker.caller
+    with gateway.metrics.record(asker.endpoint) as record:
+        quota = gateway.quotas.of(caller.name, caller.limits)
+        if not asker.is_counted:
+            quota.take_request()
+        with quota:
+            yield Asked(gateway, record, caller, Terms(caller.name, quota, caller.batch), asker.id)
+
+
+async def answer_whole(gateway: Gateway, asker: Asker, call: Call) -> bytes:
+    """The body of the answer to a request that no connection waits for.
+
+    It has the turn, the quota and the metrics of every other request, and ends with the drain. To cancel the task
+    stops the engines. Errors are those of `asked` and `whole`.
+    """
+    with asked(gateway, asker) as request:
+        return await whole(request, call)
+
+
+async def whole(asked: Asked, call: Call) -> bytes:
+    """The body of the answer.
+
+    Raises:
+        RequestError: it was not admitted, or failed; names the parameter at fault as the client does.
+    """
+    async with _opened(asked, call) as (answer, encoder), aclosing(answer.events()) as batches:
+        complete = fold([event async for batch in batches for event in batch])
+    return encoder.whole(complete)
+
+
+async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> None:
+    """Send the answer's events. A stream that has begun ends exactly once: complete, or with the error that ended it.
+
+    Raises:
+        RequestError: as `whole` does; only before the sink is entered.
+    """
+    async with _opened(asked, call) as (answer, encoder), aclosing(answer.events()) as batches:
+        # The status line waits for the engine's first events, so that what fails before them has a status of its own.
+        first = await anext(batches)
+        asked.record.begin_stream()
+        async with open_sink() as sink:
+            try:
+                await sink.send(encoder.start() + _encode(encoder, first))
+                last = b""
+                async for batch in batches:
+                    last = _encode(encoder, batch)
+                    if not isinstance(batch[-1], Usage):
+                        await sink.send(last)
+                last += encoder.finish()
+            except RequestError as error:
+                last = encoder.fail(call.named_as_sent(error))
+            except Exception:  # a process boundary: the status is out, so the stream itself has to say that it failed
+                logger.exception("a stream failed")
+                last = encoder.fail(EngineFailed("internal error"))
+            await sink.end(last)
+
+
+@asynccontextmanager
+async def _opened(asked: Asked, call: Call) -> AsyncIterator[tuple[Answer, Encoder]]:
+    """The engines work on the answer until the end of the block."""
+    gateway, request = asked.gateway, call.request
+    asked.caller.check_may_use(request.model)
+    try:
+        card = await gateway.backend.card(request.model)
+        asked.record.model = request.model
+        generations = request.generations(asked.id, card, gateway.settings.max_body_bytes)
+        encoder = call.encoder(Head(asked.id, int(time.time()), request.model, _fingerprint(card)))
+        terms = replace(asked.terms, batch=True) if request.batch else asked.terms
+        with closing(gateway.in_flight.open(generations, len(request.prompts), card, terms)) as answer:
+            asked.record.answer = answer
+            yield answer, encoder
+    except RequestError as error:
+        raise call.named_as_sent(error) from None
+
+
+def _encode(encoder: Encoder, events: Sequence[Event]) -> bytes:
+    return b"".join(map(encoder.event, events))
+
+
+@lru_cache
+def _fingerprint(card: ModelCard) -> str:
+    return "fp_" + hashlib.sha256(card.to_json().encode()).hexdigest()[:10]

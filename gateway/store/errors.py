@@ -1,0 +1,12 @@
+"""What can go wrong with the store while it is used."""
+
+from __future__ import annotations
+
+from triton_repo.contract.errors import RequestError
+
+
+class StoreFailed(RequestError):
+    """The file cannot be read or written now: no space is left, say. The log has the reason."""
+
+    status = 500
+    code = "store_failed"
