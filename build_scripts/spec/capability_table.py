@@ -69,6 +69,8 @@ def _demand(key: str, values: tuple[object, ...]) -> str:
 
 
 def _guides(able: Capabilities) -> str:
+    if able.built_in_guides is not None:
+        return f"always: {_names(able.guides[able.built_in_guides])}"
     return _lines(f"`{backend}`: {_names(types)}" for backend, types in able.guides.items())
 
 

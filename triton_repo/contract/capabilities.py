@@ -62,6 +62,7 @@ class Capabilities:
         max_gap_ms: the default of `serve.max_gap_ms`.
         speculation: by mode.
         guides: types of guides, by the library that enforces them.
+        built_in_guides: that library where every engine has it, and the spec need not name one.
         logprobs_key: the key that must be true for logprobs; None where there always are.
         max_logprobs: how many alternatives to a token it can name.
         api: the LLM API of TensorRT-LLM that the table is for; None for other runtimes.
@@ -83,6 +84,7 @@ class Capabilities:
     defaults: Mapping[str, object] = field(default_factory=dict)
     speculation: Mapping[SpeculativeMode, Speculation] = field(default_factory=dict)
     guides: Mapping[GuidedDecodingBackend, tuple[GuideType, ...]] = field(default_factory=dict)
+    built_in_guides: GuidedDecodingBackend | None = None
     logprobs_key: str | None = None
     max_logprobs: int = 0
     api: LlmApi | None = None
@@ -98,7 +100,7 @@ class Capabilities:
         has_logprobs = (self.logprobs_key is None or logprobs) and (speculation is None or speculation.logprobs)
         return (
             *(speculation.unsupported if speculation else ()),
-            *(() if backend else GUIDE_FIELDS),
+            *(() if backend or self.built_in_guides else GUIDE_FIELDS),
             *(() if lora else (ADAPTER_FIELD,)),
             *(() if has_logprobs else (LOGPROBS_FIELD,)),
             *(name for name in OPTIONAL_FIELDS if name not in self.optional_fields),
@@ -121,7 +123,8 @@ _TEXT_GUIDES: Final[tuple[GuideType, ...]] = ("json", "json_schema", "regex", "e
 
 # OpenVINO GenAI (2026.4) counts the tokens of an answer only once per iteration: with several candidates an iteration,
 # it lets an end token pass that `min_tokens` forbids. With a draft, prompts in chunks get wrong answers; with prompt
-# lookup, whole prompts make a step fail. It names no alternatives to a token.
+# lookup, whole prompts make a step fail. It names no alternatives to a token. Its grammars cannot take a token back, as
+# candidates that are not accepted would have them do.
 _OPENVINO: Final = Capabilities(
     runtime="openvino",
     keys=_MODEL_KEYS
@@ -142,9 +145,13 @@ _OPENVINO: Final = Capabilities(
     # A step of 512 prompt tokens stops all running streams for longer than a reader takes for a flowing text.
     max_gap_ms=200.0,
     speculation={
-        "prompt_lookup": Speculation(("min_tokens",), {"serve.enable_chunked_context": (True,)}, logprobs=True),
-        "draft": Speculation(("min_tokens",), {"serve.enable_chunked_context": (False,)}, logprobs=True),
+        "prompt_lookup": Speculation(
+            ("min_tokens", *GUIDE_FIELDS), {"serve.enable_chunked_context": (True,)}, logprobs=True
+        ),
+        "draft": Speculation(("min_tokens", *GUIDE_FIELDS), {"serve.enable_chunked_context": (False,)}, logprobs=True),
     },
+    guides={"xgrammar": (*_TEXT_GUIDES, "structural_tag")},
+    built_in_guides="xgrammar",
 )
 
 _TENSORRT_LLM_KEYS: Final = _MODEL_KEYS | frozenset(

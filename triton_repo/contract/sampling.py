@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from reprlib import Repr
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,13 @@ MAX_GUIDE_LENGTH: Final = 1 << 16  # characters
 MAX_LOGPROBS: Final = 20  # OpenAI's
 ADAPTER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 CACHE_SALT: Final = r"^[A-Za-z0-9_.-]{1,128}$"
+
+
+class Guide(NamedTuple):
+    """What an answer must look like: the two fields of a request. Only `json` has no text."""
+
+    kind: GuideType
+    text: str | None
 
 
 class Sampling(BaseModel):
@@ -57,6 +64,14 @@ class Sampling(BaseModel):
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     priority: Annotated[float, Field(ge=0, le=1)] | None = None
     cache_salt: Annotated[str, Field(pattern=CACHE_SALT)] | None = None
+
+    @property
+    def guide(self) -> Guide | None:
+        kind = self.guided_decoding_guide_type
+        return None if kind is None else Guide(kind, self.guided_decoding_guide)
+
+    def guided_by(self, guide: Guide) -> Sampling:
+        return self.model_copy(update=dict(zip(GUIDE_FIELDS, guide, strict=True)))
 
 
 GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")

@@ -101,6 +101,8 @@ def check_guide(sampling: Sampling, end_ids: Collection[int], config: EngineConf
 def guide_types(config: EngineConfig) -> tuple[str, ...]:
     """The types of guides that the engine can follow."""
     settings = config.tensorrt_llm
-    if settings is None or settings.guided_decoding_backend is None:
+    able = capabilities_of(config.runtime, settings.flow if settings else "compiled")
+    backend = settings.guided_decoding_backend if settings else able.built_in_guides
+    if backend is None or _TYPE in config.card.unsupported:
         return ()
-    return capabilities_of(config.runtime, settings.flow).guides.get(settings.guided_decoding_backend, ())
+    return able.guides.get(backend, ())

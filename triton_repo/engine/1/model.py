@@ -36,6 +36,7 @@ from triton_repo.engine.loop.rows import RowSink, SharedSink, row_ids
 from triton_repo.engine.loop.stream import Emission
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
+from triton_repo.engine.runtimes.runtime import PreparingRuntime
 from triton_repo.engine.triton_metrics import EngineMetrics
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class TritonPythonModel:
         settings = LoopSettings(flush, self._config.max_step_s)
         runtime = open_runtime(directory, self._config)
         self._loop = EngineLoop(runtime, settings, metrics.observe, metrics.observe_step_age)
-        self._guides = GuideQueue(self._loop, guide_validator(self._config))
+        prepare = runtime.prepare if isinstance(runtime, PreparingRuntime) else lambda _: None
+        self._guides = GuideQueue(self._loop, guide_validator(directory, self._config), prepare=prepare)
         self._work = Work()
         self._heart = Heart(
             args["model_name"], lambda: max(self._loop.step_age_s(), self._work.age_s()), self._config.max_step_s

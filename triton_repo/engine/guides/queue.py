@@ -1,9 +1,9 @@
 """Requests with a guide wait here until the guide is validated, so that no other request waits for that.
 
-The library that is to enforce a guide parses it once before the engine gets the request: in the compiled flow
-(TensorRT-LLM 1.2) a guide that it cannot parse fails the iteration of the whole batch. Parsing a hostile guide takes as
-long as its parser allows, so one thread validates them, in the order of their arrival, and hands each request to the
-engine loop. A request that is cancelled meanwhile is cancelled as it arrives there.
+The library that is to enforce a guide proves it once before the engine gets the request: in the compiled flow
+(TensorRT-LLM 1.2) and in OpenVINO's pipeline a guide that it cannot parse fails the iteration of the whole batch.
+Proving a hostile guide takes as long as its limits allow, so one thread validates them, in the order of their arrival,
+and hands each request to the engine loop. A request that is cancelled meanwhile is cancelled as it arrives there.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import EngineUnavailable, InvalidRequest
-from triton_repo.contract.sampling import GUIDE_FIELDS
-from triton_repo.engine.guides.parser import GuideParser
+from triton_repo.contract.sampling import GUIDE_FIELDS, Guide
+from triton_repo.engine.guides.libraries import OPENVINO, has_to_prove
+from triton_repo.engine.guides.proof import GuideProver
 from triton_repo.engine.loop.command_runner import shutting_down
 from triton_repo.engine.loop.delivery import errors_sent_to, send_error
 from triton_repo.engine.loop.loop import EngineLoop
@@ -28,46 +31,68 @@ from triton_repo.engine.request import EngineRequest
 CAPACITY: Final = 64
 # A server's schemas are few. Each is remembered with its text, all of them in 32 MiB at most.
 MAX_REMEMBERED: Final = 128
+# Of CPU time. A schema of a kilobyte takes milliseconds, but a string of limited length 10 ms for each of its
+# characters, where the vocabulary has 50,000 tokens.
+OPENVINO_LIMIT_S: Final = 5.0
 
 
 class GuideValidator:
-    """Parses each guide once. Used by one thread."""
+    """Proves each guide once. Used by one thread."""
 
-    def __init__(self, parser: GuideParser, max_remembered: int = MAX_REMEMBERED) -> None:
-        self._parser = parser
-        # Errors are not remembered: a guide that took too long may have been parsed on a busy machine.
+    def __init__(self, prover: GuideProver, max_remembered: int = MAX_REMEMBERED) -> None:
+        self._prover = prover
+        # Errors are not remembered: a guide that took too long may have been proved on a busy machine.
         self._validate_once = lru_cache(max_remembered)(self._validate)
 
-    def validate(self, kind: str, guide: str) -> None:
-        """
+    def has_to_prove(self, guide: Guide) -> bool:
+        return has_to_prove(self._prover.library, guide)
+
+    def validate(self, guide: Guide) -> Guide:
+        """What the engine is to get of a guide.
+
         Raises:
-            InvalidRequest: the library cannot parse the guide.
+            InvalidRequest: the library cannot enforce the guide.
             EngineFailed: the library is not installed.
         """
-        self._validate_once(kind, guide)
+        return self._validate_once(guide)
 
     def close(self) -> None:
-        self._parser.close()
+        self._prover.close()
 
-    def _validate(self, kind: str, guide: str) -> None:
-        error = self._parser.error_of(kind, guide)
-        if error is not None:
+    def _validate(self, guide: Guide) -> Guide:
+        proof = self._prover.prove(guide)
+        if proof.error is not None:
             param = GUIDE_FIELDS[1]
-            raise InvalidRequest(f"{param}: {self._parser.backend} cannot parse this {kind}: {error}", param)
+            text = f"{self._prover.library} cannot parse this {guide.kind}: {proof.error}"
+            raise InvalidRequest(f"{param}: {text}", param)
+        return proof.guide
 
 
-def guide_validator(config: EngineConfig) -> GuideValidator:
-    """For the engine's guides; where the engine has no backend for them, `check_guide` lets none through."""
+def guide_validator(directory: Path, config: EngineConfig) -> GuideValidator:
+    """For the engine's guides; where the engine has none, `check_guide` lets none through."""
+    if config.runtime == OPENVINO:
+        return GuideValidator(GuideProver(OPENVINO, str(directory), limit_s=OPENVINO_LIMIT_S, cpu_time=True))
     backend = config.tensorrt_llm and config.tensorrt_llm.guided_decoding_backend
-    return GuideValidator(GuideParser(str(backend)))
+    return GuideValidator(GuideProver(str(backend)))
 
 
 class GuideQueue:
-    """Every request is submitted here; those without a guide to validate pass at once. Any thread may call it."""
+    """Every request is submitted here; those without a guide pass at once. Any thread may call it.
 
-    def __init__(self, loop: EngineLoop, validator: GuideValidator, capacity: int = CAPACITY) -> None:
+    Args:
+        prepare: is called with what the engine is to get of a guide, before it gets it.
+    """
+
+    def __init__(
+        self,
+        loop: EngineLoop,
+        validator: GuideValidator,
+        capacity: int = CAPACITY,
+        prepare: Callable[[Guide], None] = lambda _: None,
+    ) -> None:
         self._loop = loop
         self._validator = validator
+        self._prepare = prepare
         self._capacity = capacity
         self._room = threading.Semaphore(capacity)
         self._thread = ThreadPoolExecutor(1, "guides")  # which starts with the first guide
@@ -78,15 +103,17 @@ class GuideQueue:
         Raises:
             EngineUnavailable: too many wait, or the engine is shutting down.
         """
-        kind, guide = request.sampling.guided_decoding_guide_type, request.sampling.guided_decoding_guide
-        if kind is None or guide is None:  # `json` needs no guide
+        asked = request.sampling.guide
+        if asked is None or not self._validator.has_to_prove(asked):
             self._loop.submit(request_id, request, sink, channel)
             return
 
         def validate() -> None:
             with errors_sent_to(request_id, sink):
-                self._validator.validate(kind, guide)
-                self._loop.submit(request_id, request, sink, channel)
+                guide = self._validator.validate(asked)
+                self._prepare(guide)
+                guided = replace(request, sampling=request.sampling.guided_by(guide))
+                self._loop.submit(request_id, guided, sink, channel)
 
         if not self._room.acquire(blocking=False):
             raise EngineUnavailable(f"guides: {self._capacity} requests already wait until theirs is validated")

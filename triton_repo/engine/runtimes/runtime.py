@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.logprobs import TokenLogprob
-from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.sampling import Guide, Sampling
 from triton_repo.contract.tensors import NOT_REPORTED, FinishReason
 
 
@@ -106,3 +106,11 @@ class ReloadingRuntime(Runtime, Protocol):
 
     def loaded_s(self) -> float:
         """When, on the monotonic clock, it last had loaded its model; infinity while it does so. Any thread may ask."""
+
+
+@runtime_checkable
+class PreparingRuntime(Runtime, Protocol):
+    """A runtime that has to do with a guide what takes long, before a generation with it is submitted."""
+
+    def prepare(self, guide: Guide) -> None:
+        """Any thread may call it; steps go on meanwhile."""

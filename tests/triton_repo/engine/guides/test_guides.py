@@ -21,7 +21,7 @@ from tests.triton_repo.engine.runtimes.llm_api import (
 from tests.triton_repo.engines_under_test import engine_config as replay_config
 from triton_repo.contract.engine_config import EngineConfig, Flow, GuidedDecodingBackend, TensorRtLlmConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
-from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Sampling
+from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Guide, Sampling
 from triton_repo.engine.guides.queue import guide_validator
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
@@ -46,12 +46,12 @@ def parse(parameters: dict[str, Any], config: EngineConfig, **tensors: Any) -> S
     return parse_request({"input_ids": [5], **tensors}, parameters, config).sampling
 
 
-def check(kind: str, guide: str, config: EngineConfig) -> None:
+def check(kind: Any, guide: str, config: EngineConfig) -> None:
     """What becomes of a request that says so, up to the engine's loop."""
     parse({KIND: kind, GUIDE: guide}, config)
-    validator = guide_validator(config)
+    validator = guide_validator(Path("/e"), config)
     try:
-        validator.validate(kind, guide)
+        assert validator.validate(Guide(kind, guide)) == (kind, guide)
     finally:
         validator.close()
 

@@ -4,6 +4,9 @@ A failed step breaks the whole pipeline (2026.4): every later step fails too, fo
 the sequences that had made a step go on from where they were, and those that joined since the last good step are
 suspects: they are let in one by one, each with a step of its own, so that only the one that fails the pipeline fails.
 
+One that follows a guide cannot go on from where it was, for a grammar begins with the answer. It begins again, with the
+same seed, and what it has generated before is not handed over twice; should it now come out otherwise, it fails.
+
 A prompt that is cancelled half read leaves a block in the reused cache that is not filled to its end, and every later
 prompt that begins alike gets a wrong answer. So such a prompt is read to its end before it leaves.
 """
@@ -56,10 +59,26 @@ class Sequence:
     handle: Any = None
     prompt_read: bool = False  # by the present pipeline
     generated: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)  # what the present pipeline is to generate once more
 
     @property
     def key(self) -> int:
         return self.generation.key
+
+    @property
+    def is_guided(self) -> bool:
+        return self.generation.sampling.guide is not None
+
+    @property
+    def carried_over(self) -> list[int]:
+        """What it has generated in other pipelines that goes before what this one generates."""
+        return [] if self.is_guided else self.generated
+
+    def unrepeated(self, token_ids: list[int]) -> list[int] | None:
+        """The ids that are new; None where the others are not those of before."""
+        count = min(len(token_ids), len(self.repeated))
+        expected, self.repeated = self.repeated[:count], self.repeated[count:]
+        return token_ids[count:] if token_ids[:count] == expected else None
 
 
 class Batch:
@@ -97,6 +116,16 @@ class Batch:
     @property
     def has_work(self) -> bool:
         return self.is_recovering or bool(self._pipeline.has_non_finished_requests())
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether some have joined since the last step."""
+        return any(sequence.state is State.JOINED for sequence in self)
+
+    @property
+    def awaits_first_of_guided(self) -> bool:
+        """Whether a sequence with a guide has not got its first token of the present pipeline."""
+        return any(sequence.is_guided and not sequence.prompt_read for sequence in self)
 
     @property
     def num_active(self) -> int:
@@ -154,6 +183,10 @@ class Batch:
                 sequence.handle.cancel()
         return self._read()
 
+    def renew(self) -> None:
+        """Open the pipeline again between two steps, when nothing has joined since the last one."""
+        self._reopen()
+
     def _recover(self) -> None:
         for sequence in self._in(State.JOINED) or self._in(State.RUNNING):
             sequence.state = State.SUSPECT
@@ -187,8 +220,9 @@ class Batch:
 
     def _enter(self, sequence: Sequence) -> None:
         """Add a sequence to the pipeline; one that ran in another pipeline goes on behind what it has generated."""
-        ids = np.array([[*sequence.generation.input_ids, *sequence.generated]], dtype=np.int64)
+        ids = np.array([[*sequence.generation.input_ids, *sequence.carried_over]], dtype=np.int64)
         sequence.prompt_read = False
+        sequence.repeated = sequence.generated[len(sequence.carried_over) :]
         config = self._generation_config(sequence)
         sequence.handle = self._pipeline.add_request(sequence.key, openvino.Tensor(ids), config)
 
@@ -208,6 +242,13 @@ class Batch:
                     logprobs += map(TokenLogprob, output.generated_log_probs)
                 reason = _FINISH_REASONS[output.finish_reason]
         sequence.prompt_read = sequence.prompt_read or bool(token_ids)
+        if sequence.repeated:
+            num_repeated = len(sequence.repeated)
+            new = sequence.unrepeated(token_ids)
+            if new is None or (reason and sequence.repeated):
+                return self._fail(sequence, "the engine failed, and what follows would be another answer")
+            logprobs = logprobs[num_repeated:]
+            token_ids = new
         sequence.generated += token_ids
         if reason:
             self._drop([sequence])
@@ -216,6 +257,11 @@ class Batch:
             error = EngineFailed("the request does not fit into the paged KV cache")
             return TokenDelta(sequence.key, token_ids, error=error)
         return TokenDelta(sequence.key, token_ids, reason, logprobs=logprobs) if token_ids or reason else None
+
+    def _fail(self, sequence: Sequence, reason: str) -> TokenDelta:
+        sequence.handle.cancel()
+        sequence.state = State.LEAVING
+        return TokenDelta(sequence.key, error=EngineFailed(reason))
 
     def _in(self, state: State) -> list[Sequence]:
         return [sequence for sequence in self if sequence.state is state]

@@ -10,6 +10,7 @@ import openvino_genai
 
 from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig, SpeculativeConfig
 from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.engine.runtimes.openvino.guides import structured_output
 from triton_repo.engine.runtimes.runtime import Generation
 
 _PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
@@ -17,8 +18,11 @@ _LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline rejects 1, which is the most li
 _LOWEST_TEMPERATURE: Final = 1e-6  # logits divided by less overflow; greedy decoding is meant
 
 
-def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
-    """A pipeline on `openvino_model.xml` in the directory, with the engine's limits, cache and precisions."""
+def open_pipeline(model_directory: Path, config: EngineConfig, tokenizer: Any = None) -> Any:
+    """A pipeline on `openvino_model.xml` in the directory, with the engine's limits, cache and precisions.
+
+    `tokenizer` is what its grammars know of the vocabulary; without it there can be none.
+    """
     properties = _properties(config)
     speculative = config.speculative
     if speculative is not None and speculative.mode == "prompt_lookup":
@@ -28,6 +32,9 @@ def open_pipeline(model_directory: Path, config: EngineConfig) -> Any:
             EngineDirectory(model_directory.parent).draft.path, "CPU", scheduler_config=_scheduler(config), **properties
         )
         return _open(model_directory, config, {**properties, "draft_model": draft})
+    if tokenizer is not None:
+        scheduler = _scheduler(config)
+        return openvino_genai.ContinuousBatchingPipeline(model_directory, tokenizer, scheduler, "CPU", **properties)
     return _open(model_directory, config, properties)
 
 
@@ -70,6 +77,8 @@ def generation_config(
         config.min_p = min(_given(sampling.min_p, 0.0), _LARGEST_MIN_P)
         if (sampling.top_k or 0) > 0:
             config.top_k = sampling.top_k
+    if sampling.guide is not None:
+        config.structured_output_config = structured_output(sampling.guide)
     if speculative is not None:
         _speculate(config, speculative)
     return config

@@ -1,0 +1,185 @@
+"""Guides on the embedded CPU engine: each answer matches its own, and no other request notices."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from build_scripts.build import ensure_engine
+from tests.triton_repo.engine.runtimes.test_openvino_runtime import PROMPTS, drain, generation, ids_of
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.sampling import Guide, Sampling
+from triton_repo.detokenize.detokenizer import load_detokenizer
+from triton_repo.engine.guides.queue import guide_validator
+from triton_repo.engine.runtimes.openvino.guides import Guides
+from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
+from triton_repo.engine.runtimes.runtime import Generation
+
+PERSON = json.dumps(
+    {
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "maximum": 99}},
+        "required": ["name", "age"],
+        "additionalProperties": False,
+    }
+)
+SAMPLED = Sampling(temperature=1.0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Path:
+    return ensure_engine("demo").directory
+
+
+@pytest.fixture
+def runtime(engine: Path) -> Iterator[OpenVinoRuntime]:
+    runtime = OpenVinoRuntime(engine / "model", EngineConfig.load(engine))
+    yield runtime
+    runtime.close()
+
+
+@pytest.fixture(scope="module")
+def prove(engine: Path) -> Iterator[Any]:
+    validator = guide_validator(engine, EngineConfig.load(engine))
+    yield validator.validate
+    validator.close()
+
+
+class Answers:
+    """What a runtime has answered, as text."""
+
+    def __init__(self, engine: Path, runtime: OpenVinoRuntime) -> None:
+        self._detokenizer = load_detokenizer(engine / "tokenizer" / "tokenizer.json")
+        self._runtime = runtime
+        self._eos = EngineConfig.load(engine).eos_token_ids
+
+    def submit(self, key: int, guide: Guide, sampling: Sampling = SAMPLED, max_tokens: int = 200) -> None:
+        self._runtime.prepare(guide)
+        guided = sampling.guided_by(guide)
+        self._runtime.submit(Generation(key, PROMPTS[key], max_tokens, self._eos, guided))
+
+    def text(self, ids: list[int]) -> str:
+        return self._detokenizer.delta([id for id in ids if id not in self._eos], 0, final=True)
+
+
+@pytest.mark.parametrize(
+    ("guide", "matches"),
+    [
+        (Guide("regex", "[a-c]{3}-[0-9]{2}"), r"[a-c]{3}-[0-9]{2}"),
+        (Guide("ebnf_grammar", 'root ::= "yes" | "no"'), "yes|no"),
+        (Guide("json_schema", PERSON), r'\s*\{\s*"name"\s*:\s*".{0,12}"\s*,\s*"age"\s*:\s*-?\d+\s*\}\s*'),
+        (
+            Guide(
+                "structural_tag",
+                json.dumps(
+                    {
+                        "type": "structural_tag",
+                        "format": {
+                            "type": "tag",
+                            "begin": "<tool_call>",
+                            "content": {"type": "json_schema", "json_schema": {"const": 7}},
+                            "end": "</tool_call>",
+                        },
+                    }
+                ),
+            ),
+            "<tool_call>7</tool_call>",
+        ),
+    ],
+)
+def test_an_answer_matches_its_guide(
+    engine: Path, runtime: OpenVinoRuntime, prove: Any, guide: Guide, matches: str
+) -> None:
+    answers = Answers(engine, runtime)
+    answers.submit(1, prove(guide))
+    deltas = drain(runtime)
+    assert deltas[-1].finish_reason == "stop"
+    assert re.fullmatch(matches, answers.text(ids_of(deltas, 1)))
+
+
+def test_streams_beside_guided_ones_are_those_that_they_are_alone(
+    engine: Path, runtime: OpenVinoRuntime, prove: Any
+) -> None:
+    runtime.submit(generation(1))
+    runtime.submit(generation(2, SAMPLED))
+    alone = drain(runtime)
+    answers = Answers(engine, runtime)
+    runtime.submit(generation(1))
+    runtime.submit(generation(2, SAMPLED))
+    beside = [*runtime.step(), *runtime.step()]
+    answers.submit(3, prove(Guide("json_schema", PERSON)))
+    answers.submit(4, prove(Guide("json", None)), max_tokens=8)
+    beside += drain(runtime)
+    assert [ids_of(beside, key) for key in (1, 2)] == [ids_of(alone, key) for key in (1, 2)]
+    assert {delta.key: delta.finish_reason for delta in beside if delta.finish_reason}[3] == "stop"
+
+
+def test_a_guided_answer_survives_a_step_that_fails(engine: Path, runtime: OpenVinoRuntime, prove: Any) -> None:
+    """It begins again, and what it has said already is not said twice."""
+    answers = Answers(engine, runtime)
+    guide = prove(Guide("json_schema", PERSON))
+    answers.submit(3, guide)
+    alone = ids_of(drain(runtime), 3)
+    answers.submit(3, guide)
+    runtime.submit(generation(1))
+    deltas = [*runtime.step(), *runtime.step(), *runtime.step()]
+    assert 0 < len(ids_of(deltas, 3)) < len(alone)
+    runtime.submit(
+        Generation(2, PROMPTS[2], 5, (), Sampling(guided_decoding_guide_type="regex", guided_decoding_guide="("))
+    )
+    deltas += drain(runtime)
+    assert ids_of(deltas, 3) == alone
+    assert [delta.key for delta in deltas if delta.error] == [2]
+
+
+def test_a_guide_that_is_compiled_meanwhile_stops_no_other_request(engine: Path, runtime: OpenVinoRuntime) -> None:
+    guides = runtime._guides
+    assert guides is not None
+    answers = Answers(engine, runtime)
+    answers.submit(3, Guide("regex", "abc"))
+    runtime.submit(generation(1))
+    with guides._turn:  # as while another thread compiles
+        for _ in range(4):
+            runtime.step()
+        deltas = runtime.step()
+        assert {delta.key for delta in deltas} == {1}
+    assert ids_of(drain(runtime), 3)
+    assert not guides._turn.locked()
+
+
+def test_what_is_compiled_is_dropped_before_it_takes_too_much_memory(
+    engine: Path, runtime: OpenVinoRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guides = runtime._guides
+    assert guides is not None
+    answers = Answers(engine, runtime)
+    answers.submit(3, Guide("json_schema", PERSON))
+    runtime.submit(generation(1))
+    alone = drain(runtime)
+    answers.submit(3, Guide("json_schema", PERSON))
+    runtime.submit(generation(1))
+    deltas = [*runtime.step(), *runtime.step(), *runtime.step()]
+    tokenizer = guides.tokenizer
+    monkeypatch.setattr(guides, "_num_bytes", 1 << 40)  # grammars of so much would take minutes to compile
+    deltas += drain(runtime)
+    assert guides.tokenizer is not tokenizer
+    assert [ids_of(deltas, key) for key in (1, 3)] == [ids_of(alone, key) for key in (1, 3)]
+
+
+def test_threads_that_compile_wait_for_their_turn(engine: Path, runtime: OpenVinoRuntime) -> None:
+    guides = runtime._guides
+    assert isinstance(guides, Guides)
+    assert guides.take_turn(wait=False)
+    compiling = threading.Thread(target=runtime.prepare, args=(Guide("regex", "x"),))
+    compiling.start()
+    compiling.join(0.1)
+    assert compiling.is_alive()
+    assert runtime.idle_s() is None  # an idle loop leaves the turn to others
+    compiling.join(60)
+    assert not compiling.is_alive()
