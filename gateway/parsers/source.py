@@ -16,6 +16,7 @@ T = TypeVar("T")
 Steps = Generator[Piece | None, None, T]
 Wait = Generator[None, None, T]  # what yields no pieces itself
 
+MAX_WORD: Final = 256  # characters of a name or a key: what is longer is none
 _VISIBLE: Final = re.compile(r"\S")
 
 
@@ -43,12 +44,16 @@ class Source:
             self._taken.append(taken)
         return taken
 
-    def remember(self) -> None:
-        """Keep what is read from here on, for `forget`."""
+    def unread(self, marker: str) -> None:
+        """Give back the marker that was just read."""
+        self.at -= len(marker)
+
+    def commit(self) -> None:
+        """What was read so far is no text; from here on, keep what is read, for `uncommitted`."""
         self._taken = []
 
-    def forget(self) -> str:
-        """What was read since `remember`, which may be given back as text."""
+    def uncommitted(self) -> str:
+        """What was read since `commit`, which has turned out to be text. No more is kept."""
         taken = "".join(self._taken or ())
         self._taken = None
         return taken
@@ -79,13 +84,37 @@ class Source:
             taken.append(self.take(end.start() if end else len(self.text)))
         return "".join(taken)
 
+    def comes(self, *markers: str) -> Wait[bool]:
+        """Whether any of the markers comes next, unread."""
+        while not self.text.startswith(markers, self.at):
+            unread = self.text[self.at :]
+            if not any(marker.startswith(unread) for marker in markers) or not (yield from self.more()):
+                return False
+        return True
+
     def skip(self, marker: str) -> Wait[bool]:
         """Read `marker` if it comes next, else nothing."""
-        while not self.text.startswith(marker, self.at):
-            if not marker.startswith(self.text[self.at :]) or not (yield from self.more()):
-                return False
-        self.take(self.at + len(marker))
-        return True
+        comes = yield from self.comes(marker)
+        if comes:
+            self.take(self.at + len(marker))
+        return comes
+
+    def word(self, characters: re.Pattern[str]) -> Wait[str]:
+        """Read as many characters as match, one by one; at most `MAX_WORD`."""
+        taken = ""
+        while len(taken) < MAX_WORD and (yield from self.any()) and characters.match(self.text, self.at):
+            taken += self.take(self.at + 1)
+        return taken
+
+    def up_to(self, markers: Markers) -> Wait[str]:
+        """Read text up to a marker, which stays unread; "" where none comes within `MAX_WORD` characters."""
+        taken = ""
+        while len(taken) <= MAX_WORD and (yield from self.any()):
+            match = markers.search(self.text, self.at)
+            taken += self.take(match.start() if match else len(self.text))
+            if match and (match.lastindex or not (yield from self.more())):
+                return taken if match.lastindex and len(taken) <= MAX_WORD else ""
+        return ""
 
     def until(self, markers: Markers) -> Wait[tuple[str, str]]:
         """Read text up to a marker, and the marker: the text, and "" for the marker where none has come yet.
