@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -96,6 +96,19 @@ class Generation:
     keep_special: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class TokenTexts:
+    """The text of a prompt, and the pieces of the vocabulary that it consists of.
+
+    Attributes:
+        text: what the chat template made of a chat; of ids that of all of them, special tokens included.
+    """
+
+    ids: Sequence[int]
+    text: str
+    pieces: Sequence[str]
+
+
 class Backend(Protocol):
     """Where answers come from. Every method raises RequestErrors, and nothing else, for what can go wrong."""
 
@@ -113,6 +126,23 @@ class Backend(Protocol):
         """The deltas; the last one, and only that, has a finish reason. Closing it early stops no engine.
 
         `ended` is called once the engine is through with it, even if nothing reads its deltas.
+        """
+
+    async def tokenize(self, model: str, prompt: Prompt) -> Sequence[int]:
+        """The ids of a prompt as its engine would get them, without asking the engine.
+
+        There may be any number of them, as long as its text has no more bytes than any that the engine takes.
+
+        Raises:
+            ContextLengthExceeded: it has more.
+            InvalidRequest: the chat template rejects it.
+        """
+
+    async def token_texts(self, model: str, prompt: Prompt) -> TokenTexts:
+        """The same with what is written in them: the text of a chat, or that of ids (the inverse of `tokenize`).
+
+        Raises:
+            InvalidRequest: as `tokenize`, or the vocabulary lacks an id of the prompt.
         """
 
     def cancel(self, generation: Generation, error: RequestError | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +13,13 @@ from typing import Any, Final
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Delta, Generation
+from gateway.answers.backend import Delta, Generation, Prompt, TokenTexts
 from gateway.answers.byte_budget import ByteBudget
 from gateway.triton.connection import TritonConnection
 from gateway.triton.engine_states import INTERVAL_S, EngineStatesFile
 from gateway.triton.errors import model_not_found, rpc_error
 from gateway.triton.stream import TritonStream
+from gateway.triton.tokenizer import Tokenizer
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, SendAlone
 from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
 
@@ -47,6 +48,7 @@ class TritonBackend:
         self._prompts = ByteBudget(max_waiting_bytes)
         self._stream: TritonStream | None = None
         self._cards = Cards(self._connection)
+        self._tokenizer = Tokenizer(self._connection)
 
     async def models(self) -> Mapping[str, ModelCard]:
         return await self._cards.all()
@@ -106,6 +108,22 @@ class TritonBackend:
                 delta = await inbox.next()
         finally:
             stream.forget(generation)
+
+    async def tokenize(self, model: str, prompt: Prompt) -> Sequence[int]:
+        return (await self._tokens(model, prompt, texts=False)).ids
+
+    async def token_texts(self, model: str, prompt: Prompt) -> TokenTexts:
+        return await self._tokens(model, prompt, texts=True)
+
+    async def _tokens(self, model: str, prompt: Prompt, *, texts: bool) -> TokenTexts:
+        self._check_progress(model)
+        with self._prompts.share() as share:
+            share.set(prompt.num_bytes)
+            try:
+                return await self._tokenizer.tokens(model, prompt, texts=texts)
+            except ModelNotFound:
+                self._cards.expire()
+                raise
 
     def cancel(self, generation: Generation, error: RequestError | None = None) -> None:
         self._open_stream().cancel(generation, error)

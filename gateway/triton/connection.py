@@ -29,6 +29,7 @@ class TritonConnection:
         metadata = ((KSERVE_KEY_METADATA, key),) if key else ()
         self.RepositoryIndex = partial(stub.RepositoryIndex, metadata=metadata)
         self.ModelConfig = partial(stub.ModelConfig, metadata=metadata)
+        self.ModelInfer = partial(stub.ModelInfer, metadata=metadata)
         self.ModelStreamInfer = partial(stub.ModelStreamInfer, metadata=metadata)
 
     async def close(self) -> None:

@@ -31,6 +31,11 @@ def rpc_error(error: grpc.aio.AioRpcError) -> RequestError:
     return EngineFailed("the engine failed")
 
 
+def call_error(error: grpc.aio.AioRpcError, model: str) -> RequestError:
+    """What the end of a call of one model means, which may be the model's own error."""
+    return rpc_error(error) if error.code() in _GONE else model_error(error.details() or "", model, "of a prompt")
+
+
 def model_error(text: str, model: str, request_id: str) -> RequestError:
     """The error that a model of ours raised, or a sentence that shows nothing of Triton's own words."""
     ours = from_wire(text)

@@ -23,7 +23,8 @@ from gateway.answers.backend import Generation
 from gateway.triton.channels import Channel, Channels
 from gateway.triton.errors import model_error, rpc_error
 from gateway.triton.inbox import MAX_ALL_WAITING, MAX_WAITING, Backlog, Inbox
-from gateway.triton.wire import MalformedResponse, Row, batches, infer_request, pack_row, read_deltas, stop_request
+from gateway.triton.responses import MalformedResponse, read_deltas
+from gateway.triton.wire import Row, batches, infer_request, pack_row, stop_request
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, RequestError, from_wire
 from triton_repo.contract.tensors import CHANNEL_LEASE_S
 

@@ -1,6 +1,6 @@
-"""Triton's wire: requests to the models of an engine, and the deltas in a response, as protobuf messages.
+"""Triton's wire: requests to the models of an engine, as protobuf messages; `responses` reads what they answer.
 
-They are built and read directly. tritonclient's own InferInput and InferResult go through numpy object arrays, which
+They are built directly. tritonclient's own InferInput and InferResult go through numpy object arrays, which
 on a stream of small text tensors costs more than everything else here.
 """
 
@@ -10,25 +10,21 @@ import json
 import struct
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Chat, Delta, Generation, Prompt, PromptIds, PromptText
-from triton_repo.contract.errors import EngineFailed, RequestError, from_wire
+from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
 from triton_repo.contract.steps import ENSEMBLE_OUTPUTS, step_model
 from triton_repo.contract.tensors import (
     ADD_SPECIAL_TOKENS,
     CHANNEL,
     CHAT,
-    FINISH_REASON,
-    FINISH_REASONS,
+    INPUT_IDS,
     KEEP_SPECIAL,
     MAX_ROWS,
     PROMPT_TOKEN_IDS,
     RENEW,
-    REQUEST_IDS,
     ROW_IDS,
     SAMPLING_PARAMETERS,
     SAMPLING_TENSORS,
@@ -36,9 +32,9 @@ from triton_repo.contract.tensors import (
     STREAM,
     SUBSCRIBE,
     TEXT_INPUT,
-    TEXT_OUTPUT,
-    TOKEN_COUNTS,
     TOKEN_LENGTHS,
+    TOKEN_TEXTS,
+    TOKENIZE,
     Tensor,
 )
 
@@ -49,7 +45,6 @@ _PACKING: Final = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
 _SIZES: Final = {datatype: struct.calcsize(packing) for datatype, packing in _PACKING.items()}
 _SHORT_TEXT_BITS: Final = 12  # 4 kB
 _LENGTH: Final = struct.Struct("<I")  # before each element of a BYTES tensor
-_COUNTS: Final = struct.Struct("<3i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +64,6 @@ class Row:
         return self.model, self.parameters, sizes, self.request_id if self.alone else None
 
 
-class MalformedResponse(Exception):
-    """A response that is not what an ensemble of ours sends."""
-
-
 def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Row:
     """The generation as a row whose deltas are sent on `channel`."""
     sampling, prompt = generation.sampling, generation.prompt
@@ -88,9 +79,8 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
         parameters.append((TOKEN_LENGTHS, True))
     if generation.keep_special:
         parameters.append((KEEP_SPECIAL, True))
-    if isinstance(prompt, PromptText) and prompt.add_special_tokens is not None:
-        parameters.append((ADD_SPECIAL_TOKENS, prompt.add_special_tokens))
-    return Row(generation.request_id, generation.model, tuple(tensors), (*parameters, (CHANNEL, channel)), alone)
+    parameters += [*_prompt_parameters(prompt), (CHANNEL, channel)]
+    return Row(generation.request_id, generation.model, tuple(tensors), tuple(parameters), alone)
 
 
 def batches(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
@@ -144,42 +134,16 @@ def stop_request(model: str, request_id: str) -> Any:
     return request
 
 
-def read_deltas(response: Any) -> list[tuple[str, Delta | RequestError]]:
-    """The deltas in a protobuf ModelInferResponse, or what ends a request instead, each with the id of its request.
-
-    Raises:
-        MalformedResponse: it is not a response of an ensemble of ours; no delta of it can be trusted.
-    """
-    try:
-        return [*_deltas(response)]
-    except (KeyError, ValueError, struct.error) as error:
-        raise MalformedResponse(f"{type(error).__name__}: {error}") from error
-
-
-def _deltas(response: Any) -> Iterator[tuple[str, Delta | RequestError]]:
-    raw = {output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)}
-    texts = [*_strings(raw[TEXT_OUTPUT.name])]
-    ids, reasons = (_strings(raw[tensor.name]) for tensor in (REQUEST_IDS, FINISH_REASON))
-    counts = _COUNTS.iter_unpack(raw[TOKEN_COUNTS.name])
-    num_deltas = len(raw[TOKEN_COUNTS.name]) // _COUNTS.size
-    tokens = texts[num_deltas:] or repeat("", num_deltas)
-    deltas = zip(ids, texts[:num_deltas], reasons, counts, tokens, strict=True)
-    for id, text, reason, (prompt, cached, completion), own_tokens in deltas:
-        if reason in FINISH_REASONS:
-            yield id, Delta(text, reason, prompt, cached, completion, own_tokens)  # type: ignore[arg-type]
-        else:
-            yield id, from_wire(reason) or EngineFailed("the engine failed")
-
-
-def _strings(raw: bytes) -> Iterator[str]:
-    """The elements of a BYTES tensor."""
-    start, end = 0, len(raw)
-    while start < end:
-        (length,) = _LENGTH.unpack_from(raw, start)
-        start += 4 + length
-        if start > end:
-            raise ValueError(f"a BYTES tensor of {end} bytes ends in an element of {length}")
-        yield raw[start - length : start].decode(errors="replace")
+def tokenize_request(model: str, prompt: Prompt, *, texts: bool) -> Any:
+    """The request for the ids of a prompt, and for their texts; only the preprocessing of the ensemble gets it."""
+    names = (INPUT_IDS.name, TOKEN_TEXTS.name) if texts else (INPUT_IDS.name,)
+    outputs = [pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in names]
+    request = pb.ModelInferRequest(model_name=step_model(model, "preprocess"), outputs=outputs)
+    tensor, content = _prompt(prompt)
+    _add_input(request, tensor, [content])
+    for name, value in ((TOKENIZE, "texts" if texts else "ids"), *_prompt_parameters(prompt)):
+        _set_parameter(request.parameters, name, value)
+    return request
 
 
 def _prompt(prompt: Prompt) -> tuple[Tensor, bytes]:
@@ -188,6 +152,12 @@ def _prompt(prompt: Prompt) -> tuple[Tensor, bytes]:
     if isinstance(prompt, Chat):
         return CHAT, _text(prompt.json)
     return TEXT_INPUT, _text(prompt.text.encode())
+
+
+def _prompt_parameters(prompt: Prompt) -> list[tuple[str, bool]]:
+    if isinstance(prompt, PromptText) and prompt.add_special_tokens is not None:
+        return [(ADD_SPECIAL_TOKENS, prompt.add_special_tokens)]
+    return []
 
 
 def _text(content: bytes) -> bytes:

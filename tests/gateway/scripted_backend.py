@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from array import array
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.answers.backend import Delta, Generation
+from gateway.answers.backend import Chat, Delta, Generation, Prompt, PromptIds, PromptText, TokenTexts
 from triton_repo.contract.errors import EngineUnavailable, ModelNotFound, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import FinishReason
@@ -36,6 +37,7 @@ class ScriptedBackend:
     deaf: bool = False
     ends_before_it_is_read: bool = False
     generations: list[Generation] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)  # that were tokenized
     cancelled: list[str] = field(default_factory=list)
     closed: bool = False
     _said_something: threading.Condition = field(default_factory=threading.Condition)
@@ -79,6 +81,22 @@ class ScriptedBackend:
                 if step.finish_reason:
                     ended()
                 yield step
+
+    async def tokenize(self, model: str, prompt: Prompt) -> Sequence[int]:
+        return (await self.token_texts(model, prompt)).ids
+
+    async def token_texts(self, model: str, prompt: Prompt) -> TokenTexts:
+        """A byte is a token."""
+        await self.card(model)
+        self.prompts.append(prompt)
+        match prompt:
+            case PromptIds(packed):
+                content = bytes(array("i", packed))
+            case PromptText(text):
+                content = text.encode()
+            case Chat(json):
+                content = json
+        return TokenTexts([*content], content.decode(errors="replace"), [chr(byte) for byte in content])
 
     def cancel(self, generation: Generation, error: RequestError | None = None) -> None:
         with self._said_something:

@@ -35,6 +35,8 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
         self.num_indexed = 0
         self.say_first: Any = None  # a response to something else
         self.answers_renewals = False
+        self.tokens: Any = None  # the answer to a prompt that is only tokenized
+        self.refuses_prompts = ""
 
     async def ModelStreamInfer(self, requests: Any, _: Any) -> AsyncIterator[Any]:  # noqa: N802
         async for request in requests:
@@ -52,6 +54,12 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
                 await asyncio.Event().wait()
             if self.breaks_off:
                 return
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked.append(request)
+        if self.refuses_prompts:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.refuses_prompts)
+        return self.tokens
 
     async def RepositoryIndex(self, _: Any, __: Any) -> Any:  # noqa: N802
         self.num_indexed += 1
@@ -106,6 +114,15 @@ def addressed(response: Any, *request_ids: str) -> Any:
     if message.infer_response.outputs:
         message.infer_response.outputs.add(name="request_ids", datatype="BYTES", shape=[1, len(request_ids)])
         message.infer_response.raw_output_contents.append(packed(*request_ids))
+    return message
+
+
+def tokens(*outputs: tuple[str, str, list[int], bytes]) -> Any:
+    """A response with these outputs: name, datatype, shape, content."""
+    message = pb.ModelInferResponse()
+    for name, datatype, shape, content in outputs:
+        message.outputs.add(name=name, datatype=datatype, shape=shape)
+        message.raw_output_contents.append(content)
     return message
 
 

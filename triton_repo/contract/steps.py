@@ -28,12 +28,14 @@ from triton_repo.contract.tensors import (
     TEXT_INPUT,
     TEXT_OUTPUT,
     TOKEN_COUNTS,
+    TOKEN_TEXTS,
 )
 
 STEPS: Final = ("preprocess", "engine", "detokenize")
 
 PREPROCESS_INPUTS: Final = (TEXT_INPUT, CHAT, PROMPT_TOKEN_IDS, STOP_WORDS, *STOCK_TENSORS)
 PREPROCESS_OUTPUTS: Final = (INPUT_IDS, STOP_SEQUENCES, REJECTION)
+TOKENIZE_OUTPUTS: Final = (TOKEN_TEXTS,)  # of preprocess too, and of no use to the ensemble
 ENGINE_CLIENT_INPUTS: Final = (
     STREAM,
     END_ID,

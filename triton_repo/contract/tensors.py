@@ -75,6 +75,8 @@ INPUT_IDS: Final = Tensor("input_ids", "INT32", (-1,))  # optional, because a `s
 PADDING: Final = -1  # fills up the ids of a row to the length of the longest one; never part of a prompt
 REJECTION: Final = Tensor("rejection", "BYTES")  # the error of a row that was rejected (`errors.to_wire`), else ""
 STOP_SEQUENCES: Final = Tensor("stop_sequences", "BYTES")  # JSON: sequences of token ids that end the generation
+# Of a request to NAME_preprocess itself, with TOKENIZE: JSON, {"text": the prompt's, "pieces": those of its tokens}.
+TOKEN_TEXTS: Final = Tensor("token_texts", "BYTES")
 STOP: Final = Tensor("stop", "BOOL")  # sent to NAME_engine itself, with the id of the request to cancel
 
 # --- From engine to detokenize ---
@@ -120,6 +122,8 @@ SUBSCRIBE: Final = "subscribe"
 RENEW: Final = "renew"
 CHANNEL: Final = "channel"
 CHANNEL_LEASE_S: Final = 8.0  # shorter than Triton waits for open requests when it stops
+# To NAME_preprocess itself: "ids" or "texts" (TOKEN_TEXTS too). No engine follows, so the prompt may have any length.
+TOKENIZE: Final = "tokenize"
 ADD_SPECIAL_TOKENS: Final = "add_special_tokens"  # a bool: tokenize `text_input` with BOS and the like; default true
 TOKEN_LENGTHS: Final = "token_lengths"  # noqa: S105  (a bool: list the `text_length` of each token in TEXT_OUTPUT)
 KEEP_SPECIAL: Final = "keep_special"  # a bool: special tokens other than those that end an answer are part of its text

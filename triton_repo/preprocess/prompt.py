@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tokenizers import Tokenizer
 
@@ -29,6 +30,14 @@ class Prompt:
     token_ids: Sequence[int] | None = None
     stop_words: Sequence[bytes] = ()
     add_special_tokens: bool | None = None
+
+
+class Tokenized(NamedTuple):
+    """The ids of a prompt, and its text; None for a prompt that came as ids."""
+
+    ids: list[int]
+    text: str | None
+    param: str  # the client's name of it
 
 
 class Renderer(Protocol):
@@ -78,20 +87,44 @@ class PromptEncoder:
             InvalidRequest: not exactly one prompt, an empty one, or one that the chat template rejects.
             ContextLengthExceeded: the prompt fills `max_seq_len`.
         """
-        given = [prompt.text is not None, prompt.chat is not None, prompt.token_ids is not None]
-        if sum(given) != 1:
-            raise InvalidRequest("send exactly one of text_input, chat and prompt_token_ids", "text_input")
-        if prompt.chat is not None:
-            ids, param = self._encode_chat(prompt, rendered or self.render([prompt.chat])[0]), "messages"
-        elif prompt.text is not None:
-            add_special_tokens = prompt.add_special_tokens is not False
-            ids, param = self._tokenize(_utf8(prompt.text, "prompt"), "prompt", add_special_tokens), "prompt"
-        else:
-            ids, param = list(prompt.token_ids or ()), "prompt"
+        ids, _, param = self.tokenize(prompt, rendered)
         if not ids:
             raise InvalidRequest(f"{param}: the prompt is empty", param)
         self._check_room(len(ids), param)
         return ids
+
+    def tokenize(self, prompt: Prompt, rendered: Rendered | None = None) -> Tokenized:
+        """Any number of token ids, as long as their text has no more bytes than any that fits; none for an empty one.
+
+        Raises:
+            InvalidRequest: not exactly one prompt, or one that the chat template rejects.
+            ContextLengthExceeded: the text is longer.
+        """
+        given = [prompt.text is not None, prompt.chat is not None, prompt.token_ids is not None]
+        if sum(given) != 1:
+            raise InvalidRequest("send exactly one of text_input, chat and prompt_token_ids", "text_input")
+        if prompt.token_ids is not None:
+            return Tokenized(list(prompt.token_ids), None, "prompt")
+        if prompt.chat is not None:
+            text, param = self._text_of_chat(prompt, rendered or self.render([prompt.chat])[0]), "messages"
+        else:
+            text, param = _utf8(prompt.text or b"", "prompt"), "prompt"
+        add_special_tokens = prompt.chat is None and prompt.add_special_tokens is not False
+        return Tokenized(self._ids(text, param, add_special_tokens), text, param)
+
+    def texts(self, tokenized: Tokenized) -> str:
+        """`triton_repo.contract.tensors.TOKEN_TEXTS`; of ids the text is that of all of them, special ones included.
+
+        Raises:
+            InvalidRequest: the vocabulary lacks one of the ids.
+        """
+        ids, text, param = tokenized
+        pieces = [self.tokenizer.id_to_token(id) if id >= 0 else None for id in ids]
+        if None in pieces:
+            raise InvalidRequest(f"{param}: the vocabulary has no token {ids[pieces.index(None)]}", param)
+        if text is None:  # as a batch: only then other threads go on meanwhile
+            (text,) = self.tokenizer.decode_batch([ids], skip_special_tokens=False)
+        return json.dumps({"text": text, "pieces": pieces})
 
     def stop_sequences(self, stop_words: Sequence[bytes]) -> list[list[int]]:
         """Each stop word's tokens, tokenized alone as NVIDIA's preprocessing does; empty words are ignored.
@@ -106,15 +139,15 @@ class PromptEncoder:
         if self.renderer is not None:
             self.renderer.close()
 
-    def _encode_chat(self, prompt: Prompt, rendered: Rendered) -> list[int]:
+    def _text_of_chat(self, prompt: Prompt, rendered: Rendered) -> str:
         if prompt.add_special_tokens:
             rule = "the chat template writes the special tokens of a chat"
             raise UnsupportedParameter(f"{ADD_SPECIAL_TOKENS} = true: {rule}", ADD_SPECIAL_TOKENS)
         if isinstance(rendered, RequestError):
             raise rendered
-        return self._tokenize(rendered, "messages", add_special_tokens=False)
+        return rendered
 
-    def _tokenize(self, text: str, param: str, add_special_tokens: bool) -> list[int]:
+    def _ids(self, text: str, param: str, add_special_tokens: bool) -> list[int]:
         num_bytes = _num_bytes(text, param)
         if num_bytes > self._max_bytes:
             raise ContextLengthExceeded(

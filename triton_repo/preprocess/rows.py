@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, RequestError, SendAlone
 from triton_repo.contract.stock_inputs import check_stock_input
@@ -17,6 +17,7 @@ from triton_repo.contract.tensors import (
     PROMPT_TOKEN_IDS,
     STOP_WORDS,
     TEXT_INPUT,
+    TOKENIZE,
     strip_padding,
 )
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
@@ -29,17 +30,50 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PreparedRows:
-    """Per row its token ids, padded to the length of the longest, its stop sequences, and the error if it has none."""
+    """Per row its token ids, padded to the length of the longest, its stop sequences, and the error if it has none.
+
+    Attributes:
+        texts: of each row, where they were asked for.
+    """
 
     input_ids: list[list[int]]
     stop_sequences: list[list[list[int]]]
     rejections: list[RequestError | None]
+    texts: list[str]
+
+
+class _Options(NamedTuple):
+    """Request parameters."""
+
+    add_special_tokens: bool | None
+    tokenize: str | None  # None: for an engine
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> _Options:
+        """Raises InvalidRequest."""
+        options = cls(parameters.get(ADD_SPECIAL_TOKENS), parameters.get(TOKENIZE))
+        if not isinstance(options.add_special_tokens, bool | None):
+            given = f"{ADD_SPECIAL_TOKENS} = {options.add_special_tokens!r}"
+            raise InvalidRequest(f"{given}: true or false is required", ADD_SPECIAL_TOKENS)
+        if options.tokenize not in (None, "ids", "texts"):
+            raise InvalidRequest(f'{TOKENIZE} = {options.tokenize!r}: "ids" or "texts" is required', TOKENIZE)
+        return options
+
+
+class _Row(NamedTuple):
+    ids: list[int]
+    stop_sequences: list[list[int]]
+    texts: str | None
+
+
+_REJECTED: Final = _Row([], [], None)
 
 
 def are_short(rows: Sequence[Mapping[str, Sequence[Any]]]) -> bool:
-    """Whether to tokenize all their texts takes milliseconds."""
+    """Whether all of them take milliseconds."""
     texts = [value for row in rows for name in (TEXT_INPUT.name, CHAT.name) for value in row.get(name, ())]
-    return sum(map(len, texts)) <= _SHORT_BYTES
+    num_ids = sum(len(row.get(PROMPT_TOKEN_IDS.name, ())) for row in rows)
+    return num_ids + sum(map(len, texts)) <= _SHORT_BYTES
 
 
 def prepare(
@@ -55,31 +89,28 @@ def prepare(
         RequestError: there is only one row, and it is rejected; or a parameter is wrong.
         SendAlone: others wait, and a row that is not beside those of other clients takes long.
     """
-    add_special_tokens = parameters.get(ADD_SPECIAL_TOKENS)
-    if not isinstance(add_special_tokens, bool | None):
-        raise InvalidRequest(
-            f"{ADD_SPECIAL_TOKENS} = {add_special_tokens!r}: true or false is required", ADD_SPECIAL_TOKENS
-        )
+    options = _Options.of(parameters)
     are_one_clients = len(rows) == 1 or CHANNEL not in parameters
     alone = are_one_clients and not others_wait
     chats = [row[CHAT.name][0] for row in rows if CHAT.name in row]  # every row has a tensor, or none has it
     rendered = encoder.render(chats, alone=alone) if chats else [None] * len(rows)
     pairs = zip(rows, rendered, strict=True)
-    outcomes = [_prepare_row(row, add_special_tokens, of_chat, encoder) for row, of_chat in pairs]
+    outcomes = [_prepare_row(row, options, of_chat, encoder) for row, of_chat in pairs]
     rejections = [outcome if isinstance(outcome, RequestError) else None for outcome in outcomes]
     for rejection in rejections:
         if rejection is not None and (len(rows) == 1 or (are_one_clients and isinstance(rejection, SendAlone))):
             raise rejection
-    encoded = [([], []) if isinstance(outcome, RequestError) else outcome for outcome in outcomes]
-    longest = max(1, *(len(ids) for ids, _ in encoded))
-    padded = [ids + [PADDING] * (longest - len(ids)) for ids, _ in encoded]
-    return PreparedRows(padded, [sequences for _, sequences in encoded], rejections)
+    encoded = [_REJECTED if isinstance(outcome, RequestError) else outcome for outcome in outcomes]
+    longest = max(1, *(len(row.ids) for row in encoded))
+    padded = [row.ids + [PADDING] * (longest - len(row.ids)) for row in encoded]
+    texts = [row.texts or "" for row in encoded] if options.tokenize == "texts" else []
+    return PreparedRows(padded, [row.stop_sequences for row in encoded], rejections, texts)
 
 
 def _prepare_row(
-    row: Mapping[str, Sequence[Any]], add_special_tokens: bool | None, rendered: Rendered | None, encoder: PromptEncoder
-) -> tuple[list[int], list[list[int]]] | RequestError:
-    """Token ids and stop sequences of one row, or its error, which must not fail the other rows."""
+    row: Mapping[str, Sequence[Any]], options: _Options, rendered: Rendered | None, encoder: PromptEncoder
+) -> _Row | RequestError:
+    """One row, or its error, which must not fail the other rows."""
     token_ids = row.get(PROMPT_TOKEN_IDS.name)
     try:
         for name, values in row.items():
@@ -89,9 +120,12 @@ def _prepare_row(
             chat=_first(row.get(CHAT.name)),
             token_ids=None if token_ids is None else strip_padding(token_ids),
             stop_words=row.get(STOP_WORDS.name, ()),
-            add_special_tokens=add_special_tokens,
+            add_special_tokens=options.add_special_tokens,
         )
-        return encoder.encode(prompt, rendered), encoder.stop_sequences(prompt.stop_words)
+        if options.tokenize is None:
+            return _Row(encoder.encode(prompt, rendered), encoder.stop_sequences(prompt.stop_words), None)
+        tokenized = encoder.tokenize(prompt, rendered)
+        return _Row(tokenized.ids, [], encoder.texts(tokenized) if options.tokenize == "texts" else None)
     except RequestError as error:
         return error
     except Exception:  # the boundary of one row

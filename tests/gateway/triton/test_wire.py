@@ -11,7 +11,8 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.answers.backend import Chat, Delta, Prompt, PromptIds, PromptText
-from gateway.triton.wire import MalformedResponse, infer_request, pack_row, read_deltas
+from gateway.triton.responses import MalformedResponse, read_deltas
+from gateway.triton.wire import infer_request, pack_row
 from tests.gateway.scripted_triton import generation, packed, response
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, to_wire
 from triton_repo.contract.sampling import Sampling

@@ -66,6 +66,27 @@ def test_token_ids_are_taken_as_they_are() -> None:
     assert ENCODER.encode(Prompt(token_ids=[5, 6, 7])) == [5, 6, 7]
 
 
+def test_a_prompt_of_any_length_is_tokenized_where_no_answer_follows() -> None:
+    assert ENCODER.tokenize(Prompt(text=b"a " * 64)).ids == TOKENIZER.encode("a " * 64).ids
+    assert ENCODER.tokenize(Prompt(text=b"")).ids == []
+    with pytest.raises(ContextLengthExceeded, match="bytes of text cannot fit"):
+        ENCODER.tokenize(Prompt(text=b"a" * 100_000))
+
+
+def test_the_text_of_ids_has_special_tokens_and_that_of_a_chat_is_the_templates() -> None:
+    ids = TOKENIZER.encode("<|im_start|>hi 👋").ids
+    texts = json.loads(ENCODER.texts(ENCODER.tokenize(Prompt(token_ids=ids))))
+    assert texts == {"text": "<|im_start|>hi 👋", "pieces": [TOKENIZER.id_to_token(id) for id in ids]}
+    of_chat = ENCODER.tokenize(chat([{"role": "user", "content": "hi"}]))
+    assert json.loads(ENCODER.texts(of_chat))["text"] == "<|im_start|>user\nhi<|im_end|><|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("id", [-2, 10**6])
+def test_ids_that_the_vocabulary_lacks_have_no_text(id: int) -> None:
+    with pytest.raises(InvalidRequest, match=f"the vocabulary has no token {id}"):
+        ENCODER.texts(ENCODER.tokenize(Prompt(token_ids=[5, id])))
+
+
 def test_past_tool_calls_reach_the_template_with_their_arguments_as_an_object() -> None:
     template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments.city }}", {})
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bonn"}'}}

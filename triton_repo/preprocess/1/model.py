@@ -20,7 +20,7 @@ from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, RequestError, SendAlone, to_wire
 from triton_repo.contract.health.heartbeat import Heart, Work
-from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, Tensor, split_rows
+from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, TOKEN_TEXTS, Tensor, split_rows
 from triton_repo.preprocess.prompt import PromptEncoder
 from triton_repo.preprocess.rows import PreparedRows, are_short, prepare
 from triton_repo.preprocess.template_processes import MAX_SLOW
@@ -77,13 +77,14 @@ def _send(sender: Any, request_id: str, future: Future[PreparedRows]) -> None:
 
 
 def _success(prepared: PreparedRows) -> Any:
-    return pb_utils.InferenceResponse(
-        [
-            pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
-            _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
-            _column(REJECTION, [to_wire(error) if error else "" for error in prepared.rejections]),
-        ]
-    )
+    tensors = [
+        pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
+        _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
+        _column(REJECTION, [to_wire(error) if error else "" for error in prepared.rejections]),
+    ]
+    if prepared.texts:
+        tensors.append(_column(TOKEN_TEXTS, prepared.texts))
+    return pb_utils.InferenceResponse(tensors)
 
 
 def _column(tensor: Tensor, texts: Sequence[str]) -> Any:

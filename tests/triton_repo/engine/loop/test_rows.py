@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -46,6 +47,17 @@ def test_prompts_are_padded_to_the_longest_and_keep_their_stop_words() -> None:
     assert prepared.input_ids == [[7, PADDING, PADDING], [7, 8, 9]]
     assert prepared.stop_sequences == [ENCODER.stop_sequences([b"a"]), ENCODER.stop_sequences([b"b"])]
     assert prepared.rejections == [None, None]
+
+
+def test_rows_that_are_only_tokenized_have_their_texts() -> None:
+    rows = [{"prompt_token_ids": [7] * 100}, {"prompt_token_ids": [10**6]}]
+    prepared = prepare(rows, {"tokenize": "texts"}, ENCODER)
+    assert len(prepared.input_ids[0]) == 100, "as no answer follows"
+    assert len(json.loads(prepared.texts[0])["pieces"]) == 100
+    assert isinstance(prepared.rejections[1], InvalidRequest)
+    assert prepare(rows, {"tokenize": "ids"}, ENCODER).rejections == [None, None]
+    with pytest.raises(InvalidRequest, match='tokenize = 1: "ids" or "texts" is required'):
+        prepare(rows, {"tokenize": 1}, ENCODER)
 
 
 def test_padding_that_a_client_sends_is_no_part_of_a_prompt() -> None:
