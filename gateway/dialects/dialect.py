@@ -58,7 +58,12 @@ class Call:
     def named_as_sent(self, error: RequestError) -> RequestError:
         """The engine's error with the client's own name of the parameter at fault."""
         name = self.sent_as.get(error.param or "")
-        return error if name is None else type(error)(error.message, name)
+        if name is None:
+            return error
+        message = error.message
+        if message.startswith(f"{error.param}:"):
+            message = name + message.removeprefix(str(error.param))
+        return type(error)(message, name)
 
 
 class Dialect(Protocol):

@@ -138,7 +138,7 @@ BROKEN: list[tuple[dict[str, Any], str | None]] = [
     ({"seed": 2**70}, "seed"),
     ({"logit_bias": {"5": 1}}, "logit_bias"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "regex", "regex": "(a"}}, "response_format"),
     ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
 ]
 

@@ -30,7 +30,7 @@ class Completions:
         request = body.answer_request(body.prompts)
         num_choices = len(request.prompts) * body.num_choices
         encoder = partial(CompletionEncoder, num_choices=num_choices, include_usage=body.include_usage)
-        return Call(request, encoder, ignored_parameters(fields, CompletionRequest))
+        return Call(request, encoder, ignored_parameters(fields, CompletionRequest), body.form_sent_as)
 
 
 class CompletionEncoder(StreamEnd):

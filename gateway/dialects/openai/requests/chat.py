@@ -65,7 +65,7 @@ class ChatCompletionRequest(GenerationRequest):
     @property
     def sent_as(self) -> dict[str, str]:
         """Names of an engine's parameters that this body has under other names."""
-        names = {}
+        names = self.form_sent_as
         if self.max_completion_tokens is not None:
             names["max_tokens"] = "max_completion_tokens"
         if self.top_logprobs:

@@ -19,7 +19,8 @@ from pydantic_core import PydanticCustomError
 from gateway.answers.backend import Prompt
 from gateway.answers.request import MAX_GENERATIONS, AnswerRequest
 from gateway.dialects.openai.messages import must_be
-from triton_repo.contract.sampling import INT32_MAX, Sampling
+from gateway.dialects.openai.requests.response_format import FormedRequest
+from triton_repo.contract.sampling import GUIDE_FIELDS, INT32_MAX, Sampling
 
 MAX_STOPS: Final = 64  # OpenAI allows 4, but vLLM, llama.cpp and SGLang more
 
@@ -51,7 +52,7 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class GenerationRequest(Sampling):
+class GenerationRequest(FormedRequest):
     """What both endpoints take."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
@@ -108,6 +109,8 @@ class GenerationRequest(Sampling):
         """The sampling fields alone, validated as part of this body. `top_p` 0 leaves the likeliest token alone."""
         if self.top_p == 0:
             changes |= {"top_p": None, "top_k": 1}
+        if (form := self.form) is not None:
+            changes |= dict(zip(GUIDE_FIELDS, form.guide, strict=True))
         limit = self.token_limit
         fields = {name: getattr(self, name) for name in Sampling.model_fields}
         return Sampling.model_construct(**(fields | {"max_tokens": None if limit == -1 else limit} | changes))

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from build_scripts.build import ensure_engine
 from tests.triton_repo.engine.runtimes.test_openvino_runtime import PROMPTS, drain, generation, ids_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.sampling import Guide, Sampling
-from triton_repo.detokenize.detokenizer import load_detokenizer
+from triton_repo.detokenize.detokenizer import make_detokenizer
 from triton_repo.engine.guides.queue import guide_validator
 from triton_repo.engine.runtimes.openvino.guides import Guides
 from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
@@ -55,7 +56,7 @@ class Answers:
     """What a runtime has answered, as text."""
 
     def __init__(self, engine: Path, runtime: OpenVinoRuntime) -> None:
-        self._detokenizer = load_detokenizer(engine / "tokenizer" / "tokenizer.json")
+        self._detokenizer = make_detokenizer(Tokenizer.from_file(str(engine / "tokenizer" / "tokenizer.json")))
         self._runtime = runtime
         self._eos = EngineConfig.load(engine).eos_token_ids
 
