@@ -55,10 +55,12 @@ class Answer:
         firsts = [choice.last_delta for choice in self._choices[:: self._choices_per_prompt]]
         prompts = [delta for delta in firsts if delta is not None]
         cached = [delta.cached_tokens for delta in prompts if delta.cached_tokens >= 0]
+        reasoning = [choice.reasoning_tokens for choice in self._choices if choice.reasoning_tokens is not None]
         return Usage(
             prompt_tokens=sum(delta.prompt_tokens for delta in prompts),
             completion_tokens=sum(choice.completion_tokens for choice in self._choices),
             cached_tokens=sum(cached) if cached else None,
+            reasoning_tokens=sum(reasoning) if reasoning else None,
         )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from gateway.answers.parsing import Parsing
 from triton_repo.contract.errors import RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
@@ -84,6 +85,7 @@ class Generation:
         stops: the stop strings that its deltas will be searched for, so that they bring the lengths of their tokens.
         most_tokens: how many may be kept for it, whatever the engine would write; None: any number.
         keep_special: the text is to hold special tokens, but for those that end the answer.
+        parsing: how the text is read; None for text alone.
     """
 
     request_id: str
@@ -94,6 +96,12 @@ class Generation:
     stops: tuple[str, ...] = ()
     most_tokens: int | None = None
     keep_special: bool = False
+    parsing: Parsing | None = None
+
+    @property
+    def token_lengths(self) -> bool:
+        """Its deltas are to bring the lengths of their tokens."""
+        return bool(self.stops) or (self.parsing is not None and self.parsing.counts_tokens)
 
 
 @dataclass(frozen=True, slots=True)

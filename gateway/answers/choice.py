@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.answers.backend import Delta, Generation
-from gateway.answers.events import Event, FinalReason, Finish, Text
-from gateway.answers.stop import StopMatcher
-from gateway.answers.tokens import Token, TokenQueue
+from gateway.answers.events import Event, FinalReason, Finish
+from gateway.answers.readers import ParsedReader, PlainReader, Reader
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.contract.tensors import FinishReason
 
@@ -20,12 +19,10 @@ class Choice:
         self.generation = generation
         self.finish_reason: FinalReason | None = None
         self.last_delta: Delta | None = None
-        self._cut = False
-        self._matcher = StopMatcher(generation.stops) if generation.stops else None
-        self._lists_tokens = generation.sampling.logprobs is not None
-        self._tokens: TokenQueue | None = None
-        if self._lists_tokens or generation.stops:
-            self._tokens = TokenQueue(generation.sampling.min_tokens or 0)
+        parsing = generation.parsing
+        self._reader: Reader = (
+            PlainReader(index, generation) if parsing is None else ParsedReader(index, generation, parsing)
+        )
 
     def feed(self, delta: Delta) -> Sequence[Event]:
         """The events of one delta.
@@ -36,49 +33,30 @@ class Choice:
         self.last_delta = delta
         most = self.generation.most_tokens
         is_full = most is not None and delta.completion_tokens >= most
-        is_last = is_full or bool(delta.finish_reason)
-        text = delta.text if self._tokens is None else self._up_to_stop(delta, self._tokens, is_last)
-        if self._cut:
-            self.finish_reason = "stop"
+        events = self._reader.read(delta, is_full or bool(delta.finish_reason))
+        if self._reader.is_cut:
+            self.finish_reason = self._stopped()
         elif delta.finish_reason:
-            self.finish_reason = _final(delta.finish_reason)
+            reason = _final(delta.finish_reason)
+            self.finish_reason = self._stopped() if reason == "stop" else reason
         elif is_full:
             self.finish_reason = "length"
-        return self._events(text, self._leaving(text))
+        return events if self.finish_reason is None else [*events, Finish(self.index, self.finish_reason)]
 
     @property
     def completion_tokens(self) -> int:
-        """Up to the token that completes the stop string, however far the engine has run ahead."""
-        if self._cut and self._tokens is not None and self._tokens.num_added:
-            return self._tokens.num_taken
+        """Those that the answer needed, however far the engine has run ahead."""
+        if self._reader.is_cut and self._reader.num_tokens is not None:
+            return self._reader.num_tokens
         return self.last_delta.completion_tokens if self.last_delta else 0
 
-    def _up_to_stop(self, delta: Delta, tokens: TokenQueue, is_last: bool) -> str:
-        tokens.add(delta.tokens)
-        if self._matcher is None:
-            return delta.text
-        text, self._cut = self._matcher.feed(delta.text, tokens.exempt)
-        if is_last and not self._cut:
-            rest, self._cut = self._matcher.flush()
-            text += rest
-        return text
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """Those of `completion_tokens` that went into reasoning; None where that is not known."""
+        return self._reader.reasoning_tokens
 
-    def _leaving(self, text: str) -> list[Token] | None:
-        """The tokens that go out with `text`; None where logprobs are not asked for."""
-        if self._tokens is None:
-            return None
-        beyond: int | None = 0  # the tokens of held text wait with it
-        if self.finish_reason is not None:
-            beyond = self._matcher.stop_length if self._matcher is not None and self._cut else None
-        leaving = self._tokens.take(text, beyond)
-        return leaving if self._lists_tokens else None
-
-    def _events(self, text: str, tokens: list[Token] | None) -> Sequence[Event]:
-        added = text or tokens or (self.finish_reason and tokens is not None)
-        events: list[Event] = [Text(self.index, text, tokens)] if added else []
-        if self.finish_reason is not None:
-            events.append(Finish(self.index, self.finish_reason))
-        return events
+    def _stopped(self) -> FinalReason:
+        return "tool_calls" if self._reader.has_calls else "stop"
 
 
 def _final(reason: FinishReason) -> FinalReason:

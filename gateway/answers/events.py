@@ -47,11 +47,12 @@ class Finish(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Token counts of a whole answer; `cached_tokens` None is not reported by the engine."""
+    """Token counts of a whole answer; None is not known: `cached_tokens` by the engine, `reasoning_tokens` here."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 Event = Text | Reasoning | ToolCallDelta | Finish | Usage

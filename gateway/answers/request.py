@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
-from gateway.answers.tools import Tools
-from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest
+from gateway.answers.parsing import Parsing, parsing_for, reads_calls
+from gateway.answers.tools import TOOLS_FIELD, Tools
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling, without_unsupported
@@ -24,7 +25,8 @@ class AnswerRequest:
     """One request for `num_choices` answers to each of `prompts`, streamed or not. `sampling` is validated.
 
     Attributes:
-        tools: what the answers may call; None leaves their text as it is.
+        tools: what the answers may call; None leaves calls in their text.
+        reads_reasoning: whether reasoning is told apart from text; False leaves it in the text.
     """
 
     model: str
@@ -35,6 +37,7 @@ class AnswerRequest:
     stream: bool = False
     batch: bool = False  # it may wait for all that are not
     tools: Tools | None = None
+    reads_reasoning: bool = True
 
     def generations(self, request_id: str, card: ModelCard, max_prompt_bytes: int) -> list[Generation]:
         """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt.
@@ -46,17 +49,37 @@ class AnswerRequest:
         """
         self._check_prompts(card, max_prompt_bytes)
         sampling = _supported(self.sampling, card, self.model)
+        parsing = self._parsing(card)
         num_choices = len(self.prompts) * self.num_choices
         most_tokens = None if self.stream else _most_tokens(sampling, num_choices, card.max_seq_len)
         # Stop strings are found in the text as it arrives, so the engine streams even an answer that is sent whole;
         # and the logprobs of a long answer are work that must not hold up the deltas of others.
         stream = self.stream or bool(self.stops) or sampling.logprobs is not None
+        stream = stream or (parsing is not None and parsing.one_call)
         samplings = [_with_seed(sampling, offset) for offset in range(self.num_choices)]
         choices = enumerate((prompt, sampling) for prompt in self.prompts for sampling in samplings)
         return [
-            Generation(f"{request_id}-{index}", self.model, prompt, sampling, stream, self.stops, most_tokens)
+            Generation(
+                f"{request_id}-{index}",
+                self.model,
+                prompt,
+                sampling,
+                stream,
+                self.stops,
+                most_tokens,
+                keep_special=parsing is not None and parsing.keep_special,
+                parsing=parsing,
+            )
             for index, (prompt, sampling) in choices
         ]
+
+    def _parsing(self, card: ModelCard) -> Parsing | None:
+        if not any(isinstance(prompt, Chat) for prompt in self.prompts):
+            return None  # a text that is continued, whatever it is
+        if self.tools is not None and not reads_calls(card):
+            reason = "has no parser of tool calls; its spec may name one, serve.tool_parser"
+            raise UnsupportedParameter(f"{TOOLS_FIELD}: model {self.model} {reason}", TOOLS_FIELD)
+        return parsing_for(card, self.tools, reasoning_is_open=False, reads_reasoning=self.reads_reasoning)
 
     def _check_prompts(self, card: ModelCard, max_bytes: int) -> None:
         if not card.chat and any(isinstance(prompt, Chat) for prompt in self.prompts):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+TOOLS_FIELD: Final = "tools"  # in errors; a dialect may have another name for it
 ToolChoice = Literal["auto", "required"]
 
 

@@ -129,7 +129,7 @@ class Source:
                 text, marker = self.take(match.start()), self.take(match.end())
             else:
                 text, marker = self.take(len(self.text) if self.ended else match.start()), ""
-            if text or marker or not (yield from self.more()):
+            if text or marker or (not (yield from self.more()) and self.at == len(self.text)):
                 return text, marker
 
 

@@ -75,7 +75,7 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
             tensors.append((tensor, struct.pack(_PACKING[tensor.datatype], value)))
     given = [(name, getattr(sampling, name)) for name in SAMPLING_PARAMETERS]
     parameters = [(name, _parameter(value)) for name, value in given if value is not None]
-    if generation.stops:
+    if generation.token_lengths:
         parameters.append((TOKEN_LENGTHS, True))
     if generation.keep_special:
         parameters.append((KEEP_SPECIAL, True))

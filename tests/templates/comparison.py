@@ -130,7 +130,8 @@ def chat_comparisons(source: str) -> Iterator[tuple[str, str, str]]:
     """As `comparisons`, with the messages as a client sends them through the gateway and Conch's own preparation.
 
     transformers gets them as Conch is to prepare them: texts joined, null as an empty text, `developer` as `system`,
-    the arguments of calls as objects.
+    the arguments of calls as objects. Tools and calls of which a template says nothing are left out: Conch tells them
+    in words, which is no work of the template.
     """
     try:
         template = ChatTemplate(source, {name: _COMMON[name] for name in ("bos_token", "eos_token")})
@@ -138,7 +139,9 @@ def chat_comparisons(source: str) -> Iterator[tuple[str, str, str]]:
         yield "the template", _outcome(partial(_render_theirs, source, [_message("user", "a")], _COMMON)), str(error)
         return
     for name, messages in CONVERSATIONS.items():
-        for tools in (None, TOOLS):
+        if template.history_format is None and any(message.get("tool_calls") for message in messages):
+            continue
+        for tools in (None, TOOLS) if template.reads_tools else (None,):
             given = {**_COMMON, "tools": tools}
             prepared = [_prepared(message, template.reads_parts) for message in messages]
             theirs = _outcome(partial(_render_theirs, source, prepared, given))

@@ -27,6 +27,8 @@ class ModelCard:
     max_prompt_bytes: int | None = None  # no text of more fits into `max_seq_len` tokens
     max_batch_size: int | None = None  # sequences that the engine works on at once
     kv_cache_tokens: int | None = None  # of all of them together; None where the engine finds out when it starts
+    tool_parser: str | None = None  # what reads the tool calls that the model writes; None leaves them as text
+    reasoning_parser: str | None = None  # what tells its reasoning apart; None leaves it in the text
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from triton_repo.preprocess.content_format import ContentFormat, detect_content_format, in_format
+from triton_repo.preprocess.generic_tools import in_words, reads_system, reads_tools
 from triton_repo.preprocess.jinja_environment import GAVE_UP, compile_template, free_variables
+from triton_repo.preprocess.tool_history import (
+    HistoryFormat,
+    detect_history_format,
+    in_history_format,
+    named_reasoning,
+)
 
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -19,6 +26,7 @@ TEMPLATE: Final = "chat_template.jinja"
 TOOL_TEMPLATE: Final = "chat_template_tool_use.jinja"  # for chats with tools, where a checkpoint has one of its own
 ARGUMENTS: Final = "chat_template_kwargs"  # a client's name of `template_arguments`
 _WORD: Final = re.compile(r"\w+")
+_REASONING: Final = ("reasoning", "thinking")  # names under which templates read it, besides `reasoning_content`
 _MAX_ERROR_CHARACTERS: Final = 1000
 _PROBE_CHARACTERS: Final = 1 << 20  # more than any template adds to one short message
 
@@ -36,7 +44,7 @@ class ChatTemplate:
     def __init__(self, source: str, special_tokens: Mapping[str, str], tool_use: str | None = None) -> None:
         self._with_tools = None if tool_use is None else ChatTemplate(tool_use, special_tokens)
         self._template = compile_template(source)
-        self._source = source
+        self.source = source
         self._special_tokens = dict(special_tokens)
 
     @classmethod
@@ -83,9 +91,10 @@ class ChatTemplate:
             raise InvalidRequest("template_arguments: a JSON object is required", ARGUMENTS)
         for name in _RESERVED.intersection(arguments):
             raise InvalidRequest(f"{ARGUMENTS}.{name}: this name is reserved", ARGUMENTS)
-        variables = self._variables(arguments, (), chat.get("tools") or None)
+        tools = chat.get("tools") or None
+        variables = self._variables(arguments, (), tools)
         try:
-            formatted = [in_format(_with_parsed_arguments(message), self._content_format) for message in messages]
+            formatted = [in_format(message, self._content_format) for message in self._with_tools_told(messages, tools)]
             return self._render({**variables, "messages": formatted}, max_characters)
         except (RequestError, MemoryError):
             raise
@@ -96,17 +105,47 @@ class ChatTemplate:
                 raise InvalidRequest(rule, ARGUMENTS) from error
             raise InvalidRequest(f"messages: rejected by the chat template: {said}", "messages") from error
 
+    def _with_tools_told(self, messages: Sequence[Any], tools: Any) -> Sequence[Any]:
+        """The messages with the calls of earlier turns as the template reads them, or in words if it reads none."""
+        messages = [named_reasoning(message, self._reasoning_names) for message in messages]
+        has_calls = any(_is_of_a_call(message) for message in messages)
+        if (tools and not self.reads_tools) or (has_calls and self.history_format is None):
+            return in_words(messages, () if self.reads_tools else tools or (), in_system=self._reads_system)
+        return in_history_format(messages, self.history_format) if has_calls and self.history_format else messages
+
     @cached_property
     def _content_format(self) -> ContentFormat:
-        return detect_content_format(
-            lambda messages: self._render(self._variables({}, messages, tools=None), _PROBE_CHARACTERS)
-        )
+        return detect_content_format(self._probe)
+
+    @cached_property
+    def history_format(self) -> HistoryFormat | None:
+        """How the template gets the calls of earlier turns; None if it reads none."""
+        return detect_history_format(self._probe_formatted)
+
+    @cached_property
+    def reads_tools(self) -> bool:
+        """Whether the template tells the model of the tools; if not, they are told in words."""
+        return reads_tools(self._probe_formatted)
+
+    @cached_property
+    def _reads_system(self) -> bool:
+        return reads_system(self._probe_formatted)
+
+    @cached_property
+    def _reasoning_names(self) -> Sequence[str]:
+        return [name for name in _REASONING if name in self.source]
+
+    def _probe(self, messages: Sequence[Any], tools: Any = None) -> str:
+        return self._render(self._variables({}, messages, tools), _PROBE_CHARACTERS)
+
+    def _probe_formatted(self, messages: Sequence[Any], tools: Any = None) -> str:
+        return self._probe([in_format(message, self._content_format) for message in messages], tools)
 
     def _missing_variables(self, error: Exception, given: Mapping[str, Any]) -> list[str]:
         """The variables without which the template gave up, as its own words say."""
         if type(error) not in GAVE_UP:
             return []
-        return sorted((free_variables(self._source) - given.keys()) & set(_WORD.findall(str(error))))
+        return sorted((free_variables(self.source) - given.keys()) & set(_WORD.findall(str(error))))
 
     def _variables(self, arguments: Mapping[str, Any], messages: Sequence[Any], tools: Any) -> dict[str, Any]:
         return {
@@ -142,15 +181,5 @@ def _token_text(token: str | Mapping[str, str] | None) -> str:
     return token if isinstance(token, str) else token["content"]
 
 
-def _with_parsed_arguments(message: Any) -> Any:
-    """OpenAI sends the arguments of a past tool call as JSON text; templates are written for the object."""
-    if not isinstance(message, dict) or not message.get("tool_calls"):
-        return message
-    return {**message, "tool_calls": [_parse_call(call) for call in message["tool_calls"]]}
-
-
-def _parse_call(call: Any) -> Any:
-    try:
-        return {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
-    except (TypeError, KeyError, ValueError, RecursionError):
-        return call  # not OpenAI's shape, or not JSON: the template gets what was sent
+def _is_of_a_call(message: Any) -> bool:
+    return isinstance(message, dict) and bool(message.get("tool_calls") or message.get("role") == "tool")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests.chat import ChatCompletionRequest
+from gateway.dialects.openai.requests.tools import FunctionTool, offered_tools, template_tool
 
 _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 
@@ -37,9 +39,10 @@ class ChatCompletions:
     body: Final = ChatCompletionRequest
 
     def parse(self, fields: dict[str, Any]) -> Call:
-        reject_unsupported(fields)
+        reject_unsupported(fields, ChatCompletionRequest)
         body = parse_body(ChatCompletionRequest, fields)
-        request = body.answer_request([_prompt(body)])
+        listed, tools = offered_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
+        request = replace(body.answer_request([_prompt(body, listed)]), tools=tools)
         encoder = partial(ChatEncoder, num_choices=body.num_choices, include_usage=body.include_usage)
         return Call(request, encoder, ignored_parameters(fields, ChatCompletionRequest), body.sent_as)
 
@@ -64,7 +67,7 @@ class ChatEncoder(StreamEnd):
             case Usage():
                 return self._chunks.usage(event)
             case Reasoning(index, text, tokens):
-                return self._delta(index, {"reasoning_content": text}, tokens)
+                return self._delta(index, _reasoning(text), tokens)
             case ToolCallDelta():
                 return self._delta(event.choice, {"tool_calls": [_tool_call_delta(event)]})
 
@@ -97,13 +100,18 @@ class ChatEncoder(StreamEnd):
         }
 
 
-def _prompt(body: ChatCompletionRequest) -> Chat:
+def _prompt(body: ChatCompletionRequest, tools: Sequence[FunctionTool]) -> Chat:
     chat = {
         "messages": [template_message(message) for message in body.messages],
-        "tools": None,
+        "tools": [template_tool(tool) for tool in tools] or None,
         "template_arguments": body.chat_template_kwargs or {},
     }
     return Chat(orjson.dumps(chat))
+
+
+def _reasoning(text: str) -> Json:
+    """Under both of the names that clients look for."""
+    return {"reasoning_content": text, "reasoning": text}
 
 
 def _tool_call_delta(delta: ToolCallDelta) -> Json:
@@ -117,7 +125,7 @@ def _tool_call_delta(delta: ToolCallDelta) -> Json:
 def _whole_choice(index: int, choice: WholeChoice) -> Json:
     message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
     if choice.reasoning:
-        message["reasoning_content"] = choice.reasoning
+        message |= _reasoning(choice.reasoning)
     if choice.tool_calls:
         message["content"] = choice.text or None
         message["tool_calls"] = [

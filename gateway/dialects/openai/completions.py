@@ -25,7 +25,7 @@ class Completions:
     body: Final = CompletionRequest
 
     def parse(self, fields: dict[str, Any]) -> Call:
-        reject_unsupported(fields)
+        reject_unsupported(fields, CompletionRequest)
         body = parse_body(CompletionRequest, fields)
         request = body.answer_request(body.prompts)
         num_choices = len(request.prompts) * body.num_choices

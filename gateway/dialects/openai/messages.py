@@ -89,9 +89,19 @@ AnswerContent = Annotated[
 ]
 
 
+ToolContent = Annotated[
+    str | Annotated[list[TextPart], Field(fail_fast=True)] | None,
+    AfterValidator(_joined),
+    AfterValidator(lambda content: content or ""),
+    must_be('a string, null or a list of {"type": "text", "text": ...} parts; no images, audio or files'),
+]
+
+
 class FunctionCall(_Value):
+    """`arguments` are JSON text, or the object itself, as Ollama and others have it."""
+
     name: str
-    arguments: str | dict[str, Any]
+    arguments: str | dict[str, Any] | None = None
 
 
 class ToolCall(_Value):
@@ -123,6 +133,7 @@ class AssistantMessage(_Value):
     refusal: str | None = None
     name: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None  # another name of it
     tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
     audio: None = None
     function_call: None = None
@@ -133,7 +144,7 @@ class AssistantMessage(_Value):
 
 class ToolMessage(_Value):
     role: Literal["tool"]
-    content: Content
+    content: ToolContent
     tool_call_id: str | None = None
     name: str | None = None  # of the function; some templates write it
 
@@ -165,6 +176,9 @@ def template_message(message: AnyMessage) -> dict[str, Any]:
         fields["role"] = "system"  # OpenAI's newer name for it, which most templates drop in silence
     if isinstance(message, AssistantMessage):
         refusal = fields.pop("refusal", "")
+        other_name = fields.pop("reasoning", None)
+        if reasoning := message.reasoning_content or other_name:
+            fields["reasoning_content"] = reasoning
         for name in ("tool_calls", "prefix", "partial"):
             if not fields.get(name):
                 fields.pop(name, None)  # templates ask whether the key is there

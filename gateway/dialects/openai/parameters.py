@@ -17,13 +17,11 @@ from pydantic import BaseModel
 from gateway.dialects.openai.requests.generation import StreamOptions
 from triton_repo.contract.errors import UnsupportedParameter
 
-# Parameter -> the values, besides null, that ask for nothing.
+# Parameter -> the values, besides null, that ask for nothing. What a body's own model declares is not rejected there.
 UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     # OpenAI
     "audio": (),
     "echo": (False,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
     "logit_bias": ({},),
     "modalities": (["text"],),
     "prediction": (),
@@ -94,6 +92,8 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
 # Other servers' name of a parameter -> the name that it has here, and the values that ask for nothing.
 OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "extra_body": ("its fields at the top level of the body", ({},)),
+    "function_call": ("tool_choice", ("none", "auto")),
+    "functions": ("tools", ([],)),
     "max_length": ("max_tokens", ()),
     "max_new_tokens": ("max_tokens", ()),
     "min_new_tokens": ("min_tokens", (0,)),
@@ -109,10 +109,11 @@ _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMES: Final = 32
 
 
-def reject_unsupported(fields: Mapping[str, Any]) -> None:
+def reject_unsupported(fields: Mapping[str, Any], body: type[BaseModel]) -> None:
     """Raises UnsupportedParameter for the first field that asks for what no engine here does."""
+    declared = _fields(body)
     for name, value in fields.items():
-        if value is None:
+        if value is None or name in declared:
             continue
         if name in UNSUPPORTED and not _is_one_of(value, UNSUPPORTED[name]):
             raise UnsupportedParameter(f"{name}: this server does not support this parameter", name)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.dialects.openai.messages import Messages
 from gateway.dialects.openai.requests.generation import GenerationRequest, MaxTokens, whole_number
+from gateway.dialects.openai.requests.tools import FunctionTools, ToolChoice
 from triton_repo.contract.sampling import MAX_LOGPROBS, Sampling
 
 MAX_TEMPLATE_ARGUMENTS_BYTES: Final = 16 * 1024
@@ -25,6 +26,9 @@ class ChatCompletionRequest(GenerationRequest):
     messages: Messages
     max_completion_tokens: MaxTokens | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: FunctionTools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     add_special_tokens: Literal[False] | None = None  # the chat template writes them

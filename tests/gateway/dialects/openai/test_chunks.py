@@ -134,6 +134,7 @@ def test_reasoning_and_tool_calls_of_a_stream_add_up_to_those_of_the_whole_chat(
         "content": "I will look.",
         "refusal": None,
         "reasoning_content": "Let me think.",
+        "reasoning": "Let me think.",
         "tool_calls": [
             {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": '{"q": "conch"}'}},
             {"id": "call_2", "type": "function", "function": {"name": "time", "arguments": "{}"}},
@@ -141,7 +142,8 @@ def test_reasoning_and_tool_calls_of_a_stream_add_up_to_those_of_the_whole_chat(
     }
     events = [encoder.event(event) for event in EVENTS[:-1]]
     deltas = [json.loads(event.removeprefix(b"data: "))["choices"][0]["delta"] for event in events]
-    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "Let me think."
+    for name in ("reasoning_content", "reasoning"):
+        assert "".join(delta.get(name, "") for delta in deltas) == "Let me think."
     assert "".join(delta.get("content", "") for delta in deltas) == "I will look."
     calls = [call for delta in deltas for call in delta.get("tool_calls", [])]
     assert [call["index"] for call in calls] == [0, 0, 0, 1]

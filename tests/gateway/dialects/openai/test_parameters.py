@@ -31,8 +31,6 @@ def client() -> Iterator[httpx.Client]:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
         ("logit_bias", {"5": 1}),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),

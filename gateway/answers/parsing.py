@@ -1,0 +1,75 @@
+"""How the text of an answer is read: as text alone, or as reasoning, tool calls and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.answers.tools import Tools
+from gateway.parsers.families import REASONING_PARSERS, TOOL_PARSERS, answer_parser
+from gateway.parsers.parser import Parser
+from triton_repo.contract.model_card import ModelCard
+
+_ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsing:
+    """What an answer may hold besides text, and which families of models (`gateway.parsers.families`) write it so.
+
+    Attributes:
+        tools: what may be called; None leaves calls as text.
+        reasoning_is_open: the prompt ends within the reasoning.
+    """
+
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    tools: Tools | None = None
+    reasoning_is_open: bool = False
+
+    def parser(self) -> Parser:
+        tools = self.tools
+        schemas = {tool.name: tool.parameters or _ANY_OBJECT for tool in tools.tools} if tools else None
+        parser = answer_parser(
+            self.tool_parser, self.reasoning_parser, schemas, reasoning_is_open=self.reasoning_is_open
+        )
+        if parser is None:
+            raise ValueError(f"{self}: there is nothing to read but text")
+        return parser
+
+    @property
+    def keep_special(self) -> bool:
+        """Special tokens mark what the parser reads, and so must be part of the text."""
+        marks = TOOL_PARSERS[self.tool_parser].keep_special if self.tool_parser and self.tools else ()
+        return bool(marks or (self.reasoning_parser and REASONING_PARSERS[self.reasoning_parser].keep_special))
+
+    @property
+    def one_call(self) -> bool:
+        """The answer ends before its second call."""
+        return self.tools is not None and not self.tools.parallel
+
+    @property
+    def counts_tokens(self) -> bool:
+        """It matters which token wrote what: for the count of reasoning tokens, or of those before the end."""
+        return self.reasoning_parser is not None or self.one_call
+
+
+def known_parser(name: str | None, families: Mapping[str, object]) -> str | None:
+    """The name of a parser that this version has: the engine may have been built by a newer one."""
+    return name if name in families else None
+
+
+def reads_calls(card: ModelCard) -> bool:
+    return known_parser(card.tool_parser, TOOL_PARSERS) is not None
+
+
+def parsing_for(
+    card: ModelCard, tools: Tools | None, *, reasoning_is_open: bool, reads_reasoning: bool
+) -> Parsing | None:
+    """What the engine's answers are read with; None where they are text alone."""
+    tool_parser = known_parser(card.tool_parser, TOOL_PARSERS) if tools is not None else None
+    reasoning_parser = known_parser(card.reasoning_parser, REASONING_PARSERS) if reads_reasoning else None
+    if tool_parser is None and reasoning_parser is None:
+        return None
+    return Parsing(tool_parser, reasoning_parser, tools if tool_parser else None, reasoning_is_open)

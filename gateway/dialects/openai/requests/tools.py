@@ -1,0 +1,160 @@
+"""The tools of a chat: which functions the model may call, and whether it must."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from gateway.answers.tools import Tool, Tools
+from gateway.dialects.openai.messages import must_be
+from triton_repo.contract.errors import InvalidRequest
+from triton_repo.contract.sampling import UNSUPPORTED
+
+MAX_TOOLS: Final = 128  # OpenAI's
+MAX_TOOLS_BYTES: Final = 256 * 1024  # of JSON, all of them together
+MAX_SCHEMA_DEPTH: Final = 64
+NAME: Final = r"^[A-Za-z0-9_.:-]{1,128}$"  # OpenAI's, longer, and with the "." and ":" that MCP servers use
+
+FunctionName = Annotated[str, Field(pattern=NAME)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a JSON schema of an object must be for a template to print it and a grammar to be made of it."""
+    if schema is None:
+        return None
+    if schema.get("type", "object") != "object":
+        raise PydanticCustomError("schema", 'must be the JSON schema of an object: "type": "object"')
+    if not isinstance(schema.get("properties", {}), dict) or not isinstance(schema.get("required") or [], list):
+        raise PydanticCustomError("schema", "`properties` must be an object, and `required` a list of names")
+    if _is_deeper(schema, MAX_SCHEMA_DEPTH):
+        raise PydanticCustomError("schema", "must be nested no deeper than {most}", {"most": MAX_SCHEMA_DEPTH})
+    return schema
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth < 0 or any(_is_deeper(one, depth - 1) for one in inner)
+
+
+class FunctionDefinition(_Value):
+    """`parameters` is the JSON schema of the arguments; without it there are none."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: Annotated[dict[str, Any] | None, AfterValidator(_object_schema)] = None
+    strict: bool | None = None
+
+
+def _only_functions(kind: str) -> str:
+    if kind != "function":
+        message = "tools of this type are not supported, only those of type function"
+        raise PydanticCustomError(UNSUPPORTED, message)
+    return kind
+
+
+ToolType = Annotated[str, AfterValidator(_only_functions)]
+
+
+class FunctionTool(_Value):
+    type: ToolType
+    function: FunctionDefinition
+
+
+def _distinct(tools: Sequence[FunctionTool]) -> Sequence[FunctionTool]:
+    names = [tool.function.name for tool in tools]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise PydanticCustomError("tools", "two functions have the name {name}", {"name": twice})
+    if len(orjson.dumps([tool.model_dump() for tool in tools])) > MAX_TOOLS_BYTES:
+        rule = f"must be at most {MAX_TOOLS_BYTES} bytes of JSON together"
+        raise PydanticCustomError("tools", "{rule}", {"rule": rule})
+    return tools
+
+
+FunctionTools = Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS, fail_fast=True), AfterValidator(_distinct)]
+
+
+class _FunctionReference(_Value):
+    name: str
+
+
+class NamedFunction(_Value):
+    type: Literal["function"]
+    function: _FunctionReference
+
+
+class _AllowedTools(_Value):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MAX_TOOLS, fail_fast=True)]
+
+
+class AllowedTools(_Value):
+    type: Literal["allowed_tools"]
+    allowed_tools: _AllowedTools
+
+
+ToolChoice = Annotated[
+    Literal["none", "auto", "required"] | NamedFunction | AllowedTools,
+    must_be(
+        'none, auto, required, {"type": "function", "function": {"name": ...}}, or {"type": "allowed_tools", '
+        '"allowed_tools": {"mode": "auto" or "required", "tools": [...]}} with functions by their names'
+    ),
+]
+
+
+def offered_tools(
+    tools: Sequence[FunctionTool] | None, choice: ToolChoice | None, parallel: bool | None
+) -> tuple[list[FunctionTool], Tools | None]:
+    """The tools that the prompt lists, and what the answer may call of them. Tools that must not be called are not
+    even listed: a model that reads of them may call them.
+
+    Raises:
+        InvalidRequest: the choice names a tool that is not there, or needs one where there is none.
+    """
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise InvalidRequest("tool_choice: there are no tools to choose from", "tool_choice")
+        return [], None
+    if choice == "none":
+        return [], None
+    mode, names = _chosen(choice)
+    known = {tool.function.name: tool for tool in tools}
+    if unknown := next((name for name in names if name not in known), None):
+        raise InvalidRequest(f"tool_choice: there is no tool {unknown!r} in tools", "tool_choice")
+    listed = [known[name] for name in dict.fromkeys(names)] or list(tools)
+    neutral = tuple(Tool(it.name, it.parameters, bool(it.strict)) for it in (tool.function for tool in listed))
+    return listed, Tools(neutral, mode, parallel is not False)
+
+
+def _chosen(choice: ToolChoice | None) -> tuple[Literal["auto", "required"], list[str]]:
+    """Whether calls are required, and the only functions that may be called; none stands for all."""
+    match choice:
+        case NamedFunction(function=function):
+            return "required", [function.name]
+        case AllowedTools(allowed_tools=allowed):
+            return allowed.mode, [tool.function.name for tool in allowed.tools]
+        case "required":
+            return "required", []
+        case _:
+            return "auto", []
+
+
+def template_tool(tool: FunctionTool) -> dict[str, Any]:
+    """The tool as chat templates read it. Many print a description and parameters without asking whether they are
+    there, and the models have seen no `strict`."""
+    function = tool.function
+    return {
+        "type": "function",
+        "function": {
+            "name": function.name,
+            "description": function.description or "",
+            "parameters": function.parameters or {"type": "object", "properties": {}},
+        },
+    }
