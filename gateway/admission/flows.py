@@ -17,13 +17,19 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Costly(Protocol):
-    """What waits: its `cost` in tokens; `left` once it does not wait any more, for another reason than its turn."""
+    """What waits: its `cost` in tokens; `left` once it does not wait any more, for another reason than its turn.
+
+    Of one flow those of higher `priority` are first.
+    """
 
     @property
     def cost(self) -> int: ...
 
     @property
     def left(self) -> bool: ...
+
+    @property
+    def priority(self) -> float: ...
 
 
 Item = TypeVar("Item", bound=Costly)
@@ -39,8 +45,15 @@ class Flow(Generic[Item]):
     waiting_cost: int = 0
     items: deque[Item] = field(default_factory=deque)
 
+    def join(self, item: Item) -> None:
+        """Behind all that have as high a priority."""
+        place = len(self.items)
+        while place and self.items[place - 1].priority < item.priority:
+            place -= 1
+        self.items.insert(place, item)
+
     def newest_first(self) -> Iterator[Item]:
-        """What waits; nothing may come or leave meanwhile."""
+        """What waits, those of the lowest priority first; nothing may come or leave meanwhile."""
         while self.items and self.items[-1].left:
             self.items.pop()
         return (item for item in reversed(self.items) if not item.left)
@@ -67,7 +80,7 @@ class FairQueue(Generic[Item]):
         if not flow.num_waiting:
             flow.served = max(flow.served, self._least_served())
         self._flows[flow.name] = self._known[flow.name] = flow
-        flow.items.append(item)
+        flow.join(item)
         self._count(flow, 1, item.cost)
 
     def head(self) -> tuple[Flow[Item], Item] | None:

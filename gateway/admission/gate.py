@@ -100,7 +100,7 @@ class Gate:
             self._mixed_s = now_s
         self._last_flow = terms.flow
         until_s = min(now_s + self._queue_timeout_s, terms.begin_by_s, terms.complete_by_s)
-        place = Place(queue, flow, terms.quota)
+        place = Place(queue, flow, terms.quota, terms.priority)
         tickets = [Ticket(self, place, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
         for ticket in tickets:
             queue.push(flow, ticket)

@@ -8,6 +8,8 @@ from typing import Final
 
 from gateway.admission.quota import UNLIMITED, Quota
 
+PRIORITY: Final = 0.5  # of a request that does not say
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -19,6 +21,7 @@ class Terms:
         batch: gets no turn while others wait that are not.
         complete_by_s: when the client wants the whole answer.
         begin_by_s: when the client gives up if nothing has come.
+        priority: 0 to 1; of one flow those of higher priority have their turns first.
     """
 
     flow: str = ""
@@ -26,6 +29,7 @@ class Terms:
     batch: bool = False
     complete_by_s: float = math.inf
     begin_by_s: float = math.inf
+    priority: float = PRIORITY
 
 
 ANYONES: Final = Terms()

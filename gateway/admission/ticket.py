@@ -9,6 +9,7 @@ from gateway.admission.deadlines import Deadline
 from gateway.admission.estimate import Estimate, Prompt, Work
 from gateway.admission.flows import FairQueue, Flow
 from gateway.admission.quota import Quota
+from gateway.admission.terms import PRIORITY
 from triton_repo.contract.errors import RequestError
 
 
@@ -23,11 +24,12 @@ class Keeper(Protocol):
 
 
 class Place(NamedTuple):
-    """Where a ticket waits for its turn, whose turn it is, and whose quota it is counted in."""
+    """Where a ticket waits for its turn, whose turn it is, whose quota it is counted in, and how urgent it is."""
 
     queue: FairQueue[Ticket]
     flow: Flow[Ticket]
     quota: Quota
+    priority: float = PRIORITY
 
 
 class Ticket:
@@ -50,6 +52,10 @@ class Ticket:
     @property
     def cost(self) -> int:
         return self.work.cost
+
+    @property
+    def priority(self) -> float:
+        return self._place.priority
 
     @property
     def left(self) -> bool:

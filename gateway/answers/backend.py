@@ -86,6 +86,7 @@ class Generation:
         most_tokens: how many may be kept for it, whatever the engine would write; None: any number.
         keep_special: the text is to hold special tokens, but for those that end the answer.
         parsing: how the text is read; None for text alone.
+        keep_stop: the stop string that ends it is part of its text.
     """
 
     request_id: str
@@ -95,6 +96,7 @@ class Generation:
     stream: bool
     stops: tuple[str, ...] = ()
     most_tokens: int | None = None
+    keep_stop: bool = False
     keep_special: bool = False
     parsing: Parsing | None = None
 

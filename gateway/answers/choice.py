@@ -41,7 +41,9 @@ class Choice:
             self.finish_reason = self._stopped() if reason == "stop" else reason
         elif is_full:
             self.finish_reason = "length"
-        return events if self.finish_reason is None else [*events, Finish(self.index, self.finish_reason)]
+        if self.finish_reason is None:
+            return events
+        return [*events, Finish(self.index, self.finish_reason, self._reader.stop)]
 
     @property
     def completion_tokens(self) -> int:

@@ -42,8 +42,11 @@ class ToolCallDelta(NamedTuple):
 
 
 class Finish(NamedTuple):
+    """The end of a choice; `stop` is the stop string that it ended at."""
+
     choice: int
     reason: FinalReason
+    stop: str | None = None
 
 
 class Usage(NamedTuple):
@@ -74,6 +77,7 @@ class WholeChoice:
     tool_calls: list[ToolCall] = field(default_factory=list)
     tokens: list[Token] | None = None
     reason: FinalReason = "stop"
+    stop: str | None = None
 
 
 @dataclass(slots=True)
@@ -101,8 +105,8 @@ def fold(events: Iterable[Event]) -> WholeAnswer:
                 _add_tokens(choice, tokens)
             case ToolCallDelta():
                 _add_call(choice, event)
-            case Finish(_, reason):
-                choice.reason = reason
+            case Finish(_, reason, stop):
+                choice.reason, choice.stop = reason, stop
     for index, parts in texts.items():
         choices[index].text = "".join(parts)
     return WholeAnswer([choices[index] for index in sorted(choices)], usage)

@@ -21,6 +21,7 @@ class Reader(Protocol):
     """
     Attributes:
         is_cut: the answer ends here, whatever else the engine writes.
+        stop: the stop string that has cut it; None where none has.
         num_tokens: those that the answer needed up to the cut; None where that is not known.
         reasoning_tokens: those before and of the last reasoning; None where that is not known.
         has_calls: there is a tool call.
@@ -28,6 +29,9 @@ class Reader(Protocol):
 
     @property
     def is_cut(self) -> bool: ...
+
+    @property
+    def stop(self) -> str | None: ...
 
     @property
     def has_calls(self) -> bool: ...
@@ -49,11 +53,15 @@ class PlainReader:
         self.has_calls = False
         self.reasoning_tokens: int | None = None
         self._index = index
-        self._matcher = StopMatcher(generation.stops) if generation.stops else None
+        self._matcher = StopMatcher(generation.stops, keep_stop=generation.keep_stop) if generation.stops else None
         self._lists_tokens = generation.sampling.logprobs is not None
         self._tokens: TokenQueue | None = None
         if self._lists_tokens or generation.stops:
             self._tokens = TokenQueue(generation.sampling.min_tokens or 0)
+
+    @property
+    def stop(self) -> str | None:
+        return self._matcher.stop if self.is_cut and self._matcher is not None else None
 
     @property
     def num_tokens(self) -> int | None:
@@ -82,7 +90,7 @@ class PlainReader:
             return None
         beyond: int | None = 0  # the tokens of held text wait with it
         if ends:
-            beyond = self._matcher.stop_length if self._matcher is not None and self.is_cut else None
+            beyond = self._matcher.num_dropped if self._matcher is not None and self.is_cut else None
         leaving = self._tokens.take(text, beyond)
         return leaving if self._lists_tokens else None
 
@@ -102,7 +110,7 @@ class ParsedReader:
         self._parser = parsing.parser()
         self._one_call = parsing.one_call
         self._counts_reasoning = parsing.reasoning_parser is not None
-        self._matcher = StopMatcher(generation.stops)
+        self._matcher = StopMatcher(generation.stops, keep_stop=generation.keep_stop)
         self._min_tokens = generation.sampling.min_tokens or 0
         self._lists_tokens = generation.sampling.logprobs is not None
         self._index = index
@@ -117,6 +125,10 @@ class ParsedReader:
     @property
     def has_calls(self) -> bool:
         return self._num_calls > 0
+
+    @property
+    def stop(self) -> str | None:
+        return (self._matcher.stop or None) if self.is_cut else None
 
     def read(self, delta: Delta, is_last: bool) -> list[Event]:
         events = EventList(self._index)

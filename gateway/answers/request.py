@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.admission.terms import PRIORITY
 from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
 from gateway.answers.parsing import Parsing, parsing_for, reads_calls
 from gateway.answers.tools import TOOLS_FIELD, Tools
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import ModelCard
-from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling, without_unsupported
+from triton_repo.contract.sampling import LOGPROBS_FIELD, PRIORITY_FIELD, Sampling, without_unsupported
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
 # All tokens of one answer that is sent whole, with their alternatives: about 60 MB of JSON.
@@ -27,6 +28,7 @@ class AnswerRequest:
     Attributes:
         tools: what the answers may call; None leaves calls in their text.
         reads_reasoning: whether reasoning is told apart from text; False leaves it in the text.
+        keep_stop: the stop string that ends an answer is part of it.
     """
 
     model: str
@@ -38,6 +40,11 @@ class AnswerRequest:
     batch: bool = False  # it may wait for all that are not
     tools: Tools | None = None
     reads_reasoning: bool = True
+    keep_stop: bool = False
+
+    @property
+    def priority(self) -> float:
+        return PRIORITY if self.sampling.priority is None else self.sampling.priority
 
     def generations(self, request_id: str, card: ModelCard, max_prompt_bytes: int) -> list[Generation]:
         """One per choice: the choices of the first prompt, then those of the second, …; seeds count up within a prompt.
@@ -69,6 +76,7 @@ class AnswerRequest:
                 most_tokens,
                 keep_special=parsing is not None and parsing.keep_special,
                 parsing=parsing,
+                keep_stop=self.keep_stop,
             )
             for index, (prompt, sampling) in choices
         ]
@@ -111,6 +119,8 @@ def _check_fits(prompt: Prompt, card: ModelCard) -> None:
 
 
 def _supported(sampling: Sampling, card: ModelCard, model: str) -> Sampling:
+    if PRIORITY_FIELD in card.unsupported:  # then it decides alone whose turn it is here, before the engine
+        sampling = sampling.model_copy(update={PRIORITY_FIELD: None})
     supported = without_unsupported(sampling, card.unsupported, f"the {card.runtime} runtime of model {model}")
     check_logprobs(supported, card)
     return supported

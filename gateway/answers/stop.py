@@ -13,10 +13,14 @@ class StopMatcher:
     when "c" has matched but a longer "abcd" that starts before it is still possible, the next text decides.
 
     `exempt` characters at the start of the whole text end no match: those of the first `min_tokens` tokens, as in vLLM.
+
+    Args:
+        keep_stop: the text is cut right behind the stop string; of two that start at the same place, the shorter one.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, keep_stop: bool = False) -> None:
         self._stops = tuple(stops)
+        self._keep_stop = keep_stop
         self._held = ""
         self._passed = 0  # characters before those held
         self._exempt = 0
@@ -30,7 +34,7 @@ class StopMatcher:
         cut = self._first_match()
         hold = self._first_possible_start()
         if cut <= hold and cut < len(self._held):
-            return self._held[:cut], True
+            return self._cut_text(cut), True
         safe, self._held = self._held[:hold], self._held[hold:]
         self._passed += len(safe)
         return safe, False
@@ -38,13 +42,21 @@ class StopMatcher:
     def flush(self) -> tuple[str, bool]:
         """What was held back, now that the text has ended, and whether a stop string has cut it."""
         cut = self._first_match()
-        return self._held[:cut], cut < len(self._held)
+        return self._cut_text(cut), cut < len(self._held)
 
     @property
-    def stop_length(self) -> int:
-        """After a cut or a flush: the length of the stop string that has cut the text, 0 if none has."""
+    def stop(self) -> str:
+        """After a cut or a flush: the stop string that has cut the text, "" if none has."""
         at = self._first_match()
-        return min((len(stop) for stop in self._stops if self._find(stop) == at), default=0)
+        return min((stop for stop in self._stops if self._find(stop) == at), key=len, default="")
+
+    @property
+    def num_dropped(self) -> int:
+        """After a cut or a flush: characters of the stop string that are no part of the text."""
+        return 0 if self._keep_stop else len(self.stop)
+
+    def _cut_text(self, cut: int) -> str:
+        return self._held[: cut + len(self.stop)] if self._keep_stop else self._held[:cut]
 
     def _first_match(self) -> int:
         """Where the first whole stop string starts; the length of the held text if there is none."""

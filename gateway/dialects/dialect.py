@@ -8,18 +8,23 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
-from gateway.answers.events import Event, WholeAnswer
+from gateway.answers.events import Event, Usage, WholeAnswer
 from gateway.answers.request import AnswerRequest
 from triton_repo.contract.errors import RequestError
 
 
+def _no_usage() -> Usage:
+    return Usage(0, 0)
+
+
 class Head(NamedTuple):
-    """The fields of an answer that are known before its first token."""
+    """The fields of an answer that are known before its first token, and what tells its counts so far."""
 
     id: str  # the request's; a dialect adds its own prefix
     created: int  # unix seconds
     model: str
     fingerprint: str  # the same as long as the same build answers
+    usage: Callable[[], Usage] = _no_usage
 
 
 class Encoder(Protocol):

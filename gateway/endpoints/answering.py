@@ -144,8 +144,9 @@ async def _opened(asked: Asked, call: Call) -> AsyncIterator[tuple[Answer, Encod
         card = await gateway.backend.card(request.model)
         asked.record.model = request.model
         generations = request.generations(asked.id, card, gateway.settings.max_body_bytes)
-        encoder = call.encoder(Head(asked.id, int(time.time()), request.model, _fingerprint(card)))
-        terms = replace(asked.terms, batch=True) if request.batch else asked.terms
+        head = Head(asked.id, int(time.time()), request.model, _fingerprint(card), lambda: answer.usage)
+        encoder = call.encoder(head)
+        terms = replace(asked.terms, batch=asked.terms.batch or request.batch, priority=request.priority)
         with closing(gateway.in_flight.open(generations, len(request.prompts), card, terms)) as answer:
             asked.record.answer = answer
             yield answer, encoder

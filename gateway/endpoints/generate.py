@@ -17,6 +17,7 @@ from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import ErrorResponses, method_not_allowed
 from gateway.http.event_stream import EventStream
 from gateway.http.patience import complete_and_begin_by_s
+from gateway.http.preferences import check_ignored, response_headers
 from gateway.http.request_id import REQUEST_ID
 from gateway.state import Gateway
 from triton_repo.contract.errors import RequestError
@@ -61,8 +62,9 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
     with asked(gateway, Asker(scope["path"], scope.get(CALLER, ANYONE), scope[REQUEST_ID])) as asked_now:
         request = asked_now.within(*complete_and_begin_by_s(scope))
         call = await _read(request, scope, receive, operation)
+        check_ignored(scope, call.ignored)
         async with UnlessDisconnected(receive):
-            response = await _answer(request, call, send)
+            response = await _answer(request, scope, call, send)
     if response is not None:
         await response(scope, receive, send)
 
@@ -81,14 +83,14 @@ async def _read(asked: Asked, scope: Scope, receive: Receive, operation: Operati
     return operation.parse(fields)
 
 
-async def _answer(asked: Asked, call: Call, send: Send) -> Response | None:
+async def _answer(asked: Asked, scope: Scope, call: Call, send: Send) -> Response | None:
     """The response; None if it is streamed, and so sent already."""
     if call.request.stream:
-        await stream(asked, call, lambda: EventStream(send, _headers(asked, call), asked.gateway.heartbeat))
+        await stream(asked, call, lambda: EventStream(send, _headers(asked, scope, call), asked.gateway.heartbeat))
         return None
     body = await whole(asked, call)
-    return Response(body, headers=_headers(asked, call), media_type="application/json")
+    return Response(body, headers=_headers(asked, scope, call), media_type="application/json")
 
 
-def _headers(asked: Asked, call: Call) -> dict[str, str]:
-    return {**asked.terms.quota.headers(), **({"x-ignored-parameters": call.ignored} if call.ignored else {})}
+def _headers(asked: Asked, scope: Scope, call: Call) -> dict[str, str]:
+    return {**asked.terms.quota.headers(), **response_headers(scope, call.ignored)}

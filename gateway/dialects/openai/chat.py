@@ -43,15 +43,21 @@ class ChatCompletions:
         body = parse_body(ChatCompletionRequest, fields)
         listed, tools = offered_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         request = replace(body.answer_request([_prompt(body, listed)]), tools=tools)
-        encoder = partial(ChatEncoder, num_choices=body.num_choices, include_usage=body.include_usage)
+        encoder = partial(
+            ChatEncoder,
+            num_choices=body.num_choices,
+            include_usage=body.include_usage,
+            continuous_usage=body.continuous_usage,
+        )
         return Call(request, encoder, ignored_parameters(fields, ChatCompletionRequest), body.sent_as)
 
 
 class ChatEncoder(StreamEnd):
-    def __init__(self, head: Head, num_choices: int, include_usage: bool) -> None:
+    def __init__(self, head: Head, num_choices: int, include_usage: bool, continuous_usage: bool = False) -> None:
         self._head = head
         self._num_choices = num_choices
-        self._chunks = Chunks(self._keys("chat.completion.chunk"), {}, include_usage)
+        usage_so_far = head.usage if continuous_usage else None
+        self._chunks = Chunks(self._keys("chat.completion.chunk"), {}, include_usage, usage_so_far)
         self._before_text = [b'{"index":%d,"delta":{"content":' % index for index in range(num_choices)]
 
     def start(self) -> bytes:
@@ -62,8 +68,8 @@ class ChatEncoder(StreamEnd):
         match event:
             case Text(index, text, tokens):
                 return self._text(index, text, tokens)
-            case Finish(index, reason):
-                return self._delta(index, {}, reason=reason)
+            case Finish(index, reason, stop):
+                return self._delta(index, {}, reason=reason, stop=stop)
             case Usage():
                 return self._chunks.usage(event)
             case Reasoning(index, text, tokens):
@@ -84,9 +90,16 @@ class ChatEncoder(StreamEnd):
         return self._chunks.chunk(self._before_text[index] + orjson.dumps(text) + _AFTER_TEXT) if text else b""
 
     def _delta(
-        self, index: int, delta: Json, tokens: Sequence[Token] | None = None, reason: FinalReason | None = None
+        self,
+        index: int,
+        delta: Json,
+        tokens: Sequence[Token] | None = None,
+        reason: FinalReason | None = None,
+        stop: str | None = None,
     ) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
+        if stop is not None:
+            choice["stop_reason"] = stop
         return self._chunks.chunk(orjson.dumps(choice))
 
     def _keys(self, object: str) -> Json:
@@ -133,4 +146,5 @@ def _whole_choice(index: int, choice: WholeChoice) -> Json:
             for call in choice.tool_calls
         ]
     logprobs = chat_logprobs(choice.tokens)
-    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.reason}
+    whole = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.reason}
+    return whole if choice.stop is None else {**whole, "stop_reason": choice.stop}

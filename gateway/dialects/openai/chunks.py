@@ -5,13 +5,14 @@ Source of the formats: OpenAI's API reference, "Chat" and "Completions (legacy)"
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from gateway.answers.events import Usage
 from gateway.answers.tokens import Token
+from gateway.dialects.dialect import Head
 from triton_repo.contract.errors import RequestError
 
 Json = dict[str, Any]
@@ -24,11 +25,16 @@ _LINE_SEPARATORS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\
 class StreamEnd:
     """How the stream of every endpoint ends, complete or not."""
 
+    _head: Head
+    _chunks: Chunks
+
     def finish(self) -> bytes:
         return DONE
 
     def fail(self, error: RequestError) -> bytes:
-        return b"data: " + one_line(orjson.dumps(error_json(error))) + b"\n\n"
+        """The counts so far, if they were asked for, and the error."""
+        usage = self._chunks.usage(self._head.usage())
+        return usage + b"data: " + one_line(orjson.dumps(error_json(error))) + b"\n\n"
 
 
 class Chunks:
@@ -38,23 +44,31 @@ class Chunks:
 
     Args:
         before: the chunk's keys before `choices`; `after` those behind it, before `usage`.
+        usage_so_far: every chunk has the counts at its time.
     """
 
-    def __init__(self, before: Json, after: Json, include_usage: bool) -> None:
+    def __init__(
+        self, before: Json, after: Json, include_usage: bool, usage_so_far: Callable[[], Usage] | None = None
+    ) -> None:
         self._before = b"data: " + orjson.dumps(before)[:-1] + b',"choices":['
         self._after = self._rest({**after, "usage": None} if include_usage else after)
         self._keys_after = after
         self._include_usage = include_usage
+        self._usage_so_far = usage_so_far
 
     def chunk(self, choice: bytes) -> bytes:
         """The event of one choice, which is JSON."""
-        return self._before + one_line(choice) + self._after
+        after = self._with(self._usage_so_far()) if self._usage_so_far else self._after
+        return self._before + one_line(choice) + after
 
     def usage(self, usage: Usage) -> bytes:
         """The event of the counts; none where they were not asked for."""
         if not self._include_usage:
             return b""
-        return self._before + self._rest({**self._keys_after, "usage": usage_json(usage)})
+        return self._before + self._with(usage)
+
+    def _with(self, usage: Usage) -> bytes:
+        return self._rest({**self._keys_after, "usage": usage_json(usage)})
 
     def _rest(self, keys: Json) -> bytes:
         return b"]" + (b"," + orjson.dumps(keys)[1:] if keys else b"}") + b"\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.chunks import Chunks, Json, StreamEnd, completion_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
+from gateway.dialects.openai.ranking import Ranking
 from gateway.dialects.openai.requests.completion import CompletionRequest
 
 _AFTER_TEXT: Final = b',"logprobs":null,"finish_reason":null}'
@@ -28,19 +30,46 @@ class Completions:
         reject_unsupported(fields, CompletionRequest)
         body = parse_body(CompletionRequest, fields)
         request = body.answer_request(body.prompts)
-        num_choices = len(request.prompts) * body.num_choices
-        encoder = partial(CompletionEncoder, num_choices=num_choices, include_usage=body.include_usage)
-        return Call(request, encoder, ignored_parameters(fields, CompletionRequest), body.form_sent_as)
+        form = Form(
+            num_choices=len(request.prompts) * body.num_choices,
+            include_usage=body.include_usage,
+            continuous_usage=body.continuous_usage,
+            list_logprobs=body.logprobs is not None,
+            ranking=Ranking(body.num_choices, body.num_kept) if body.num_choices > body.num_kept else None,
+        )
+        return Call(
+            request, partial(CompletionEncoder, form=form), ignored_parameters(fields, CompletionRequest), body.sent_as
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What of an answer is written, as its request asks for it.
+
+    Attributes:
+        continuous_usage: every chunk has the counts at its time.
+        list_logprobs: of the tokens, where there are any.
+        ranking: of more choices than are asked for.
+    """
+
+    num_choices: int = 1
+    include_usage: bool = False
+    continuous_usage: bool = False
+    list_logprobs: bool = True
+    ranking: Ranking | None = None
 
 
 class CompletionEncoder(StreamEnd):
     """A completion is text alone: reasoning and tool calls have no place in it."""
 
-    def __init__(self, head: Head, num_choices: int, include_usage: bool) -> None:
+    def __init__(self, head: Head, form: Form) -> None:
+        self._head = head
+        self._form = form
         self._keys = {"id": f"cmpl-{head.id}", "object": "text_completion", "created": head.created}
         self._keys_after = {"model": head.model, "system_fingerprint": head.fingerprint}
-        self._chunks = Chunks(self._keys, self._keys_after, include_usage)
-        self._after_text = [b',"index":%d' % index + _AFTER_TEXT for index in range(num_choices)]
+        usage_so_far = head.usage if form.continuous_usage else None
+        self._chunks = Chunks(self._keys, self._keys_after, form.include_usage, usage_so_far)
+        self._after_text = [b',"index":%d' % index + _AFTER_TEXT for index in range(form.num_choices)]
 
     def start(self) -> bytes:
         return b""
@@ -49,16 +78,18 @@ class CompletionEncoder(StreamEnd):
         match event:
             case Text(index, text, tokens):
                 return self._text(index, text, tokens)
-            case Finish(index, reason):
-                return self._chunks.chunk(orjson.dumps(_choice(index, "", reason)))
+            case Finish(index, reason, stop):
+                return self._chunks.chunk(orjson.dumps(_choice(index, "", reason, stop=stop)))
             case Usage():
                 return self._chunks.usage(event)
             case _:
                 return b""
 
     def whole(self, answer: WholeAnswer) -> bytes:
+        kept = self._form.ranking.best(answer.choices) if self._form.ranking else answer.choices
         choices = [
-            _choice(index, choice.text, choice.reason, choice.tokens) for index, choice in enumerate(answer.choices)
+            _choice(index, choice.text, choice.reason, choice.tokens if self._form.list_logprobs else None, choice.stop)
+            for index, choice in enumerate(kept)
         ]
         rest = {**self._keys_after, "choices": choices, "usage": usage_json(answer.usage)}
         return orjson.dumps({**self._keys, **rest})
@@ -69,5 +100,8 @@ class CompletionEncoder(StreamEnd):
         return self._chunks.chunk(b'{"text":' + orjson.dumps(text) + self._after_text[index]) if text else b""
 
 
-def _choice(index: int, text: str, reason: FinalReason | None, tokens: Sequence[Token] | None = None) -> Json:
-    return {"text": text, "index": index, "logprobs": completion_logprobs(tokens), "finish_reason": reason}
+def _choice(
+    index: int, text: str, reason: FinalReason | None, tokens: Sequence[Token] | None = None, stop: str | None = None
+) -> Json:
+    choice = {"text": text, "index": index, "logprobs": completion_logprobs(tokens), "finish_reason": reason}
+    return choice if stop is None else {**choice, "stop_reason": stop}

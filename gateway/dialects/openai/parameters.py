@@ -38,7 +38,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "documents": ([],),
     "guided_decoding_backend": (),
     "guided_whitespace_pattern": (),
-    "include_stop_str_in_output": (False,),
     "kv_transfer_params": (),
     "length_penalty": (1,),
     "logits_processors": ([],),
@@ -105,6 +104,12 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "stopping_strings": ("stop", ([],)),
 }
 
+# What is ignored, and the values that ask for what happens anyway.
+IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "store": (False,),
+    "verbosity": ("medium",),
+}
+
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMES: Final = 32
 
@@ -133,7 +138,9 @@ def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
 
 def _unknown(fields: Mapping[str, Any], known: Set[str], prefix: str = "") -> Iterator[str]:
     for name, value in fields.items():
-        if value is not None and name not in known and _SAFE_NAME.fullmatch(prefix + name):
+        if value is None or name in known or _is_one_of(value, IGNORED.get(prefix + name, ())):
+            continue
+        if _SAFE_NAME.fullmatch(prefix + name):
             yield prefix + name
 
 

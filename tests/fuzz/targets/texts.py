@@ -13,7 +13,7 @@ from gateway.answers.choice import Choice
 from gateway.answers.events import Event, Finish, Text
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chat import ChatEncoder
-from gateway.dialects.openai.completions import CompletionEncoder
+from gateway.dialects.openai.completions import CompletionEncoder, Form
 from tests.fuzz.target import Target
 from tests.gateway.answers.test_stop import reference, run
 from tests.tokenizers.streaming import stream
@@ -60,7 +60,7 @@ def fuzz_sse(data: bytes) -> None:
     parts = _parts(data)
     for number, part in enumerate(parts):
         events += choice.feed(Delta(part, "stop" if number == len(parts) - 1 else "", 1, -1, number))
-    for encoder in (ChatEncoder(_HEAD, 1, False), CompletionEncoder(_HEAD, 1, False)):
+    for encoder in (ChatEncoder(_HEAD, 1, False), CompletionEncoder(_HEAD, Form())):
         sent = encoder.start() + b"".join(map(encoder.event, events)) + encoder.finish()
         assert "".join(_text(chunk) for chunk in _chunks(sent)) == "".join(parts)
     [error] = _chunks(ChatEncoder(_HEAD, 1, False).fail(EngineFailed(data.decode(errors="replace"))))

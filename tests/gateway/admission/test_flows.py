@@ -22,6 +22,7 @@ from gateway.admission.terms import Capacity, Terms
 class Item:
     cost: int
     left: bool = False
+    priority: float = 0.5
 
 
 def push(queue: FairQueue[Item], name: str, cost: int) -> Item:
@@ -221,3 +222,18 @@ def test_an_engine_that_is_built_again_has_its_new_bounds() -> None:
         assert [one.num_tokens for one in work] == [2048, 8000]
 
     asyncio.run(run())
+
+
+def test_in_one_flow_those_of_higher_priority_are_first_and_dropped_last() -> None:
+    queue = FairQueue[Item]()
+    flow = queue.flow("a")
+    items = [Item(1, priority=priority) for priority in (0.5, 0.1, 0.9, 0.5, 0.9)]
+    for item in items:
+        queue.push(flow, item)
+    turns = [2, 4, 0, 3, 1]
+    assert [items.index(item) for item in flow.newest_first()] == turns[::-1]
+    for turn in turns:
+        head = queue.head()
+        assert head is not None
+        assert head[1] is items[turn]
+        queue.take(flow)

@@ -74,3 +74,15 @@ def test_text_without_a_possible_stop_passes_at_once(stops: list[str]) -> None:
 def test_a_long_stop_string_is_found_across_many_chunks() -> None:
     stop = "x" * 255 + "y"
     assert run([*"x" * 300, "y", "z"], [stop]) == ("x" * 45, True)
+
+
+@pytest.mark.parametrize("chunks", [["abENDcd"], ["a", "bE", "N", "Dc", "d"], [*"abENDcd"]])
+def test_a_stop_string_that_is_kept_ends_the_text(chunks: list[str]) -> None:
+    matcher = StopMatcher(["END", "ENDcd"], keep_stop=True)
+    text, cut = "", False
+    for chunk in chunks:
+        more, cut = matcher.feed(chunk)
+        text += more
+        if cut:
+            break
+    assert (text, cut, matcher.stop, matcher.num_dropped) == ("abEND", True, "END", 0)

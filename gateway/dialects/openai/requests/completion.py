@@ -5,12 +5,13 @@ from __future__ import annotations
 from array import array
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.backend import Prompt, PromptIds, PromptText
 from gateway.answers.request import MAX_GENERATIONS
 from gateway.dialects.openai.requests.generation import GenerationRequest
+from triton_repo.contract.sampling import Sampling
 
 MAX_COMPLETION_LOGPROBS: Final = 5  # of the legacy format
 MAX_PROMPT_IDS: Final = 2**20  # of all prompts together: beyond any context, and validation takes 50 ms
@@ -54,6 +55,36 @@ class CompletionRequest(GenerationRequest):
     add_special_tokens: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_COMPLETION_LOGPROBS)] | None = None
     top_logprobs: Literal[0] | None = None  # the chat's name for it; only 0 is accepted here
+
+    @field_validator("best_of")
+    @classmethod
+    def _as_many_as_n(cls, value: int | None, info: ValidationInfo) -> int | None:
+        num_kept = info.data.get("n") or 1
+        if value is not None and value < num_kept:
+            raise PydanticCustomError("best_of", "must be ≥ n")
+        if value is not None and value > num_kept and info.data.get("stream"):
+            raise PydanticCustomError("best_of", "must be n in a stream: answers are ranked once they are complete")
+        return value
+
+    @property
+    def num_choices(self) -> int:
+        return self.best_of or self.num_kept
+
+    @property
+    def num_kept(self) -> int:
+        """Answers to each prompt; of more choices the likeliest."""
+        return self.n or 1
+
+    @property
+    def sent_as(self) -> dict[str, str]:
+        """Names of an engine's parameters that this body has under other names."""
+        ranks = self.logprobs is None and self.num_choices > self.num_kept
+        return {**self.form_sent_as, **({"logprobs": "best_of"} if ranks else {})}
+
+    def sampling(self, **changes: Any) -> Sampling:
+        if self.logprobs is None and self.num_choices > self.num_kept:
+            changes["logprobs"] = 0  # answers are ranked by them
+        return super().sampling(**changes)
 
     @property
     def prompts(self) -> list[Prompt]:

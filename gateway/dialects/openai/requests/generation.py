@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.admission.terms import PRIORITY
 from gateway.answers.backend import Prompt
 from gateway.answers.request import MAX_GENERATIONS, AnswerRequest
 from gateway.dialects.openai.messages import must_be
@@ -50,6 +51,22 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+def _engines_priority(value: int | float) -> float:
+    """As TensorRT-LLM has it: 0 to 1, higher ones first. An integer is vLLM's: lower ones first, 0 by default."""
+    return PRIORITY - value / (2 * (1 + abs(value))) if type(value) is int else value
+
+
+def _on_its_scale(value: int | float) -> int | float:
+    if type(value) is float and not 0 <= value <= 1:
+        raise PydanticCustomError("priority", "must be an integer (lower first), or from 0.0 to 1.0 (higher first)")
+    return value
+
+
+EitherPriority = Annotated[int | float, AfterValidator(_on_its_scale)]
+Name = Annotated[str, Field(max_length=512)]
 
 
 class GenerationRequest(FormedRequest):
@@ -59,12 +76,20 @@ class GenerationRequest(FormedRequest):
     max_tokens: MaxTokens | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None
-    best_of: int | None = None  # only as many as n
     stop: Stop | None = None
+    include_stop_str_in_output: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: Annotated[str, Field(max_length=512)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None
+    priority: EitherPriority | None = None
     service_tier: Literal["auto", "default", "flex", "priority", "scale"] | None = None
+    # They tell who asks and ask for nothing.
+    user: Name | None = None
+    safety_identifier: Name | None = None
+    prompt_cache_key: Name | None = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    metadata: Any = None
 
     @field_validator("min_tokens", "top_k", "seed", "n", "best_of", mode="before")
     @classmethod
@@ -75,7 +100,7 @@ class GenerationRequest(FormedRequest):
     @classmethod
     def _as_many_as_n(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and value != (info.data.get("n") or 1):
-            raise PydanticCustomError("best_of", "must be n: this server does not rank answers")
+            raise PydanticCustomError("best_of", "must be n in a chat: only completions are ranked")
         return value
 
     @field_validator("stream_options")
@@ -99,10 +124,20 @@ class GenerationRequest(FormedRequest):
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def continuous_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
+
     def answer_request(self, prompts: Sequence[Prompt]) -> AnswerRequest:
-        batch = self.service_tier == "flex"
         return AnswerRequest(
-            self.model, prompts, self.sampling(), self.num_choices, self.stops, bool(self.stream), batch
+            self.model,
+            prompts,
+            self.sampling(),
+            self.num_choices,
+            self.stops,
+            stream=bool(self.stream),
+            batch=self.service_tier == "flex",
+            keep_stop=bool(self.include_stop_str_in_output),
         )
 
     def sampling(self, **changes: Any) -> Sampling:
@@ -111,6 +146,8 @@ class GenerationRequest(FormedRequest):
             changes |= {"top_p": None, "top_k": 1}
         if (form := self.form) is not None:
             changes |= dict(zip(GUIDE_FIELDS, form.guide, strict=True))
+        if self.priority is not None:
+            changes["priority"] = _engines_priority(self.priority)
         limit = self.token_limit
         fields = {name: getattr(self, name) for name in Sampling.model_fields}
         return Sampling.model_construct(**(fields | {"max_tokens": None if limit == -1 else limit} | changes))

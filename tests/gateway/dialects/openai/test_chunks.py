@@ -7,9 +7,11 @@ import json
 import pytest
 
 from gateway.answers.events import Event, Finish, Reasoning, Text, ToolCallDelta, Usage, fold
+from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chat import ChatEncoder
-from gateway.dialects.openai.completions import CompletionEncoder
+from gateway.dialects.openai.completions import CompletionEncoder, Form
+from gateway.dialects.openai.ranking import Ranking
 from triton_repo.contract.errors import ContextLengthExceeded
 
 HEAD = Head("ID", 1700000000, "demo", "fp_1")
@@ -73,14 +75,55 @@ def test_usage_is_null_in_every_chunk_but_the_last() -> None:
     assert encoder.event(Usage(3, 2, 1)) == CHAT_USAGE
 
 
+def test_every_chunk_has_the_counts_at_its_time_if_that_is_asked_for() -> None:
+    counts = iter([Usage(3, 1), Usage(3, 2)])
+    encoder = CompletionEncoder(HEAD._replace(usage=lambda: next(counts)), Form(continuous_usage=True))
+    stream = encoder.event(Text(0, "x")) + encoder.event(Finish(0, "stop"))
+    chunks = [json.loads(line.removeprefix(b"data: ")) for line in stream.splitlines() if line]
+    assert [chunk["usage"]["completion_tokens"] for chunk in chunks] == [1, 2]
+    assert encoder.event(Usage(3, 2)) == b"", "there is no chunk of the counts alone"
+
+
+def test_a_stream_that_fails_ends_with_the_counts_so_far_and_the_error() -> None:
+    head = HEAD._replace(usage=lambda: Usage(3, 2))
+    for encoder in (ChatEncoder(head, 1, True), CompletionEncoder(head, Form(include_usage=True))):
+        usage, error, rest = encoder.fail(ContextLengthExceeded("too long", "messages")).split(b"\n\n")
+        chunk = json.loads(usage.removeprefix(b"data: "))
+        assert (chunk["choices"], chunk["usage"]["total_tokens"]) == ([], 5)
+        assert (error + b"\n\n", rest) == (ERROR, b"")
+
+
+def test_the_stop_string_that_ended_a_choice_is_told() -> None:
+    whole = fold([Text(0, "x"), Finish(0, "stop", "END"), Finish(1, "stop"), Usage(3, 2)])
+    for encoder in (chat(), CompletionEncoder(HEAD, Form())):
+        chunk = json.loads(encoder.event(Finish(0, "stop", "END")).removeprefix(b"data: "))
+        assert chunk["choices"][0]["stop_reason"] == "END"
+        ended, other = json.loads(encoder.whole(whole))["choices"]
+        assert (ended["stop_reason"], other.get("stop_reason")) == ("END", None)
+
+
+def test_the_likeliest_answers_by_token_are_kept_of_each_prompt() -> None:
+    def entry(logprob: float) -> Token:
+        return Token(json.dumps({"token": "x", "logprob": logprob, "bytes": [], "top_logprobs": []}).encode(), 0)
+
+    of_two_prompts: list[list[float]] = [[-1.0], [-0.5, -0.5, -0.5], [], [-3.0], [-2.0, -2.0], [-0.1]]
+    events: list[Event] = []
+    for index, logprobs in enumerate(of_two_prompts):
+        events += [Text(index, f"{index}", [*map(entry, logprobs)]), Finish(index, "stop")]
+    encoder = CompletionEncoder(HEAD, Form(num_choices=6, list_logprobs=False, ranking=Ranking(3, 2)))
+    choices = json.loads(encoder.whole(fold([*events, Usage(3, 2)])))["choices"]
+    assert [(choice["index"], choice["text"]) for choice in choices] == [(0, "1"), (1, "0"), (2, "5"), (3, "4")]
+    assert {choice["logprobs"] for choice in choices} == {None}
+
+
 def test_a_completion_stream_has_no_role_and_ends_with_an_empty_text() -> None:
-    encoder = CompletionEncoder(HEAD, num_choices=1, include_usage=False)
+    encoder = CompletionEncoder(HEAD, Form())
     assert encoder.start() == b""
     assert encoder.event(Text(0, "x")) + encoder.event(Finish(0, "stop")) == COMPLETION_TEXT_AND_FINISH
 
 
 def test_a_completion_with_usage_has_it_behind_all_other_keys() -> None:
-    encoder = CompletionEncoder(HEAD, num_choices=1, include_usage=True)
+    encoder = CompletionEncoder(HEAD, Form(include_usage=True))
     assert encoder.event(Text(0, "x")).endswith(b'"model":"demo","system_fingerprint":"fp_1","usage":null}\n\n')
     counts = b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
     assert encoder.event(Usage(3, 2)).endswith(b'"choices":[],"model":"demo","system_fingerprint":"fp_1",' + counts)
@@ -104,7 +147,7 @@ def test_text_that_looks_like_the_frame_stays_text() -> None:
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
 def test_no_reader_of_lines_finds_one_inside_an_event(separator: str) -> None:
     text = f"one{separator}two é"
-    for encoder in (chat(), CompletionEncoder(HEAD, num_choices=1, include_usage=False)):
+    for encoder in (chat(), CompletionEncoder(HEAD, Form())):
         event = encoder.event(Text(0, text)).decode()
         assert event.splitlines() == [event.rstrip("\n"), ""]
         choice = json.loads(event.removeprefix("data: "))["choices"][0]

@@ -16,7 +16,10 @@ from tests.gateway.server import serving
 from triton_repo.contract.model_card import ModelCard
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-_UNSUPPORTED = ("temperature", "top_k", "repetition_penalty", "stop_token_ids", "priority", "cache_salt")
+_UNSUPPORTED = (
+    *("temperature", "top_k", "repetition_penalty", "stop_token_ids"),
+    *("priority", "cache_salt", "logprobs"),
+)
 GREEDY_ONLY = ModelCard(512, "greedy", 0, True, "a test", unsupported=_UNSUPPORTED)
 BASE = ModelCard(512, "base", 0, False, "a test")
 BACKEND = ScriptedBackend(cards={"demo": CARD, "greedy": GREEDY_ONLY, "base": BASE})
@@ -83,9 +86,25 @@ def test_values_that_ask_for_nothing_pass_and_are_not_named(client: httpx.Client
 
 
 def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
-    body = chat(user="me", store=True, metadata={}, reasoning_effort="low", colour=1, stream=True, nothing=None)
+    body = chat(user="me", store=True, metadata={}, verbosity="low", colour=1, stream=True, nothing=None)
     response = post(client, CHAT, body)
-    assert response.headers["x-ignored-parameters"] == "colour, metadata, reasoning_effort, store"
+    assert response.headers["x-ignored-parameters"] == "colour, store, verbosity"
+
+
+def test_a_client_may_prefer_an_error_to_a_parameter_without_effect(client: httpx.Client) -> None:
+    strict = {"prefer": 'respond-async, Handling="strict"; x=1, handling=lenient', "content-type": "application/json"}
+    response = client.post(CHAT, content=chat(verbosity="low", store=True), headers=strict)
+    error = refusal(response)
+    assert (error["param"], error["code"]) == ("store", "unsupported_parameter")
+    assert error["message"].startswith("store, verbosity: no effect here")
+    for path, body in ((CHAT, chat), (COMPLETIONS, completion)):
+        asks_for_nothing = body(user="a", metadata={"a": "b"}, safety_identifier="c", prompt_cache_key="d", store=False)
+        response = client.post(path, content=asks_for_nothing, headers=strict)
+        assert (response.status_code, response.headers["preference-applied"]) == (200, "handling=strict")
+    lenient = {**strict, "prefer": "handling=lenient"}
+    response = client.post(CHAT, content=chat(store=True), headers=lenient)
+    assert response.headers["preference-applied"] == "handling=lenient"
+    assert response.headers["x-ignored-parameters"] == "store"
 
 
 def test_the_header_is_bounded_and_holds_no_strange_characters(client: httpx.Client) -> None:
@@ -109,20 +128,34 @@ def test_what_an_engine_cannot_do_is_refused_by_name_and_left_out_when_it_asks_f
 
 def test_a_priority_and_a_salt_of_the_cache_reach_an_engine_that_has_them(client: httpx.Client) -> None:
     for path, body in ((CHAT, chat), (COMPLETIONS, completion)):
-        assert post(client, path, body(priority=1, cache_salt="tenant-7")).status_code == 200
+        assert post(client, path, body(priority=1.0, cache_salt="tenant-7")).status_code == 200
         sampling = BACKEND.generations[-1].sampling
         assert (sampling.priority, sampling.cache_salt) == (1, "tenant-7")
-        for name, values in (("priority", [1.5, -1, "high", True]), ("cache_salt", ["", "a b", "ü", "a" * 129, 7])):
+        for name, values in (("priority", [1.5, -0.1, "high", True]), ("cache_salt", ["", "a b", "ü", "a" * 129, 7])):
             assert [refusal(post(client, path, body(**{name: value})))["param"] for value in values] == [name] * len(
                 values
             )
 
 
-def test_a_priority_or_a_salt_that_an_engine_does_not_have_is_refused_by_name(client: httpx.Client) -> None:
-    for name, value in (("priority", 0.75), ("cache_salt", "tenant-7")):
-        error = refusal(post(client, CHAT, chat(model="greedy", **{name: value})))
-        assert (error["param"], error["code"]) == (name, "unsupported_parameter")
-    assert post(client, CHAT, chat(model="greedy", priority=0)).status_code == 200, "the default of vLLM's clients"
+def test_an_integer_is_a_priority_as_vllm_has_it(client: httpx.Client) -> None:
+    priorities = []
+    for number in (-1000, -2, -1, 0, 1, 2, 1000):
+        assert post(client, CHAT, chat(priority=number)).status_code == 200
+        priorities.append(BACKEND.generations[-1].sampling.priority or 0)
+    assert priorities == sorted(priorities, reverse=True), "lower numbers go first"
+    assert priorities[3] == 0.5, "0 is the default"
+    assert all(0 < priority < 1 for priority in priorities)
+
+
+def test_a_salt_that_an_engine_does_not_have_is_refused_by_name(client: httpx.Client) -> None:
+    error = refusal(post(client, CHAT, chat(model="greedy", cache_salt="tenant-7")))
+    assert (error["param"], error["code"]) == ("cache_salt", "unsupported_parameter")
+
+
+def test_a_priority_that_an_engine_does_not_have_decides_before_the_engine(client: httpx.Client) -> None:
+    for number in (0.75, -3, 0):
+        assert post(client, CHAT, chat(model="greedy", priority=number)).status_code == 200
+        assert BACKEND.generations[-1].sampling.priority is None
 
 
 def test_a_base_model_cannot_chat(client: httpx.Client) -> None:
@@ -174,7 +207,14 @@ def test_the_name_that_a_parameter_has_here_is_told(client: httpx.Client) -> Non
 
 def test_the_best_of_as_many_as_are_asked_for_is_all_of_them(client: httpx.Client) -> None:
     assert post(client, COMPLETIONS, completion(best_of=2, n=2)).status_code == 200
-    assert refusal(post(client, COMPLETIONS, completion(best_of=3, n=2)))["param"] == "best_of"
+    assert refusal(post(client, COMPLETIONS, completion(best_of=1, n=2)))["param"] == "best_of"
+    assert refusal(post(client, CHAT, chat(best_of=3, n=2)))["param"] == "best_of", "OpenAI's chats have no best_of"
+
+
+def test_more_answers_are_ranked_by_the_logprobs_that_their_engine_has(client: httpx.Client) -> None:
+    assert refusal(post(client, COMPLETIONS, completion(best_of=3, stream=True)))["param"] == "best_of"
+    error = refusal(post(client, COMPLETIONS, completion(model="greedy", best_of=3)))
+    assert (error["param"], error["code"]) == ("best_of", "unsupported_parameter")
 
 
 def test_special_tokens_can_be_left_out_of_a_completion(client: httpx.Client) -> None:
