@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from gateway.dialects.openai.requests.generation import StreamOptions
 from triton_repo.contract.errors import UnsupportedParameter
 
-# Parameter -> the values, besides null, that ask for nothing. What a body's own model declares is not rejected there.
+# Parameter -> the values, besides null, that ask for nothing.
 UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     # OpenAI
     "audio": (),
@@ -26,8 +26,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "modalities": (["text"],),
     "prediction": (),
     "suffix": ("",),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
     "web_search_options": (),
     # vLLM, SGLang and TensorRT-LLM
     "add_generation_prompt": (True,),
@@ -88,6 +86,9 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "xtc_probability": (0,),
 }
 
+# The same for those that a chat takes and a completion does not.
+OF_CHATS: Final[Mapping[str, tuple[Any, ...]]] = {"tool_choice": ("none", "auto"), "tools": ([],)}
+
 # Other servers' name of a parameter -> the name that it has here, and the values that ask for nothing.
 OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "extra_body": ("its fields at the top level of the body", ({},)),
@@ -116,10 +117,12 @@ _MAX_NAMES: Final = 32
 
 def reject_unsupported(fields: Mapping[str, Any], body: type[BaseModel]) -> None:
     """Raises UnsupportedParameter for the first field that asks for what no engine here does."""
-    declared = _fields(body)
+    others = {name: values for name, values in OF_CHATS.items() if name not in _fields(body)}
     for name, value in fields.items():
-        if value is None or name in declared:
+        if value is None:
             continue
+        if name in others and not _is_one_of(value, others[name]):
+            raise UnsupportedParameter(f"{name}: only a chat takes this parameter", name)
         if name in UNSUPPORTED and not _is_one_of(value, UNSUPPORTED[name]):
             raise UnsupportedParameter(f"{name}: this server does not support this parameter", name)
         if name in OTHER_NAMES and not _is_one_of(value, OTHER_NAMES[name][1]):
@@ -129,7 +132,7 @@ def reject_unsupported(fields: Mapping[str, Any], body: type[BaseModel]) -> None
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
     """Names of the fields that had no effect, as the value of a header: bounded, and of harmless characters."""
-    known = _fields(body) | UNSUPPORTED.keys() | OTHER_NAMES.keys()
+    known = _fields(body) | UNSUPPORTED.keys() | OF_CHATS.keys() | OTHER_NAMES.keys()
     names = _unknown(fields, known)
     if options := fields.get("stream_options"):
         names = chain(names, _unknown(options, _fields(StreamOptions), "stream_options."))
