@@ -13,6 +13,7 @@ from gateway.parsers.source import Markers
 from gateway.parsers.then import Then
 from gateway.parsers.tools import bare_json, named_json
 from gateway.parsers.tools.answer import Calls, answer
+from gateway.parsers.tools.gemma import Gemma
 from gateway.parsers.tools.marked_json import marked_json
 from gateway.parsers.tools.pythonic import pythonic
 from gateway.parsers.tools.tagged import Tags
@@ -72,6 +73,26 @@ def _python(reads: str, models: str, *starts: str, end: str, is_bare: bool = Fal
 
 def _tagged(reads: str, models: str, tags: Tags) -> ToolFamily:
     return ToolFamily(reads, models, tags.parser, tags.markers)
+
+
+def _gemma(models: str, start: str, end: str, quote: str) -> ToolFamily:
+    grammar = Gemma(start, end, quote)
+    reads = f"{start}call:NAME{{KEY:{quote}VALUE{quote}, …}}{end}"
+    return ToolFamily(reads, models, lambda _schemas: grammar.parser(), grammar.markers)
+
+
+def _dsml(models: str, section: str) -> ToolFamily:
+    tags = Tags(
+        f"<｜DSML｜{section}>",
+        f"</｜DSML｜{section}>",
+        function="<｜DSML｜invoke",
+        function_end="</｜DSML｜invoke>",
+        key="<｜DSML｜parameter",
+        value_end="</｜DSML｜parameter>",
+        breaks_lines=False,
+    )
+    reads = '<｜DSML｜invoke name="NAME"><｜DSML｜parameter name="KEY" string="true">VALUE</｜DSML｜parameter>…'
+    return _tagged(reads, models, tags)
 
 
 def _think(models: str, start: str = "<think>", end: str = "</think>") -> ReasoningFamily:
@@ -145,19 +166,8 @@ TOOL_PARSERS: Final[Mapping[str, ToolFamily]] = {
     ),
     "deepseek_v3": _DEEPSEEK,
     "deepseek_v31": _DEEPSEEK,
-    "deepseek_v32": _tagged(
-        '<｜DSML｜invoke name="NAME"><｜DSML｜parameter name="KEY" string="true">VALUE</｜DSML｜parameter>…',
-        "DeepSeek V3.2",
-        Tags(
-            "<｜DSML｜function_calls>",
-            "</｜DSML｜function_calls>",
-            function="<｜DSML｜invoke",
-            function_end="</｜DSML｜invoke>",
-            key="<｜DSML｜parameter",
-            value_end="</｜DSML｜parameter>",
-            breaks_lines=False,
-        ),
-    ),
+    "deepseek_v32": _dsml("DeepSeek V3.2", "function_calls"),
+    "deepseek_v4": _dsml("DeepSeek V4", "tool_calls"),
     "qwen3_coder": _QWEN_XML,
     "qwen3_xml": _QWEN_XML,
     "seed_oss": _tagged(
@@ -226,6 +236,8 @@ TOOL_PARSERS: Final[Mapping[str, ToolFamily]] = {
         "<|START_ACTION|>",
         end="<|END_ACTION|>",
     ),
+    "gemma4": _gemma("Gemma 4", "<|tool_call>", "<tool_call|>", '<|"|>'),
+    "functiongemma": _gemma("FunctionGemma", "<start_function_call>", "<end_function_call>", "<escape>"),
     "kimi_k2": _behind(
         "<|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{…}<|tool_call_end|>",
         "Kimi K2",
@@ -251,6 +263,7 @@ REASONING_PARSERS: Final[Mapping[str, ReasoningFamily]] = {
     "nemotron_v3": _think("Nemotron 3, Nemotron Nano 2"),
     "olmo3": _think("Olmo 3 Think"),
     "step3": _think("Step 3"),
+    "gemma4": _think("Gemma 4", "<|channel>thought\n", "<channel|>"),
     "mistral": _think("Magistral", "[THINK]", "[/THINK]"),
     "seed_oss": _think("Seed-OSS", "<seed:think>", "</seed:think>"),
     "cohere_command3": _think("Command A Reasoning", "<|START_THINKING|>", "<|END_THINKING|>"),

@@ -8,12 +8,14 @@ The prompt ends with `<|start|>assistant`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.parsers.json_value import NO_ARGUMENTS
 from gateway.parsers.parser import CallArguments, CallEnd, CallStart, Parser, ReasoningPiece, Schemas, TextPiece
 from gateway.parsers.source import Markers, Source, SteppedParser, Steps
 from gateway.parsers.tools.json_call import stream_call
+from gateway.parsers.tools.spacing import Spacing
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
 ENDS: Final = ("<|end|>", "<|call|>", "<|return|>")
@@ -27,41 +29,60 @@ Said = TextPiece | ReasoningPiece
 
 def harmony(schemas: Schemas | None) -> Parser:
     """`schemas` None: calls are not wanted, so that their arguments are text."""
-    return SteppedParser(lambda source: _answer(source, schemas))
+    return SteppedParser(_Harmony(schemas).answer)
 
 
-def _answer(source: Source, schemas: Schemas | None) -> Steps[None]:
-    """Messages, one after the other. Text that stands in none is the answer's own: the model has left the format.
+class _Harmony:
+    """Reads messages, one after the other. Text that stands in none is the answer's own: the model left the format.
 
     A header that is cut off, or ends without a message, is no text.
     """
-    header = START if (yield from source.comes(" to=")) else ""
-    kind: type[Said] | None = None  # of the message that is open
-    said: set[type[Said]] = set()
-    separator = ""
-    while True:
-        text, marker = yield from source.until(_MARKERS)
-        if header:
-            header += text
-        elif text and (kind or text.strip() or not (said or marker)):
-            kind = kind or TextPiece
-            yield kind(separator + text)
-            separator = ""
-            said.add(kind)
+
+    def __init__(self, schemas: Schemas | None) -> None:
+        self._schemas = schemas
+        self._header = ""  # with the markers in it; "" where none is open
+        self._kind: type[Said] | None = None  # of the message that is open
+        self._said: set[type[Said]] = set()
+        self._separator = ""  # from an earlier message of the same kind
+        self._outside = Spacing()
+
+    def answer(self, source: Source) -> Steps[None]:
+        if (yield from source.comes(" to=")):
+            self._header = START
+        while True:
+            text, marker = yield from source.until(_MARKERS)
+            if text:
+                yield from self._text(text)
+            if marker:
+                self._outside.call()
+                yield from self._marker(source, marker)
+            elif not text:
+                yield from self._outside.end()
+                return
+
+    def _text(self, text: str) -> Iterator[Said]:
+        if self._header:
+            self._header += text
+        elif self._kind is None:
+            yield from self._outside.text(text)
+        else:
+            yield self._kind(self._separator + text)
+            self._separator = ""
+            self._said.add(self._kind)
+
+    def _marker(self, source: Source, marker: str) -> Steps[None]:
         if marker == MESSAGE:
-            name = _called(header, schemas)
-            kind = None if name else _kind(header)
-            header, separator = "", "\n" if kind in said else ""
+            name = _called(self._header, self._schemas)
+            self._kind = None if name else _kind(self._header)
+            self._header, self._separator = "", "\n" if self._kind in self._said else ""
             if name:
                 yield from _call(source, name)
         elif marker in ENDS:
-            header, kind = "", None
+            self._header, self._kind = "", None
             if (yield from source.comes(f"assistant{CHANNEL}")):  # its start marker is missing
                 yield from source.skip("assistant")
-        elif marker:
-            header = START if marker == START else header + marker
-        elif not text:
-            return
+        else:
+            self._header = START if marker == START else self._header + marker
 
 
 def _called(header: str, schemas: Schemas | None) -> str:
@@ -82,6 +103,8 @@ def _call(source: Source, name: str) -> Steps[None]:
     yield from source.space()
     if (yield from source.comes("{")):
         yield from stream_call(source, name)
+        yield from source.space()
+        yield from source.skip_or_end(*ENDS)
         return
     yield CallStart(name)
     is_empty, space = True, ""
@@ -94,8 +117,8 @@ def _call(source: Source, name: str) -> Steps[None]:
             is_empty = False
         if marker or not text:
             break
-    if is_empty:
-        yield CallArguments(NO_ARGUMENTS)
     if marker:
+        if is_empty:
+            yield CallArguments(NO_ARGUMENTS)
         source.unread(marker)
         yield CallEnd()

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 _OUTSIDE: Final = re.compile(r'["{}\[\]<]')
-_INSIDE: Final = re.compile(r'["\\]')
+_INSIDE: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _SCALAR_END: Final = re.compile(r"[\s,}\]<]")
 _HEX: Final = "[0-9a-fA-F]"
 _HIGH: Final = rf"\\u[dD][89abAB]{_HEX}{{2}}"
@@ -50,15 +50,13 @@ class JsonScanner:
         return at
 
     def _inside(self, text: str, at: int) -> int:
-        match = _INSIDE.search(text, at)
-        if match is None:
-            return len(text)
-        if match[0] == "\\":
-            self._escaped = True
-        else:
+        match = _INSIDE.match(text, at)
+        at = match.end() if match else at
+        if at < len(text) and text[at] == '"':
             self._in_string = False
             self.done = not self._depth
-        return match.end()
+        self._escaped = at < len(text) and self._in_string  # by a backslash at the end of the text
+        return min(at + 1, len(text))
 
     def _outside(self, text: str, at: int) -> int:
         match = _OUTSIDE.search(text, at)

@@ -59,7 +59,7 @@ class Arguments:
             yield from value.chunks()
         else:
             text = yield from joined(value.chunks())
-            yield text if text and text != "null" else NO_ARGUMENTS
+            yield NO_ARGUMENTS if text == "null" or (value.is_over and not text) else text
         self.is_over = value.is_over
 
     def _in_string(self) -> Iterator[str | None]:

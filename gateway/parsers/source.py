@@ -36,6 +36,10 @@ class Source:
         self.text = self.text[self.at :] + text
         self.at = 0
 
+    @property
+    def is_over(self) -> bool:
+        return self.ended and self.at == len(self.text)
+
     def take(self, end: int) -> str:
         """Read up to `end`, an index of `text`."""
         taken = self.text[self.at : end]
@@ -84,12 +88,14 @@ class Source:
             taken.append(self.take(end.start() if end else len(self.text)))
         return "".join(taken)
 
-    def comes(self, *markers: str) -> Wait[bool]:
-        """Whether any of the markers comes next, unread."""
+    def comes(self, *markers: str, or_ends: bool = False) -> Wait[bool]:
+        """Whether any of the markers comes next, unread; with `or_ends`, or the text ends before that is known."""
         while not self.text.startswith(markers, self.at):
             unread = self.text[self.at :]
-            if not any(marker.startswith(unread) for marker in markers) or not (yield from self.more()):
+            if not any(marker.startswith(unread) for marker in markers):
                 return False
+            if not (yield from self.more()):
+                return or_ends
         return True
 
     def skip(self, marker: str) -> Wait[bool]:
@@ -98,6 +104,14 @@ class Source:
         if comes:
             self.take(self.at + len(marker))
         return comes
+
+    def skip_or_end(self, *markers: str) -> Wait[bool]:
+        """Read the one of `markers` that comes next, or the start of one with which the text ends."""
+        for marker in markers:
+            if (yield from self.comes(marker, or_ends=True)):
+                self.take(min(len(self.text), self.at + len(marker)))
+                return True
+        return False
 
     def word(self, characters: re.Pattern[str]) -> Wait[str]:
         """Read as many characters as match, one by one; at most `MAX_WORD`."""
@@ -112,8 +126,10 @@ class Source:
         while len(taken) <= MAX_WORD and (yield from self.any()):
             match = markers.search(self.text, self.at)
             taken += self.take(match.start() if match else len(self.text))
-            if match and (match.lastindex or not (yield from self.more())):
-                return taken if match.lastindex and len(taken) <= MAX_WORD else ""
+            if match and match.lastindex:
+                return taken if len(taken) <= MAX_WORD else ""
+            if not (yield from self.more()):
+                self.take(len(self.text))
         return ""
 
     def until(self, markers: Markers) -> Wait[tuple[str, str]]:
@@ -128,9 +144,11 @@ class Source:
             elif match.lastindex:
                 text, marker = self.take(match.start()), self.take(match.end())
             else:
-                text, marker = self.take(len(self.text) if self.ended else match.start()), ""
-            if text or marker or (not (yield from self.more()) and self.at == len(self.text)):
+                text, marker = self.take(match.start()), ""
+            if text or marker:
                 return text, marker
+            if not (yield from self.more()):
+                return self.take(len(self.text)), ""
 
 
 def joined(chunks: Iterator[str | None]) -> Wait[str]:
@@ -154,6 +172,11 @@ class Markers:
         whole = "|".join(map(re.escape, markers))
         tails = "|".join(re.escape(start) for start in sorted(starts, key=len, reverse=True))
         self.search: Final = re.compile(rf"({whole})|(?:{tails})\Z" if tails else f"({whole})").search
+
+    def without_start(self, text: str) -> str:
+        """Text that was cut off, without the start of a marker at its end."""
+        match = self.search(text)
+        return text[: match.start()] if match else text
 
 
 class SteppedParser:

@@ -38,7 +38,7 @@ def close(source: Source, *ends: str) -> Wait[None]:
     """Read these markers as far as they come next, with white space before them. The calls are over."""
     for end in ends:
         yield from source.space()
-        if (yield from source.skip(end)):
+        if (yield from source.skip_or_end(end)):
             source.commit()
 
 

@@ -35,5 +35,5 @@ def _close(source: Source, end: str) -> Wait[None]:
     yield from source.space()
     while (yield from source.skip("}")) or (yield from source.skip("]")):
         yield from source.space()
-    if not end or (yield from source.skip(end)) or not (yield from source.any()):
+    if not end or (yield from source.skip_or_end(end)):
         source.commit()

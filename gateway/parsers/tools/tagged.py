@@ -115,9 +115,9 @@ class _Tagged:
             yield from source.space()
         is_started = opening != "{"
         is_over = ended_by == self._function_end or (yield from source.skip(self._function_end))
-        if is_started and not is_over and not (yield from source.any()):
+        if is_started and not is_over and (yield from self._is_cut_off(source)):
             source.commit()
-            return True  # cut off
+            return True
         if not is_started and not is_over:
             return False
         if not is_started:
@@ -134,7 +134,7 @@ class _Tagged:
         key, attributes = yield from self._attribute(source, self._key_end, tags.key_end)
         if tags.value:
             yield from source.space()
-            yield from source.skip(tags.value)
+            yield from source.skip_or_end(tags.value)
         if tags.breaks_lines:
             yield from source.skip("\n")
         if 'string="true"' in attributes:
@@ -162,9 +162,11 @@ class _Tagged:
                 space = yield from source.space()
                 if not (yield from self._goes_on(source)):
                     text, ended_by = text + marker + space, ""
-            is_last = bool(ended_by) or not text
-            text, held = self._without_break(held + text, marker)
-            text += held if is_last and not ended_by else ""
+            is_last = bool(ended_by) or source.is_over
+            text = held + text
+            if is_last and not ended_by:
+                text = self._value_ends.without_start(text)
+            text, held = self._without_break(text, marker)
             if text and is_string:
                 yield CallArguments(_escaped(text))
             texts.append(text)
@@ -182,11 +184,14 @@ class _Tagged:
             return text[:-1], "\n"
         return text, ""
 
+    def _is_cut_off(self, source: Source) -> Wait[bool]:
+        yield from source.skip_or_end(self._tags.key, self._function_end)
+        return not (yield from source.any())
+
     def _goes_on(self, source: Source) -> Wait[bool]:
         """Whether the call goes on here: an end tag of a value with anything else behind it is part of the value."""
         tags = self._tags
-        followed = yield from source.comes(tags.key, self._function_end, tags.section_end)
-        return followed or not (yield from source.any())
+        return (yield from source.comes(tags.key, self._function_end, tags.section_end, or_ends=True))
 
 
 def _escaped(text: str) -> str:
