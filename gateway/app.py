@@ -22,6 +22,7 @@ from gateway.endpoints.description import describe
 from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
 from gateway.endpoints.models import add_models
+from gateway.endpoints.responses import add_responses
 from gateway.endpoints.routes import OPERATIONS, dialect_of
 from gateway.http.auth import RequireApiKey
 from gateway.http.errors import ErrorResponses
@@ -37,6 +38,9 @@ from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store.database import Database, store_file
+from gateway.store.response_rows import Bounds
+from gateway.store.responses import ResponseStore
+from gateway.store.work import Work
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
 
@@ -78,6 +82,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     errors.install(api)
     describe(api)
     add_models(api)
+    add_responses(api)
     add_health(api)
     add_admin(api)
     page_paths = add_pages(api)
@@ -102,7 +107,7 @@ def _layers(
         layers = CORSMiddleware(
             layers,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
             expose_headers=["x-request-id", "x-ignored-parameters", "x-should-retry", *RETRY_HEADERS],
         )
@@ -123,8 +128,22 @@ def _lifespan(
         quotas, metrics = Quotas(tally), Metrics(tally)
         with store_file(settings.store) as file:
             store = Database(file)
+            responses = ResponseStore(store, _bounds(settings))
+            work = Work(responses, settings.max_waiting_bytes)
+            await responses.fail_orphans()
             app.state.gateway = Gateway(
-                settings, keys, engines, admission, quotas, in_flight, metrics, heartbeat, bodies, store
+                settings,
+                keys,
+                engines,
+                admission,
+                quotas,
+                in_flight,
+                metrics,
+                heartbeat,
+                bodies,
+                store,
+                responses,
+                work,
             )
             clock = asyncio.create_task(heartbeat.run())
             try:
@@ -132,9 +151,14 @@ def _lifespan(
             finally:
                 clock.cancel()
                 await in_flight.drain(settings.shutdown_grace_s)
+                await work.close()
                 await store.close()
 
     return lifespan
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(settings.store_max_responses, settings.store_max_bytes, settings.store_max_age_s)
 
 
 def _triton(settings: Settings) -> TritonBackend:

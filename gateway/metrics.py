@@ -126,9 +126,10 @@ class RequestRecord:
         model: its label; empty until the model is known to be served, so that no client makes up labels.
         answer: the engines' answer, once they are asked.
         first_token_s: when the stream began, in seconds since the request came; None as long as no status is out.
+        is_handed_over: another record counts it.
     """
 
-    __slots__ = ("_metrics", "answer", "began_s", "endpoint", "first_token_s", "model")
+    __slots__ = ("_metrics", "answer", "began_s", "endpoint", "first_token_s", "is_handed_over", "model")
 
     def __init__(self, metrics: Metrics, endpoint: str) -> None:
         self._metrics = metrics
@@ -137,6 +138,7 @@ class RequestRecord:
         self.model = ""
         self.answer: Answer | None = None
         self.first_token_s: float | None = None
+        self.is_handed_over = False
 
     def begin_stream(self) -> None:
         self.first_token_s = time.perf_counter() - self.began_s
@@ -145,7 +147,8 @@ class RequestRecord:
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        self._metrics.observe(self, error)
+        if not self.is_handed_over:
+            self._metrics.observe(self, error)
 
 
 class _InFlight(Collector):

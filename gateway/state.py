@@ -17,6 +17,8 @@ from gateway.http.keys import ApiKeys
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.store.database import Database
+from gateway.store.responses import ResponseStore
+from gateway.store.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Gateway:
     heartbeat: Heartbeat
     bodies: ByteBudget
     store: Database
+    responses: ResponseStore
+    work: Work
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -6,7 +6,7 @@ ends; the Usage of all choices comes last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -82,11 +82,14 @@ class WholeChoice:
 
 @dataclass(slots=True)
 class WholeAnswer:
+    """`events` are what it was made of, for a dialect that keeps their order."""
+
     choices: list[WholeChoice]
     usage: Usage
+    events: Sequence[Event] = ()
 
 
-def fold(events: Iterable[Event]) -> WholeAnswer:
+def fold(events: Sequence[Event]) -> WholeAnswer:
     """The whole answer that complete `events` add up to: those of a stream, so that the two cannot differ."""
     choices: dict[int, WholeChoice] = {}
     texts: dict[int, list[str]] = {}
@@ -109,7 +112,7 @@ def fold(events: Iterable[Event]) -> WholeAnswer:
                 choice.reason, choice.stop = reason, stop
     for index, parts in texts.items():
         choices[index].text = "".join(parts)
-    return WholeAnswer([choices[index] for index in sorted(choices)], usage)
+    return WholeAnswer([choices[index] for index in sorted(choices)], usage, events)
 
 
 def _add_tokens(choice: WholeChoice, tokens: Sequence[Token] | None) -> None:

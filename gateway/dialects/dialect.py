@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gateway.answers.events import Event, Usage, WholeAnswer
 from gateway.answers.request import AnswerRequest
+from gateway.store.responses import ResponseStore
 from triton_repo.contract.errors import RequestError
 
 
@@ -45,6 +46,34 @@ class Encoder(Protocol):
         """The body of an answer that is not streamed."""
 
 
+class Session(Protocol):
+    """What a call goes on from, and where its answer is kept beyond the request."""
+
+    @property
+    def is_background(self) -> bool:
+        """The answer is made without a client that waits for it."""
+
+    async def recall(self, responses: ResponseStore, owner: str, max_bytes: int, /) -> Call:
+        """The call with what it refers to, to be answered in place of this one.
+
+        Raises:
+            RequestError: what it refers to is not there.
+        """
+
+    async def keep(self) -> None:
+        """Called when the answer is complete, or has failed, before its last bytes are sent.
+
+        Raises:
+            StoreFailed
+        """
+
+    async def begin(self, id: str, /) -> bytes:
+        """Keep an answer that is not there yet, and return the body that says so. Only of a background call."""
+
+    async def fail(self, id: str, error: RequestError, /) -> bytes:
+        """Keep an answer that failed, and return the events that its stream still lacks. As `begin`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request body that is parsed and checked.
@@ -53,12 +82,14 @@ class Call:
         encoder: what writes the answer.
         ignored: names of the fields that have no effect, for a header.
         sent_as: name of an engine's parameter -> the name that this client used for it.
+        session: None for an answer that stands for itself.
     """
 
     request: AnswerRequest
     encoder: Callable[[Head], Encoder]
     ignored: str = ""
     sent_as: Mapping[str, str] = field(default_factory=dict)
+    session: Session | None = None
 
     def named_as_sent(self, error: RequestError) -> RequestError:
         """The engine's error with the client's own name of the parameter at fault."""

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from types import TracebackType
@@ -105,7 +105,10 @@ async def whole(asked: Asked, call: Call) -> bytes:
     """
     async with _opened(asked, call) as (answer, encoder), aclosing(answer.events()) as batches:
         complete = fold([event async for batch in batches for event in batch])
-    return encoder.whole(complete)
+    body = encoder.whole(complete)
+    if call.session is not None:
+        await call.session.keep()
+    return body
 
 
 async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> None:
@@ -119,20 +122,23 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
         first = await anext(batches)
         asked.record.begin_stream()
         async with open_sink() as sink:
+            last = b""
             try:
                 await sink.send(encoder.start() + _encode(encoder, first))
-                last = b""
                 async for batch in batches:
                     last = _encode(encoder, batch)
                     if not isinstance(batch[-1], Usage):
                         await sink.send(last)
-                last += encoder.finish()
+                        last = b""
+                ending = encoder.finish()
+                if call.session is not None:
+                    await call.session.keep()
             except RequestError as error:
-                last = encoder.fail(call.named_as_sent(error))
+                ending = await _failed(call, encoder, answer, call.named_as_sent(error))
             except Exception:  # a process boundary: the status is out, so the stream itself has to say that it failed
                 logger.exception("a stream failed")
-                last = encoder.fail(EngineFailed("internal error"))
-            await sink.end(last)
+                ending = await _failed(call, encoder, answer, EngineFailed("internal error"))
+            await sink.end(last + ending)
 
 
 @asynccontextmanager
@@ -152,6 +158,15 @@ async def _opened(asked: Asked, call: Call) -> AsyncIterator[tuple[Answer, Encod
             yield answer, encoder
     except RequestError as error:
         raise call.named_as_sent(error) from None
+
+
+async def _failed(call: Call, encoder: Encoder, answer: Answer, error: RequestError) -> bytes:
+    """The last events of a stream: what was used, and why it ended."""
+    ending = encoder.event(answer.usage) + encoder.fail(error)
+    if call.session is not None:
+        with suppress(RequestError):  # logged; the stream ends with its own error
+            await call.session.keep()
+    return ending
 
 
 def _encode(encoder: Encoder, events: Sequence[Event]) -> bytes:

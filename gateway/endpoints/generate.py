@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.admission.caller import ANYONE, CALLER
 from gateway.dialects.dialect import Call, Operation
 from gateway.endpoints.answering import Asked, Asker, asked, stream, whole
+from gateway.endpoints.background import begin
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import ErrorResponses, method_not_allowed
@@ -80,13 +81,22 @@ async def _read(asked: Asked, scope: Scope, receive: Receive, operation: Operati
     if isinstance(model, str):
         asked.caller.check_may_use(model)  # first: how busy a model is tells that it exists
         gateway.admission.check_open(model, asked.terms)
-    return operation.parse(fields)
+    call = operation.parse(fields)
+    if call.session is not None:
+        call = await call.session.recall(gateway.responses, asked.caller.name, settings.max_body_bytes)
+    return call
 
 
 async def _answer(asked: Asked, scope: Scope, call: Call, send: Send) -> Response | None:
     """The response; None if it is streamed, and so sent already."""
+
+    def open_stream() -> EventStream:
+        return EventStream(send, _headers(asked, scope, call), asked.gateway.heartbeat)
+
+    if call.session is not None and call.session.is_background:
+        return await begin(asked, call, call.session, open_stream)
     if call.request.stream:
-        await stream(asked, call, lambda: EventStream(send, _headers(asked, scope, call), asked.gateway.heartbeat))
+        await stream(asked, call, open_stream)
         return None
     body = await whole(asked, call)
     return Response(body, headers=_headers(asked, scope, call), media_type="application/json")

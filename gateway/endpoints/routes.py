@@ -9,10 +9,12 @@ from gateway.dialects.dialect import Dialect, Operation
 from gateway.dialects.openai.chat import ChatCompletions
 from gateway.dialects.openai.completions import Completions
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.dialects.responses.create import CreateResponse
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "/v1/chat/completions": ChatCompletions(),
     "/v1/completions": Completions(),
+    "/v1/responses": CreateResponse(),
 }
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.store.errors import StoreFailed
-from gateway.store.schema import STEPS
+from gateway.store.presence import Presence
+from gateway.store.schema import STEPS, Step
 from triton_repo.contract.errors import EngineUnavailable, LaunchError
 
 logger = logging.getLogger(__name__)
@@ -35,12 +36,16 @@ _BUSY_TIMEOUT_S: Final = 30.0  # another process writes; one transaction takes m
 class Database:
     """One connection, in a thread of its own. `close` it.
 
+    Attributes:
+        presence: which of the processes that use the store are there.
+
     Raises:
         LaunchError: the file is none of this program's stores, is damaged, or cannot be made.
     """
 
-    def __init__(self, file: Path, steps: Sequence[str] = STEPS) -> None:
+    def __init__(self, file: Path, steps: Sequence[Step] = STEPS) -> None:
         self._connection = open_store(file, steps)
+        self.presence = Presence(file)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._closed = False
 
@@ -67,6 +72,7 @@ class Database:
         self._closed = True
         await asyncio.to_thread(self._thread.shutdown)
         self._connection.close()
+        self.presence.close()
 
     async def _run(self, begin: str, work: Work[Result]) -> Result:
         if self._closed:
@@ -92,7 +98,7 @@ class Database:
         return result
 
 
-def check_store(file: Path, steps: Sequence[str] = STEPS) -> None:
+def check_store(file: Path, steps: Sequence[Step] = STEPS) -> None:
     """Read all of a store that is there, before anything is started.
 
     Raises:
@@ -107,7 +113,7 @@ def check_store(file: Path, steps: Sequence[str] = STEPS) -> None:
             raise _unusable(file, f"is damaged: {found}")
 
 
-def open_store(file: Path, steps: Sequence[str] = STEPS) -> sqlite3.Connection:
+def open_store(file: Path, steps: Sequence[Step] = STEPS) -> sqlite3.Connection:
     """A connection to the store, which is made if it is not there, readable by its owner alone."""
     try:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would use the umask
@@ -125,7 +131,7 @@ def open_store(file: Path, steps: Sequence[str] = STEPS) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, file: Path, steps: Sequence[str]) -> None:
+def _prepare(connection: sqlite3.Connection, file: Path, steps: Sequence[Step]) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA foreign_keys = ON")
     _check_ours(connection, file, len(steps))
@@ -134,7 +140,7 @@ def _prepare(connection: sqlite3.Connection, file: Path, steps: Sequence[str]) -
     connection.execute("BEGIN IMMEDIATE")  # processes that start together take turns
     version = _number(connection, "user_version")
     for number, step in enumerate(steps[version:], start=version + 1):
-        for statement in step.split(";"):
+        for statement in step:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {number}")
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -8,4 +8,54 @@ from __future__ import annotations
 
 from typing import Final
 
-STEPS: Final[tuple[str, ...]] = ()
+Step = tuple[str, ...]  # statements
+
+_RESPONSES: Final[Step] = (
+    # `process` works on it, until its status is final. `body` is JSON, without the output. `has_events`: its stream is
+    # kept, too.
+    """CREATE TABLE responses (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        previous TEXT,
+        status TEXT NOT NULL,
+        process TEXT,
+        has_events INTEGER NOT NULL,
+        used_s REAL NOT NULL,
+        num_bytes INTEGER NOT NULL,
+        body BLOB NOT NULL
+    )""",
+    "CREATE INDEX responses_by_use ON responses (used_s)",
+    "CREATE INDEX responses_by_owner ON responses (owner, used_s)",
+    # The input and the output of each response, in order; `item` is JSON.
+    """CREATE TABLE response_items (
+        response TEXT NOT NULL REFERENCES responses ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        is_output INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        item BLOB NOT NULL,
+        PRIMARY KEY (response, position)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX response_items_by_id ON response_items (id)",
+    # Server-sent events of a response that is made in the background, by their sequence_number.
+    """CREATE TABLE response_events (
+        response TEXT NOT NULL REFERENCES responses ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        event BLOB NOT NULL,
+        PRIMARY KEY (response, number)
+    ) WITHOUT ROWID""",
+    # What each owner has, so that nothing is counted when something comes.
+    "CREATE TABLE response_owners (owner TEXT PRIMARY KEY, num_responses INTEGER NOT NULL, num_bytes INTEGER NOT NULL)",
+    """CREATE TRIGGER responses_added AFTER INSERT ON responses BEGIN
+        INSERT INTO response_owners VALUES (new.owner, 1, new.num_bytes) ON CONFLICT (owner) DO UPDATE
+            SET num_responses = num_responses + 1, num_bytes = num_bytes + excluded.num_bytes;
+    END""",
+    """CREATE TRIGGER responses_resized AFTER UPDATE OF num_bytes ON responses BEGIN
+        UPDATE response_owners SET num_bytes = num_bytes + new.num_bytes - old.num_bytes WHERE owner = new.owner;
+    END""",
+    """CREATE TRIGGER responses_removed AFTER DELETE ON responses BEGIN
+        UPDATE response_owners SET num_responses = num_responses - 1, num_bytes = num_bytes - old.num_bytes
+            WHERE owner = old.owner;
+    END""",
+)
+
+STEPS: Final[tuple[Step, ...]] = (_RESPONSES,)

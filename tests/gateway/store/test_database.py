@@ -15,11 +15,12 @@ import pytest
 from gateway.settings import load_settings
 from gateway.store.database import Database, check_store, store_file
 from gateway.store.errors import StoreFailed
+from gateway.store.schema import Step
 from tests.gateway.gateway_process import Gateway, running
 from triton_repo.contract.errors import EngineUnavailable, LaunchError
 
-STEPS = ("CREATE TABLE notes (text TEXT NOT NULL UNIQUE); CREATE INDEX by_text ON notes (text)",)
-LATER = (*STEPS, "ALTER TABLE notes ADD COLUMN number INTEGER NOT NULL DEFAULT 7")
+STEPS: tuple[Step, ...] = (("CREATE TABLE notes (text TEXT NOT NULL UNIQUE)", "CREATE INDEX by_text ON notes (text)"),)
+LATER = (*STEPS, ("ALTER TABLE notes ADD COLUMN number INTEGER NOT NULL DEFAULT 7",))
 Result = TypeVar("Result")
 
 
@@ -35,7 +36,7 @@ def notes(connection: sqlite3.Connection) -> list[str]:
     return [text for (text,) in connection.execute("SELECT text FROM notes ORDER BY text")]
 
 
-def with_store(file: Path, work: Callable[[Database], Awaitable[Result]], steps: tuple[str, ...] = STEPS) -> Result:
+def with_store(file: Path, work: Callable[[Database], Awaitable[Result]], steps: tuple[Step, ...] = STEPS) -> Result:
     async def run() -> Result:
         store = Database(file, steps)
         try:

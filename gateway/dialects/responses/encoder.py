@@ -1,0 +1,132 @@
+"""One response, as server-sent events or whole. The whole one is what the last event of its stream brings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from gateway.answers.events import Event, Finish, Usage, WholeAnswer
+from gateway.dialects.dialect import Head
+from gateway.dialects.openai.chunks import DONE, one_line
+from gateway.dialects.responses.items import Json
+from gateway.dialects.responses.output import Output
+from triton_repo.contract.errors import InvalidRequest, RequestError
+
+
+class ResponsesEncoder:
+    """
+    Args:
+        echo: the fields of a response that say what was asked for.
+        is_queued: it has told its client that it waits.
+    """
+
+    def __init__(self, head: Head, echo: Mapping[str, Any], is_queued: bool = False) -> None:
+        self.response: Json = new_response(head, echo, "queued" if is_queued else "in_progress")
+        self._output = Output(head.id)
+        self._number = 0
+        self._is_queued = is_queued
+        self._reason = "stop"
+
+    @property
+    def has_started(self) -> bool:
+        return self._number > 0
+
+    def start(self) -> bytes:
+        created = self._lifecycle("created")
+        if self._is_queued:
+            created += self._lifecycle("queued")
+            self.response["status"] = "in_progress"
+        return created + self._lifecycle("in_progress")
+
+    def event(self, event: Event) -> bytes:
+        if isinstance(event, Usage):
+            self.response["usage"] = usage_json(event)
+            return b""
+        if isinstance(event, Finish):
+            self._reason = event.reason
+        return self._sent(self._output.add(event))
+
+    def finish(self) -> bytes:
+        self._complete()
+        return self._lifecycle(str(self.response["status"])) + DONE
+
+    def fail(self, error: RequestError) -> bytes:
+        """No other event of an error: a client may take both for an end."""
+        ended = self._sent(self._output.end("incomplete"))
+        self.response |= {"status": "failed", "completed_at": None, "output": self._output.items}
+        self.response |= {"error": failure(error)}
+        return ended + self._lifecycle("failed") + DONE
+
+    def whole(self, answer: WholeAnswer) -> bytes:
+        for event in answer.events:
+            self.event(event)
+        self._complete()
+        return orjson.dumps(self.response)
+
+    def _complete(self) -> None:
+        self.response["output"] = self._output.items
+        if self._reason == "length":
+            self.response |= {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+        else:
+            self.response |= {"status": "completed", "completed_at": int(time.time())}
+
+    def _lifecycle(self, status: str) -> bytes:
+        return self._sent([{"type": f"response.{status}", "response": self.response}])
+
+    def _sent(self, events: Iterable[Json]) -> bytes:
+        return b"".join(map(self._event, events))
+
+    def _event(self, event: Json) -> bytes:
+        numbered = {"type": event["type"], "sequence_number": self._number, **event}
+        self._number += 1
+        return event_bytes(numbered)
+
+
+def event_bytes(event: Json) -> bytes:
+    """A server-sent event, named by its type."""
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), one_line(orjson.dumps(event)))
+
+
+def response_id(request_id: str) -> str:
+    return f"resp_{request_id}"
+
+
+def new_response(head: Head, echo: Mapping[str, Any], status: str) -> Json:
+    """A response of which nothing is known yet but what it was asked for."""
+    return {
+        "id": response_id(head.id),
+        "object": "response",
+        "created_at": head.created,
+        "completed_at": None,
+        "status": status,
+        "model": head.model,
+        "error": None,
+        "incomplete_details": None,
+        "output": [],
+        "usage": None,
+        **echo,
+    }
+
+
+def usage_json(usage: Usage) -> Json:
+    """All of these fields are required, so that what is not known is 0 here."""
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens or 0, "cache_write_tokens": 0},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def failure(error: RequestError) -> Json:
+    """`code` is one of OpenAI's, which typed clients know; `type` is ours."""
+    code = "server_error"
+    if isinstance(error, InvalidRequest):
+        code = "invalid_prompt"
+    elif error.status == 429:
+        code = "rate_limit_exceeded"
+    return {"code": code, "message": error.message, "param": error.param, "type": error.code or error.type}

@@ -1,0 +1,203 @@
+"""The items of an input: messages, tool calls and their outputs, reasoning, and references to items that are kept.
+
+Clients send back what this server or OpenAI has answered, so all of what either writes is taken; content is text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from gateway.dialects.openai.messages import must_be
+from triton_repo.contract.sampling import UNSUPPORTED
+
+MAX_ITEMS: Final = 4096
+MAX_PARTS: Final = 4096  # of all items together: validation must not hold up the event loop
+
+Json = dict[str, Any]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class _TextPart(_Value):
+    type: Literal["input_text", "output_text", "text", "reasoning_text", "summary_text"]
+    text: str
+
+
+class _RefusalPart(_Value):
+    type: Literal["refusal"]
+    text: Annotated[str, Field(alias="refusal")]
+
+
+_Parts = Annotated[
+    list[Annotated[_TextPart | _RefusalPart, Field(discriminator="type")]], Field(max_length=MAX_PARTS, fail_fast=True)
+]
+
+
+def _joined(content: Any) -> Any:
+    return "".join(part.text for part in content) if isinstance(content, list) else content
+
+
+Content = Annotated[
+    str | _Parts,
+    AfterValidator(_joined),
+    must_be('a string or a list of {"type": "input_text", "text": ...} parts; no images, audio or files'),
+]
+_ReasoningText = Annotated[
+    str | _Parts | None,
+    AfterValidator(_joined),
+    must_be('a list of {"type": "reasoning_text", "text": ...} parts'),
+]
+ItemId = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def _as_text(arguments: Any) -> Any:
+    """Some servers give the object itself."""
+    return orjson.dumps(arguments).decode() if isinstance(arguments, dict) else arguments
+
+
+class Message(_Value):
+    type: Literal["message"] = "message"
+    id: ItemId | None = None
+    role: Literal["user", "system", "developer"]
+    content: Content
+
+    def as_item(self, id: str) -> Json:
+        content = [{"type": "input_text", "text": self.content}]
+        return {"id": self.id or f"msg_{id}", "type": "message", "status": "completed", "role": self.role} | {
+            "content": content
+        }
+
+
+class AnswerMessage(_Value):
+    type: Literal["message"] = "message"
+    id: ItemId | None = None
+    role: Literal["assistant"]
+    content: Content
+
+    def as_item(self, id: str) -> Json:
+        content = [{"type": "output_text", "text": self.content, "annotations": [], "logprobs": []}]
+        return {"id": self.id or f"msg_{id}", "type": "message", "status": "completed", "role": self.role} | {
+            "content": content
+        }
+
+
+class FunctionCall(_Value):
+    type: Literal["function_call"]
+    id: ItemId | None = None
+    call_id: ItemId
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    arguments: Annotated[str, BeforeValidator(_as_text)]
+
+    def as_item(self, id: str) -> Json:
+        item = {"id": self.id or f"fc_{id}", "type": "function_call", "status": "completed"}
+        return item | {"call_id": self.call_id, "name": self.name, "arguments": self.arguments}
+
+
+class FunctionCallOutput(_Value):
+    type: Literal["function_call_output"]
+    id: ItemId | None = None
+    call_id: ItemId
+    output: Content
+
+    def as_item(self, id: str) -> Json:
+        item = {"id": self.id or f"fco_{id}", "type": "function_call_output", "status": "completed"}
+        return item | {"call_id": self.call_id, "output": self.output}
+
+
+class Reasoning(_Value):
+    """Its text is `content`; a `summary` stands for it where there is none."""
+
+    type: Literal["reasoning"]
+    id: ItemId | None = None
+    summary: _ReasoningText = None
+    content: _ReasoningText = None
+
+    def as_item(self, id: str) -> Json:
+        text = self.content or self.summary or ""
+        content = [{"type": "reasoning_text", "text": text}]
+        return {"id": self.id or f"rs_{id}", "type": "reasoning", "status": "completed", "summary": []} | {
+            "content": content
+        }
+
+
+class ItemReference(_Value):
+    """An item of an earlier response, by its id."""
+
+    type: Literal["item_reference"] = "item_reference"
+    id: ItemId
+
+
+_KINDS: Final = {
+    "message": "message",
+    "answer": "answer",
+    "function_call": "function_call",
+    "function_call_output": "function_call_output",
+    "reasoning": "reasoning",
+    "item_reference": "item_reference",
+}
+
+
+def _kind(value: Any) -> str | None:
+    """The item's type, which messages and references may leave out. None is none that there is."""
+    if not isinstance(value, dict):
+        return None
+    kind = value.get("type") or ("message" if "role" in value else "item_reference" if "id" in value else None)
+    if kind == "message" and value.get("role") == "assistant":
+        return "answer"
+    return kind if isinstance(kind, str) and kind in _KINDS else None
+
+
+def _known(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("item", "must be an object: an item with a type, or a message with a role")
+    if _kind(value) is None:
+        kinds = ", ".join(kind for kind in _KINDS if kind != "answer")
+        message = "items of this type are not supported, only {kinds}"
+        raise PydanticCustomError(UNSUPPORTED, message, {"kinds": kinds})
+    return value
+
+
+Item = Message | AnswerMessage | FunctionCall | FunctionCallOutput | Reasoning | ItemReference
+_AnyItem = Annotated[
+    Annotated[Message, Tag("message")]
+    | Annotated[AnswerMessage, Tag("answer")]
+    | Annotated[FunctionCall, Tag("function_call")]
+    | Annotated[FunctionCallOutput, Tag("function_call_output")]
+    | Annotated[Reasoning, Tag("reasoning")]
+    | Annotated[ItemReference, Tag("item_reference")],
+    Discriminator(_kind),
+    BeforeValidator(_known),
+]
+
+
+def _as_list(value: Any) -> Any:
+    """A string is the message of a user. Parts are counted before they are validated, which costs far more."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    if not isinstance(value, list):
+        raise PydanticCustomError("input", "must be a string or a list of items")
+    given = [part for item in value if isinstance(item, dict) for part in item.values() if isinstance(part, list)]
+    if sum(map(len, given)) > MAX_PARTS:
+        raise PydanticCustomError("too_many_parts", "may have at most {most} content parts", {"most": MAX_PARTS})
+    return value
+
+
+Input = Annotated[
+    list[_AnyItem],
+    Field(max_length=MAX_ITEMS, fail_fast=True),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[_AnyItem]),
+]
+
+
+def as_kept(items: Sequence[Item], seed: str) -> list[Json | ItemReference]:
+    """The items as they are kept: each with its own id, or one that is made of the seed."""
+    return [
+        item if isinstance(item, ItemReference) else item.as_item(f"{seed}i{index}") for index, item in enumerate(items)
+    ]

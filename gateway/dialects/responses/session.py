@@ -1,0 +1,149 @@
+"""One request for a response: the call that it makes to an engine, what it goes on from, and how its answer is kept."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from secrets import token_hex
+from typing import Final
+
+import orjson
+
+from gateway.answers.backend import Chat
+from gateway.answers.request import AnswerRequest
+from gateway.dialects.dialect import Call, Head
+from gateway.dialects.openai.requests.tools import offered_tools, template_tool
+from gateway.dialects.responses.echo import echo
+from gateway.dialects.responses.encoder import ResponsesEncoder, new_response
+from gateway.dialects.responses.items import ItemReference, Json, as_kept
+from gateway.dialects.responses.prompt import messages
+from gateway.dialects.responses.request import ResponsesRequest
+from gateway.store.response_rows import Kept
+from gateway.store.responses import ResponseStore
+from triton_repo.contract.errors import InvalidRequest, RequestError
+
+_UNTIL_RECALLED: Final = Chat(b"")  # the prompt of a request that refers to what is kept
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    code = "previous_response_not_found"
+
+
+class ResponseSession:
+    """`recall` comes before everything that keeps an answer."""
+
+    def __init__(self, body: ResponsesRequest, ignored: str = "") -> None:
+        self._body = body
+        self._ignored = ignored
+        self._echo = echo(body)
+        self._listed, self._tools = offered_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
+        self._given = as_kept(body.input or (), token_hex(12))
+        self._input = [item for item in self._given if not isinstance(item, ItemReference)]
+        self._created: int | None = None
+        self._encoder: ResponsesEncoder | None = None
+        self._responses: ResponseStore | None = None
+        self._owner = ""
+
+    @property
+    def is_background(self) -> bool:
+        return bool(self._body.background)
+
+    def call(self) -> Call:
+        """With no prompt yet if it refers to what is kept."""
+        return self._call(_UNTIL_RECALLED if self._refers else self._prompt(self._input))
+
+    async def recall(self, responses: ResponseStore, owner: str, max_bytes: int) -> Call:
+        self._responses, self._owner = responses, owner
+        if not self._refers:
+            return self.call()
+        try:
+            earlier = await self._earlier(responses, max_bytes)
+            self._input = await self._resolved(responses, max_bytes)
+        except OverflowError:
+            raise InvalidRequest(f"the conversation is larger than {max_bytes} bytes", "input") from None
+        return self._call(self._prompt([*earlier, *self._input]))
+
+    async def keep(self) -> None:
+        if self._responses is None or self._encoder is None or not self._body.is_stored:
+            return
+        if self.is_background:
+            await self._responses.finish(self._encoder.response)
+        else:
+            await self._responses.add(Kept(self._owner, self._encoder.response, self._input))
+
+    async def begin(self, id: str) -> bytes:
+        self._created = int(time.time())
+        response = new_response(self._head(id), self._echo, "queued")
+        if self._responses is not None:
+            await self._responses.add(Kept(self._owner, response, self._input, bool(self._body.stream)))
+        return orjson.dumps(response)
+
+    async def fail(self, id: str, error: RequestError) -> bytes:
+        encoder = self._encoder
+        if encoder is None or not encoder.has_started:
+            encoder = self._new_encoder(self._head(id))
+            events = encoder.start() + encoder.fail(error)
+        else:
+            events = encoder.fail(error)
+        await self.keep()
+        return events
+
+    @property
+    def _refers(self) -> bool:
+        has_references = any(isinstance(item, ItemReference) for item in self._given)
+        return has_references or self._body.previous_response_id is not None
+
+    def _head(self, id: str) -> Head:
+        return Head(id, self._created or int(time.time()), self._body.model, "")
+
+    def _new_encoder(self, head: Head) -> ResponsesEncoder:
+        head = head._replace(created=self._created or head.created)
+        self._encoder = ResponsesEncoder(head, self._echo, self.is_background)
+        return self._encoder
+
+    def _call(self, prompt: Chat) -> Call:
+        body = self._body
+        request = AnswerRequest(
+            body.model,
+            [prompt],
+            body.sampling(),
+            stops=body.stops,
+            stream=bool(body.stream),
+            batch=body.service_tier == "flex",
+            tools=self._tools,
+        )
+        return Call(request, self._new_encoder, self._ignored, body.sent_as, self)
+
+    def _prompt(self, items: Sequence[Json]) -> Chat:
+        chat = {
+            "messages": messages(self._body.instructions, items),
+            "tools": [template_tool(tool) for tool in self._listed] or None,
+            "template_arguments": self._body.template_arguments,
+        }
+        return Chat(orjson.dumps(chat))
+
+    async def _earlier(self, responses: ResponseStore, max_bytes: int) -> Sequence[Json]:
+        """The items of the conversation that this request goes on with."""
+        id = self._body.previous_response_id
+        if id is None:
+            return ()
+        previous = await responses.get(self._owner, id)
+        items = None if previous is None else await responses.conversation(self._owner, id, max_bytes)
+        if previous is None or items is None:
+            what = "is not kept" if previous is None else "goes on from one that is not kept any more"
+            raise PreviousResponseNotFound(f"previous response {id[:80]!r} {what}", "previous_response_id")
+        if previous["status"] not in ("completed", "incomplete"):
+            rule = f"is {previous['status']}; only a completed or incomplete response can be gone on from"
+            raise InvalidRequest(f"previous response {id[:80]!r} {rule}", "previous_response_id")
+        return items
+
+    async def _resolved(self, responses: ResponseStore, max_bytes: int) -> list[Json]:
+        """The input with the items that it refers to, which may be the same one many times."""
+        times = Counter(item.id for item in self._given if isinstance(item, ItemReference))
+        known = await responses.items(self._owner, times) if times else {}
+        if missing := next((id for id in times if id not in known), None):
+            raise InvalidRequest(f"input: there is no item {missing[:80]!r} that is kept", "input")
+        if sum(times[id] * len(orjson.dumps(item)) for id, item in known.items()) > max_bytes:
+            raise OverflowError
+        return [known[item.id] if isinstance(item, ItemReference) else item for item in self._given]

@@ -1,0 +1,139 @@
+"""The responses that are kept: to get, follow, cancel and delete them, and the items that they were made from."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from gateway.admission.caller import ANYONE, CALLER, Caller
+from gateway.dialects.openai.envelope import OPENAI
+from gateway.endpoints.background import follow
+from gateway.http.cancellation import UnlessDisconnected
+from gateway.http.errors import described
+from gateway.http.event_stream import EventStream
+from gateway.state import Gateway, GatewayDep
+from gateway.store.response_rows import Json
+from triton_repo.contract.errors import InvalidRequest
+
+MAX_LIMIT: Final = 100
+
+_DEFAULT_LIMIT: Final = 20
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+
+
+class ResponseNotFound(InvalidRequest):
+    status = 404
+    code = "response_not_found"
+
+
+def add_responses(app: FastAPI) -> None:
+    errors = described(OPENAI.error_model)
+    path = "/v1/responses/{response}"
+    app.get(path, tags=["responses"], responses=errors)(get_response)
+    app.delete(path, tags=["responses"], responses=errors)(delete_response)
+    app.post(path + "/cancel", tags=["responses"], responses=errors)(cancel_response)
+    app.get(path + "/input_items", tags=["responses"], responses=errors)(list_input_items)
+
+
+async def get_response(response: str, request: Request, gateway: GatewayDep) -> Any:
+    """The response; with `stream=true` its events, from `starting_after` on, if it has them."""
+    found = await _find(response, request, gateway)
+    if request.query_params.get("stream") not in ("true", "True", "1"):
+        return found
+    after = _number(request, "starting_after", -1)
+    if not await gateway.responses.has_events(response):
+        raise InvalidRequest("stream: only a response that was made with background and stream has events", "stream")
+    return _Following(gateway, _owner(request), response, after)
+
+
+async def delete_response(response: str, request: Request, gateway: GatewayDep) -> Json:
+    if not await gateway.responses.delete(_owner(request), response):
+        raise _not_found(response)
+    gateway.work.cancel(response)
+    return {"id": response, "object": "response", "deleted": True}
+
+
+async def cancel_response(response: str, request: Request, gateway: GatewayDep) -> Json:
+    """The response, which is as it was if it had ended already."""
+    if not (await _find(response, request, gateway))["background"]:
+        raise InvalidRequest("only a response that was made with background can be cancelled", "background")
+    await gateway.responses.cancel(_owner(request), response)
+    gateway.work.cancel(response)
+    return await _find(response, request, gateway)
+
+
+async def list_input_items(response: str, request: Request, gateway: GatewayDep) -> Json:
+    """A page of the items that a response was made from, those of the responses that it goes on from included."""
+    try:
+        items = await gateway.responses.input(_owner(request), response, gateway.settings.max_body_bytes)
+    except OverflowError:
+        raise InvalidRequest(f"the conversation is larger than {gateway.settings.max_body_bytes} bytes") from None
+    if items is None:
+        raise _not_found(response)
+    order, after = request.query_params.get("order", "desc"), request.query_params.get("after")
+    limit = _number(request, "limit", _DEFAULT_LIMIT)
+    if order not in ("asc", "desc"):
+        raise InvalidRequest(f"order = {order[:64]!r}: must be asc or desc", "order")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"limit = {limit}: must be 1 to {MAX_LIMIT}", "limit")
+    return _page(items if order == "asc" else items[::-1], after, limit)
+
+
+def _page(items: list[Json], after: str | None, limit: int) -> Json:
+    ids = [item["id"] for item in items]
+    if after is not None and after not in ids:
+        raise InvalidRequest(f"after = {after[:80]!r}: must be the id of an item in the list", "after")
+    first = 0 if after is None else ids.index(after) + 1
+    data = items[first : first + limit]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": first + limit < len(items),
+    }
+
+
+class _Following(Response):
+    """The events of a response, for as long as its client is there."""
+
+    def __init__(self, gateway: Gateway, owner: str, id: str, after: int) -> None:
+        super().__init__()
+        self._followed = (gateway, owner, id, after)
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        gateway = self._followed[0]
+        try:
+            async with UnlessDisconnected(receive):
+                await follow(*self._followed, lambda: EventStream(send, {}, gateway.heartbeat))
+        except ClientDisconnect:
+            pass  # there is no client left to answer
+
+
+async def _find(id: str, request: Request, gateway: Gateway) -> Json:
+    found = await gateway.responses.get(_owner(request), id)
+    if found is None:
+        raise _not_found(id)
+    return found
+
+
+def _not_found(id: str) -> ResponseNotFound:
+    return ResponseNotFound(f"response {id[:80]!r} does not exist, or is not kept any more")
+
+
+def _owner(request: Request) -> str:
+    caller: Caller = request.scope.get(CALLER, ANYONE)
+    return caller.name
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name)
+    if given is None:
+        return default
+    if not _NUMBER.fullmatch(given):
+        raise InvalidRequest(f"{name} = {given[:64]!r}: must be a whole number", name)
+    return int(given)
