@@ -17,8 +17,12 @@ from gateway.admission.tally import Tally
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
+from gateway.batches.batch_store import BatchStore
+from gateway.batches.runner import BatchRunner
 from gateway.endpoints.admin import add_admin
+from gateway.endpoints.batches import BatchAnswering, add_batches
 from gateway.endpoints.description import describe
+from gateway.endpoints.files import add_files
 from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
 from gateway.endpoints.models import add_models
@@ -38,6 +42,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store.database import Database, store_file
+from gateway.store.files import FileStore
 from gateway.store.response_rows import Bounds
 from gateway.store.responses import ResponseStore
 from gateway.store.work import Work
@@ -83,6 +88,8 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     describe(api)
     add_models(api)
     add_responses(api)
+    add_files(api)
+    add_batches(api)
     add_health(api)
     add_admin(api)
     page_paths = add_pages(api)
@@ -130,6 +137,9 @@ def _lifespan(
             store = Database(file)
             responses = ResponseStore(store, _bounds(settings))
             work = Work(responses, settings.max_waiting_bytes)
+            files = FileStore(store, settings.store_max_bytes)
+            batches = BatchStore(store, settings.store_max_age_s)
+            runner = BatchRunner(batches, files, settings.max_body_bytes)
             await responses.fail_orphans()
             app.state.gateway = Gateway(
                 settings,
@@ -144,17 +154,27 @@ def _lifespan(
                 store,
                 responses,
                 work,
+                files,
+                batches,
+                runner,
             )
             clock = asyncio.create_task(heartbeat.run())
+            batch_work = asyncio.create_task(runner.run(BatchAnswering(app.state.gateway)))
             try:
                 yield
             finally:
                 clock.cancel()
+                await _end(batch_work)
                 await in_flight.drain(settings.shutdown_grace_s)
                 await work.close()
                 await store.close()
 
     return lifespan
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -83,6 +83,7 @@ class Settings(BaseModel):
     ] = 2**30
     store_max_age_s: Annotated[float, Field(gt=0, description="how long what is not used is kept")] = 30 * 86400.0
     store_max_responses: Annotated[int, Field(ge=1, description="how many responses are kept")] = 100_000
+    max_file_bytes: Annotated[int, Field(ge=1024, description="largest file that may be uploaded")] = 200 * 2**20
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
 
     @model_validator(mode="after")

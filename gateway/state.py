@@ -12,11 +12,14 @@ from gateway.admission.quota import Quotas
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
+from gateway.batches.batch_store import BatchStore
+from gateway.batches.runner import BatchRunner
 from gateway.http.event_stream import Heartbeat
 from gateway.http.keys import ApiKeys
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.store.database import Database
+from gateway.store.files import FileStore
 from gateway.store.responses import ResponseStore
 from gateway.store.work import Work
 
@@ -35,6 +38,9 @@ class Gateway:
     store: Database
     responses: ResponseStore
     work: Work
+    files: FileStore
+    batches: BatchStore
+    batch_runner: BatchRunner
 
 
 async def _gateway(request: Request) -> Gateway:

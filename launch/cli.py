@@ -121,6 +121,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     store_max_responses: Annotated[
         int, typer.Option(help="How many responses are kept.")
     ] = DEFAULTS.store_max_responses,
+    max_file_bytes: Annotated[int, typer.Option(help="Largest file that may be uploaded.")] = DEFAULTS.max_file_bytes,
     access_log: Annotated[bool, typer.Option(help="Log a line for each request.")] = DEFAULTS.access_log,
     launcher: Annotated[
         str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
@@ -157,6 +158,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                     "store_max_bytes": store_max_bytes,
                     "store_max_age_s": store_max_age_s,
                     "store_max_responses": store_max_responses,
+                    "max_file_bytes": max_file_bytes,
                     "access_log": access_log,
                 },
                 {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")},

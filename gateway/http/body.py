@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import orjson
@@ -10,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from gateway.answers.byte_budget import ByteBudget, Share
+from gateway.answers.byte_budget import ByteBudget
 from gateway.http.errors import BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from triton_repo.contract.errors import InvalidRequest
 
@@ -34,14 +35,13 @@ async def read_object(
         EngineUnavailable: `budget` is spent.
     """
     headers = Headers(scope=scope)
-    _check_type(headers)
+    check_type(headers, "application/json")
     with budget.share() as share:
-        try:
-            async with asyncio.timeout(timeout_s) as timeout:
-                body = await _read(headers, receive, max_bytes, share, timeout)
-        except TimeoutError:
-            raise BodyTimeout(f"the request body came too slowly: {timeout_s:g} s without enough of it") from None
-        return await parse_object(body)
+        body = bytearray()
+        async for piece in read_pieces(headers, receive, max_bytes, timeout_s):
+            body += piece
+            share.set(len(body))
+        return await parse_object(bytes(body))
 
 
 async def parse_object(body: bytes) -> dict[str, Any]:
@@ -77,30 +77,38 @@ async def num_nodes(body: bytes, step_bytes: int = _LARGE) -> int:
     return count
 
 
-def _check_type(headers: Headers) -> None:
+def check_type(headers: Headers, allowed: str) -> None:
+    """Raises: UnsupportedMediaType."""
     content_type = headers.get("content-type", "")
-    if content_type.split(";", 1)[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType("content-type: only application/json is accepted")
+    if content_type.split(";", 1)[0].strip().lower() != allowed:
+        raise UnsupportedMediaType(f"content-type: only {allowed} is accepted")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("content-encoding: send the body uncompressed")
 
 
-async def _read(headers: Headers, receive: Receive, max_bytes: int, share: Share, timeout: asyncio.Timeout) -> bytes:
-    """Each `_LEAST_PER_S` bytes put the end of the timeout off by a second: less is as good as nothing."""
+async def read_pieces(headers: Headers, receive: Receive, max_bytes: int, timeout_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Each `_LEAST_PER_S` bytes put the end of the timeout off by a second: less is as good as
+    nothing.
+
+    Raises:
+        BodyTooLarge, BodyTimeout, ClientDisconnect
+    """
     too_large = BodyTooLarge(f"the request body is larger than {max_bytes} bytes")
     if int(headers.get("content-length", 0)) > max_bytes:  # the HTTP parser has checked that it is a number
         raise too_large
-    body = bytearray()
-    end_s = timeout.when() or 0.0
-    more = True
+    num_bytes, more = 0, True
+    end_s = asyncio.get_running_loop().time() + timeout_s
     while more:
-        message = await receive()
+        try:
+            async with asyncio.timeout_at(end_s + num_bytes / _LEAST_PER_S):
+                message = await receive()
+        except TimeoutError:
+            raise BodyTimeout(f"the request body came too slowly: {timeout_s:g} s without enough of it") from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
+        piece: bytes = message.get("body", b"")
+        num_bytes += len(piece)
+        if num_bytes > max_bytes:
             raise too_large
-        share.set(len(body))
-        timeout.reschedule(end_s + len(body) / _LEAST_PER_S)
         more = message.get("more_body", False)
-    return bytes(body)
+        yield piece

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
@@ -107,6 +108,7 @@ class ErrorResponses:
         """Answer with these what the routes of `app` raise."""
         app.add_exception_handler(RequestError, self._request_error)
         app.add_exception_handler(HTTPException, self._http_exception)
+        app.add_exception_handler(RequestValidationError, self._invalid_query)
         app.add_exception_handler(Exception, self._bug)  # Starlette raises it again for the layers around `app`
 
     async def _request_error(self, request: Request, error: Exception) -> Response:
@@ -117,6 +119,12 @@ class ErrorResponses:
         rejection = cast("HTTPException", error)
         scope, allow = request.scope, (rejection.headers or {}).get("Allow")
         return self.response(scope, path_not_found(scope) if allow is None else method_not_allowed(scope, allow))
+
+    async def _invalid_query(self, request: Request, error: Exception) -> Response:
+        """What a route says of its query; bodies are parsed by hand."""
+        first = cast("RequestValidationError", error).errors()[0]
+        name = str(first["loc"][-1])
+        return self.response(request.scope, InvalidRequest(f"{name}: {first['msg']}", name))
 
     async def _bug(self, request: Request, _: Exception) -> Response:
         return self.response(request.scope, EngineFailed("internal error"))

@@ -10,12 +10,12 @@ import logging
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway.store.errors import StoreFailed
 from gateway.store.presence import Presence
@@ -56,6 +56,10 @@ class Database:
             StoreFailed, EngineUnavailable: the latter after `close`.
         """
         return await self._run("BEGIN", work)
+
+    async def rows(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
+        """What one query finds."""
+        return await self.read(lambda connection: connection.execute(query, values).fetchall())
 
     async def write(self, work: Work[Result]) -> Result:
         """What `work` returns; all that it writes is kept, or, if it raises, nothing.

@@ -10,3 +10,10 @@ class StoreFailed(RequestError):
 
     status = 500
     code = "store_failed"
+
+
+class StoreFull(RequestError):
+    """What a client wants to keep finds no room."""
+
+    status = 507
+    code = "insufficient_storage"

@@ -58,4 +58,48 @@ _RESPONSES: Final[Step] = (
     END""",
 )
 
-STEPS: Final[tuple[Step, ...]] = (_RESPONSES,)
+_FILES_AND_BATCHES: Final[Step] = (
+    # A file that is not complete is being uploaded, or was left over.
+    """CREATE TABLE files (
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        filename TEXT NOT NULL,
+        purpose TEXT NOT NULL,
+        num_bytes INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        expires INTEGER,
+        complete INTEGER NOT NULL
+    )""",
+    "CREATE INDEX files_by_owner ON files (owner)",
+    """CREATE TABLE file_chunks (
+        file TEXT NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (file, number)
+    )""",
+    # `process` works on it, until its status is final. `body` is JSON.
+    """CREATE TABLE batches (
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        status TEXT NOT NULL,
+        process TEXT,
+        created REAL NOT NULL,
+        output_expires_s INTEGER,
+        body TEXT NOT NULL
+    )""",
+    "CREATE INDEX batches_by_owner ON batches (owner)",
+    "CREATE INDEX batches_by_status ON batches (status)",
+    # Of batches that have not ended. `request` and `output` are JSON; `is_ok` tells which file the output goes to.
+    """CREATE TABLE batch_lines (
+        batch TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        custom_id TEXT NOT NULL,
+        request BLOB NOT NULL,
+        output BLOB,
+        is_ok INTEGER,
+        PRIMARY KEY (batch, number),
+        UNIQUE (batch, custom_id)
+    )""",
+)
+
+STEPS: Final[tuple[Step, ...]] = (_RESPONSES, _FILES_AND_BATCHES)

@@ -1,0 +1,114 @@
+"""A batch as OpenAI's API describes it: one value, which only the functions here change.
+
+Source: OpenAI's API reference, "Batch".
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
+FINAL: Final[frozenset[Status]] = frozenset({"failed", "completed", "expired", "cancelled"})
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class LineError(_Value):
+    """Why a line of the input file is no request."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+
+
+class Errors(_Value):
+    object: Literal["list"] = "list"
+    data: tuple[LineError, ...] = Field(default=(), strict=False)
+
+
+class RequestCounts(_Value):
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+class Batch(_Value):
+    """Times are Unix seconds."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    model: str | None = None
+    errors: Errors | None = None
+    input_file_id: str
+    completion_window: str
+    status: Status = "validating"
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    created_at: int
+    in_progress_at: int | None = None
+    expires_at: int
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    request_counts: RequestCounts = RequestCounts()
+    metadata: Metadata | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in FINAL
+
+    def now(self, status: Status, **changes: Any) -> Batch:
+        """The same batch from now on in `status`."""
+        return self.model_copy(update={"status": status, f"{status}_at": int(time.time()), **changes})
+
+    def failed_with(self, *errors: LineError) -> Batch:
+        return self.now("failed", errors=Errors(data=errors))
+
+    def counting(self, *, is_ok: bool) -> Batch:
+        """One more request has ended."""
+        counts = self.request_counts
+        field = "completed" if is_ok else "failed"
+        more = counts.model_copy(update={field: getattr(counts, field) + 1})
+        return self.model_copy(update={"request_counts": more})
+
+    def validated(self, total: int, model: str | None) -> Batch:
+        if self.status != "validating":  # it was cancelled
+            return self
+        return self.now("in_progress", request_counts=RequestCounts(total=total), model=model)
+
+    def finalizing(self) -> Batch:
+        """Its files are being written; one that is being cancelled says so to its end."""
+        return self.now("finalizing") if self.status == "in_progress" else self
+
+    def cancelling(self) -> Batch:
+        return self.now("cancelling") if self.status in ("validating", "in_progress") else self
+
+    def ended(self, output_file_id: str | None, error_file_id: str | None) -> Batch:
+        files = {"output_file_id": output_file_id, "error_file_id": error_file_id}
+        if self.status == "cancelling":
+            return self.now("cancelled", **files)
+        return self.now("expired" if self.was_late else "completed", **files)
+
+    @property
+    def was_late(self) -> bool:
+        return self.finalizing_at is not None and self.finalizing_at >= self.expires_at
+
+    @property
+    def reason_not_run(self) -> tuple[str, str]:
+        """The code and the message of requests that were not answered."""
+        if self.status == "cancelling":
+            return "batch_cancelled", "the batch was cancelled before this request was answered"
+        return "batch_expired", "this request was not answered within the completion window of the batch"
