@@ -118,7 +118,7 @@ def _layers(
             allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
             expose_headers=["x-request-id", "x-ignored-parameters", "x-should-retry", *RETRY_HEADERS],
         )
-    return RequestIdMiddleware(layers, settings.access_log)
+    return RequestIdMiddleware(layers, settings.access_log, lambda scope: dialect_of(scope).id_headers)
 
 
 def _lifespan(

@@ -87,6 +87,7 @@ class Generation:
         keep_special: the text is to hold special tokens, but for those that end the answer.
         parsing: how the text is read; None for text alone.
         keep_stop: the stop string that ends it is part of its text.
+        clip_max_tokens: `max_tokens` beyond the room in the context is no error.
     """
 
     request_id: str
@@ -98,6 +99,7 @@ class Generation:
     most_tokens: int | None = None
     keep_stop: bool = False
     keep_special: bool = False
+    clip_max_tokens: bool = False
     parsing: Parsing | None = None
 
     @property

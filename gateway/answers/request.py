@@ -38,6 +38,7 @@ class AnswerRequest:
     stops: tuple[str, ...] = ()
     stream: bool = False
     batch: bool = False  # it may wait for all that are not
+    clip_max_tokens: bool = False  # where the context has less room than `max_tokens`, as many as fit
     tools: Tools | None = None
     reads_reasoning: bool = True
     keep_stop: bool = False
@@ -77,6 +78,7 @@ class AnswerRequest:
                 keep_special=parsing is not None and parsing.keep_special,
                 parsing=parsing,
                 keep_stop=self.keep_stop,
+                clip_max_tokens=self.clip_max_tokens,
             )
             for index, (prompt, sampling) in choices
         ]

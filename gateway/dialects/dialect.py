@@ -113,7 +113,15 @@ class Dialect(Protocol):
     def error_model(self) -> type[BaseModel]:
         """The model of its error bodies, for the API's description."""
 
-    def error_body(self, error: RequestError, /) -> bytes:
+    @property
+    def ping(self) -> bytes:
+        """What keeps a stream alive that has nothing to say."""
+
+    @property
+    def id_headers(self) -> tuple[bytes, ...]:
+        """Under which names responses have the request's id, besides `x-request-id`."""
+
+    def error_body(self, error: RequestError, request_id: str, /) -> bytes:
         """The JSON body of an error response."""
 
     def api_keys(self, headers: Mapping[bytes, list[bytes]], /) -> list[bytes]:

@@ -65,7 +65,7 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
         call = await _read(request, scope, receive, operation)
         check_ignored(scope, call.ignored)
         async with UnlessDisconnected(receive):
-            response = await _answer(request, scope, call, send)
+            response = await _answer(request, scope, call, send, operation.dialect.ping)
     if response is not None:
         await response(scope, receive, send)
 
@@ -87,11 +87,11 @@ async def _read(asked: Asked, scope: Scope, receive: Receive, operation: Operati
     return call
 
 
-async def _answer(asked: Asked, scope: Scope, call: Call, send: Send) -> Response | None:
+async def _answer(asked: Asked, scope: Scope, call: Call, send: Send, ping: bytes) -> Response | None:
     """The response; None if it is streamed, and so sent already."""
 
     def open_stream() -> EventStream:
-        return EventStream(send, _headers(asked, scope, call), asked.gateway.heartbeat)
+        return EventStream(send, _headers(asked, scope, call), asked.gateway.heartbeat, ping)
 
     if call.session is not None and call.session.is_background:
         return await begin(asked, call, call.session, open_stream)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from starlette.types import Scope
+
+from gateway.dialects.anthropic.envelope import ANTHROPIC
+from gateway.dialects.anthropic.messages import Messages
 from gateway.dialects.dialect import Dialect, Operation
 from gateway.dialects.openai.chat import ChatCompletions
 from gateway.dialects.openai.completions import Completions
@@ -15,10 +19,23 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "/v1/chat/completions": ChatCompletions(),
     "/v1/completions": Completions(),
     "/v1/responses": CreateResponse(),
+    "/v1/messages": Messages(),
 }
 
 
-def dialect_of(path: str) -> Dialect:
-    """The API to which a path belongs: it decides what an error looks like and how a key is presented."""
-    operation = OPERATIONS.get(path)
-    return OPENAI if operation is None else operation.dialect
+def dialect_of(scope: Scope) -> Dialect:
+    """The API to which a request belongs: it decides what an error looks like and how a key is presented.
+
+    That of its path; on paths that several APIs have, and on unknown ones, the API that its headers name.
+    """
+    path: str = scope.get("path", "")
+    if operation := OPERATIONS.get(path):
+        return operation.dialect
+    if path.startswith("/v1/messages/") or is_anthropic(scope):
+        return ANTHROPIC
+    return OPENAI
+
+
+def is_anthropic(scope: Scope) -> bool:
+    """All clients of Anthropic's API send its version."""
+    return any(name == b"anthropic-version" for name, _ in scope.get("headers", ()))

@@ -36,7 +36,7 @@ class RequireApiKey:
         app: ASGIApp,
         keys: ApiKeys,
         open_paths: Collection[str],
-        scheme_of: Callable[[str], KeyScheme],
+        scheme_of: Callable[[Scope], KeyScheme],
         errors: ErrorResponses,
     ) -> None:
         self._app = app
@@ -49,7 +49,7 @@ class RequireApiKey:
         if scope["type"] != "http" or scope["path"] in self._open_paths or self._is_authorized(scope):
             await self._app(scope, receive, send)
         else:
-            error = AuthenticationFailed(f"a valid API key is required: {self._scheme_of(scope['path']).key_hint}")
+            error = AuthenticationFailed(f"a valid API key is required: {self._scheme_of(scope).key_hint}")
             await self._errors.response(scope, error)(scope, receive, send)
 
     def _is_authorized(self, scope: Scope) -> bool:
@@ -69,4 +69,4 @@ class RequireApiKey:
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
-        return self._scheme_of(scope["path"]).api_keys(headers)
+        return self._scheme_of(scope).api_keys(headers)

@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from gateway.admission.errors import RateLimitExceeded
+from gateway.http.request_id import REQUEST_ID
 from triton_repo.contract.errors import (
     AuthenticationFailed,
     EngineFailed,
@@ -80,13 +81,13 @@ def described(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 class ErrorWriter(Protocol):
     """Writes the error bodies of an API."""
 
-    def error_body(self, error: RequestError, /) -> bytes: ...
+    def error_body(self, error: RequestError, request_id: str, /) -> bytes: ...
 
 
 class ErrorResponses:
-    """Error responses, whose bodies are those of the API to which the path of a request belongs."""
+    """Error responses, whose bodies are those of the API to which a request belongs."""
 
-    def __init__(self, writer_of: Callable[[str], ErrorWriter]) -> None:
+    def __init__(self, writer_of: Callable[[Scope], ErrorWriter]) -> None:
         self._writer_of = writer_of
 
     def response(self, scope: Scope, error: RequestError) -> Response:
@@ -101,7 +102,7 @@ class ErrorResponses:
             headers["www-authenticate"] = "Bearer"
         if isinstance(error, MethodNotAllowed):
             headers["allow"] = error.allow
-        body = self._writer_of(scope["path"]).error_body(error)
+        body = self._writer_of(scope).error_body(error, scope.get(REQUEST_ID, ""))
         return Response(body, error.status, headers, media_type="application/json")
 
     def install(self, app: FastAPI) -> None:

@@ -48,8 +48,9 @@ class Heartbeat:
 class EventStream:
     """A response whose status is out as soon as it is entered; pass its last bytes to `end`."""
 
-    def __init__(self, send: Send, headers: Mapping[str, str], heartbeat: Heartbeat) -> None:
+    def __init__(self, send: Send, headers: Mapping[str, str], heartbeat: Heartbeat, ping: bytes = PING) -> None:
         self._send = send
+        self._ping_bytes = ping
         self._headers = [*_HEADERS, *((name.encode(), value.encode()) for name, value in headers.items())]
         self._heartbeat = heartbeat
         self._silent = False
@@ -79,5 +80,5 @@ class EventStream:
     def beat(self) -> None:
         """Send a ping, in the background, if nothing was sent since the last beat."""
         if self._silent and (self._ping is None or self._ping.done()):
-            self._ping = asyncio.create_task(self._write(PING))
+            self._ping = asyncio.create_task(self._write(self._ping_bytes))
         self._silent = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Final
@@ -72,10 +73,15 @@ class _Rejections:
 
 
 class RequestIdMiddleware:
-    """ASGI middleware. The access log is at level INFO, for health checks and scrapes that succeed at DEBUG."""
+    """ASGI middleware. The access log is at level INFO, for health checks and scrapes that succeed at DEBUG.
 
-    def __init__(self, app: ASGIApp, access_log: bool) -> None:
+    Args:
+        other_names: of the header with the id, in the API to which a request belongs.
+    """
+
+    def __init__(self, app: ASGIApp, access_log: bool, other_names: Callable[[Scope], Iterable[bytes]]) -> None:
         self._app = app
+        self._other_names = other_names
         self._access_log = access_log
         self._rejections = _Rejections()
 
@@ -85,12 +91,13 @@ class RequestIdMiddleware:
             return
         exchange = Exchange(_client_id(scope))
         scope[EXCHANGE], scope[REQUEST_ID] = exchange, exchange.request_id
-        id_header = (b"x-request-id", (exchange.client_id or exchange.request_id).encode())
+        names = (b"x-request-id", *self._other_names(scope))
+        id_headers = [(name, (exchange.client_id or exchange.request_id).encode()) for name in names]
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), id_header]
+                message["headers"] = [*message.get("headers", ()), *id_headers]
             await send(message)
             exchange.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 

@@ -20,6 +20,7 @@ from triton_repo.contract.tensors import (
     ADD_SPECIAL_TOKENS,
     CHANNEL,
     CHAT,
+    CLIP_MAX_TOKENS,
     INPUT_IDS,
     KEEP_SPECIAL,
     MAX_ROWS,
@@ -79,6 +80,8 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
         parameters.append((TOKEN_LENGTHS, True))
     if generation.keep_special:
         parameters.append((KEEP_SPECIAL, True))
+    if generation.clip_max_tokens:
+        parameters.append((CLIP_MAX_TOKENS, True))
     parameters += [*_prompt_parameters(prompt), (CHANNEL, channel)]
     return Row(generation.request_id, generation.model, tuple(tensors), tuple(parameters), alone)
 

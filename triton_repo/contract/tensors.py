@@ -125,6 +125,7 @@ CHANNEL_LEASE_S: Final = 8.0  # shorter than Triton waits for open requests when
 # To NAME_preprocess itself: "ids" or "texts" (TOKEN_TEXTS too). No engine follows, so the prompt may have any length.
 TOKENIZE: Final = "tokenize"
 ADD_SPECIAL_TOKENS: Final = "add_special_tokens"  # a bool: tokenize `text_input` with BOS and the like; default true
+CLIP_MAX_TOKENS: Final = "clip_max_tokens"  # a bool: a `max_tokens` beyond the room in the context is that room
 TOKEN_LENGTHS: Final = "token_lengths"  # noqa: S105  (a bool: list the `text_length` of each token in TEXT_OUTPUT)
 KEEP_SPECIAL: Final = "keep_special"  # a bool: special tokens other than those that end an answer are part of its text
 

@@ -14,6 +14,7 @@ from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, U
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.sampling import Sampling, TokenId, invalid_request, without_unsupported
 from triton_repo.contract.tensors import (
+    CLIP_MAX_TOKENS,
     END_ID,
     EXCLUDE_INPUT_IN_OUTPUT,
     GUIDE_TENSORS,
@@ -71,7 +72,7 @@ def parse_request(
         raise rejection
     given = _parse_sampling(tensors, parameters, config)
     input_ids = _parse_prompt(tensors.get(INPUT_IDS.name, ()), config)
-    max_tokens = _max_tokens(given, len(input_ids), config)
+    max_tokens = _max_tokens(given, len(input_ids), config, clips=_parse_flag(parameters, CLIP_MAX_TOKENS))
     defaults = defaults_beside(given, config.sampling)
     lengths = {"max_tokens": max_tokens, "min_tokens": _min_tokens(given, max_tokens, defaults)}
     sampling = defaults.model_copy(update=given.model_dump(exclude_none=True) | lengths)
@@ -121,12 +122,14 @@ def _parse_sampling(
     return sampling
 
 
-def _max_tokens(given: Sampling, prompt_tokens: int, config: EngineConfig) -> int:
+def _max_tokens(given: Sampling, prompt_tokens: int, config: EngineConfig, *, clips: bool) -> int:
     """The engine's default makes room for the prompt, and for the `min_tokens` of the request."""
     room = config.max_seq_len - prompt_tokens
     if given.max_tokens is None:
         return min(max(config.sampling.max_tokens or room, given.min_tokens or 0), room)
     if given.max_tokens > room:
+        if clips:
+            return room
         raise ContextLengthExceeded(
             f"max_tokens: this model's maximum context length is {config.max_seq_len} tokens, but {prompt_tokens} in "
             f"the prompt and max_tokens = {given.max_tokens} make {prompt_tokens + given.max_tokens}",

@@ -26,8 +26,10 @@ class ErrorBody(BaseModel):
 class OpenAi:
     key_hint: Final = "Authorization: Bearer KEY"
     error_model: Final = ErrorBody
+    ping: Final = b": ping\n\n"
+    id_headers: Final[tuple[bytes, ...]] = ()
 
-    def error_body(self, error: RequestError) -> bytes:
+    def error_body(self, error: RequestError, request_id: str) -> bytes:  # noqa: ARG002
         return orjson.dumps(error_json(error))
 
     def api_keys(self, headers: Mapping[bytes, list[bytes]]) -> list[bytes]:

@@ -39,8 +39,10 @@ class Lines:
 
     key_hint: Final = "x-key: KEY"
     error_model: Final = Problem
+    ping: Final = b": still here\n\n"
+    id_headers: Final = (b"x-line-id",)
 
-    def error_body(self, error: RequestError) -> bytes:
+    def error_body(self, error: RequestError, request_id: str) -> bytes:  # noqa: ARG002
         return json.dumps({"problem": f"{error.param}: {error.message}"}).encode()
 
     def api_keys(self, headers: Mapping[bytes, list[bytes]]) -> list[bytes]:

@@ -152,6 +152,14 @@ def test_a_prompt_that_is_empty_or_not_of_the_vocabulary_is_rejected(ids: list[i
     assert caught.value.param == "prompt"
 
 
+def test_a_limit_beyond_the_context_is_clipped_where_the_request_says_so() -> None:
+    clips = {"clip_max_tokens": True}
+    assert parse_request({"input_ids": [5] * 60, "max_tokens": [32000]}, clips, CONFIG).max_tokens == 40
+    assert parse_request({"input_ids": [5] * 60, "max_tokens": [9]}, clips, CONFIG).max_tokens == 9
+    with pytest.raises(ContextLengthExceeded):
+        parse_request({"input_ids": [5] * 100, "max_tokens": [9]}, clips, CONFIG)
+
+
 @pytest.mark.parametrize(("prompt_tokens", "max_tokens", "param"), [(100, 1, "prompt"), (60, 41, "max_tokens")])
 def test_what_does_not_fit_into_the_context_is_rejected(prompt_tokens: int, max_tokens: int, param: str) -> None:
     with pytest.raises(ContextLengthExceeded, match="100") as caught:

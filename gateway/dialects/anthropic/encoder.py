@@ -1,0 +1,171 @@
+"""Anthropic's messages, streamed and whole.
+
+A stream is one block of content after the other: each begins, grows and ends before the next. Source of the format:
+Anthropic's API reference, "Streaming messages".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import orjson
+
+from gateway.answers.events import (
+    Event,
+    FinalReason,
+    Finish,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+    WholeAnswer,
+)
+from gateway.dialects.anthropic.envelope import error_json
+from gateway.dialects.dialect import Head
+from gateway.dialects.openai.chunks import one_line
+from triton_repo.contract.errors import RequestError
+
+Json = dict[str, Any]
+
+_STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+_EMPTY_BLOCKS: Final[dict[str, Json]] = {
+    "text": {"type": "text", "text": ""},
+    "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+
+
+class MessageEncoder:
+    """Writes one message.
+
+    Args:
+        max_tokens: as the client asked; where fewer were written and the length ended it, the context was full.
+        hides_thinking: blocks of thinking are there, without their text.
+    """
+
+    def __init__(self, head: Head, max_tokens: int, *, hides_thinking: bool = False) -> None:
+        self._head = head
+        self._max_tokens = max_tokens
+        self._hides_thinking = hides_thinking
+        self._open: Literal["text", "thinking", "tool_use"] | None = None
+        self._index = -1
+        self._finish = Finish(0, "stop")
+
+    def start(self) -> bytes:
+        message = self._message([], None, None, self._head.usage())
+        return _event({"type": "message_start", "message": message})
+
+    def event(self, event: Event) -> bytes:
+        match event:
+            case Text(_, text, _):
+                return self._begin_unless_open("text") + self._delta("text_delta", "text", text) if text else b""
+            case Reasoning(_, text, _):
+                return self._thinking(text)
+            case ToolCallDelta():
+                return self._tool_call(event)
+            case Finish():
+                self._finish = event
+                return self._end()
+            case Usage():
+                return self._usage(event)
+
+    def finish(self) -> bytes:
+        return _event({"type": "message_stop"})
+
+    def fail(self, error: RequestError) -> bytes:
+        return _event(error_json(error, self._head.id), name="error")
+
+    def whole(self, answer: WholeAnswer) -> bytes:
+        choice = answer.choices[0]
+        content: list[Json] = []
+        if choice.reasoning:
+            thinking = "" if self._hides_thinking else choice.reasoning
+            content.append({"type": "thinking", "thinking": thinking, "signature": self._signature})
+        if choice.text:
+            content.append({"type": "text", "text": choice.text})
+        content += [_whole_call(call) for call in choice.tool_calls]
+        reason = self._stop_reason(choice.reason, choice.stop, answer.usage)
+        return orjson.dumps(self._message(content, reason, choice.stop, answer.usage))
+
+    @property
+    def _signature(self) -> str:
+        """Anthropic's proves that its own server has reasoned so. Here it only has to be there."""
+        return f"conch-{self._head.id}"
+
+    def _message(self, content: list[Json], reason: str | None, stop: str | None, usage: Usage) -> Json:
+        return {
+            "id": f"msg_{self._head.id}",
+            "type": "message",
+            "role": "assistant",
+            "model": self._head.model,
+            "content": content,
+            "stop_reason": reason,
+            "stop_sequence": stop,
+            "usage": _usage_json(usage),
+        }
+
+    def _thinking(self, text: str) -> bytes:
+        if not text:
+            return b""
+        begun = self._begin_unless_open("thinking")
+        return begun if self._hides_thinking else begun + self._delta("thinking_delta", "thinking", text)
+
+    def _tool_call(self, delta: ToolCallDelta) -> bytes:
+        begun = b""
+        if delta.id is not None:
+            block: Json = {"type": "tool_use", "id": delta.id, "name": delta.name, "input": {}}
+            begun = self._begin("tool_use", block)
+        return begun + (self._delta("input_json_delta", "partial_json", delta.arguments) if delta.arguments else b"")
+
+    def _begin_unless_open(self, kind: Literal["text", "thinking"]) -> bytes:
+        return b"" if self._open == kind else self._begin(kind, _EMPTY_BLOCKS[kind])
+
+    def _begin(self, kind: Literal["text", "thinking", "tool_use"], block: Json) -> bytes:
+        ended = self._end()
+        self._open = kind
+        self._index += 1
+        return ended + _event({"type": "content_block_start", "index": self._index, "content_block": block})
+
+    def _end(self) -> bytes:
+        if self._open is None:
+            return b""
+        signed = self._delta("signature_delta", "signature", self._signature) if self._open == "thinking" else b""
+        self._open = None
+        return signed + _event({"type": "content_block_stop", "index": self._index})
+
+    def _delta(self, kind: str, key: str, text: str) -> bytes:
+        return _event({"type": "content_block_delta", "index": self._index, "delta": {"type": kind, key: text}})
+
+    def _usage(self, usage: Usage) -> bytes:
+        reason = self._stop_reason(self._finish.reason, self._finish.stop, usage)
+        delta = {"stop_reason": reason, "stop_sequence": self._finish.stop}
+        return _event({"type": "message_delta", "delta": delta, "usage": _usage_json(usage)})
+
+    def _stop_reason(self, reason: FinalReason, stop: str | None, usage: Usage) -> str:
+        if stop is not None:
+            return "stop_sequence"
+        if reason == "length" and usage.completion_tokens < self._max_tokens:
+            return "model_context_window_exceeded"
+        return _STOP_REASONS[reason]
+
+
+def _event(data: Json, name: str | None = None) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % ((name or data["type"]).encode(), one_line(orjson.dumps(data)))
+
+
+def _whole_call(call: ToolCall) -> Json:
+    """Arguments that are no JSON object, which a model may write where no grammar forbids it, are there as text."""
+    try:
+        arguments = orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        arguments = {"arguments": call.arguments}
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
+
+
+def _usage_json(usage: Usage) -> Json:
+    """`input_tokens` are those that were not cached; what the engine does not report is left out."""
+    cached = usage.cached_tokens
+    counts = {"input_tokens": usage.prompt_tokens - (cached or 0), "output_tokens": usage.completion_tokens}
+    return counts if cached is None else {**counts, "cache_read_input_tokens": cached}

@@ -1,0 +1,49 @@
+"""POST /v1/messages."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any, Final
+
+from gateway.answers.request import AnswerRequest
+from gateway.dialects.anthropic.conversation import chat_of
+from gateway.dialects.anthropic.encoder import MessageEncoder
+from gateway.dialects.anthropic.envelope import ANTHROPIC
+from gateway.dialects.anthropic.request import MessagesRequest
+from gateway.dialects.anthropic.tools import offered_tools
+from gateway.dialects.body import parse_body
+from gateway.dialects.dialect import Call
+
+_SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MAX_NAMES: Final = 32
+
+
+class Messages:
+    dialect: Final = ANTHROPIC
+    body: Final = MessagesRequest
+
+    def parse(self, fields: dict[str, Any]) -> Call:
+        body = parse_body(MessagesRequest, fields)
+        listed, tools = offered_tools(body.tools, body.tool_choice)
+        request = AnswerRequest(
+            body.model,
+            [chat_of(body, listed)],
+            body.sampling,
+            stops=tuple(stop for stop in body.stop_sequences or () if stop),
+            stream=bool(body.stream),
+            tools=tools,
+            clip_max_tokens=True,
+        )
+        encoder = partial(MessageEncoder, max_tokens=body.max_tokens, hides_thinking=body.hides_thinking)
+        return Call(request, encoder, ignored_fields(fields), body.sent_as)
+
+
+def ignored_fields(fields: dict[str, Any]) -> str:
+    """Names of the fields that have no effect, as the value of a header: bounded, and of harmless characters."""
+    known = MessagesRequest.model_fields.keys()
+    names = [name for name, value in fields.items() if value is not None and name not in known]
+    thinking = fields.get("thinking")
+    if isinstance(thinking, dict) and thinking.get("budget_tokens") is not None:
+        names.append("thinking.budget_tokens")
+    return ", ".join(sorted(name for name in names if _SAFE_NAME.fullmatch(name))[:_MAX_NAMES])

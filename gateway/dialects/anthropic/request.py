@@ -1,0 +1,187 @@
+"""The bodies of POST /v1/messages and /v1/messages/count_tokens. null is the same as absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic_core import PydanticCustomError
+
+from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
+from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
+from gateway.dialects.openai.requests.generation import whole_number
+from triton_repo.contract.sampling import UNSUPPORTED, Count, Sampling
+
+MAX_MESSAGES: Final = 4096
+MAX_BLOCKS: Final = 8192  # of all messages together: validation must not hold up the event loop
+MAX_STOP_SEQUENCES: Final = 64
+
+_OWN_NAMES: Final = {"guided_decoding_guide": "output_config", "guided_decoding_guide_type": "output_config"}
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class UserMessage(_Value):
+    role: Literal["user"]
+    content: Annotated[Annotated[list[UserBlock], Field(fail_fast=True)], BeforeValidator(as_blocks)]
+
+
+class AssistantMessage(_Value):
+    role: Literal["assistant"]
+    content: Annotated[Annotated[list[AssistantBlock], Field(fail_fast=True)], BeforeValidator(as_blocks)]
+
+
+class SystemMessage(_Value):
+    """Instructions in the course of the conversation."""
+
+    role: Literal["system"]
+    content: TextBlocks
+
+
+def _few_blocks(messages: Any) -> Any:
+    """Counted before they are validated, which costs a hundred times as much."""
+    if isinstance(messages, list):
+        contents = [message.get("content") for message in messages if isinstance(message, dict)]
+        if sum(len(content) for content in contents if isinstance(content, list)) > MAX_BLOCKS:
+            raise PydanticCustomError("too_many_blocks", "may have at most {max} content blocks", {"max": MAX_BLOCKS})
+    return messages
+
+
+_ROLES: Final = ("user", "assistant", "system")
+_MESSAGE: Final = "must be an object whose role is user, assistant or system"
+
+
+def _role(message: Any) -> str | None:
+    role = message.get("role") if isinstance(message, dict) else None
+    return f"tagged-{role}" if role in _ROLES else None
+
+
+AnyMessage = UserMessage | AssistantMessage | SystemMessage
+
+
+def _not_prefilled(messages: list[AnyMessage]) -> list[AnyMessage]:
+    if isinstance(messages[-1], AssistantMessage):
+        rule = (
+            "the last message must not be the assistant's: this server does not continue an answer that a client begins"
+        )
+        raise PydanticCustomError(UNSUPPORTED, "{rule}", {"rule": rule})
+    return messages
+
+
+Messages = Annotated[
+    list[
+        Annotated[
+            Annotated[UserMessage, Tag("tagged-user")]
+            | Annotated[AssistantMessage, Tag("tagged-assistant")]
+            | Annotated[SystemMessage, Tag("tagged-system")],
+            Discriminator(_role, custom_error_type="must_be", custom_error_message=_MESSAGE),
+        ]
+    ],
+    Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+    AfterValidator(_not_prefilled),
+    BeforeValidator(_few_blocks),
+]
+
+
+class Thinking(_Value):
+    """Whether the model reasons before it answers, as far as its chat template has a switch (`enable_thinking`).
+
+    How many tokens that may take, `budget_tokens`, is not bounded. `display` "omitted" leaves out the text of it.
+    """
+
+    type: str  # "disabled", or one of several ways to enable it
+    display: str | None = None
+
+
+class JsonFormat(_Value):
+    type: Literal["json_schema"]
+    json_schema: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class OutputConfig(_Value):
+    effort: str | None = None
+    format: JsonFormat | None = None
+
+
+class Metadata(_Value):
+    user_id: str | None = None
+
+
+def _only_empty(value: Any) -> Any:
+    if value not in (None, [], {}):
+        raise PydanticCustomError(UNSUPPORTED, "this server does not support this parameter")
+    return value
+
+
+_Unsupported = Annotated[Any, AfterValidator(_only_empty)]
+
+
+class CountTokensRequest(_Value):
+    """What a prompt is made of."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    messages: Messages
+    system: TextBlocks | None = None
+    tools: ToolDefinitions | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    mcp_servers: _Unsupported = None
+    container: _Unsupported = None
+
+    @property
+    def template_arguments(self) -> dict[str, Any]:
+        """Those that Anthropic's own parameters stand for, and those that the client names itself."""
+        arguments: dict[str, Any] = {}
+        if self.thinking is not None:
+            arguments["enable_thinking"] = self.thinking.type != "disabled"
+        if self.output_config is not None and self.output_config.effort is not None:
+            effort = self.output_config.effort
+            arguments["reasoning_effort"] = "high" if effort in ("xhigh", "max") else effort
+        return arguments | (self.chat_template_kwargs or {})
+
+
+class MessagesRequest(CountTokensRequest, Sampling):
+    """POST /v1/messages. Besides Anthropic's parameters it takes those of the engines."""
+
+    max_tokens: Count
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    stop_sequences: (
+        Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=MAX_STOP_SEQUENCES, fail_fast=True)]
+        | None
+    ) = None
+    stream: bool | None = None
+    metadata: Metadata | None = None
+    service_tier: str | None = None
+    logprobs: Literal[None] = None  # a message has no place for them
+
+    @field_validator("max_tokens", "min_tokens", "top_k", "seed", mode="before")
+    @classmethod
+    def _integral(cls, value: Any) -> Any:
+        return whole_number(value)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The fields of the engine alone, validated as part of this body. `top_p` 0 leaves the likeliest token."""
+        fields = {name: getattr(self, name) for name in Sampling.model_fields}
+        if self.top_p == 0:
+            fields |= {"top_p": None, "top_k": 1}
+        if self.output_config is not None and self.output_config.format is not None:
+            guide = orjson.dumps(self.output_config.format.json_schema).decode()
+            fields |= {"guided_decoding_guide_type": "json_schema", "guided_decoding_guide": guide}
+        return Sampling.model_construct(**fields)
+
+    @property
+    def sent_as(self) -> Mapping[str, str]:
+        """Names of an engine's parameters that this body has under other names."""
+        names = {"prompt": "messages"}
+        return names | _OWN_NAMES if self.output_config is not None and self.output_config.format else names
+
+    @property
+    def hides_thinking(self) -> bool:
+        return self.thinking is not None and self.thinking.display == "omitted"
