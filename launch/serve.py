@@ -153,7 +153,7 @@ def triton_service(
     stubs = StubWatch(mark, access)
     reports = EngineReports(directory.engine_states)
     heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, reports.stall)
-    recovery = EngineRecovery(repositories, mark, access, reports, stubs)
+    recovery = EngineRecovery(repositories, server.shm_prefix, access, reports, stubs)
     return Service(
         name="triton",
         argv=hiding(server_argv(installation.binary, backends, server), access.secrets),

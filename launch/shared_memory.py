@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +41,11 @@ def hide_shared_memory(prefix: str, directory: Path = SHM) -> None:
 def remove_shared_memory(prefix: str, directory: Path = SHM) -> None:
     for region in _regions(prefix, directory):
         region.unlink(missing_ok=True)
+
+
+def remove_regions(names: Iterable[str], directory: Path = SHM) -> None:
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
 
 
 def _regions(prefix: str, directory: Path) -> Iterator[Path]:

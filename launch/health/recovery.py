@@ -1,8 +1,8 @@
 """Starts one engine again in a tritonserver that goes on serving the others.
 
-Triton 2.51 does not start the process of a decoupled Python model again. It unloads and loads the model when it is told
-to, but keeps the requests that the dead process had, and once it has those it does not load the model a second time. So
-this is done once for each engine of several; otherwise the server is itself started again.
+Triton 2.51 does not start the process of a decoupled Python model again, and keeps the requests that it had. But it
+loads the model a second time, and as often as it has to, where every model of the engine is unloaded and loaded by its
+own name. With `unload_dependents` it would leave the steps as they are once nothing but the ensemble asked for them.
 """
 
 from __future__ import annotations
@@ -10,49 +10,55 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Collection
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from typing import Final
 
 from launch.descendants import command_line, marked_processes, parent_of
 from launch.health.reports import EngineReports
 from launch.health.stubs import StubWatch, stub_model
 from launch.journal import LogLine
 from launch.kserve import TritonAccess
+from launch.shared_memory import hide_shared_memory, remove_regions
 from triton_repo.contract.http_probe import probe
+from triton_repo.contract.restart_policy import RestartPolicy
 from triton_repo.contract.steps import STEPS, step_model
 
-LOAD_TIMEOUT_S = 900.0
-_UNLOAD = b'{"parameters": {"unload_dependents": true}}'
+LOAD_TIMEOUT_S: Final = 900.0
+
+_POLICY: Final = RestartPolicy(longest_delay_s=5.0)  # on top of what loading takes; none gives up, since others serve
 
 
 class EngineRecovery:
-    """Of the `engines` of one service, whose processes have the `mark`; its Triton lets models be loaded.
-
-    `stubs` watches them.
-    """
+    """Of the `engines` of one service, whose processes `stubs` watches; its Triton lets models be loaded."""
 
     def __init__(
-        self, engines: Collection[str], mark: str, access: TritonAccess, reports: EngineReports, stubs: StubWatch
+        self, engines: Collection[str], shm_prefix: str, access: TritonAccess, reports: EngineReports, stubs: StubWatch
     ) -> None:
         self._engines = frozenset(engines)
-        self._recovered: set[str] = set()
-        self._mark = mark
+        self._mark = stubs.mark
+        self._shm_prefix = shm_prefix
         self._access = access
         self._reports = reports
         self._stubs = stubs
+        self._failures: Counter[str] = Counter()  # in a row, by engine
+        self._ready_s: dict[str, float] = {}  # since when, of those that were recovered
 
     async def recover(self, engine: str, server: int, log: LogLine) -> bool:
-        """Whether `engine` is served again, and the others have gone on; `server` is tritonserver's id."""
-        if engine not in self._engines or len(self._engines) == 1 or engine in self._recovered:
+        """Whether `engine` is served again, however often that has to be tried, and the others have gone on.
+
+        `server` is tritonserver's id. False at once where there is no other engine to spare.
+        """
+        if engine not in self._engines or len(self._engines) == 1:
             return False
-        self._recovered.add(engine)
         self._reports.lose(engine)
-        self._kill_processes(engine, server)
-        log("conch", f"loading {engine} again")
-        if not (await self._call(engine, "unload", _UNLOAD) and await self._call(engine, "load", b"{}")):
-            return False
-        if not self._is_whole(engine):
-            return False
+        self._count_failure(engine)
+        while not await self._load(engine, server, log):
+            log("conch", f"{engine} cannot be loaded; its models' output says why")
+            self._failures[engine] += 1
+        self._ready_s[engine] = time.monotonic()
         self._stubs.look_again()
         self._reports.bring_back(engine)
         log("conch", f"{engine} is ready again")
@@ -60,25 +66,43 @@ class EngineRecovery:
 
     def forget(self) -> None:
         """The server has ended, and all that its engines had lost with it."""
-        self._recovered.clear()
+        self._failures.clear()
         self._reports.forget()
 
-    def _kill_processes(self, engine: str, server: int) -> None:
+    def _count_failure(self, engine: str) -> None:
+        served_s = time.monotonic() - self._ready_s.get(engine, 0.0)
+        self._failures[engine] = _POLICY.failures(self._failures[engine], served_s)
+
+    async def _load(self, engine: str, server: int, log: LogLine) -> bool:
+        """Later each time; whether all of it then runs."""
+        steps = [step_model(engine, step) for step in STEPS]
+        self._kill_processes(steps, server)
+        if (failures := self._failures[engine] - 1) > 0:
+            await asyncio.sleep(_POLICY.delay_s(failures))
+        log("conch", f"loading {engine} again")
+        await self._call_all("unload", (engine,))
+        await self._call_all("unload", steps)
+        # Triton, which keeps the requests of a dead process, keeps their memory too, but needs its name no more.
+        remove_regions(self._stubs.take_regions(steps))
+        if not (await self._call_all("load", steps) and await self._call_all("load", (engine,))):
+            return False
+        hide_shared_memory(self._shm_prefix)
+        running = {stub_model(command_line(pid)) for pid in marked_processes(self._mark)}
+        return running >= {*steps}  # it may say so of what it has not loaded
+
+    def _kill_processes(self, models: Collection[str], server: int) -> None:
         """The stubs of the engine that still run, and what those that died have left: MPI workers, say."""
-        models = {step_model(engine, step) for step in STEPS}
         for pid in marked_processes(self._mark):
             if stub_model(command_line(pid)) in models or not _descends(pid, server):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def _is_whole(self, engine: str) -> bool:
-        """Triton may answer that it has loaded what it has not."""
-        running = {stub_model(command_line(pid)) for pid in marked_processes(self._mark)}
-        return running >= {step_model(engine, step) for step in STEPS}
+    async def _call_all(self, verb: str, models: Iterable[str]) -> bool:
+        return all(await asyncio.gather(*(self._call(verb, model) for model in models)))
 
-    async def _call(self, engine: str, verb: str, body: bytes) -> bool:
-        url = f"{self._access.http}/v2/repository/models/{engine}/{verb}"
-        answer = await asyncio.to_thread(probe, url, "POST", body, LOAD_TIMEOUT_S)
+    async def _call(self, verb: str, model: str) -> bool:
+        url = f"{self._access.http}/v2/repository/models/{model}/{verb}"
+        answer = await asyncio.to_thread(probe, url, "POST", b"{}", LOAD_TIMEOUT_S)
         return answer is not None and answer.status == 200
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from launch.descendants import command_line, marked_processes
@@ -21,8 +22,11 @@ from triton_repo.contract.steps import step_engine
 
 
 def stub_model(command: tuple[str, ...]) -> str | None:
-    """The model that a process serves, if its command line is that of a stub: `STUB …/MODEL/VERSION/model.py …`."""
-    if len(command) < 2 or Path(command[0]).name != STUB:
+    """The model that a process serves, if its command line is that of a stub.
+
+    That is `STUB …/MODEL/VERSION/model.py REGION …`, with the name of the shared memory between it and Triton.
+    """
+    if len(command) < 3 or Path(command[0]).name != STUB:
         return None
     return Path(command[1]).parent.parent.name
 
@@ -31,9 +35,10 @@ class StubWatch:
     """Finds the models that lost their process; for one tritonserver at a time, restarts included."""
 
     def __init__(self, mark: str, access: TritonAccess) -> None:
-        self._mark = mark
+        self.mark = mark
         self._access = access
         self._stubs: dict[int, str] = {}  # process id -> model
+        self._regions: dict[str, set[str]] = {}  # model -> shared memory of its processes, those that died included
 
     async def find_fault(self) -> Fault | None:
         stubs = self._stubs
@@ -52,9 +57,18 @@ class StubWatch:
         """Models have been loaded, and have other processes."""
         self._stubs = {}
 
+    def take_regions(self, models: Iterable[str]) -> set[str]:
+        """The shared memory of the processes that these models have had, and have no more."""
+        return set().union(*(self._regions.pop(model, set()) for model in models))
+
     def _running_stubs(self) -> dict[int, str]:
-        commands = {pid: command_line(pid) for pid in marked_processes(self._mark)}
-        return {pid: model for pid, command in commands.items() if (model := stub_model(command))}
+        running = {}
+        for pid in marked_processes(self.mark):
+            command = command_line(pid)
+            if model := stub_model(command):
+                running[pid] = model
+                self._regions.setdefault(model, set()).add(command[2])
+        return running
 
     def _loaded_models(self) -> set[str]:
         url = f"{self._access.http}/v2/repository/index"
