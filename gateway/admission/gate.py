@@ -47,7 +47,7 @@ class Gate:
         self.model = model
         self.capacity = capacity
         self.estimate = Estimate(capacity.max_seq_len)
-        self._queue_timeout_s = queue_timeout_s
+        self.queue_timeout_s = queue_timeout_s
         self._deadlines = deadlines
         self._queues: tuple[FairQueue[Ticket], FairQueue[Ticket]] = (FairQueue(), FairQueue())  # the second is batch
         self._rate = DrainRate(min_ends=capacity.num_requests or 1)
@@ -99,8 +99,8 @@ class Gate:
         if self._last_flow not in (None, terms.flow):
             self._mixed_s = now_s
         self._last_flow = terms.flow
-        until_s = min(now_s + self._queue_timeout_s, terms.begin_by_s, terms.complete_by_s)
-        place = Place(queue, flow, terms.quota, terms.priority)
+        until_s = min(now_s + self.queue_timeout_s, terms.begin_by_s, terms.complete_by_s)
+        place = Place(queue, flow, terms.quota, min(terms.begin_by_s, terms.complete_by_s), terms.priority)
         tickets = [Ticket(self, place, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
         for ticket in tickets:
             queue.push(flow, ticket)
@@ -157,7 +157,7 @@ class Gate:
         if time.monotonic() >= min(terms.begin_by_s, terms.complete_by_s):
             ticket.drop(DeadlineExceeded("the request had no turn within the time that its client waits"))
         else:
-            timeout_s = self._queue_timeout_s
+            timeout_s = self.queue_timeout_s
             ticket.drop(ServerOverloaded(f"model {self.model} is busy: no turn within {timeout_s:g} s", self.drain_s()))
 
     def _let_in(self, queue: FairQueue[Ticket], beyond_share: bool) -> bool:
@@ -222,7 +222,7 @@ class Gate:
         rate = self._rate.per_s
         if rate is None:
             return waiting + num > batch * _UNMEASURED_BATCHES
-        return (sum(queue.waiting_cost for queue in queues) - cost_freed + cost) / rate > self._queue_timeout_s
+        return (sum(queue.waiting_cost for queue in queues) - cost_freed + cost) / rate > self.queue_timeout_s
 
     def _check_patience(self, terms: Terms, flow: Flow[Ticket], cost: int) -> None:
         wait_s = self._wait_s(terms, flow, cost)

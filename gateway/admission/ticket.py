@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import NamedTuple, Protocol
 
 from gateway.admission.deadlines import Deadline
@@ -17,6 +18,7 @@ class Keeper(Protocol):
     """What a gate is to its tickets."""
 
     estimate: Estimate
+    queue_timeout_s: float
 
     def freed(self, flow: str, work: Work, /) -> None: ...
 
@@ -24,11 +26,13 @@ class Keeper(Protocol):
 
 
 class Place(NamedTuple):
-    """Where a ticket waits for its turn, whose turn it is, whose quota it is counted in, and how urgent it is."""
+    """Where a ticket waits for its turn, whose turn it is, whose quota it is counted in, when its client gives up, and
+    how urgent it is."""
 
     queue: FairQueue[Ticket]
     flow: Flow[Ticket]
     quota: Quota
+    begin_by_s: float
     priority: float = PRIORITY
 
 
@@ -77,6 +81,10 @@ class Ticket:
         """Its turn has come."""
         self._began = self._runs = True
         self._end_wait()
+
+    def patience_s(self) -> float:
+        """How long it may wait for its engine from now on: no longer than for a turn."""
+        return min(self._gate.queue_timeout_s, self._place.begin_by_s - time.monotonic())
 
     def drop(self, error: RequestError) -> None:
         """Its turn, if it has not come, never comes."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
+from typing import Final
 
 from gateway.admission.ticket import Ticket
-from gateway.answers.backend import Backend, Generation
+from gateway.answers.backend import Backend, EngineLost, Generation
 from gateway.answers.choice import Choice
 from gateway.answers.events import Event, FinalReason, Usage
 from gateway.answers.merge import merge
 from triton_repo.contract.errors import EngineUnavailable, RequestError
 
+_SECOND: Final = "-again"  # id of the second try: what comes of the first, if anything does, belongs to no request
+
 
 class Answer:
     """One answer. Its opener closes it: `close` cancels what the engines are still doing for it.
+
+    What an engine had not begun when it was lost, it is asked for a second time when it is back: nothing of the answer
+    has been seen by then.
 
     Args:
         generations: one per choice, those of the same prompt side by side; `tickets` are theirs.
@@ -38,6 +46,7 @@ class Answer:
         self._running = dict(enumerate(generations))
         self._num_ended = 0
         self._stopped: RequestError | None = None
+        self._waiting: set[asyncio.Task[None]] = set()  # for engines that were lost
 
     def events(self) -> AsyncGenerator[Sequence[Event], None]:
         """The events of all choices in order of arrival, those of one delta together; Usage comes last. Single use.
@@ -78,6 +87,8 @@ class Answer:
     def stop_engines(self, error: RequestError | None = None) -> None:
         """Cancel every generation that has not ended; with `error` the answer ends at once, whatever the engines do."""
         self._stopped = error or EngineUnavailable("the answer was stopped before it began")
+        for waiting in self._waiting:
+            waiting.cancel()
         while self._running:
             index, generation = self._running.popitem()
             if self._tickets[index].waits:
@@ -100,20 +111,47 @@ class Answer:
         await ticket.turn()
         if self._stopped is not None:  # between its turn and now
             raise self._stopped
-        async with aclosing(self._backend.generate(choice.generation, ticket.free)) as deltas:
-            async for delta in deltas:
-                if delta.finish_reason:
-                    self._running.pop(choice.index, None)
-                if events := choice.feed(delta):
-                    yield events
-                if choice.finish_reason is not None:
-                    break
+        generation, is_through = choice.generation, False
+        while not is_through:
+            try:
+                async with aclosing(self._backend.generate(generation, ticket.free)) as deltas:
+                    async for delta in deltas:
+                        if delta.finish_reason:
+                            self._running.pop(choice.index, None)
+                        if events := choice.feed(delta):
+                            yield events
+                        if choice.finish_reason is not None:
+                            break
+                is_through = True
+            except EngineLost as lost:
+                generation = await self._second(choice, generation, lost)
         if choice.index in self._running:  # a stop string: the engine does not know that it is over
             self._backend.cancel(self._running.pop(choice.index))
             ticket.free()
         self._num_ended += 1
         if self._num_ended == len(self._choices):
             yield (self.usage,)
+
+    async def _second(self, choice: Choice, first: Generation, lost: EngineLost) -> Generation:
+        """What to ask of the engine, which is back, after it was lost with the first.
+
+        Raises:
+            EngineLost: nothing, or it did not come back while its client waits, for as long as for a turn at most.
+        """
+        has_begun = any(other.last_delta for other in self._choices)
+        if has_begun or first is not choice.generation or self._stopped is not None:
+            raise lost
+        waiting = asyncio.create_task(self._backend.is_back(first.model))
+        self._waiting.add(waiting)
+        try:
+            await asyncio.wait({waiting}, timeout=max(0.0, self._tickets[choice.index].patience_s()))
+            if not waiting.done() or self._stopped is not None:
+                raise lost
+        finally:
+            self._waiting.discard(waiting)
+            waiting.cancel()
+        second = self._running[choice.index] = replace(first, request_id=first.request_id + _SECOND)
+        return second
 
 
 def _settle(ticket: Ticket, choice: Choice) -> None:

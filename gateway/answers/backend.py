@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from gateway.answers.parsing import Parsing
-from triton_repo.contract.errors import RequestError
+from triton_repo.contract.errors import EngineUnavailable, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import FinishReason
@@ -121,6 +121,10 @@ class TokenTexts:
     pieces: Sequence[str]
 
 
+class EngineLost(EngineUnavailable):
+    """The engine was there when it was asked, and is no more: worth another try once it `is_back`."""
+
+
 class Backend(Protocol):
     """Where answers come from. Every method raises RequestErrors, and nothing else, for what can go wrong."""
 
@@ -134,10 +138,22 @@ class Backend(Protocol):
             ModelNotFound: no engine of this name is ready.
         """
 
+    def check_progress(self, model: str, /) -> None:
+        """
+        Raises:
+            EngineUnavailable: the engine is known to make no progress, or to be away.
+        """
+
+    async def is_back(self, model: str, /) -> None:
+        """Return once an engine that was lost is ready again, however long that takes."""
+
     def generate(self, generation: Generation, ended: Callable[[], None] = ..., /) -> AsyncGenerator[Delta, None]:
         """The deltas; the last one, and only that, has a finish reason. Closing it early stops no engine.
 
         `ended` is called once the engine is through with it, even if nothing reads its deltas.
+
+        Raises:
+            EngineLost: the engine ended, or ends, with all that it had.
         """
 
     async def tokenize(self, model: str, prompt: Prompt) -> Sequence[int]:

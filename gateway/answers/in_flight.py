@@ -60,6 +60,7 @@ class InFlight:
             raise EngineUnavailable("the server is shutting down")
         try:
             self._count_another()
+            self._backend.check_progress(generations[0].model)
             tickets = self._admission.enter(generations[0].model, _capacity(card), terms, [*map(_asked, generations)])
             answer = Answer(self._backend, generations, tickets, num_prompts, self._release)
             self._answers[answer] = self._deadline(answer, terms)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Delta, Generation, Prompt, TokenTexts
+from gateway.answers.backend import Delta, EngineLost, Generation, Prompt, TokenTexts
 from gateway.answers.byte_budget import ByteBudget
 from gateway.triton.connection import TritonConnection
 from gateway.triton.engine_states import INTERVAL_S, EngineStatesFile
@@ -29,6 +29,8 @@ _TIMEOUT_S: Final = 3.0
 _READY_S: Final = 1.0  # Triton answers within milliseconds
 _MIN_INTERVAL_S: Final = 1.0  # cards are read at most so often, however many requests name models that are not there
 _MAX_WAITING_BYTES: Final = 32 * 2**20
+_NOTICED_S: Final = 1.0  # after which those who watch the engines have found one that was lost
+_POLL_S: Final = 0.1
 _FRESH_S: Final = 10.0  # older cards are read again, while requests go on with them
 
 
@@ -74,9 +76,18 @@ class TritonBackend:
         if None not in stalls:
             raise EngineUnavailable("; ".join(filter(None, stalls)))
 
-    def _check_progress(self, model: str) -> None:
+    def check_progress(self, model: str) -> None:
         if stall := self._states.stall(model):
-            raise EngineUnavailable(stall)
+            raise EngineLost(stall)
+
+    async def is_back(self, model: str) -> None:
+        await asyncio.sleep(_NOTICED_S)
+        while True:
+            with suppress(RequestError):
+                self.check_progress(model)
+                await self._cards.of(model)
+                return
+            await asyncio.sleep(_POLL_S)
 
     def _stall(self, model: str) -> str | None:
         """Why an engine makes no progress; None if it does."""
@@ -87,7 +98,7 @@ class TritonBackend:
     async def generate(
         self, generation: Generation, ended: Callable[[], None] = lambda: None, /
     ) -> AsyncGenerator[Delta, None]:
-        self._check_progress(generation.model)
+        self.check_progress(generation.model)
         stream = self._open_stream()
         try:
             with self._prompts.share() as share:  # until the engine has begun
@@ -116,7 +127,7 @@ class TritonBackend:
         return await self._tokens(model, prompt, texts=True)
 
     async def _tokens(self, model: str, prompt: Prompt, *, texts: bool) -> TokenTexts:
-        self._check_progress(model)
+        self.check_progress(model)
         with self._prompts.share() as share:
             share.set(prompt.num_bytes)
             try:
@@ -138,9 +149,8 @@ class TritonBackend:
 
     def _open_stream(self) -> TritonStream:
         if self._stream is None or self._stream.broken:
-            if self._stream is not None:
-                self._cards.expire()  # Triton may have been started again, with other engines
             self._stream = TritonStream(self._connection)
+            self._stream.when_broken(self._cards.forget)  # Triton may be started again, with other engines
             self._watching = self._watching or asyncio.create_task(self._watch())
         return self._stream
 
@@ -184,6 +194,11 @@ class Cards:
         """A model was unloaded or does not answer: the next request reads all cards first."""
         if self._age_s >= _MIN_INTERVAL_S:
             self._cards = {}
+
+    def forget(self) -> None:
+        """Triton does not answer any more: whatever is asked next finds that out first."""
+        self._cards = {}
+        self._read_s = float("-inf")
 
     def close(self) -> None:
         if self._background is not None:

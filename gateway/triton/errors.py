@@ -7,13 +7,15 @@ from typing import Final
 
 import grpc
 
+from gateway.answers.backend import EngineLost
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, from_wire
 
 logger = logging.getLogger(__name__)
 
 # Triton's error messages have no code. These say that the model was unloaded, and that a later request may succeed.
 _UNLOADED: Final = ("unknown model", "no available versions")
-_TEMPORARY: Final = ("is not ready", "maximum queue size", "Stub process", "is stopping", "shared memory pool")
+_LOST: Final = ("Stub process", "is stopping")
+_TEMPORARY: Final = ("is not ready", "maximum queue size", "shared memory pool")
 # How a call ends whose server died, stops or does not answer.
 _GONE: Final = (
     grpc.StatusCode.UNAVAILABLE,
@@ -27,7 +29,7 @@ def rpc_error(error: grpc.aio.AioRpcError) -> RequestError:
     """What the end of a call by gRPC means."""
     logger.warning("Triton: %s: %r", error.code(), error.details())
     if error.code() in _GONE:
-        return EngineUnavailable("the engine cannot be reached")
+        return EngineLost("the engine cannot be reached")
     return EngineFailed("the engine failed")
 
 
@@ -44,6 +46,8 @@ def model_error(text: str, model: str, request_id: str) -> RequestError:
     logger.error("Triton on request %s to model %s: %r", request_id, model, text)
     if any(words in text for words in _UNLOADED):
         return model_not_found(model)
+    if any(words in text for words in _LOST):
+        return EngineLost("the engine is not ready")
     if any(words in text for words in _TEMPORARY):
         return EngineUnavailable("the engine is not ready")
     return EngineFailed("the engine failed")

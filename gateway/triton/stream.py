@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
-from gateway.answers.backend import Generation
+from gateway.answers.backend import EngineLost, Generation
 from gateway.triton.channels import Channel, Channels
 from gateway.triton.errors import model_error, rpc_error
 from gateway.triton.inbox import MAX_ALL_WAITING, MAX_WAITING, Backlog, Inbox
@@ -57,6 +57,9 @@ class TritonStream:
     def broken(self) -> bool:
         return self._reader.done()
 
+    def when_broken(self, then: Callable[[], None]) -> None:
+        self._reader.add_done_callback(lambda _: then())
+
     def is_stalled(self, model: str) -> bool:
         """Whether the engine has rejected a renewal lately, for it makes no progress with live requests."""
         return time.monotonic() - self._stalled_s.get(model, float("-inf")) < 2 * _RENEWAL_S
@@ -86,7 +89,7 @@ class TritonStream:
     def lose(self, model: str) -> None:
         """The engine has died, and what it had of its requests and channels with it."""
         for channel in self._channels.forget_all(model):
-            self._end_requests(channel, EngineUnavailable("the engine was lost"))
+            self._end_requests(channel, EngineLost("the engine was lost"))
 
     async def close(self) -> None:
         """End the channels, which Triton would otherwise wait for when it stops, and then the stream."""
@@ -138,7 +141,7 @@ class TritonStream:
         return triton_id
 
     async def _read(self) -> None:
-        end: RequestError = EngineUnavailable("the engine's stream broke off")
+        end: RequestError = EngineLost("the engine's stream broke off")
         try:
             while (response := await self._call.read()) is not grpc.aio.EOF:
                 if response.error_message:
@@ -157,7 +160,7 @@ class TritonStream:
     def _deliver(self, response: Any) -> None:
         if not response.outputs:
             if channel := self._channels.forget(response.id):  # its requests have ended, unless something was lost
-                self._end_requests(channel, EngineUnavailable("the engine's channel has ended"))
+                self._end_requests(channel, EngineLost("the engine's channel has ended"))
             return
         try:
             deltas = read_deltas(response)
@@ -187,7 +190,7 @@ class TritonStream:
             error = from_wire(text)
             if error is None:  # Triton's own, which none of the requests has caused
                 model_error(text, channel.model, id)  # it logs
-                error = EngineUnavailable("the engine's channel broke off")
+                error = EngineLost("the engine's channel broke off")
             self._end_requests(channel, error)
         elif rows := self._rows_of(id):
             error = model_error(text, rows[0].channel.model, id)

@@ -34,6 +34,7 @@ class ScriptedBackend:
     script: Sequence[Step] = (delta("Hello"), delta(" world", "stop", 2))
     cards: Mapping[str, ModelCard] = field(default_factory=lambda: {"demo": CARD})
     unavailable: str | None = None
+    lost: str | None = None
     deaf: bool = False
     ends_before_it_is_read: bool = False
     generations: list[Generation] = field(default_factory=list)
@@ -52,6 +53,14 @@ class ScriptedBackend:
         if model not in await self.models():
             raise ModelNotFound(f"model {model!r} does not exist", "model")
         return self.cards[model]
+
+    def check_progress(self, _: str) -> None:
+        if self.lost is not None:
+            raise EngineUnavailable(self.lost)
+
+    async def is_back(self, _: str) -> None:
+        while self.lost is not None:
+            await asyncio.sleep(0.01)
 
     async def ready(self) -> None:
         if self.unavailable is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sysconfig
@@ -87,6 +88,26 @@ def test_when_a_server_is_killed_every_stream_ends_with_one_error_and_the_engine
         assert body.count('"error"') == 1
         assert "[DONE]" not in body
     wait_for_an_answer(mortal)
+
+
+async def answers(stack: Stack, num: int, once_they_are_asked: Callable[[], object]) -> list[httpx.Response]:
+    """Of requests, streamed and whole, that have not begun when `once_they_are_asked` is called."""
+    async with httpx.AsyncClient(timeout=WAIT_S) as client:
+        bodies = [{**a_story(20), "stream": number % 2 == 0} for number in range(num)]
+        asked = [asyncio.create_task(client.post(f"{stack.gateway}/v1/completions", json=body)) for body in bodies]
+        while f"conch_requests_in_flight {num}" not in (await client.get(f"{stack.gateway}/metrics")).text:
+            await asyncio.sleep(0.05)
+        once_they_are_asked()
+        return await asyncio.gather(*asked)
+
+
+def test_requests_that_had_not_begun_when_their_engine_died_are_answered_once_it_is_back(mortal: Stack) -> None:
+    preprocess = process(mortal, "replay_preprocess/1/model.py")
+    preprocess.suspend()  # so that none begins
+    for response in asyncio.run(answers(mortal, 8, preprocess.kill)):
+        assert response.status_code == 200
+        *_, last = [line.removeprefix("data: ") for line in response.text.splitlines() if line]
+        assert last == "[DONE]" or json.loads(last)["usage"]["completion_tokens"] == 20
 
 
 SPEC = """

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Delta, PromptText
+from gateway.answers.backend import Delta, EngineLost, PromptText
 from tests.gateway.scripted_triton import ScriptedTriton, addressed, connected, failure, generation, read, response
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, to_wire
 from triton_repo.contract.tensors import RENEW, SUBSCRIBE
@@ -29,7 +29,7 @@ async def test_requests_that_wait_together_are_rows_of_one_message_and_fail_toge
         subscription, request = triton.asked
     assert SUBSCRIBE in subscription.parameters
     assert [list(tensor.shape) for tensor in request.inputs] == [[3, 1], [3, 1], [3, 1]]
-    assert [type(answer) for answer in answers] == [EngineUnavailable] * 3
+    assert [type(answer) for answer in answers] == [EngineLost] * 3
 
 
 @pytest.mark.asyncio
