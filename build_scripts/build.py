@@ -31,6 +31,8 @@ from build_scripts.work.disk import write_file
 from triton_repo.contract.distribution import conch_version, install_command
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BuildError, SpecError
+from triton_repo.contract.model_card import GENERATE
+from triton_repo.embed.settings import EncoderFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,13 @@ class Engine:
     name: str
     spec: EngineSpec
     directory: Path
+
+    @property
+    def kind(self) -> str:
+        """What it is for, as its model card says."""
+        if self.spec.runtime != "embed":
+            return GENERATE
+        return EncoderFacts.load(EngineDirectory(self.directory).model.path).kind
 
     @contextmanager
     def hold(self) -> Iterator[Path]:

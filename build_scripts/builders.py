@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from build_scripts.encoders.builder import EncoderBuilder
 from build_scripts.engine.builder import Builder
 from build_scripts.openvino.builder import OpenVinoBuilder
 from build_scripts.source.checkpoint import Checkpoint
@@ -23,4 +24,5 @@ BUILDERS: Final[Mapping[Runtime, Builder]] = {
     "openvino": OpenVinoBuilder(),
     "tensorrt_llm": TensorRtLlmBuilder(),
     "replay": ReplayBuilder(),
+    "embed": EncoderBuilder(),
 }

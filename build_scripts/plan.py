@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from build_scripts.builders import BUILDERS
+from build_scripts.encoders.detection import is_encoder
 from build_scripts.engine.builder import Builder, Fit, LengthLimit, Materials, Preview, Verify
 from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
 from build_scripts.sizing.numbers import CONTEXT_KEYS
@@ -16,6 +17,7 @@ from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.source.draft import Draft, check_draft
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
+from build_scripts.spec.reading import for_runtime
 from build_scripts.work import progress
 from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_directory import EngineDirectory
@@ -92,7 +94,10 @@ def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[P
     formats = () if preview else builder.formats
     with ExitStack() as stack:
         checkpoint = stack.enter_context(resolve(spec.model, base, formats))
-        facts = checkpoint.facts()
+        spec = _with_runtime(spec, checkpoint, origin)
+        builder = BUILDERS[spec.runtime]
+        spec = builder.complete(spec, checkpoint)
+        facts = checkpoint.facts(writes_text=spec.runtime != "embed")
         spec = _within(builder.length_limit(checkpoint, spec.build.flow), spec, facts, origin)
         length = _sequence_length(spec, facts, origin)
         draft = None
@@ -141,6 +146,13 @@ def _check_flags(request: BuildRequest, builder: Builder, preview: bool) -> None
     if request.verify is not None and not builder.writes_shards(request.spec.build):
         rule = "must be none with --verify: TensorRT-LLM's own quantizer writes the shards of others"
         raise spec_error(request.origin, "build.quantization", request.spec.build.quantization, rule)
+
+
+def _with_runtime(spec: EngineSpec, checkpoint: Checkpoint, origin: str) -> EngineSpec:
+    """The spec with the runtime that its checkpoint is for, where it names none."""
+    if "runtime" in spec.model_fields_set or not is_encoder(checkpoint.directory, checkpoint.config()):
+        return spec
+    return for_runtime(spec, "embed", origin)
 
 
 def _within(limit: LengthLimit | None, spec: EngineSpec, facts: CheckpointFacts, origin: str) -> EngineSpec:

@@ -15,6 +15,7 @@ from rich.text import Text
 from launch.journal import printable
 from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.errors import ConchError
+from triton_repo.contract.model_card import GENERATE
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -127,7 +128,8 @@ def connect(options: ChatOptions) -> Dialogue:
     # The client insists on a key; a server without one ignores it.
     client = openai.OpenAI(base_url=options.url, api_key=options.api_key or "none", max_retries=0)
     try:
-        names = [model.id for model in client.models.list()]
+        # Of Conch's own models those that write text; other servers do not say.
+        names = [model.id for model in client.models.list() if getattr(model, "kind", GENERATE) == GENERATE]
     except openai.AuthenticationError as error:
         raise ConchError(f"{options.url} wants an API key: set {API_KEY_VARIABLE} or give --api-key") from error
     except openai.APIStatusError as error:
@@ -135,7 +137,7 @@ def connect(options: ChatOptions) -> Dialogue:
     except openai.APIConnectionError as error:
         raise _unreachable(options.url) from error
     if not names:
-        raise ConchError(f"{options.url} serves no model")
+        raise ConchError(f"{options.url} serves no model that chats")
     return Dialogue(client, options, choose_model(options.model or names[0], names))
 
 

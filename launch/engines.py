@@ -18,6 +18,10 @@ class ServedEngine(Protocol):
     def name(self) -> str:
         """That of its ensemble."""
 
+    @property
+    def kind(self) -> str:
+        """What it is for: generate, embed, rerank or classify."""
+
     def hold(self) -> AbstractContextManager[Path]:
         """Its Triton model repository, which stays as it is until the end of the block."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -45,12 +46,20 @@ from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.gpu import installed_gpus
 from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE
+from triton_repo.contract.model_card import GENERATE
 from triton_repo.contract.steps import STEPS
+from triton_repo.embed.settings import EncoderConfig
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 GATEWAY_STOP_MARGIN_S = 20.0  # beyond the gateway's own grace for open requests
 GATEWAY_MAX_SILENCE_S = 30.0
 TRITON_STOP_MARGIN_S = 5.0
+_EXAMPLES: Final = {  # by kind of engine: a path, and what a body holds beside the model's name
+    GENERATE: ("/v1/chat/completions", '"messages": [{"role": "user", "content": "Hello!"}]'),
+    "embed": ("/v1/embeddings", '"input": "Hello!"'),
+    "rerank": ("/v1/rerank", '"query": "Hello!", "documents": ["Good morning.", "A stone."]'),
+    "classify": ("/v1/classify", '"input": "Hello!"'),
+}
 _EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
 
@@ -93,7 +102,8 @@ def serve(options: ServeOptions) -> None:
     check_shared_memory(len(STEPS) * len(options.engines))
     journal = Journal(Console(stderr=True))
     engines = _engines(options.engines, journal)
-    options = replace(options, gateway=options.gateway.model_copy(update={"first_model": engines[0].name}))
+    first = next((engine for engine in engines if engine.kind == GENERATE), engines[0])  # clients chat with it
+    options = replace(options, gateway=options.gateway.model_copy(update={"first_model": first.name}))
     with run_directory() as directory, directory.hold_repositories(engines) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
         triton = triton_service(options, directory, repositories, installation, access)
@@ -111,11 +121,19 @@ async def _run(services: Sequence[Service], journal: Journal, announce: Callable
 def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...]:
     """Those of engines that this machine can run; LaunchError if it cannot run one."""
     directories = [repository.resolve().parent for repository in repositories.values()]
+    directories = [each for each in directories if EngineDirectory(each).config_file.is_file()]
     configurations = tuple(map(EngineConfig.load, directories))
     for directory, configuration in zip(directories, configurations, strict=True):
         if configuration.runtime == "tensorrt_llm":
             check_engine(EngineDirectory(directory).model.path, configuration, installed())
     return configurations
+
+
+def _encoders(repositories: Mapping[str, Path]) -> tuple[EncoderConfig, ...]:
+    directories = [repository.resolve().parent for repository in repositories.values()]
+    return tuple(
+        EncoderConfig.load(each) for each in directories if EngineDirectory(each).encoder_config_file.is_file()
+    )
 
 
 def _program(name: str) -> str:
@@ -148,6 +166,7 @@ def triton_service(
         metrics_port=options.triton_metrics_port,
         shm_prefix=f"conch_{mark}_",
         gpu=gpu,
+        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in _encoders(repositories)),
     )
     api = f"{access.http}/v2"
     stubs = StubWatch(mark, access)
@@ -208,25 +227,29 @@ def _announce(
     announcement: str,
     missing: Collection[str],
 ) -> None:
-    names = [engine.name for engine in engines if engine.name not in missing]
-    message = ready_message(options, names, time.monotonic() - started, _this_command(), announcement)
+    kinds = {engine.name: engine.kind for engine in engines if engine.name not in missing}
+    message = ready_message(options, kinds, time.monotonic() - started, _this_command(), announcement)
     sys.stdout.write(message)
     sys.stdout.flush()
 
 
 def ready_message(
-    options: ServeOptions, names: Sequence[str], took_s: float, command: str = "conch", announcement: str = ""
+    options: ServeOptions, kinds: Mapping[str, str], took_s: float, command: str = "conch", announcement: str = ""
 ) -> str:
-    """What a person reads once everything answers; the keys appear only as what holds them."""
+    """What a person reads once everything answers; the keys appear only as what holds them.
+
+    `kinds` of the engines by name.
+    """
     authorization = f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"' if options.gateway.needs_key else ""
-    body = f'{{"model": "{names[0]}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-    return (
-        f"\nConch is ready: {options.url}  (engines: {', '.join(names)}; started in {took_s:.1f} s)\n"
-        f"  chat in a browser:  {options.url}/\n"
-        f"  chat in a terminal: {command} chat --url {options.url}/v1\n"
-        f"  curl {options.url}/v1/chat/completions{authorization} -H 'Content-Type: application/json' -d '{body}'\n"
-        f"{announcement}"
-    )
+    lines = [f"\nConch is ready: {options.url}  (engines: {', '.join(kinds)}; started in {took_s:.1f} s)"]
+    if GENERATE in kinds.values():
+        lines.append(f"  chat in a browser:  {options.url}/")
+        lines.append(f"  chat in a terminal: {command} chat --url {options.url}/v1")
+    for kind, (path, fields) in _EXAMPLES.items():
+        if (name := next((name for name, of_kind in kinds.items() if of_kind == kind), None)) is not None:
+            call = f"curl {options.url}{path}{authorization} -H 'Content-Type: application/json'"
+            lines.append(f"""  {call} -d '{{"model": "{name}", {fields}}}'""")
+    return "\n".join(lines) + f"\n{announcement}"
 
 
 def _this_command() -> str:

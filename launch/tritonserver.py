@@ -145,6 +145,7 @@ class ServerOptions:
     shm_prefix: str
     gpu: bool
     exit_timeout_s: int = 10
+    response_cache_bytes: int = 0
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
@@ -168,7 +169,19 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         f"--metrics-address={LOOPBACK}",
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout_s}",
+        *_response_cache(binary, options.response_cache_bytes),
         *(() if options.gpu else ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")),
+    )
+
+
+def _response_cache(binary: Path, num_bytes: int) -> tuple[str, ...]:
+    """Its directory lies beside that of the backends, where the server itself may not look."""
+    if not num_bytes:
+        return ()
+    directory = binary.absolute().parent.parent / "caches"
+    return (
+        *((f"--cache-directory={directory}",) if directory.is_dir() else ()),
+        f"--cache-config=local,size={num_bytes}",
     )
 
 

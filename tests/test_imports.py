@@ -76,5 +76,6 @@ def test_only_the_adapters_import_tritons_python_backend() -> None:
         "triton_repo/preprocess/1/model.py",
         "triton_repo/engine/1/model.py",
         "triton_repo/detokenize/1/model.py",
+        "triton_repo/embed/1/model.py",
         "triton_repo/engine/triton_metrics.py",
     }

@@ -116,6 +116,10 @@ class Builder(Protocol):
     formats: tuple[Format, ...] = SAFETENSORS
     packages: tuple[str, ...] = ()
 
+    def complete(self, spec: EngineSpec, checkpoint: Checkpoint) -> EngineSpec:
+        """The spec with what it leaves open as the checkpoint says, where that is not left to other rules."""
+        return spec
+
     def length_limit(self, checkpoint: Checkpoint, flow: Flow) -> LengthLimit | None:
         """What ends sequences before the checkpoint's own context does, if anything. Raises: BuildError."""
         return None

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from build_scripts.engine.encoder_config import encoder_config
 from build_scripts.engine.manifest import Manifest
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.work.disk import locked, write_file
@@ -21,6 +22,8 @@ from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.llm_api import installed_llm_api
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
+from triton_repo.embed import config as embed_config
+from triton_repo.embed.settings import EncoderConfig
 from triton_repo.preprocess.prompt import max_prompt_bytes
 
 # OpenAI's defaults, where neither the spec nor the checkpoint has one.
@@ -35,13 +38,18 @@ def render(directory: EngineDirectory, manifest: Manifest) -> None:
 
     One process at a time: others may serve the same directory, which may be read-only and need not lie in a store.
     """
-    config = engine_config(manifest, directory)
-    files = model_repository.render(config)
+    config: EngineConfig | EncoderConfig
+    if manifest.spec.runtime == "embed":
+        config, config_file = encoder_config(manifest, directory), directory.encoder_config_file
+        files = embed_config.render(config)
+    else:
+        config, config_file = engine_config(manifest, directory), directory.config_file
+        files = model_repository.render(config)
     directory.repository.mkdir(exist_ok=True)
     with locked(directory.repository):
         for path, content in files.items():
             write_file(directory.repository / path, content)
-        write_file(directory.config_file, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
+        write_file(config_file, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
         _remove_strays(directory.repository, {PurePosixPath(path) for path in files})
 
 

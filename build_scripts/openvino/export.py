@@ -32,7 +32,7 @@ def export_model(checkpoint: str, output: str, dtype: str, prompts: list[list[in
     Raises:
         ValueError: weights are missing or not finite.
     """
-    _keep_from_reporting()
+    keep_from_reporting()
     with _without_marks(Path(checkpoint), Path(output)) as readable:
         model = _load(readable, dtype)
     if expected is not None:
@@ -67,7 +67,7 @@ def export_tokenizer(tokenizer: str, outputs: list[str]) -> None:
         openvino.save_model(model, Path(output, TOKENIZER_FILE))
 
 
-def _keep_from_reporting() -> None:
+def keep_from_reporting() -> None:
     """nncf and openvino's converter report their use to Google Analytics unless this package is absent."""
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
@@ -125,7 +125,7 @@ def _load(checkpoint: Path, dtype: str) -> Any:
 
 def compress_weights(output: str, quantization: str) -> None:
     """Compress the weights of the model in `output` to int8 or int4, in place. Meant for a child process."""
-    _keep_from_reporting()
+    keep_from_reporting()
     import nncf
     import openvino
 

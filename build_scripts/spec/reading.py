@@ -10,10 +10,12 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec, ReplaySection, SamplingSection, ServeSection
 from build_scripts.spec.errors import Problem
 from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection
+from triton_repo.contract.capabilities import Runtime
 from triton_repo.contract.errors import SpecError
 
 ENGINES: Final = Path(__file__).resolve().parents[2] / "engines"
@@ -51,6 +53,15 @@ def read_spec(file: Path | None, overrides: Mapping[str, object] | None = None) 
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise SpecError(_message(first, file, overrides)) from error
+
+
+def for_runtime(spec: EngineSpec, runtime: Runtime, origin: str) -> EngineSpec:
+    """The spec as if it named this runtime. Raises: SpecError: it says what that does not take."""
+    try:
+        return EngineSpec.model_validate({**spec.model_dump(exclude_unset=True), "runtime": runtime})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SpecError(_message(first, Path(origin), {})) from error
 
 
 def spec_file(spec_or_name: str) -> Path | None:
@@ -119,6 +130,7 @@ def _fields_of(loc: tuple[int | str, ...]) -> list[str]:
 
 
 _SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
+    "embed": EmbedSection,
     "build": BuildSection,
     "build.compile": CompileSection,
     "build.lora": LoraSection,

@@ -12,8 +12,9 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from launch.descendants import command_line, marked_processes, parent_of
@@ -24,20 +25,28 @@ from launch.kserve import TritonAccess
 from launch.shared_memory import hide_shared_memory, remove_regions
 from triton_repo.contract.http_probe import probe
 from triton_repo.contract.restart_policy import RestartPolicy
-from triton_repo.contract.steps import STEPS, step_model
 
 LOAD_TIMEOUT_S: Final = 900.0
+PROGRAMS: Final = "*/1/model.py"  # of a model repository: the models that Triton runs in processes of their own
 
 _POLICY: Final = RestartPolicy(longest_delay_s=5.0)  # on top of what loading takes; none gives up, since others serve
 
 
 class EngineRecovery:
-    """Of the `engines` of one service, whose processes `stubs` watches; its Triton lets models be loaded."""
+    """Of the `engines` of one service, each with its model repository; `stubs` watches their processes.
+
+    Its Triton lets models be loaded.
+    """
 
     def __init__(
-        self, engines: Collection[str], shm_prefix: str, access: TritonAccess, reports: EngineReports, stubs: StubWatch
+        self,
+        engines: Mapping[str, Path],
+        shm_prefix: str,
+        access: TritonAccess,
+        reports: EngineReports,
+        stubs: StubWatch,
     ) -> None:
-        self._engines = frozenset(engines)
+        self._engines = engines
         self._mark = stubs.mark
         self._shm_prefix = shm_prefix
         self._access = access
@@ -75,20 +84,21 @@ class EngineRecovery:
 
     async def _load(self, engine: str, server: int, log: LogLine) -> bool:
         """Later each time; whether all of it then runs."""
-        steps = [step_model(engine, step) for step in STEPS]
-        self._kill_processes(steps, server)
+        models = self._models(engine)
+        steps = models - {engine}  # of an ensemble, which has no process itself
+        self._kill_processes(models, server)
         if (failures := self._failures[engine] - 1) > 0:
             await asyncio.sleep(_POLICY.delay_s(failures))
         log("conch", f"loading {engine} again")
         await self._call_all("unload", (engine,))
         await self._call_all("unload", steps)
         # Triton, which keeps the requests of a dead process, keeps their memory too, but needs its name no more.
-        remove_regions(self._stubs.take_regions(steps))
+        remove_regions(self._stubs.take_regions(models))
         if not (await self._call_all("load", steps) and await self._call_all("load", (engine,))):
             return False
         hide_shared_memory(self._shm_prefix)
         running = {stub_model(command_line(pid)) for pid in marked_processes(self._mark)}
-        return running >= {*steps}  # it may say so of what it has not loaded
+        return running >= models  # it may say so of what it has not loaded
 
     def _kill_processes(self, models: Collection[str], server: int) -> None:
         """The stubs of the engine that still run, and what those that died have left: MPI workers, say."""
@@ -96,6 +106,10 @@ class EngineRecovery:
             if stub_model(command_line(pid)) in models or not _descends(pid, server):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+    def _models(self, engine: str) -> set[str]:
+        """Those of its models that have a process."""
+        return {program.parent.parent.name for program in self._engines[engine].glob(PROGRAMS)}
 
     async def _call_all(self, verb: str, models: Iterable[str]) -> bool:
         return all(await asyncio.gather(*(self._call(verb, model) for model in models)))

@@ -19,6 +19,7 @@ from triton_repo.contract.errors import BuildError, LaunchError, SpecError
 @dataclass(frozen=True)
 class Built:
     name: str
+    kind: str = "generate"
 
     @contextmanager
     def hold(self) -> Iterator[Path]:

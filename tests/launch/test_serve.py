@@ -137,7 +137,7 @@ def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment
 
 def test_the_ready_message_names_the_key_by_its_variable_only() -> None:
     options = ServeOptions(("a",), Settings(host="::", api_key=SecretStr(KEY)), Exposure(8000, 8001), 8002)
-    message = ready_message(options, ["a", "b"], 3.21)
+    message = ready_message(options, {"a": "generate", "b": "generate"}, 3.21)
     assert message == (
         "\nConch is ready: http://[::1]:9000  (engines: a, b; started in 3.2 s)\n"
         "  chat in a browser:  http://[::1]:9000/\n"
@@ -146,4 +146,4 @@ def test_the_ready_message_names_the_key_by_its_variable_only() -> None:
         " -H 'Content-Type: application/json'"
         """ -d '{"model": "a", "messages": [{"role": "user", "content": "Hello!"}]}'\n"""
     )
-    assert "Authorization" not in ready_message(OPTIONS, ["demo"], 1)
+    assert "Authorization" not in ready_message(OPTIONS, {"demo": "generate"}, 1)

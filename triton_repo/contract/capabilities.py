@@ -22,10 +22,12 @@ from triton_repo.contract.sampling import (
     LOGPROBS_FIELD,
     MAX_LOGPROBS,
     PRIORITY_FIELD,
+    REQUEST_FIELDS,
     GuideType,
+    Sampling,
 )
 
-Runtime = Literal["openvino", "tensorrt_llm", "replay"]
+Runtime = Literal["openvino", "tensorrt_llm", "replay", "embed"]
 
 # Key of a spec, with its section ("build.flow") -> the values that it may have. No values: the key must be absent.
 Allowed = Mapping[str, tuple[object, ...]]
@@ -245,8 +247,22 @@ _REPLAY: Final = Capabilities(
     max_logprobs=MAX_LOGPROBS,
 )
 
+# An encoder writes no text: of what other runtimes do with that, it takes nothing.
+_EMBED: Final = Capabilities(
+    runtime="embed",
+    keys=frozenset({"embed", "serve.num_threads"}),
+    allowed={
+        **_ONE_PROCESS,
+        "build.quantization": ("none",),
+        "serve.flush_interval_ms": (),
+        **{f"sampling.{name}": () for name in Sampling.model_fields if name not in REQUEST_FIELDS},
+    },
+    # A computation of more rows or tokens is no faster on a CPU, and other texts wait for its end.
+    defaults={"build.max_batch_size": 32, "build.max_num_tokens": 1024},
+)
+
 # What a spec is checked against: each flow in the latest LLM API that has it.
-CAPABILITIES: Final = (_OPENVINO, _TENSORRT_LLM_COMPILED, _TENSORRT_LLM_PYTORCH, _REPLAY)
+CAPABILITIES: Final = (_OPENVINO, _TENSORRT_LLM_COMPILED, _TENSORRT_LLM_PYTORCH, _REPLAY, _EMBED)
 # What a flow can do in an earlier one: as much or less, and only in what requests may ask for.
 IN_EARLIER_APIS: Final = (_TENSORRT_LLM_PYTORCH_1_2,)
 

@@ -6,6 +6,7 @@
     tokenizer/          tokenizer.json, tokenizer_config.json, chat_template.jinja
     triton/             the model repository that tritonserver loads
     engine.json         EngineConfig: what the models in Triton know of the engine
+    encoder.json        EncoderConfig: the same of an engine that makes no text, instead of engine.json
     manifest.json       what was built, from what, by which versions
 
 Nothing in it names an absolute path: a built engine can be copied and mounted anywhere.
@@ -108,6 +109,10 @@ class EngineDirectory:
     @property
     def config_file(self) -> Path:
         return self.path / "engine.json"
+
+    @property
+    def encoder_config_file(self) -> Path:
+        return self.path / "encoder.json"
 
     @property
     def manifest_file(self) -> Path:

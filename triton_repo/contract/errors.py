@@ -4,7 +4,8 @@
     ├── RequestError              something is wrong with one request
     │   ├── InvalidRequest        400  a value that the client sent is not allowed
     │   │   ├── UnsupportedParameter   the engine cannot do what the parameter asks
-    │   │   └── ContextLengthExceeded  prompt, or prompt + max_tokens, beyond max_seq_len
+    │   │   ├── ContextLengthExceeded  prompt, or prompt + max_tokens, beyond max_seq_len
+    │   │   └── ModelOfAnotherKind     a chat with a model that makes embeddings, say
     │   ├── AuthenticationFailed  401
     │   ├── ModelNotFound         404
     │   ├── RequestTimedOut       504  not complete within the time that a request may take
@@ -65,6 +66,10 @@ class UnsupportedParameter(InvalidRequest):
 
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
+
+
+class ModelOfAnotherKind(InvalidRequest):
+    code = "model_not_supported"
 
 
 class AuthenticationFailed(RequestError):

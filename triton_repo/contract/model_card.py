@@ -12,7 +12,25 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from triton_repo.contract.errors import ModelOfAnotherKind
+
 CARD_PARAMETER: Final = "conch"
+GENERATE: Final = "generate"
+_DOES: Final = {
+    GENERATE: "generates text",
+    "embed": "makes embeddings",
+    "rerank": "scores pairs of texts",
+    "classify": "classifies texts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCard:
+    kind: str  # embed, rerank or classify
+    width: int  # numbers for one text
+    shorter_widths: tuple[int, ...] | None = None  # to which an embedding may be cut; () is any, None is none
+    labels: tuple[str, ...] = ()  # of a classifier
+    prompts: tuple[str, ...] = ()  # names of those that may be put before a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +47,22 @@ class ModelCard:
     kv_cache_tokens: int | None = None  # of all of them together; None where the engine finds out when it starts
     tool_parser: str | None = None  # what reads the tool calls that the model writes; None leaves them as text
     reasoning_parser: str | None = None  # what tells its reasoning apart; None leaves it in the text
+    encoder: EncoderCard | None = None  # of an engine that writes no text
+
+    @property
+    def kind(self) -> str:
+        """What the engine is for."""
+        return GENERATE if self.encoder is None else self.encoder.kind
+
+    def check_kind(self, model: str, *kinds: str) -> None:
+        """
+        Raises:
+            ModelOfAnotherKind: the engine, of this name, is of none of the `kinds`.
+        """
+        if self.kind not in kinds:
+            does, wanted = _DOES.get(self.kind, self.kind), " or ".join(_DOES[kind] for kind in kinds)
+            message = f"model {model!r} {does}: this endpoint needs a model that {wanted}"
+            raise ModelOfAnotherKind(message, "model")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

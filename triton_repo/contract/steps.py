@@ -59,5 +59,6 @@ def step_model(engine: str, step: str) -> str:
 
 
 def step_engine(model: str) -> str:
-    """The engine of which a Triton model runs a step."""
-    return model.rpartition("_")[0]
+    """The engine of which a Triton model runs a step; an encoder is one model, of the engine's own name."""
+    engine, _, step = model.rpartition("_")
+    return engine if step in STEPS else model

@@ -48,7 +48,11 @@ COMPILE_CHANGED: dict[str, Any] = {
             '[serve]\ncapacity_scheduler_policy = "max_utilization"',
             r"= \"max_utilization\"; needs runtime tensorrt_llm: remove",
         ),
-        (RUNTIME, "[serve]\nnum_threads = 2", r"serve\.num_threads = 2; needs runtime openvino: remove the key"),
+        (
+            RUNTIME,
+            "[serve]\nnum_threads = 2",
+            r"serve\.num_threads = 2; needs runtime openvino or runtime embed: remove the key",
+        ),
         (RUNTIME, '[build]\nflow = "pytorch"\nquantization = "fp8"', r"must be none where build\.flow = pytorch"),
         (RUNTIME, "[build]\nmax_seq_len = 64\n[build.compile]\nmax_input_len = 65", r"must be ≤ build\.max_seq_len"),
         (

@@ -1,0 +1,79 @@
+"""Triton's adapter of an encoder: tensors in, tensors out.
+
+Requests are answered by their response senders: in Triton's default mode that is allowed since release 24.06.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from tokenizers import Tokenizer
+
+from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.contract.errors import EngineFailed, RequestError, to_wire
+from triton_repo.contract.health.heartbeat import Heart
+from triton_repo.embed.activation import activate
+from triton_repo.embed.encoder import Encoder
+from triton_repo.embed.schedule import Floats
+from triton_repo.embed.settings import EncoderConfig
+from triton_repo.embed.texts import TextReader, Tokens, read_options
+from triton_repo.embed.wire import NUM_TOKENS, VALUES, Options
+from triton_repo.embed.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+FINAL: Final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        directory = EngineDirectory.of_triton_model(args["model_repository"])
+        config = EncoderConfig.load(directory.path)
+        encoder = Encoder(directory.model.path, config)
+        self._activation = config.facts.activation
+        self._reader = TextReader(Tokenizer.from_buffer(directory.tokenizer_file.read_bytes()), config)
+        computes = [encoder.compute() for _ in range(encoder.num_streams)]
+        self._worker = Worker(computes, config.max_batch_size, config.max_num_tokens)
+        self._reading = ThreadPoolExecutor(1, "texts")  # of one thread: the tokenizer has a state, and many of its own
+        self._heart = Heart(args["model_name"], self._worker.age_s, config.max_step_s)
+
+    def execute(self, requests: list[Any]) -> list[None]:
+        for request in requests:
+            values = {tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()}
+            self._reading.submit(self._start, values, request.get_response_sender(), request.request_id())
+        return [None] * len(requests)
+
+    def finalize(self) -> None:
+        self._reading.shutdown()
+        self._worker.close()
+        self._heart.stop()
+
+    def _start(self, values: dict[str, Any], sender: Any, request_id: str) -> None:
+        try:
+            options = read_options(values)
+            tokens = self._reader.read(values, options)
+            self._worker.submit(tokens, partial(self._answer, sender, tokens, options), sender.is_cancelled)
+        except RequestError as error:
+            _fail(sender, error)
+        except Exception:  # the boundary of one request, whose failure fails no other one
+            logger.exception("request %r could not be read", request_id)
+            _fail(sender, EngineFailed("the text could not be encoded"))
+
+    def _answer(self, sender: Any, tokens: list[Tokens], options: Options, outcome: Floats | RequestError) -> None:
+        if isinstance(outcome, RequestError):
+            _fail(sender, outcome)
+            return
+        values = activate(outcome, self._activation) if options.activation else outcome
+        counts = np.array([[len(row.ids)] for row in tokens], dtype=np.int32)
+        outputs = [pb_utils.Tensor(VALUES.name, values), pb_utils.Tensor(NUM_TOKENS.name, counts)]
+        sender.send(pb_utils.InferenceResponse(outputs), flags=FINAL)
+
+
+def _fail(sender: Any, error: RequestError) -> None:
+    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG))
+    sender.send(response, flags=FINAL)
