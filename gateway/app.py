@@ -22,6 +22,8 @@ from gateway.batches.runner import BatchRunner
 from gateway.endpoints.admin import add_admin
 from gateway.endpoints.batches import BatchAnswering, add_batches
 from gateway.endpoints.description import describe
+from gateway.endpoints.encode import BODIES as ENCODER_BODIES
+from gateway.endpoints.encode import add_encoders
 from gateway.endpoints.files import add_files
 from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
@@ -85,11 +87,12 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     )
     errors = ErrorResponses(dialect_of)
     errors.install(api)
-    describe(api)
+    describe(api, ENCODER_BODIES)
     add_models(api)
     add_responses(api)
     add_files(api)
     add_batches(api)
+    add_encoders(api)
     add_health(api)
     add_admin(api)
     page_paths = add_pages(api)

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from gateway.admission.gate import WAITING
 from gateway.admission.tally import Tally
 from gateway.answers.answer import Answer
+from gateway.answers.encoding import Encoding
 from gateway.settings import METRICS_DIRECTORY_VARIABLE
 from triton_repo.contract.errors import RequestError
 
@@ -136,7 +137,7 @@ class RequestRecord:
         self.endpoint = endpoint
         self.began_s = time.perf_counter()
         self.model = ""
-        self.answer: Answer | None = None
+        self.answer: Answer | Encoding | None = None
         self.first_token_s: float | None = None
         self.is_handed_over = False
 

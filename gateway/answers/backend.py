@@ -12,6 +12,7 @@ from triton_repo.contract.errors import EngineUnavailable, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import FinishReason
+from triton_repo.embed.wire import Options
 
 _ID_BYTES: Final = array("i").itemsize
 
@@ -125,6 +126,24 @@ class EngineLost(EngineUnavailable):
     """The engine was there when it was asked, and is no more: worth another try once it `is_back`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What an encoder reads in one message: texts in UTF-8, pairs where there are `seconds`, or packed token ids."""
+
+    model: str
+    firsts: Sequence[bytes]
+    options: Options
+    seconds: Sequence[bytes] = ()
+    are_ids: bool = False
+
+
+class Encoded(NamedTuple):
+    """Of some texts: their numbers [texts, width] as 32-bit floats, little-endian, and the tokens that were read."""
+
+    values: bytes
+    num_tokens: int
+
+
 class Backend(Protocol):
     """Where answers come from. Every method raises RequestErrors, and nothing else, for what can go wrong."""
 
@@ -178,6 +197,9 @@ class Backend(Protocol):
 
         Its `generate` ends as the engine says, or with `error` at once.
         """
+
+    async def encode(self, texts: Texts) -> Encoded:
+        """What an encoder makes of the texts; cancelling it ends the work on them."""
 
     async def ready(self) -> None:
         """Return if some engine is ready and makes progress.

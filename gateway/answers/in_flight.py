@@ -6,7 +6,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -18,6 +19,7 @@ from gateway.admission.tally import Tally
 from gateway.admission.terms import ANYONES, Capacity, Terms
 from gateway.answers.answer import Answer
 from gateway.answers.backend import Backend, Generation, PromptIds
+from gateway.answers.encoding import MAX_ENCODINGS, MAX_TEXTS, Encoding, EncodingRequest
 from triton_repo.contract.errors import EngineUnavailable, RequestTimedOut
 from triton_repo.contract.model_card import ModelCard
 
@@ -42,7 +44,7 @@ class InFlight:
         self._max_answers = max_answers
         self._tally = tally
         self._timeout_s = timeout_s or math.inf
-        self._answers: dict[Answer, Deadline | None] = {}
+        self._answers: dict[Answer | Encoding, Deadline | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._grace_ended = asyncio.Event()
@@ -56,18 +58,28 @@ class InFlight:
         Raises:
             EngineUnavailable: the process is going down, or as many answers as allowed are open or wait.
         """
-        if self.draining:
-            raise EngineUnavailable("the server is shutting down")
-        try:
-            self._count_another()
+        with self._one_more():
             self._backend.check_progress(generations[0].model)
             tickets = self._admission.enter(generations[0].model, _capacity(card), terms, [*map(_asked, generations)])
             answer = Answer(self._backend, generations, tickets, num_prompts, self._release)
             self._answers[answer] = self._deadline(answer, terms)
-        finally:
-            self._tally.set(len(self._answers))
-        self._idle.clear()
         return answer
+
+    def open_encoding(self, request: EncodingRequest, card: ModelCard, max_bytes: int, terms: Terms) -> Encoding:
+        """What an encoder is to make of the texts of a request; the caller must close it.
+
+        Raises:
+            EngineUnavailable: as `open`.
+            InvalidRequest: the model is of another kind, or the texts are more than one request may send.
+        """
+        texts = request.texts(card, max_bytes)
+        with self._one_more():
+            capacity = Capacity(MAX_ENCODINGS, None, MAX_TEXTS * card.max_seq_len)
+            asked = Prompt(request.num_bytes, request.num_ids)
+            (ticket,) = self._admission.enter(request.model, capacity, terms, [(asked, 0)])
+            encoding = Encoding(self._backend, request, texts, ticket, self._release)
+            self._answers[encoding] = self._deadline(encoding, terms)
+        return encoding
 
     async def drain(self, grace_s: float) -> None:
         """Open nothing more; give open answers `grace_s` to end, then end them with an error, then the backend."""
@@ -87,12 +99,24 @@ class InFlight:
         """No grace any more, for the drain that is under way or comes."""
         self._grace_ended.set()
 
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        """Around the opening of an answer. Raises: EngineUnavailable: no more may be open."""
+        if self.draining:
+            raise EngineUnavailable("the server is shutting down")
+        try:
+            self._count_another()
+            yield
+        finally:
+            self._tally.set(len(self._answers))
+        self._idle.clear()
+
     def _count_another(self) -> None:
         self._tally.set(len(self._answers) + 1)
         if self._tally.total() > self._max_answers:  # after it was counted: other processes check at the same time
             raise ServerOverloaded(f"the server is busy with {self._max_answers} requests")
 
-    def _deadline(self, answer: Answer, terms: Terms) -> Deadline | None:
+    def _deadline(self, answer: Answer | Encoding, terms: Terms) -> Deadline | None:
         now_s = time.monotonic()
         overdue_s = min(now_s + self._timeout_s, terms.complete_by_s)
         if overdue_s == math.inf:
@@ -101,7 +125,7 @@ class InFlight:
         error = kind(f"the answer was not complete within {overdue_s - now_s:g} s")
         return self._admission.deadlines.add(overdue_s, partial(answer.stop_engines, error))
 
-    def _release(self, answer: Answer) -> None:
+    def _release(self, answer: Answer | Encoding) -> None:
         if deadline := self._answers.pop(answer, None):
             deadline.cancel()
         self._tally.set(len(self._answers))

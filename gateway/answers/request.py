@@ -13,7 +13,7 @@ from gateway.answers.parsing import Parsing, parsing_for, reads_calls
 from gateway.answers.tools import TOOLS_FIELD, Tools
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
-from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.model_card import GENERATE, ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, PRIORITY_FIELD, Sampling, without_unsupported
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
@@ -55,6 +55,7 @@ class AnswerRequest:
         Raises:
             InvalidRequest: more is asked for than the engine can do, or than one request may start.
         """
+        card.check_kind(self.model, GENERATE)
         self._check_prompts(card, max_prompt_bytes)
         sampling = _supported(self.sampling, card, self.model)
         parsing = self._parsing(card)

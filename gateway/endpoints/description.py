@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.endpoints.routes import OPERATIONS
@@ -13,8 +15,8 @@ from gateway.http.errors import described
 _REF: Final = "#/components/schemas/{model}"
 
 
-def describe(app: FastAPI) -> None:
-    """Add `OPERATIONS` to what `app.openapi()` says."""
+def describe(app: FastAPI, others: Iterable[type[BaseModel]] = ()) -> None:
+    """Add `OPERATIONS` to what `app.openapi()` says, and the models of bodies that `others` read by themselves."""
     of_the_others = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -24,6 +26,7 @@ def describe(app: FastAPI) -> None:
             for operation in OPERATIONS.values()
             for model in (operation.body, operation.dialect.error_model)
         ]
+        bodies += [(model, "validation") for model in others]
         _, definitions = models_json_schema(bodies, ref_template=_REF)  # type: ignore[arg-type]
         schema["components"]["schemas"] |= definitions["$defs"]
         schema["paths"] = {path: {"post": _operation(path)} for path in OPERATIONS} | schema["paths"]

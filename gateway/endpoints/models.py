@@ -45,4 +45,5 @@ def _entry(name: str, card: ModelCard) -> dict[str, Any]:
         "owned_by": "conch",
         "max_model_len": card.max_seq_len,
         "runtime": card.runtime,
+        "kind": card.kind,
     }

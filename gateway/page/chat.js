@@ -37,7 +37,8 @@ function completionRequest() {
 
 async function loadModels() {
   try {
-    const { data } = await (await request("v1/models")).json();
+    const { data: all } = await (await request("v1/models")).json();
+    const data = all.filter(({ kind }) => kind === "generate");
     if (data.length === 0) throw new ApiError("No model is loaded yet.");
     const remembered = localStorage.getItem(MODEL_KEY);
     page.model.replaceChildren(...data.map(({ id }) => new Option(id, id, false, id === remembered)));

@@ -13,9 +13,10 @@ from typing import Any, Final
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.answers.backend import Delta, EngineLost, Generation, Prompt, TokenTexts
+from gateway.answers.backend import Delta, Encoded, EngineLost, Generation, Prompt, Texts, TokenTexts
 from gateway.answers.byte_budget import ByteBudget
 from gateway.triton.connection import TritonConnection
+from gateway.triton.encodings import Encodings
 from gateway.triton.engine_states import INTERVAL_S, EngineStatesFile
 from gateway.triton.errors import model_not_found, rpc_error
 from gateway.triton.stream import TritonStream
@@ -51,6 +52,7 @@ class TritonBackend:
         self._stream: TritonStream | None = None
         self._cards = Cards(self._connection)
         self._tokenizer = Tokenizer(self._connection)
+        self._encodings = Encodings(self._connection)
 
     async def models(self) -> Mapping[str, ModelCard]:
         return await self._cards.all()
@@ -139,6 +141,15 @@ class TritonBackend:
     def cancel(self, generation: Generation, error: RequestError | None = None) -> None:
         self._open_stream().cancel(generation, error)
 
+    async def encode(self, texts: Texts) -> Encoded:
+        self.check_progress(texts.model)
+        self._watching = self._watching or asyncio.create_task(self._watch())
+        try:
+            return await self._encodings.encode(texts)
+        except (ModelNotFound, EngineUnavailable):
+            self._cards.expire()  # Triton may have been started again, with other engines
+            raise
+
     async def close(self) -> None:
         self._cards.close()
         if self._watching is not None:
@@ -159,7 +170,9 @@ class TritonBackend:
         while True:
             await asyncio.sleep(INTERVAL_S)
             for model in self._states.newly_lost():
-                self._open_stream().lose(model)
+                if self._stream is not None:
+                    self._stream.lose(model)
+                self._encodings.lose(model)
                 self._cards.expire()
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 from array import array
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.answers.backend import Chat, Delta, Generation, Prompt, PromptIds, PromptText, TokenTexts
+from gateway.answers.backend import (
+    Chat,
+    Delta,
+    Encoded,
+    Generation,
+    Prompt,
+    PromptIds,
+    PromptText,
+    Texts,
+    TokenTexts,
+)
 from triton_repo.contract.errors import EngineUnavailable, ModelNotFound, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import FinishReason
@@ -40,6 +51,7 @@ class ScriptedBackend:
     generations: list[Generation] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)  # that were tokenized
     cancelled: list[str] = field(default_factory=list)
+    encoded: list[Texts] = field(default_factory=list)
     closed: bool = False
     _said_something: threading.Condition = field(default_factory=threading.Condition)
     _stop: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -61,6 +73,12 @@ class ScriptedBackend:
     async def is_back(self, _: str) -> None:
         while self.lost is not None:
             await asyncio.sleep(0.01)
+
+    async def encode(self, texts: Texts) -> Encoded:
+        """Two numbers for each text: its bytes, and 1."""
+        self.encoded.append(texts)
+        values = b"".join(struct.pack("<ff", len(first), 1.0) for first in texts.firsts)
+        return Encoded(values, len(texts.firsts))
 
     async def ready(self) -> None:
         if self.unavailable is not None:

@@ -1,0 +1,154 @@
+"""What an endpoint of encoders consists of, and the fields that their bodies have in common."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from gateway.answers.encoding import MAX_TEXTS, EncodingRequest, Numbers
+from gateway.answers.events import Usage
+from gateway.dialects.dialect import Head
+from gateway.dialects.openai.parameters import ignored_parameters
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.sampling import INT32_MAX
+from triton_repo.embed.wire import Options
+
+MAX_IDS: Final = 2**20  # of all texts of one request
+# What other servers cut texts by, in ways of their own; null asks for nothing.
+_UNSUPPORTED: Final = ("max_tokens_per_doc", "max_chunks_per_doc", "rank_fields")
+
+InputForms = str | list[int] | list[str] | list[list[int]]  # in the API's description
+
+
+class Input(NamedTuple):
+    """The texts of a body in UTF-8, or packed token ids."""
+
+    rows: Sequence[bytes]
+    are_ids: bool = False
+
+
+def _input(value: Any) -> Input:
+    """The four forms of `input`. By hand: pydantic would take half a second over the ids of a large body."""
+    several = value if isinstance(value, list) and value and not isinstance(value[0], int) else [value]
+    if len(several) <= MAX_TEXTS:
+        if all(isinstance(text, str) and text for text in several):
+            return Input([text.encode() for text in several])
+        if all(isinstance(ids, list) and ids for ids in several):
+            if sum(map(len, several)) > MAX_IDS:
+                raise PydanticCustomError("too_many_ids", "may have at most {max} token ids together", {"max": MAX_IDS})
+            if None not in (packed := [_packed(ids) for ids in several]):
+                return Input([ids for ids in packed if ids is not None], are_ids=True)
+    raise PydanticCustomError(
+        "input",
+        "must be a string, a list of token ids, or a list of at most {max} strings or lists of token ids, none of them "
+        "empty",
+        {"max": MAX_TEXTS},
+    )
+
+
+def _packed(ids: list[Any]) -> bytes | None:
+    if {*map(type, ids)} != {int}:  # not bool, which `array` takes
+        return None
+    try:
+        return array("i", ids).tobytes() if min(ids) >= 0 else None
+    except OverflowError:
+        return None
+
+
+InputField = Annotated[Input, PlainValidator(_input, json_schema_input_type=InputForms)]
+TextField = Annotated[str, Field(min_length=1)]
+
+
+class EncoderBody(BaseModel):
+    """`truncate_prompt_tokens` cuts longer texts to so many tokens, -1 to as many as the model takes; without it they
+    are rejected. `truncate` is NVIDIA's name for the same: at the END or the START."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    user: Annotated[str, Field(max_length=512)] | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
+    truncate: Literal["NONE", "END", "START"] | None = None
+
+    other_names: ClassVar[frozenset[str]] = frozenset()  # of fields, in other servers
+
+    def options(self, **others: Any) -> Options:
+        if self.truncate_prompt_tokens == 0:
+            raise InvalidRequest("truncate_prompt_tokens = 0: must be at least 1, or -1", "truncate_prompt_tokens")
+        limit = self.truncate_prompt_tokens
+        if limit is None and self.truncate in (None, "NONE"):
+            return Options(**others)
+        side: Literal["left", "right"] = "left" if self.truncate == "START" else "right"
+        return Options(truncate_to=max(0, limit or 0), truncate_side=side, **others)
+
+
+class ScoringBody(EncoderBody):
+    """`activation` false leaves numbers as the model gives them; `use_activation` is its later name in vLLM."""
+
+    first_name: ClassVar[str] = ""  # what an error calls the texts of either side of pairs, by their number
+    second_name: ClassVar[str] = ""
+
+    activation: bool | None = None
+    use_activation: bool | None = None
+
+    def scoring_options(self) -> Options:
+        given = self.activation if self.use_activation is None else self.use_activation
+        return self.options(activation=given is not False)
+
+
+class UsageFields(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Call(Protocol):
+    """A body that is parsed and checked."""
+
+    @property
+    def model(self) -> str: ...
+
+    def request(self, card: ModelCard, /) -> EncodingRequest:
+        """What is to be encoded. Raises: InvalidRequest: the model cannot do what the body asks for."""
+
+    def answer(self, head: Head, numbers: Numbers, usage: Usage, card: ModelCard, /) -> bytes:
+        """The JSON body of the response."""
+
+
+class Operation(Protocol):
+    """One endpoint, on one or several paths."""
+
+    @property
+    def paths(self) -> Sequence[str]: ...
+
+    @property
+    def body(self) -> type[EncoderBody]: ...
+
+    @property
+    def answer(self) -> type[BaseModel]:
+        """The model of its answers, for the API's description."""
+
+    def parse(self, fields: dict[str, Any], /) -> Call:
+        """Raises: InvalidRequest: a field is missing or not allowed."""
+
+
+def check_fields(fields: Mapping[str, Any], body: type[EncoderBody]) -> str:
+    """The names of the fields that have no effect, for a header.
+
+    Raises:
+        UnsupportedParameter: one would change the answer, and is not possible here.
+    """
+    for name in _UNSUPPORTED:
+        if fields.get(name) is not None:
+            rule = "is not possible here; truncate_prompt_tokens cuts query and document together"
+            raise UnsupportedParameter(f"{name}: {rule}", name)
+    own = {name: value for name, value in fields.items() if name not in body.other_names}
+    return ignored_parameters(own, body)
+
+
+def usage_json(usage: Usage) -> dict[str, int]:
+    return {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens}
