@@ -80,6 +80,7 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
         few_streams_flush_interval_s=spec.few_streams_flush_interval_ms / 1000,
         max_step_s=spec.serve.max_step_s,
         max_gap_s=spec.max_gap_ms / 1000,
+        encode_special_tokens=spec.serve.encode_special_tokens,
         sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
         replay=_replay(spec, directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,

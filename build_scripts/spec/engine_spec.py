@@ -17,6 +17,7 @@ from triton_repo.contract.capabilities import Capabilities, Runtime, capabilitie
 from triton_repo.contract.engine_config import (
     GPUS_PER_NODE,
     CapacitySchedulerPolicy,
+    EncodeSpecialTokens,
     Flow,
     GuidedDecodingBackend,
 )
@@ -63,7 +64,8 @@ class ServeSection(_Section):
     `flush_interval_ms` 0 sends every token by itself; None is the runtime's own. A step of the engine that takes longer
     than `max_step_s` is a hang: its process is ended and started again; 0 = never. `max_gap_ms`, for `openvino`: the
     longest that running streams are to wait for a step with tokens of new prompts, which the engine bounds by its own
-    speed, measured at the start, below `build.max_num_tokens`; 0 = no other bound. `kv_cache_dtype` None follows
+    speed, measured at the start, below `build.max_num_tokens`; 0 = no other bound. `encode_special_tokens`: in a chat
+    only those that the chat template writes, or always, those in the messages too. `kv_cache_dtype` None follows
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
@@ -78,6 +80,7 @@ class ServeSection(_Section):
     flush_interval_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
     max_step_s: Annotated[float, Field(ge=0)] = 120.0
     max_gap_ms: Annotated[float, Field(ge=0)] | None = None
+    encode_special_tokens: EncodeSpecialTokens = "template"
     kv_cache_dtype: KvCacheDtype | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
     enable_kv_cache_reuse: bool = True

@@ -89,6 +89,7 @@ class Generation:
         parsing: how the text is read; None for text alone.
         keep_stop: the stop string that ends it is part of its text.
         clip_max_tokens: `max_tokens` beyond the room in the context is no error.
+        num_last: of its prompt only so many tokens are kept, the last ones; None keeps all.
     """
 
     request_id: str
@@ -99,6 +100,7 @@ class Generation:
     stops: tuple[str, ...] = ()
     most_tokens: int | None = None
     keep_stop: bool = False
+    num_last: int | None = None
     keep_special: bool = False
     clip_max_tokens: bool = False
     parsing: Parsing | None = None

@@ -29,6 +29,8 @@ class AnswerRequest:
         tools: what the answers may call; None leaves calls in their text.
         reads_reasoning: whether reasoning is told apart from text; False leaves it in the text.
         keep_stop: the stop string that ends an answer is part of it.
+        keep_special: so are special tokens, but for those that end it.
+        truncate_prompt_tokens: of each prompt only its last so many are kept; -1: as many as leave room for the answer.
     """
 
     model: str
@@ -42,6 +44,8 @@ class AnswerRequest:
     tools: Tools | None = None
     reads_reasoning: bool = True
     keep_stop: bool = False
+    keep_special: bool = False
+    truncate_prompt_tokens: int | None = None
 
     @property
     def priority(self) -> float:
@@ -65,6 +69,7 @@ class AnswerRequest:
         # and the logprobs of a long answer are work that must not hold up the deltas of others.
         stream = self.stream or bool(self.stops) or sampling.logprobs is not None
         stream = stream or (parsing is not None and parsing.one_call)
+        num_last = self._num_last(sampling, card)
         samplings = [_with_seed(sampling, offset) for offset in range(self.num_choices)]
         choices = enumerate((prompt, sampling) for prompt in self.prompts for sampling in samplings)
         return [
@@ -76,10 +81,11 @@ class AnswerRequest:
                 stream,
                 self.stops,
                 most_tokens,
-                keep_special=parsing is not None and parsing.keep_special,
+                keep_special=self.keep_special or (parsing is not None and parsing.keep_special),
                 parsing=parsing,
                 keep_stop=self.keep_stop,
                 clip_max_tokens=self.clip_max_tokens,
+                num_last=num_last,
             )
             for index, (prompt, sampling) in choices
         ]
@@ -92,13 +98,19 @@ class AnswerRequest:
             raise UnsupportedParameter(f"{TOOLS_FIELD}: model {self.model} {reason}", TOOLS_FIELD)
         return parsing_for(card, self.tools, reasoning_is_open=False, reads_reasoning=self.reads_reasoning)
 
+    def _num_last(self, sampling: Sampling, card: ModelCard) -> int | None:
+        if self.truncate_prompt_tokens != -1:
+            return self.truncate_prompt_tokens
+        return max(1, card.max_seq_len - (sampling.max_tokens or 1))
+
     def _check_prompts(self, card: ModelCard, max_bytes: int) -> None:
         if not card.chat and any(isinstance(prompt, Chat) for prompt in self.prompts):
             raise InvalidRequest(
                 f"messages: model {self.model} has no chat template, so it takes text prompts only", "messages"
             )
         for prompt in self.prompts:
-            _check_fits(prompt, card)
+            if self.truncate_prompt_tokens is None or isinstance(prompt, PromptText):
+                _check_fits(prompt, card)
         n, num_prompts = self.num_choices, len(self.prompts)
         if n * num_prompts > MAX_GENERATIONS:
             rule = f"at most {MAX_GENERATIONS} answers per request"

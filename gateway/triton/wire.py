@@ -36,6 +36,7 @@ from triton_repo.contract.tensors import (
     TOKEN_LENGTHS,
     TOKEN_TEXTS,
     TOKENIZE,
+    TRUNCATE_PROMPT_TOKENS,
     Tensor,
 )
 
@@ -78,6 +79,8 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
     parameters = [(name, _parameter(value)) for name, value in given if value is not None]
     if generation.token_lengths:
         parameters.append((TOKEN_LENGTHS, True))
+    if generation.num_last is not None:
+        parameters.append((TRUNCATE_PROMPT_TOKENS, generation.num_last))
     if generation.keep_special:
         parameters.append((KEEP_SPECIAL, True))
     if generation.clip_max_tokens:

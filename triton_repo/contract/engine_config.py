@@ -19,6 +19,7 @@ GuidedDecodingBackend = Literal["xgrammar", "llguidance"]
 GPUS_PER_NODE: Final = 8  # TensorRT-LLM's own
 KV_CACHE_FREE_GPU_MEMORY_FRACTION: Final = 0.9  # TensorRT-LLM's own
 OPENVINO_KV_BLOCK_SIZE: Final = 32  # tokens; of its CPU plugin, where no block holds tokens of two sequences
+EncodeSpecialTokens = Literal["template", "always"]
 CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "static_batch"]
 
 
@@ -115,6 +116,7 @@ class EngineConfig(BaseModel):
     few_streams_flush_interval_s: Annotated[float, Field(ge=0)] = 0.01
     max_step_s: Annotated[float, Field(ge=0)] = 120.0
     max_gap_s: Annotated[float, Field(ge=0)] = 0.0
+    encode_special_tokens: EncodeSpecialTokens = "template"
     sampling: Sampling = Sampling()
     replay: ReplayConfig | None = None
     tensorrt_llm: TensorRtLlmConfig | None = None

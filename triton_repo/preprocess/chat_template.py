@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from triton_repo.preprocess.client_text import NO_MARKS, ClientText, Marked
 from triton_repo.preprocess.content_format import ContentFormat, detect_content_format, in_format
+from triton_repo.preprocess.final_message import CONTINUE, up_to_tag, with_tag
 from triton_repo.preprocess.generic_tools import in_words, reads_system, reads_tools
 from triton_repo.preprocess.jinja_environment import GAVE_UP, compile_template, free_variables
 from triton_repo.preprocess.tool_history import (
@@ -36,19 +38,27 @@ class ChatTemplate:
 
     Args:
         tool_use: the template of chats with tools, if it is another one.
+        client_text: marks the special tokens that are text.
 
     Raises:
         ValueError: a source is not a template.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str], tool_use: str | None = None) -> None:
-        self._with_tools = None if tool_use is None else ChatTemplate(tool_use, special_tokens)
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str],
+        tool_use: str | None = None,
+        client_text: ClientText = NO_MARKS,
+    ) -> None:
+        self._with_tools = None if tool_use is None else ChatTemplate(tool_use, special_tokens, None, client_text)
+        self._client_text = client_text
         self._template = compile_template(source)
         self.source = source
         self._special_tokens = dict(special_tokens)
 
     @classmethod
-    def load(cls, tokenizer_directory: Path) -> ChatTemplate | None:
+    def load(cls, tokenizer_directory: Path, client_text: ClientText = NO_MARKS) -> ChatTemplate | None:
         """The template in the tokenizer's directory, or None for a base model."""
         file = tokenizer_directory / TEMPLATE
         if not file.exists():
@@ -57,14 +67,14 @@ class ChatTemplate:
         special_tokens = {name: _token_text(config.get(name)) for name in _SPECIAL_TOKENS}
         tool_use = tokenizer_directory / TOOL_TEMPLATE
         with_tools = tool_use.read_text(encoding="utf-8") if tool_use.exists() else None
-        return cls(file.read_text(encoding="utf-8"), special_tokens, with_tools)
+        return cls(file.read_text(encoding="utf-8"), special_tokens, with_tools, client_text)
 
     @property
     def reads_parts(self) -> bool:
         """Whether the template gets the content of a message as a list of parts."""
         return self._content_format == "parts"
 
-    def render_json(self, chat: bytes, max_characters: int) -> str:
+    def render_json(self, chat: bytes, max_characters: int) -> Marked:
         """`render` of a chat that is JSON."""
         try:
             fields: Any = json.loads(chat)
@@ -72,17 +82,24 @@ class ChatTemplate:
             raise InvalidRequest(f"chat: not valid JSON: {error}", "messages") from error
         if not isinstance(fields, dict):
             raise InvalidRequest("chat: a JSON object is required", "messages")
-        return self.render(fields, max_characters)
+        return self.render_marked(fields, max_characters)
 
     def render(self, chat: Mapping[str, Any], max_characters: int) -> str:
+        """The text of `render_marked`, without its marks."""
+        return self.render_marked(chat, max_characters).plain
+
+    def render_marked(self, chat: Mapping[str, Any], max_characters: int) -> Marked:
         """The prompt of `chat` = {"messages": [...], "tools": [...] | None, "template_arguments": {...} | None}.
+
+        It ends with the beginning of an answer, unless `chat["add_generation_prompt"]` is false, or with the text of
+        the last message if `chat["continue_final_message"]` is true.
 
         Raises:
             InvalidRequest: the template rejects the messages, or needs a variable that the arguments lack.
             ContextLengthExceeded: the prompt is longer than `max_characters`.
         """
         if self._with_tools is not None and chat.get("tools"):
-            return self._with_tools.render(chat, max_characters)
+            return self._with_tools.render_marked(chat, max_characters)
         messages = chat.get("messages")
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("messages: a non-empty list is required", "messages")
@@ -95,7 +112,7 @@ class ChatTemplate:
         variables = self._variables(arguments, (), tools)
         try:
             formatted = [in_format(message, self._content_format) for message in self._with_tools_told(messages, tools)]
-            return self._render({**variables, "messages": formatted}, max_characters)
+            return self._render_sent(formatted, variables, chat, max_characters)
         except (RequestError, MemoryError):
             raise
         except Exception as error:  # the boundary of the checkpoint's code, which may raise anything on these messages
@@ -104,6 +121,20 @@ class ChatTemplate:
                 rule = f"{ARGUMENTS}: the chat template needs {', '.join(missing)}: {said}"
                 raise InvalidRequest(rule, ARGUMENTS) from error
             raise InvalidRequest(f"messages: rejected by the chat template: {said}", "messages") from error
+
+    def _render_sent(
+        self, messages: Sequence[Any], variables: Mapping[str, Any], chat: Mapping[str, Any], max_characters: int
+    ) -> Marked:
+        """The last steps before and after the template."""
+        continues = bool(chat.get(CONTINUE))
+        begins_answer = not continues and chat.get("add_generation_prompt") is not False
+        sent = {**variables, "messages": with_tag(messages) if continues else messages}
+        given = chat.get("template_arguments") or {}
+        ours: dict[str, Any] = {name: value for name, value in self._special_tokens.items() if name not in given}
+        ours["add_generation_prompt"] = begins_answer
+        marked, mark = self._client_text.mark({name: value for name, value in sent.items() if name not in ours})
+        text = self._render({**ours, **marked}, max_characters)
+        return Marked(up_to_tag(text) if continues else text, mark)
 
     def _with_tools_told(self, messages: Sequence[Any], tools: Any) -> Sequence[Any]:
         """The messages with the calls of earlier turns as the template reads them, or in words if it reads none."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tokenizers import Tokenizer
 
 from triton_repo.bounded_process import Bounds
+from triton_repo.contract.engine_config import EncodeSpecialTokens
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError, UnsupportedParameter
 from triton_repo.contract.tensors import ADD_SPECIAL_TOKENS
 from triton_repo.preprocess.chat_template import TEMPLATE
+from triton_repo.preprocess.client_text import ClientTextTokenizer, Marked, special_tokens
 from triton_repo.preprocess.template_processes import BOUNDS, MAX_SLOW, Rendered, TemplateProcesses
 
 
@@ -64,13 +67,23 @@ class PromptEncoder:
 
     @classmethod
     def load(
-        cls, tokenizer_directory: Path, max_seq_len: int, bounds: Bounds = BOUNDS, max_slow: int = MAX_SLOW
+        cls,
+        tokenizer_directory: Path,
+        max_seq_len: int,
+        bounds: Bounds = BOUNDS,
+        max_slow: int = MAX_SLOW,
+        encode_special_tokens: EncodeSpecialTokens = "template",
     ) -> PromptEncoder:
-        """`bounds` are those of the chat template for one prompt, of which `max_slow` may take long at once."""
+        """
+        Args:
+            bounds: those of the chat template for one prompt, of which `max_slow` may take long at once.
+            encode_special_tokens: "template": in a chat those that its template writes; "always": all.
+        """
         # Not by its path: that need not be text (surrogates stand for other bytes in the names of files).
         tokenizer = Tokenizer.from_buffer((tokenizer_directory / "tokenizer.json").read_bytes())
         has_template = (tokenizer_directory / TEMPLATE).exists()
-        renderer = TemplateProcesses(tokenizer_directory, bounds, max_slow) if has_template else None
+        marked = special_tokens(tokenizer) if encode_special_tokens == "template" else ()
+        renderer = TemplateProcesses(tokenizer_directory, bounds, max_slow, marked) if has_template else None
         return cls(tokenizer, renderer, max_seq_len)
 
     def render(self, chats: Sequence[bytes], *, alone: bool = True) -> Sequence[Rendered]:
@@ -80,8 +93,8 @@ class PromptEncoder:
             return [error] * len(chats)
         return self.renderer.render_all(chats, self._max_bytes, alone=alone)
 
-    def encode(self, prompt: Prompt, rendered: Rendered | None = None) -> list[int]:
-        """Token ids of the prompt; `rendered` is what `render` made of its chat, if that is done.
+    def encode(self, prompt: Prompt, rendered: Rendered | None = None, num_last: int | None = None) -> list[int]:
+        """Token ids of the prompt, the last `num_last` of them; `rendered` is what `render` made of its chat.
 
         Raises:
             InvalidRequest: not exactly one prompt, an empty one, or one that the chat template rejects.
@@ -90,6 +103,7 @@ class PromptEncoder:
         ids, _, param = self.tokenize(prompt, rendered)
         if not ids:
             raise InvalidRequest(f"{param}: the prompt is empty", param)
+        ids = ids if num_last is None else ids[-num_last:]
         self._check_room(len(ids), param)
         return ids
 
@@ -106,11 +120,10 @@ class PromptEncoder:
         if prompt.token_ids is not None:
             return Tokenized(list(prompt.token_ids), None, "prompt")
         if prompt.chat is not None:
-            text, param = self._text_of_chat(prompt, rendered or self.render([prompt.chat])[0]), "messages"
-        else:
-            text, param = _utf8(prompt.text or b"", "prompt"), "prompt"
-        add_special_tokens = prompt.chat is None and prompt.add_special_tokens is not False
-        return Tokenized(self._ids(text, param, add_special_tokens), text, param)
+            chat = self._text_of_chat(prompt, rendered or self.render([prompt.chat])[0])
+            return Tokenized(self._ids_of_chat(chat), chat.plain, "messages")
+        text = _utf8(prompt.text or b"", "prompt")
+        return Tokenized(self._ids(text, "prompt", prompt.add_special_tokens is not False), text, "prompt")
 
     def texts(self, tokenized: Tokenized) -> str:
         """`triton_repo.contract.tensors.TOKEN_TEXTS`; of ids the text is that of all of them, special ones included.
@@ -139,7 +152,7 @@ class PromptEncoder:
         if self.renderer is not None:
             self.renderer.close()
 
-    def _text_of_chat(self, prompt: Prompt, rendered: Rendered) -> str:
+    def _text_of_chat(self, prompt: Prompt, rendered: Rendered) -> Marked:
         if prompt.add_special_tokens:
             rule = "the chat template writes the special tokens of a chat"
             raise UnsupportedParameter(f"{ADD_SPECIAL_TOKENS} = true: {rule}", ADD_SPECIAL_TOKENS)
@@ -147,7 +160,23 @@ class PromptEncoder:
             raise rendered
         return rendered
 
+    @cached_property
+    def _client_text(self) -> ClientTextTokenizer:
+        return ClientTextTokenizer(self.tokenizer)
+
+    def _ids_of_chat(self, prompt: Marked) -> list[int]:
+        if not prompt.mark:
+            return self._ids(prompt.text, "messages", add_special_tokens=False)
+        self._check_size(prompt.plain, "messages")
+        return self._client_text.encode(prompt)
+
     def _ids(self, text: str, param: str, add_special_tokens: bool) -> list[int]:
+        self._check_size(text, param)
+        # "fast" leaves out the offsets, which nothing needs: a third of the time.
+        (encoding,) = self.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        return list(encoding.ids)
+
+    def _check_size(self, text: str, param: str) -> None:
         num_bytes = _num_bytes(text, param)
         if num_bytes > self._max_bytes:
             raise ContextLengthExceeded(
@@ -155,9 +184,6 @@ class PromptEncoder:
                 "text cannot fit",
                 param,
             )
-        # "fast" leaves out the offsets, which nothing needs: a third of the time.
-        (encoding,) = self.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-        return list(encoding.ids)
 
     def _check_room(self, num_tokens: int, param: str) -> None:
         if num_tokens >= self._max_seq_len:

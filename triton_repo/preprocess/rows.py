@@ -18,6 +18,7 @@ from triton_repo.contract.tensors import (
     STOP_WORDS,
     TEXT_INPUT,
     TOKENIZE,
+    TRUNCATE_PROMPT_TOKENS,
     strip_padding,
 )
 from triton_repo.preprocess.prompt import Prompt, PromptEncoder
@@ -47,16 +48,21 @@ class _Options(NamedTuple):
 
     add_special_tokens: bool | None
     tokenize: str | None  # None: for an engine
+    num_last: int | None  # of the prompt only so many tokens are kept
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> _Options:
         """Raises InvalidRequest."""
-        options = cls(parameters.get(ADD_SPECIAL_TOKENS), parameters.get(TOKENIZE))
+        last = parameters.get(TRUNCATE_PROMPT_TOKENS)
+        options = cls(parameters.get(ADD_SPECIAL_TOKENS), parameters.get(TOKENIZE), last)
         if not isinstance(options.add_special_tokens, bool | None):
             given = f"{ADD_SPECIAL_TOKENS} = {options.add_special_tokens!r}"
             raise InvalidRequest(f"{given}: true or false is required", ADD_SPECIAL_TOKENS)
         if options.tokenize not in (None, "ids", "texts"):
             raise InvalidRequest(f'{TOKENIZE} = {options.tokenize!r}: "ids" or "texts" is required', TOKENIZE)
+        if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
+            given = f"{TRUNCATE_PROMPT_TOKENS} = {last!r}"
+            raise InvalidRequest(f"{given}: an integer ≥ 1 is required", TRUNCATE_PROMPT_TOKENS)
         return options
 
 
@@ -123,7 +129,8 @@ def _prepare_row(
             add_special_tokens=options.add_special_tokens,
         )
         if options.tokenize is None:
-            return _Row(encoder.encode(prompt, rendered), encoder.stop_sequences(prompt.stop_words), None)
+            ids = encoder.encode(prompt, rendered, options.num_last)
+            return _Row(ids, encoder.stop_sequences(prompt.stop_words), None)
         tokenized = encoder.tokenize(prompt, rendered)
         return _Row(tokenized.ids, [], encoder.texts(tokenized) if options.tokenize == "texts" else None)
     except RequestError as error:

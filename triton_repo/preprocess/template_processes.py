@@ -7,6 +7,7 @@ this one, behind everything else on the machine, goes on until its own bounds en
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
@@ -26,12 +27,13 @@ from triton_repo.contract.errors import (
     to_wire,
 )
 from triton_repo.preprocess.chat_template import ChatTemplate
+from triton_repo.preprocess.client_text import ClientText, Marked
 
 BOUNDS: Final = Bounds(limit_s=10.0, memory_bytes=512 << 20)
 SLOW_S: Final = 0.02  # of CPU time: ordinary chats take a millisecond
 MAX_SLOW: Final = 8  # each may take the memory of its bound
 _AT_HAND: Final = 2  # one to render, and one in case that takes long: starting one takes a tenth of a second
-_TEXT, _ERROR = b"+", b"-"  # how an answer begins
+_TEXT, _MARKED, _ERROR = b"+", b"*", b"-"  # how an answer begins; behind the second stands the mark
 
 
 class _Place(Enum):
@@ -41,16 +43,26 @@ class _Place(Enum):
     CLOSED = auto()
 
 
-Rendered = str | RequestError  # the text, or why there is none
+Rendered = Marked | RequestError  # the text, or why there is none
 
 
 class TemplateProcesses:
     """Renders the chats of one engine. Any thread may call it."""
 
-    def __init__(self, tokenizer_directory: Path, bounds: Bounds = BOUNDS, max_slow: int = MAX_SLOW) -> None:
-        """`max_slow`: how many may take long at once."""
+    def __init__(
+        self,
+        tokenizer_directory: Path,
+        bounds: Bounds = BOUNDS,
+        max_slow: int = MAX_SLOW,
+        marked_tokens: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+            max_slow: how many may take long at once.
+            marked_tokens: the special tokens that are text where a client sends them.
+        """
         self._bounds = bounds
-        self._directory = str(tokenizer_directory)
+        self._arguments = (str(tokenizer_directory), json.dumps(marked_tokens))
         self._at_hand = SimpleQueue[BoundedProcess | _Place]()
         for _ in range(_AT_HAND):
             self._at_hand.put(self._start())
@@ -126,7 +138,7 @@ class TemplateProcesses:
         return InvalidRequest(f"messages: the chat template {exceeded} for them", "messages")
 
     def _start(self) -> BoundedProcess:
-        return BoundedProcess(renderer, self._bounds, self._directory)
+        return BoundedProcess(renderer, self._bounds, *self._arguments)
 
     def _another(self) -> BoundedProcess | _Place:
         try:
@@ -150,9 +162,9 @@ class TemplateProcesses:
             raise EngineUnavailable(f"no process for the chat template can be started: {error.strerror}") from error
 
 
-def renderer(tokenizer_directory: str) -> Answer:
+def renderer(tokenizer_directory: str, marked_tokens: str = "[]") -> Answer:
     """For the process: what renders packed chats. Raises: ValueError: there is no template, or it is none."""
-    template = ChatTemplate.load(Path(tokenizer_directory))
+    template = ChatTemplate.load(Path(tokenizer_directory), ClientText(json.loads(marked_tokens)))
     if template is None:
         raise ValueError(f"{tokenizer_directory}: no chat template")
 
@@ -161,11 +173,12 @@ def renderer(tokenizer_directory: str) -> Answer:
         max_characters, *lengths = map(int, head.split())
         for end, length in zip(accumulate(lengths), lengths, strict=True):
             try:
-                text = template.render_json(chats[end - length : end], max_characters)
+                prompt = template.render_json(chats[end - length : end], max_characters)
             except RequestError as error:
                 yield _ERROR + to_wire(error).encode()
             else:
-                yield _TEXT + text.encode(errors="surrogatepass")
+                kind = _MARKED if prompt.mark else _TEXT
+                yield kind + (prompt.mark + prompt.text).encode(errors="surrogatepass")
 
     return render
 
@@ -175,6 +188,7 @@ def _packed(chats: Sequence[bytes], max_characters: int) -> bytes:
 
 
 def _unpacked(answer: bytes) -> Rendered:
-    if answer.startswith(_TEXT):
-        return answer[1:].decode(errors="surrogatepass")
+    if not answer.startswith(_ERROR):
+        text = answer[1:].decode(errors="surrogatepass")
+        return Marked(text[1:], text[0]) if answer.startswith(_MARKED) else Marked(text, "")
     return from_wire(answer[1:].decode()) or EngineFailed("the chat template's error cannot be read")

@@ -118,6 +118,7 @@ def _prompt(body: ChatCompletionRequest, tools: Sequence[FunctionTool]) -> Chat:
         "messages": [template_message(message) for message in body.messages],
         "tools": [template_tool(tool) for tool in tools] or None,
         "template_arguments": body.chat_template_kwargs or {},
+        **body.ending,
     }
     return Chat(orjson.dumps(chat))
 

@@ -19,8 +19,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from triton_repo.contract.sampling import UNSUPPORTED
-
 MAX_MESSAGES: Final = 4096
 MAX_PARTS: Final = 4096  # and tool calls, of all messages together: validation must not hold up the event loop
 
@@ -116,15 +114,6 @@ class PromptMessage(_Value):
     name: str | None = None
 
 
-def _not_prefilled(value: bool | None) -> bool | None:
-    if value:
-        raise PydanticCustomError(UNSUPPORTED, "this server does not continue an answer that a client begins")
-    return value
-
-
-_Prefilled = Annotated[bool | None, AfterValidator(_not_prefilled)]
-
-
 class AssistantMessage(_Value):
     """An earlier answer. The content of one without any text, refusal or tool call is empty."""
 
@@ -138,8 +127,8 @@ class AssistantMessage(_Value):
     audio: None = None
     function_call: None = None
     # Prefilled answers of DeepSeek, Mistral and Moonshot: an answer that the model is to continue.
-    prefix: _Prefilled = None
-    partial: _Prefilled = None
+    prefix: bool | None = None
+    partial: bool | None = None
 
 
 class ToolMessage(_Value):
@@ -162,10 +151,22 @@ def _few_parts(messages: Any) -> Any:
     return messages
 
 
+def _only_the_last_is_begun(messages: list[AnyMessage]) -> list[AnyMessage]:
+    if any(map(is_begun, messages[:-1])):
+        raise PydanticCustomError("not_last", "prefix and partial are allowed in the last message alone")
+    return messages
+
+
+def is_begun(message: AnyMessage) -> bool:
+    """Whether it is an answer that the model is to continue, in DeepSeek's, Mistral's and Moonshot's words."""
+    return isinstance(message, AssistantMessage) and bool(message.prefix or message.partial)
+
+
 Messages = Annotated[
     list[Annotated[AnyMessage, Field(discriminator="role")]],
     Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
     BeforeValidator(_few_parts),
+    AfterValidator(_only_the_last_is_begun),
 ]
 
 
@@ -179,9 +180,9 @@ def template_message(message: AnyMessage) -> dict[str, Any]:
         other_name = fields.pop("reasoning", None)
         if reasoning := message.reasoning_content or other_name:
             fields["reasoning_content"] = reasoning
-        for name in ("tool_calls", "prefix", "partial"):
-            if not fields.get(name):
-                fields.pop(name, None)  # templates ask whether the key is there
+        fields = {name: value for name, value in fields.items() if name not in ("prefix", "partial")}
+        if not fields.get("tool_calls"):
+            fields.pop("tool_calls", None)  # templates ask whether the key is there
         if fields["content"] is None and not message.tool_calls:
             fields["content"] = refusal
     return fields

@@ -28,11 +28,9 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "suffix": ("",),
     "web_search_options": (),
     # vLLM, SGLang and TensorRT-LLM
-    "add_generation_prompt": (True,),
     "allowed_token_ids": ([],),
     "bad_words": ([],),
     "chat_template": (),
-    "continue_final_message": (False,),
     "documents": ([],),
     "guided_decoding_backend": (),
     "guided_whitespace_pattern": (),
@@ -48,11 +46,9 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "prompt_logprobs": (),
     "return_token_ids": (False,),
     "return_tokens_as_token_ids": (False,),
-    "skip_special_tokens": (True,),
-    "spaces_between_special_tokens": (True,),
+    "spaces_between_special_tokens": (True, False),  # of tokenizers without a fast form
     "stop_regex": (),
     "thinking_token_budget": (),
-    "truncate_prompt_tokens": (),
     "typical_p": (1,),
     "use_beam_search": (False,),
     # llama.cpp, Ollama, text-generation-webui and transformers

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 from build_scripts.source.chat_templates import chat_templates
 from tests.build_scripts.conftest import Workshop
 from triton_repo.contract.errors import BuildError
+from triton_repo.preprocess.client_text import Marked
 from triton_repo.preprocess.prompt import PromptEncoder
 
 REPLAY = '[replay]\ntext = "a"'
@@ -73,7 +74,7 @@ def test_a_chat_with_tools_is_rendered_with_the_template_for_them(workshop: Work
     encoder = PromptEncoder.load(engine / "tokenizer", 64)
     chats = [json.dumps({"messages": [{"role": "user"}], "tools": tools}).encode() for tools in (None, [], TOOLS)]
     try:
-        assert encoder.render(chats) == ["file", "file", "toöls"]
+        assert encoder.render(chats) == [Marked(text, "") for text in ("file", "file", "toöls")]
     finally:
         encoder.close()
 

@@ -202,3 +202,11 @@ def test_a_template_that_writes_without_end_is_stopped() -> None:
     source = "{% for i in range(99999) %}{% for j in range(99999) %}aaaaaaaaaa{% endfor %}{% endfor %}"
     with pytest.raises(ContextLengthExceeded, match="1000 characters"):
         ChatTemplate(source, {}).render({"messages": [{"role": "user", "content": "hi"}]}, 1000)
+
+
+def test_of_a_prompt_that_is_too_long_the_last_tokens_can_be_kept() -> None:
+    ids = [*range(100)]
+    assert ENCODER.encode(Prompt(token_ids=ids), num_last=10) == ids[-10:]
+    assert ENCODER.encode(Prompt(token_ids=[1, 2]), num_last=10) == [1, 2]
+    with pytest.raises(ContextLengthExceeded):
+        ENCODER.encode(Prompt(token_ids=ids), num_last=64)

@@ -25,6 +25,7 @@ from triton_repo.contract.errors import (
     RequestError,
     SendAlone,
 )
+from triton_repo.preprocess.client_text import Marked
 from triton_repo.preprocess.template_processes import MAX_SLOW, TemplateProcesses
 
 BOUNDS = Bounds(limit_s=0.3, memory_bytes=128 << 20)
@@ -59,7 +60,7 @@ def render(processes: TemplateProcesses, text: str, **options: Any) -> str:
     [rendered] = processes.render_all([chat(text)], 1000, **options)
     if isinstance(rendered, RequestError):
         raise rendered
-    return rendered
+    return rendered.text
 
 
 TIME, MEMORY = "takes longer than 0.3 s of CPU time", "takes more than 128 MiB of memory"
@@ -141,10 +142,10 @@ def test_chats_together_are_rendered_each_by_itself(processes: Open) -> None:
     opened = processes(NESTED)
     texts = ["a", "bomb", "b" * 900, "", "bomb", "c"]
     together = opened.render_all([chat(text) for text in texts], 1000, alone=False)
-    shown = [type(each) if isinstance(each, RequestError) else each for each in together]
+    shown = [type(each) if isinstance(each, RequestError) else each.text for each in together]
     assert shown == ["a", SendAlone, "b" * 900, "", SendAlone, "c"]
     alone = opened.render_all([chat(text) for text in texts], 1000)
-    assert [type(each) for each in alone] == [str, InvalidRequest, str, str, InvalidRequest, str]
+    assert [type(each) for each in alone] == [Marked, InvalidRequest, Marked, Marked, InvalidRequest, Marked]
     assert opened.render_all([], 1000) == []
 
 
@@ -192,7 +193,7 @@ def test_texts_and_errors_come_back_as_they_are(processes: Open) -> None:
 
 def end_children(opened: TemplateProcesses) -> None:
     """Kill the processes, as the kernel does when memory is short."""
-    marker = json.dumps(opened._directory)[1:-1]
+    marker = json.dumps(opened._arguments[0])[1:-1]
     for child in psutil.Process().children():
         if marker in " ".join(child.cmdline()):
             os.kill(child.pid, signal.SIGKILL)

@@ -36,7 +36,12 @@ class TritonPythonModel:
         config = EngineConfig.load(directory.path)
         # The gateway sends no more than a batch and a little: what takes long leaves half of it to the others.
         max_slow = min(MAX_SLOW, max(1, config.max_batch_size // 2))
-        self._encoder = PromptEncoder.load(directory.tokenizer, config.max_seq_len, max_slow=max_slow)
+        self._encoder = PromptEncoder.load(
+            directory.tokenizer,
+            config.max_seq_len,
+            max_slow=max_slow,
+            encode_special_tokens=config.encode_special_tokens,
+        )
         self._threads = ThreadPoolExecutor(_THREADS, "prompts")
         self._work = Work()
         self._heart = Heart(args["model_name"], self._work.age_s)

@@ -8,7 +8,7 @@ import orjson
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.dialects.openai.messages import Messages
+from gateway.dialects.openai.messages import Messages, is_begun
 from gateway.dialects.openai.requests.generation import GenerationRequest, MaxTokens, whole_number
 from gateway.dialects.openai.requests.tools import FunctionTools, ToolChoice
 from triton_repo.contract.sampling import MAX_LOGPROBS, Sampling
@@ -26,6 +26,8 @@ class ChatCompletionRequest(GenerationRequest):
     messages: Messages
     max_completion_tokens: MaxTokens | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
     tools: FunctionTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -55,6 +57,20 @@ class ChatCompletionRequest(GenerationRequest):
             )
             raise PydanticCustomError("chat_template_kwargs", "{rule}", {"rule": rule})
         return value
+
+    @field_validator("continue_final_message")
+    @classmethod
+    def _instead_of_a_new_one(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        if value and info.data.get("add_generation_prompt"):
+            raise PydanticCustomError("continue_final_message", "not possible together with add_generation_prompt")
+        return value
+
+    @property
+    def ending(self) -> dict[str, bool]:
+        """How the prompt ends, in words of the chat's JSON: as it does by default if there are none."""
+        if self.continue_final_message or is_begun(self.messages[-1]):
+            return {"continue_final_message": True}
+        return {"add_generation_prompt": False} if self.add_generation_prompt is False else {}
 
     def sampling(self, **changes: Any) -> Sampling:
         return super().sampling(

@@ -78,6 +78,8 @@ class GenerationRequest(FormedRequest):
     n: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None
     stop: Stop | None = None
     include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None
@@ -91,7 +93,7 @@ class GenerationRequest(FormedRequest):
     prompt_cache_retention: Any = None
     metadata: Any = None
 
-    @field_validator("min_tokens", "top_k", "seed", "n", "best_of", mode="before")
+    @field_validator("min_tokens", "top_k", "seed", "n", "best_of", "truncate_prompt_tokens", mode="before")
     @classmethod
     def _integral(cls, value: Any) -> Any:
         return whole_number(value)
@@ -138,6 +140,8 @@ class GenerationRequest(FormedRequest):
             stream=bool(self.stream),
             batch=self.service_tier == "flex",
             keep_stop=bool(self.include_stop_str_in_output),
+            keep_special=self.skip_special_tokens is False,
+            truncate_prompt_tokens=self.truncate_prompt_tokens or None,
         )
 
     def sampling(self, **changes: Any) -> Sampling:

@@ -64,12 +64,46 @@ def test_a_known_parameter_that_does_not_work_here_is_refused_by_name(
         assert (error["param"], error["code"]) == (name, "unsupported_parameter")
 
 
-def test_an_answer_that_the_model_is_to_continue_is_refused_by_name(client: httpx.Client) -> None:
-    for name in ("prefix", "partial"):
-        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", name: True}]
-        error = refusal(post(client, CHAT, chat(messages=messages)))
-        assert (error["param"], error["code"]) == ("messages", "unsupported_parameter")
-        assert f"messages.1.assistant.{name}: this server does not continue an answer" in error["message"]
+def sent_chat() -> dict[str, Any]:
+    chat: dict[str, Any] = json.loads(BACKEND.generations[-1].prompt.json)  # type: ignore[union-attr]
+    return chat
+
+
+@pytest.mark.parametrize("fields", [{"prefix": True}, {"partial": True}, {}])
+def test_an_answer_that_a_client_has_begun_is_continued(client: httpx.Client, fields: dict[str, bool]) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", **fields}]
+    more: dict[str, Any] = {} if fields else {"continue_final_message": True, "add_generation_prompt": False}
+    assert post(client, CHAT, chat(messages=messages, **more)).status_code == 200
+    assert sent_chat()["continue_final_message"] is True
+    assert sent_chat()["messages"][-1] == {"role": "assistant", "content": "b"}
+
+
+def test_only_the_last_message_can_be_continued_and_no_new_one_begun_with_it(client: httpx.Client) -> None:
+    begun = {"role": "assistant", "content": "b", "prefix": True}
+    assert refusal(post(client, CHAT, chat(messages=[begun, HELLO])))["param"] == "messages"
+    both = chat(continue_final_message=True, add_generation_prompt=True)
+    assert refusal(post(client, CHAT, both))["param"] == "continue_final_message"
+    assert post(client, CHAT, chat(add_generation_prompt=False)).status_code == 200
+    assert sent_chat()["add_generation_prompt"] is False
+
+
+def test_special_tokens_are_part_of_the_text_of_those_who_ask_for_them(client: httpx.Client) -> None:
+    for asked, kept in ((False, True), (True, False), (None, False)):
+        body = completion(skip_special_tokens=asked, spaces_between_special_tokens=False)
+        assert post(client, COMPLETIONS, body).status_code == 200
+        assert BACKEND.generations[-1].keep_special is kept
+
+
+@pytest.mark.parametrize(("given", "max_tokens", "kept"), [(5, 8, 5), (-1, 8, 504), (-1, None, 511), (0, 8, None)])
+def test_a_prompt_may_be_cut_to_its_last_tokens(
+    client: httpx.Client, given: int, max_tokens: int | None, kept: int | None
+) -> None:
+    body = completion(prompt=[1] * 500, truncate_prompt_tokens=given, max_tokens=max_tokens)
+    assert post(client, COMPLETIONS, body).status_code == 200
+    assert BACKEND.generations[-1].num_last == kept
+    if kept:
+        long = completion(prompt=[1] * 5000, truncate_prompt_tokens=given, max_tokens=max_tokens)
+        assert post(client, COMPLETIONS, long).status_code == 200
 
 
 def test_values_that_ask_for_nothing_pass_and_are_not_named(client: httpx.Client) -> None:
