@@ -87,16 +87,20 @@ def test_ids_that_the_vocabulary_lacks_have_no_text(id: int) -> None:
         ENCODER.texts(ENCODER.tokenize(Prompt(token_ids=[5, id])))
 
 
+PRINTS_CALLS = """{% for message in messages %}{% for call in message.tool_calls or [] -%}
+{{ call.function.arguments | tojson }}{% endfor %}{% endfor %}"""
+
+
 def test_past_tool_calls_reach_the_template_with_their_arguments_as_an_object() -> None:
-    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments.city }}", {})
+    template = ChatTemplate(PRINTS_CALLS, {})
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bonn"}'}}
-    assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 100) == "Bonn"
+    assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 100) == '{"city": "Bonn"}'
 
 
 def test_arguments_too_deep_to_parse_reach_the_template_as_they_came() -> None:
-    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | length }}", {})
+    template = ChatTemplate(PRINTS_CALLS, {})
     call = {"function": {"name": "f", "arguments": "[" * 5000}}
-    assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 100) == "5000"
+    assert template.render({"messages": [{"role": "assistant", "tool_calls": [call]}]}, 10_000) == f'"{"[" * 5000}"'
 
 
 @pytest.mark.parametrize(

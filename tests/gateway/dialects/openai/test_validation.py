@@ -64,8 +64,6 @@ WRONG_CHAT_VALUES: list[tuple[str, list[Any]]] = [
             [{"role": "user", "content": [{"type": "text", "text": 5}]}],
             [{"role": "user", "content": "x", "name": 5}],
             [{"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}],
-            [{"role": "assistant", "content": "x", "prefix": True}],
-            [{"role": "assistant", "content": "x", "partial": True}],
             [{"role": "assistant", "content": None, "tool_calls": [{**CALL, "type": "magic"}]}],
             [{"role": "assistant", "content": "x", "function_call": {"name": "f", "arguments": "{}"}}],
             [{"role": "tool"}],
