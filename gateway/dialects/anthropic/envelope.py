@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import BaseModel
 
-from triton_repo.contract.errors import ContextLengthExceeded, EngineUnavailable, RequestError
+from triton_repo.contract.errors import ContextLengthExceeded, EngineUnavailable, RequestError, UnsupportedParameter
 
 _TYPES: Final = {
     401: "authentication_error",
@@ -24,9 +24,18 @@ _TYPES: Final = {
 }
 
 
+class ThreadUnsupported(UnsupportedParameter):
+    """A conversation that the server is to keep; the client then sends all of it itself."""
+
+    code = "thread_unsupported_request"
+
+
 class ErrorFields(BaseModel):
+    """`details` have an `error_code` where a client is to act on one."""
+
     type: str
     message: str
+    details: dict[str, str] | None = None
 
 
 class MessagesErrorBody(BaseModel):
@@ -53,7 +62,9 @@ class Anthropic:
 
 def error_json(error: RequestError, request_id: str) -> dict[str, Any]:
     """The form of an error, as a body and as the last event of a stream."""
-    fields = {"type": _type(error), "message": _message(error)}
+    fields: dict[str, Any] = {"type": _type(error), "message": _message(error)}
+    if isinstance(error, ThreadUnsupported):
+        fields["details"] = {"error_code": error.code}
     return {"type": "error", "error": fields, "request_id": request_id}
 
 

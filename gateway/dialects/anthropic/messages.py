@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.answers.request import AnswerRequest
 from gateway.dialects.anthropic.conversation import chat_of
 from gateway.dialects.anthropic.encoder import MessageEncoder
-from gateway.dialects.anthropic.envelope import ANTHROPIC
+from gateway.dialects.anthropic.envelope import ANTHROPIC, ThreadUnsupported
 from gateway.dialects.anthropic.request import MessagesRequest
 from gateway.dialects.anthropic.tools import offered_tools
 from gateway.dialects.body import parse_body
@@ -24,6 +24,8 @@ class Messages:
     body: Final = MessagesRequest
 
     def parse(self, fields: dict[str, Any]) -> Call:
+        if fields.get("thread") is not None:
+            raise ThreadUnsupported("thread: this server keeps no conversations, send all messages", "thread")
         body = parse_body(MessagesRequest, fields)
         listed, tools = offered_tools(body.tools, body.tool_choice)
         request = AnswerRequest(
