@@ -65,6 +65,10 @@ def kimi(calls: Calls) -> str:
     return "<|tool_calls_section_begin|>" + "".join(each) + "<|tool_calls_section_end|>"
 
 
+def internlm(calls: Calls) -> str:
+    return "".join(f"<|action_start|><|plugin|>\n{call}<|action_end|>" for call in objects(calls, "parameters"))
+
+
 def mistral(calls: Calls) -> str:
     return "".join(f"[TOOL_CALLS]{name}[ARGS]{dumps(values)}" for name, values in calls)
 
@@ -158,7 +162,7 @@ WRITERS: Final[Mapping[str, Callable[[Calls], str]]] = {
     "phi4_mini_json": as_list("functools", ""),
     "nemotron_json": as_list("<TOOLCALL>", "</TOOLCALL>"),
     "jamba": as_list("<tool_calls>", "</tool_calls>"),
-    "internlm": each("<|action_start|><|plugin|>", "<|action_end|>"),
+    "internlm": internlm,
     "cohere_command3": cohere,
     "gemma4": gemma("<|tool_call>", "<tool_call|>", '<|"|>'),
     "functiongemma": gemma("<start_function_call>", "<end_function_call>", "<escape>"),
