@@ -1,4 +1,4 @@
-"""Answers of a set form, through Triton and the gateway."""
+"""Answers of a set form, through Triton and the gateway, as OpenAI's own client asks for them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,41 @@ import json
 import re
 
 import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+from pydantic import BaseModel, Field
 
 from tests.conftest import Stack
 
-ASK = [{"role": "user", "content": "Describe a person."}]
+ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Describe a person."}]
 FIELDS = {"model": "demo", "messages": ASK, "max_tokens": 300, "seed": 3}
+
+
+class Person(BaseModel):
+    name: str = Field(max_length=20)
+    age: int = Field(ge=0, le=120)
+    tags: list[str] = Field(max_length=3)
+
+
+@pytest.fixture(scope="module")
+def client(gateway_url: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{gateway_url}/v1", api_key="none", max_retries=0)
+
+
+def test_the_official_client_parses_an_answer_into_its_model(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.parse(model="demo", messages=ASK, response_format=Person, max_tokens=300, seed=3)
+    parsed = answer.choices[0].message.parsed
+    assert isinstance(parsed, Person)
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_a_streamed_answer_matches_its_schema_too(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="demo", messages=ASK, response_format=Person, max_tokens=300, seed=4
+    ) as stream:
+        final = stream.get_final_completion()
+    assert isinstance(final.choices[0].message.parsed, Person)
 
 
 def test_json_object_is_an_object(stack: Stack) -> None:

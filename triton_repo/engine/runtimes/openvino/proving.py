@@ -6,24 +6,30 @@ followed in time, or one that no answer matches, which goes unnoticed: the pipel
 
 from __future__ import annotations
 
+import json
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.sampling import Guide
 from triton_repo.engine.runtimes.openvino.guides import Compiler
 from triton_repo.engine.runtimes.openvino.vocabulary import vocabulary_of
+from triton_repo.engine.schema.convert import grammar_of
 
-ANY_OBJECT: Final = '{"type": "object"}'
+_ANY_OBJECT: Final = {"type": "object"}
+_STACK_BYTES: Final = 4 << 20  # half of what a thread of the engine has: what passes here does not end that
 _TRIED_TOKENS: Final = 32  # of an answer; a grammar that is slow to follow is slower with each
 _WHERE: Final = re.compile(r"^.*\.(?:cc|cpp|h):\d+:\s*", re.DOTALL)  # in the source of what raises
 
 
 def enforced_by(engine_directory: str) -> Callable[[Guide], Guide]:
     """What raises ValueError with the reason why the engine cannot follow a guide."""
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, most))
     engine = EngineDirectory(Path(engine_directory))
     config = EngineConfig.load(engine.path)
     # One more token in front, which no grammar allows: it is taken only where the grammar allows no token at all.
@@ -31,7 +37,7 @@ def enforced_by(engine_directory: str) -> Callable[[Guide], Guide]:
     end_ids = [1 + id for id in config.eos_token_ids]
 
     def enforced(guide: Guide) -> Guide:
-        guide = with_text(guide)
+        guide = as_grammar(guide)
         try:
             ids = compiler.follow(guide, end_ids, _TRIED_TOKENS)
         except RuntimeError as error:
@@ -43,6 +49,32 @@ def enforced_by(engine_directory: str) -> Callable[[Guide], Guide]:
     return enforced
 
 
-def with_text(guide: Guide) -> Guide:
-    """Plain JSON as a schema."""
-    return Guide("json_schema", ANY_OBJECT) if guide.text is None else guide
+def as_grammar(guide: Guide) -> Guide:
+    """JSON schemas as grammars of our own, wherever they stand: in XGrammar's whitespace never ends.
+
+    Raises:
+        ValueError: a schema cannot be expressed as one.
+    """
+    if guide.kind == "json":
+        return Guide("ebnf_grammar", grammar_of(_ANY_OBJECT))
+    if guide.kind == "json_schema":
+        return Guide("ebnf_grammar", grammar_of(_schema(json.loads(guide.text or ""))))
+    if guide.kind == "structural_tag":
+        return Guide("structural_tag", json.dumps(_with_grammars(json.loads(guide.text or "")), ensure_ascii=False))
+    return guide
+
+
+def _with_grammars(tag: Any) -> Any:
+    if isinstance(tag, list):
+        return [_with_grammars(each) for each in tag]
+    if not isinstance(tag, dict):
+        return tag
+    if tag.get("type") == "json_schema" and tag.get("style", "json") == "json":
+        return {"type": "grammar", "grammar": grammar_of(_schema(tag.get("json_schema")))}
+    return {key: _with_grammars(value) for key, value in tag.items()}
+
+
+def _schema(value: Any) -> dict[str, Any] | bool:
+    if not isinstance(value, dict | bool):
+        raise ValueError("a JSON schema is an object")  # noqa: TRY004 - it is a client's
+    return value

@@ -1,0 +1,1 @@
+"""Public JSON schemas, answered by the demo engine."""

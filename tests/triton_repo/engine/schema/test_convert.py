@@ -1,0 +1,78 @@
+"""What is rejected of schemas, and what is not even tried by a grammar."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from triton_repo.engine.schema.convert import grammar_of
+from triton_repo.engine.schema.keywords import not_enforced
+
+
+@pytest.mark.parametrize(
+    ("schema", "error"),
+    [
+        (False, "nothing matches this schema"),
+        ({"enum": []}, "no value is left"),
+        ({"type": "string", "minLength": 3, "maxLength": 2}, "no string has at least 3 and at most 2"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, "no integer lies between 3 and 2"),
+        ({"type": "array", "minItems": 3, "maxItems": 2}, "no array has at least 3 and at most 2"),
+        ({"type": "array", "items": False, "minItems": 1}, "no array has 1 items"),
+        ({"type": "object", "required": ["a"], "properties": {"a": False}}, "allows nothing"),
+        ({"allOf": [{"type": "string"}, {"type": "null"}]}, "no type is allowed by both"),
+        ({"type": "text"}, "type 'text': must be one of"),
+        ({"$ref": "#/$defs/a"}, "leads to nothing"),
+        ({"$ref": "https://example.com/a.json"}, "only references within the schema are followed"),
+        ({"$dynamicRef": "#a"}, "cannot be enforced"),
+        ({"type": "string", "pattern": "(?=a)b"}, "has lookaround, which cannot be enforced"),
+        ({"type": "string", "maxLength": -1}, "must be an integer ≥ 0"),
+        ({"type": "array", "minItems": 10**9}, "at most 4096 can be enforced"),
+        ({"type": "number", "multipleOf": 0.01, "minimum": 0.001, "maximum": 0.5}, "multipleOf"),
+    ],
+)
+def test_what_nothing_matches_or_no_grammar_can_say_is_rejected(schema: Any, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        grammar_of(schema)
+
+
+def test_a_circle_of_references_ends() -> None:
+    for circle in (
+        {"allOf": [{"$ref": "#"}]},
+        {"$ref": "#"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+    ):
+        with suppress(ValueError):
+            grammar_of(circle)
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ({"type": "object", "properties": {"not": {"type": "string"}}}, []),
+        ({"enum": [{"not": 1}]}, []),
+        ({"properties": {"a": {"not": {"type": "null"}}}}, ["properties.a.not"]),
+        ({"items": {"uniqueItems": True}}, ["items.uniqueItems"]),
+        ({"items": {"uniqueItems": False}}, []),
+        ({"anyOf": [{"if": {}, "then": {}}, True]}, ["anyOf.0.if", "anyOf.0.then"]),
+        ({"type": "string", "maxLength": 5000}, ["maxLength"]),
+        ({"type": "string", "maxLength": 50}, []),
+        ({"format": "date-time"}, []),
+        ({"format": "iri"}, ["format"]),
+        ({"oneOf": [{"type": "string"}, {"type": "null"}]}, []),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, ["oneOf"]),
+        (
+            {
+                "oneOf": [
+                    {"properties": {"k": {"const": "a"}}, "required": ["k"]},
+                    {"properties": {"k": {"const": "b"}}, "required": ["k"]},
+                ]
+            },
+            [],
+        ),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, ["oneOf"]),
+    ],
+)
+def test_what_no_grammar_enforces_is_named(schema: Any, names: list[str]) -> None:
+    assert [*not_enforced(schema)] == names

@@ -1,0 +1,205 @@
+"""A JSON schema as a grammar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, Final
+
+from triton_repo.engine.schema.arrays import array
+from triton_repo.engine.schema.automaton import Automaton, Choice, Node, text
+from triton_repo.engine.schema.grammar import Grammar, NoValue, alternatives, json_text, possible
+from triton_repo.engine.schema.merge import Object, Schema, count, merge, resolve, types_of
+from triton_repo.engine.schema.numbers import integers, nearest, numbers
+from triton_repo.engine.schema.objects import object_
+from triton_repo.engine.schema.strings import string
+
+_COMBINED: Final = ("$ref", "allOf", "anyOf", "oneOf")
+_MOST_RULES: Final = 20_000
+_DEEPEST_REFERENCE: Final = 64
+
+
+def grammar_of(schema: Schema) -> str:
+    """EBNF of the JSON that a schema allows.
+
+    Raises:
+        ValueError: nothing matches it, or a grammar cannot express it.
+    """
+    grammar = Grammar()
+    converter = _Converter(schema, grammar)
+    return grammar.text(converter.value(schema))
+
+
+class _Converter:
+    def __init__(self, root: Schema, grammar: Grammar) -> None:
+        self._root = root
+        self._grammar = grammar
+        self._rules: dict[str, str] = {}  # of schemas by their text, begun or done
+        self._impossible: dict[str, NoValue] = {}
+
+    def value(self, schema: Schema) -> str:
+        """The rule of what a schema allows. One that it is part of itself is found by its text."""
+        if schema is True:
+            return self._grammar.any_value()
+        if schema is False:
+            raise NoValue("nothing matches this schema")
+        key = json.dumps(schema, sort_keys=True)
+        if key in self._impossible:
+            raise self._impossible[key]
+        if key not in self._rules:
+            if len(self._rules) > _MOST_RULES:
+                raise ValueError("the schema has too many alternatives")
+            self._rules[key] = name = self._grammar.new_rule()
+            try:
+                self._grammar.define(name, self._body(schema))
+            except NoValue as nothing:
+                self._impossible[key] = nothing
+                self._grammar.forget(name)
+                raise
+        return self._rules[key]
+
+    def _body(self, schema: Object) -> str:
+        if "$dynamicRef" in schema or "$recursiveRef" in schema:
+            raise ValueError("$dynamicRef and $recursiveRef cannot be enforced")
+        if any(keyword in schema for keyword in _COMBINED):
+            return self._combined(schema)
+        if schema.get("not") in ({}, True):
+            raise NoValue("not of everything")
+        if "const" in schema or "enum" in schema:
+            return self._one_of(schema)
+        makers = [lambda kind=kind: self._typed(kind, schema) for kind in sorted(types_of(schema))]
+        return self._any(makers)
+
+    def _combined(self, schema: Object) -> str:
+        """All of the schemas that it refers to, and of one of its alternatives."""
+        if [*schema] == ["$ref"]:
+            return self.value(resolve(self._root, schema["$ref"]))
+        if "$ref" in schema or "allOf" in schema:
+            return self.value(self._flat(schema))
+        base: Schema = {keyword: value for keyword, value in schema.items() if keyword not in _COMBINED}
+        makers = [
+            lambda one=one, other=other: self.value(merge(merge(base, one), other))
+            for one in schema.get("anyOf", [True])
+            for other in schema.get("oneOf", [True])
+        ]
+        return self._any(makers)
+
+    def _flat(self, schema: Schema, depth: int = 0) -> Schema:
+        """The schema with what it refers to, and all of its `allOf`, in one."""
+        if isinstance(schema, bool) or not {"$ref", "allOf"} & schema.keys():
+            return schema
+        if depth > _DEEPEST_REFERENCE:
+            raise ValueError("$ref: the references go in circles")
+        flat: Schema = {keyword: value for keyword, value in schema.items() if keyword not in ("$ref", "allOf")}
+        parts = [resolve(self._root, schema["$ref"])] if "$ref" in schema else []
+        for part in [*parts, *schema.get("allOf", ())]:
+            flat = merge(flat, self._flat(part, depth + 1))
+        return flat
+
+    def _any(self, makers: list[Any]) -> str:
+        if len(makers) == 1:
+            return str(makers[0]())
+        bodies = possible(makers)
+        if not bodies:
+            raise NoValue("nothing matches this schema")
+        return alternatives(bodies)
+
+    def _one_of(self, schema: Object) -> str:
+        values = schema.get("enum", [schema.get("const")])
+        if "const" in schema and "enum" in schema:
+            values = [value for value in values if value == schema["const"]]
+        kinds = types_of(schema)
+        allowed = [text(json_text(value)) for value in values if _is_of(value, kinds) and _may_be(value, schema)]
+        if not allowed:
+            raise NoValue("enum: no value is left")
+        return self._exactly(Choice(tuple(allowed)))
+
+    def _typed(self, kind: str, schema: Object) -> str:
+        match kind:
+            case "null":
+                return '"null"'
+            case "boolean":
+                return '"true" | "false"'
+            case "string":
+                return string(schema, self._grammar)
+            case "array":
+                return array(schema, self._grammar, self.value)
+            case "object":
+                return object_(schema, self._grammar, self.value)
+        return self._number(kind, schema)
+
+    def _number(self, kind: str, schema: Object) -> str:
+        low, open_low = _bound(schema, "minimum", "exclusiveMinimum", max)
+        high, open_high = _bound(schema, "maximum", "exclusiveMaximum", min)
+        whole = kind == "integer"
+        if (step := schema.get("multipleOf")) is not None and step != 1:
+            return self._multiples(Fraction(str(step)), (low, open_low), (high, open_high))
+        if low is None and high is None:
+            return self._grammar.shared("int" if whole or step == 1 else "num")
+        if whole or step == 1:
+            language = integers(_nearest(low, open_low, 1), _nearest(high, open_high, -1))
+        else:
+            language = numbers(low, high, open_low=open_low, open_high=open_high)
+        return self._exactly(language)
+
+    def _multiples(self, step: Fraction, low: tuple[Fraction | None, bool], high: tuple[Fraction | None, bool]) -> str:
+        """Some of them: those next to the lower bound, or to 0."""
+        start, end = (
+            _nearest(bound and bound / step, is_open, sign) for (bound, is_open), sign in ((low, 1), (high, -1))
+        )
+        first = start if start is not None else min(0, end) if end is not None else 0
+        last = first + _MOST_MULTIPLES if end is None else min(end, first + _MOST_MULTIPLES)
+        exact = [step * count for count in range(first, last + 1)]
+        whole = [text(str(value)) for value in exact if value.denominator == 1]
+        if not whole:
+            raise ValueError(f"multipleOf = {float(step):g} cannot be enforced")
+        return self._exactly(Choice(tuple(whole)))
+
+    def _exactly(self, language: Node) -> str:
+        return Automaton((language,)).rules(self._grammar)
+
+
+_MOST_MULTIPLES: Final = 1000
+
+
+def _bound(schema: Object, keyword: str, exclusive: str, tighter: Any) -> tuple[Fraction | None, bool]:
+    """A bound and whether it is open, in the words of all drafts: in the fourth one `exclusive…` is a switch."""
+    closed, opened = schema.get(keyword), schema.get(exclusive)
+    if isinstance(opened, bool):
+        return (None if closed is None else Fraction(str(closed))), opened
+    if closed is None and opened is None:
+        return None, False
+    if opened is None or (closed is not None and closed != opened and tighter(closed, opened) == closed):
+        return Fraction(str(closed)), False
+    return Fraction(str(opened)), True
+
+
+def _nearest(bound: Fraction | None, is_open: bool, step: int) -> int | None:
+    return None if bound is None else nearest(bound, step, is_open=is_open)
+
+
+def _is_of(value: Any, kinds: set[str]) -> bool:
+    if isinstance(value, bool):
+        return "boolean" in kinds
+    if isinstance(value, int | float):
+        return "number" in kinds or ("integer" in kinds and value == int(value))
+    names = {str: "string", list: "array", type(None): "null"}
+    return names.get(type(value), "object") in kinds
+
+
+def _may_be(value: Any, schema: Object) -> bool:
+    """Whether a value is within the simple bounds that stand beside an enum."""
+    if isinstance(value, str):
+        most = count(schema, "maxLength")
+        return (count(schema, "minLength") or 0) <= len(value) and (most is None or len(value) <= most)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, open_low = _bound(schema, "minimum", "exclusiveMinimum", max)
+        high, open_high = _bound(schema, "maximum", "exclusiveMaximum", min)
+        exact = Fraction(str(value))
+        above = low is None or exact > low or (exact == low and not open_low)
+        below = high is None or exact < high or (exact == high and not open_high)
+        return above and below
+    if isinstance(value, Mapping):
+        return {*schema.get("required", ())} <= value.keys()
+    return True
