@@ -29,7 +29,8 @@ def answer_parser(
     if reasoning is None:
         return second
     family = REASONING_PARSERS[reasoning]
-    first = family.parser(reasoning_is_open, schemas)
+    call_start = TOOL_PARSERS[tools].keep_special[0] if tools is not None and second is not None else ""
+    first = family.parser(reasoning_is_open, schemas, call_start)
     return first if second is None or family.calls == tools else Then(first, second)
 
 

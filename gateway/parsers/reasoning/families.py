@@ -16,7 +16,8 @@ class ReasoningFamily:
     """How a family writes reasoning: between `start` and `end`.
 
     Attributes:
-        parser: makes the parser of one answer; `is_open` where the prompt ends within the reasoning.
+        parser: makes the parser of one answer: whether the prompt ends within the reasoning, the functions that may be
+            called, and the marker that starts a call.
         keep_special: special tokens that the parser must see in the text, if the tokenizer has them as such.
         calls: the tool family whose calls this parser reads too.
         behind: what stands between the end of the reasoning and what comes next.
@@ -24,7 +25,7 @@ class ReasoningFamily:
 
     reads: str
     models: str
-    parser: Callable[[bool, Schemas | None], Parser]
+    parser: Callable[[bool, Schemas | None, str], Parser]
     start: str
     end: str
     keep_special: tuple[str, ...]
@@ -32,11 +33,13 @@ class ReasoningFamily:
     behind: str = ""
 
 
-def _think(models: str, start: str = "<think>", end: str = "</think>") -> ReasoningFamily:
-    grammar = Think(start, end)
+def _think(
+    models: str, start: str = "<think>", end: str = "</think>", *, ends_at_call: bool = False
+) -> ReasoningFamily:
+    grammar = Think(start, end, ends_at_call=ends_at_call)
 
-    def parser(is_open: bool, _schemas: Schemas | None) -> Parser:
-        return grammar.parser(is_open=is_open)
+    def parser(is_open: bool, _schemas: Schemas | None, call_start: str) -> Parser:
+        return grammar.parser(is_open=is_open, call_start=call_start)
 
     return ReasoningFamily(f"{start}…{end}", models, parser, start, end, (start, end))
 
@@ -46,7 +49,7 @@ REASONING_PARSERS: Final[Mapping[str, ReasoningFamily]] = {
     "deepseek_r1": _think("DeepSeek R1 and its distillations"),
     "deepseek_v3": _think("DeepSeek V3.1, V3.2"),
     "glm45": _think("GLM 4.5, 4.6, 4.7"),
-    "kimi_k2": _think("Kimi K2 Thinking"),
+    "kimi_k2": _think("Kimi K2 Thinking", ends_at_call=True),
     "minimax_m2": _think("MiniMax M2"),
     "nemotron_v3": _think("Nemotron 3, Nemotron Nano 2"),
     "olmo3": _think("Olmo 3 Think"),
@@ -59,7 +62,7 @@ REASONING_PARSERS: Final[Mapping[str, ReasoningFamily]] = {
     "openai_gptoss": ReasoningFamily(
         "<|channel|>analysis<|message|>…<|end|>",
         "gpt-oss",
-        lambda _is_open, schemas: harmony.harmony(schemas),
+        lambda _is_open, schemas, _call_start: harmony.harmony(schemas),
         "<|channel|>analysis<|message|>",
         "<|end|>",
         harmony.SPECIAL,

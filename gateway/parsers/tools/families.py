@@ -24,7 +24,8 @@ class ToolFamily:
         reads: what it reads, for the documentation.
         models: models that write so, for the documentation.
         parser: makes the parser of one answer that may call these functions.
-        keep_special: special tokens that the parser must see in the text, if the tokenizer has them as such.
+        keep_special: special tokens that the parser must see in the text, if the tokenizer has them as such. The first
+            starts a call.
     """
 
     reads: str

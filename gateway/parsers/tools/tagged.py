@@ -60,8 +60,9 @@ class _Tagged:
         self._tags = tags
         self._schemas = schemas
         self._function_end = tags.function_end or tags.section_end
-        self._attribute_end = Markers(">")
-        self._key_end = Markers(tags.key_end)
+        # A tag may also end with its line, where a model forgets the bracket.
+        self._attribute_end = Markers(">", "\n") if tags.breaks_lines else Markers(">")
+        self._key_end = Markers(tags.key_end, "\n") if tags.breaks_lines else Markers(tags.key_end)
         # A value may also end with the next tag on a line of its own, where a model forgets the end tag.
         self._next_tags = {f"\n{tag}": tag for tag in (tags.key, self._function_end)} if tags.breaks_lines else {}
         self._value_ends = Markers(tags.value_end, *self._next_tags)
