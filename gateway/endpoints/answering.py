@@ -134,10 +134,10 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
                 if call.session is not None:
                     await call.session.keep()
             except RequestError as error:
-                ending = await _failed(call, encoder, answer, call.named_as_sent(error))
+                ending = await _failed(call, encoder, call.named_as_sent(error))
             except Exception:  # a process boundary: the status is out, so the stream itself has to say that it failed
                 logger.exception("a stream failed")
-                ending = await _failed(call, encoder, answer, EngineFailed("internal error"))
+                ending = await _failed(call, encoder, EngineFailed("internal error"))
             await sink.end(last + ending)
 
 
@@ -160,9 +160,9 @@ async def _opened(asked: Asked, call: Call) -> AsyncIterator[tuple[Answer, Encod
         raise call.named_as_sent(error) from None
 
 
-async def _failed(call: Call, encoder: Encoder, answer: Answer, error: RequestError) -> bytes:
-    """The last events of a stream: what was used, and why it ended."""
-    ending = encoder.event(answer.usage) + encoder.fail(error)
+async def _failed(call: Call, encoder: Encoder, error: RequestError) -> bytes:
+    """The last events of a stream that failed."""
+    ending = encoder.fail(error)
     if call.session is not None:
         with suppress(RequestError):  # logged; the stream ends with its own error
             await call.session.keep()

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final
 
-from starlette.responses import Response
-
 from gateway.admission.errors import RateLimitExceeded, ServerOverloaded
 from gateway.dialects.dialect import Call, Session
 from gateway.dialects.openai.chunks import DONE
@@ -55,8 +53,8 @@ class StoredEvents:
         await self.send(events)
 
 
-async def begin(asked: Asked, call: Call, session: Session, open_sink: Callable[[], Sink]) -> Response | None:
-    """Start the work on an answer; the response that says so, or None where its stream was sent.
+async def begin(asked: Asked, call: Call, session: Session, open_sink: Callable[[], Sink]) -> bytes | None:
+    """Start the work on an answer; the body that says so, or None where its stream was sent.
 
     Raises:
         RequestError: it was not begun.
@@ -66,7 +64,7 @@ async def begin(asked: Asked, call: Call, session: Session, open_sink: Callable[
     body = await asyncio.shield(asyncio.create_task(_start(asked, call, session)))  # all of it, or nothing
     asked.record.is_handed_over = True
     if not call.request.stream:
-        return Response(body, media_type="application/json")
+        return body
     await follow(gateway, owner, response_id(asked.id), -1, open_sink)
     return None
 

@@ -94,11 +94,14 @@ async def _answer(asked: Asked, scope: Scope, call: Call, send: Send, ping: byte
         return EventStream(send, _headers(asked, scope, call), asked.gateway.heartbeat, ping)
 
     if call.session is not None and call.session.is_background:
-        return await begin(asked, call, call.session, open_stream)
-    if call.request.stream:
+        body = await begin(asked, call, call.session, open_stream)
+    elif call.request.stream:
+        body = None
         await stream(asked, call, open_stream)
+    else:
+        body = await whole(asked, call)
+    if body is None:
         return None
-    body = await whole(asked, call)
     return Response(body, headers=_headers(asked, scope, call), media_type="application/json")
 
 

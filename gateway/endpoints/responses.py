@@ -11,13 +11,15 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.dialects.responses.create import CreateResponse
 from gateway.endpoints.background import follow
+from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
 from gateway.http.event_stream import EventStream
 from gateway.state import Gateway, GatewayDep
 from gateway.store.response_rows import Json
-from triton_repo.contract.errors import InvalidRequest
+from triton_repo.contract.errors import InvalidRequest, RequestError
 
 MAX_LIMIT: Final = 100
 
@@ -37,6 +39,30 @@ def add_responses(app: FastAPI) -> None:
     app.delete(path, tags=["responses"], responses=errors)(delete_response)
     app.post(path + "/cancel", tags=["responses"], responses=errors)(cancel_response)
     app.get(path + "/input_items", tags=["responses"], responses=errors)(list_input_items)
+    body = {"application/json": {"schema": {"$ref": f"#/components/schemas/{CreateResponse.body.__name__}"}}}
+    of_create = {"requestBody": {"required": True, "content": body}}
+    app.post("/v1/responses/input_tokens", tags=["responses"], responses=errors, openapi_extra=of_create)(count_tokens)
+
+
+async def count_tokens(request: Request, gateway: GatewayDep) -> Json:
+    """How many tokens the prompt of a response would have, with all that it goes on from; no engine is asked."""
+    scope, settings = request.scope, gateway.settings
+    caller: Caller = scope.get(CALLER, ANYONE)
+    quota = gateway.quotas.of(caller.name, caller.limits)
+    quota.take_request()
+    with quota:
+        fields = await read_object(
+            scope, request.receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies
+        )
+        call = CreateResponse().parse(fields)
+        caller.check_may_use(call.request.model)
+        if call.session is not None:
+            call = await call.session.recall(gateway.responses, caller.name, settings.max_body_bytes)
+        try:
+            ids = await gateway.backend.tokenize(call.request.model, call.request.prompts[0])
+        except RequestError as error:
+            raise call.named_as_sent(error) from None
+    return {"object": "response.input_tokens", "input_tokens": len(ids)}
 
 
 async def get_response(response: str, request: Request, gateway: GatewayDep) -> Any:

@@ -15,6 +15,7 @@ from build_scripts.spec.engine_spec import EngineSpec
 from gateway.dialects.openai.parameters import UNSUPPORTED
 from gateway.dialects.openai.requests.chat import ChatCompletionRequest
 from gateway.dialects.openai.requests.completion import CompletionRequest
+from gateway.dialects.responses.request import ResponsesRequest
 from tests.docs import commands
 from tests.docs.pages import PAGES, README, ROOT, codes, examples, long_flags, table_names, tokens
 
@@ -69,7 +70,9 @@ def test_every_key_of_a_spec_is_documented_and_every_documented_key_exists() -> 
 
 
 def test_every_parameter_of_a_request_is_documented_and_every_documented_one_exists() -> None:
-    known = set(ChatCompletionRequest.model_fields) | set(CompletionRequest.model_fields)
+    known = set[str]().union(
+        *(body.model_fields for body in (ChatCompletionRequest, CompletionRequest, ResponsesRequest))
+    )
     assert table_names(API_PAGE, "parameter") == known
 
 

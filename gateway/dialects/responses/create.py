@@ -50,4 +50,7 @@ def _ignored(fields: dict[str, Any], body: ResponsesRequest) -> str:
         parts.append("reasoning.summary")  # reasoning is sent as it is
     if body.text is not None and body.text.verbosity not in (None, "medium"):
         parts.append("text.verbosity")
-    return ", ".join(filter(None, [ignored_parameters(fields, ResponsesRequest), *parts]))
+    if body.stream_options is not None and body.stream_options.include_obfuscation:
+        parts.append("stream_options.include_obfuscation")
+    others = {name: value for name, value in fields.items() if name != "stream_options"}  # those of a chat are others
+    return ", ".join(filter(None, [ignored_parameters(others, ResponsesRequest), *parts]))

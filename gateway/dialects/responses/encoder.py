@@ -26,6 +26,7 @@ class ResponsesEncoder:
     def __init__(self, head: Head, echo: Mapping[str, Any], is_queued: bool = False) -> None:
         self.response: Json = new_response(head, echo, "queued" if is_queued else "in_progress")
         self._output = Output(head.id)
+        self._usage_so_far = head.usage
         self._number = 0
         self._is_queued = is_queued
         self._reason = "stop"
@@ -57,7 +58,8 @@ class ResponsesEncoder:
         """No other event of an error: a client may take both for an end."""
         ended = self._sent(self._output.end("incomplete"))
         self.response |= {"status": "failed", "completed_at": None, "output": self._output.items}
-        self.response |= {"error": failure(error)}
+        usage = self._usage_so_far()
+        self.response |= {"error": failure(error), "usage": usage_json(usage) if usage.prompt_tokens else None}
         return ended + self._lifecycle("failed") + DONE
 
     def whole(self, answer: WholeAnswer) -> bytes:

@@ -89,7 +89,8 @@ class ReasoningConfig(_Value):
 
 
 class StreamOptions(_Value):
-    include_obfuscation: bool | None = None  # lengths of events are not hidden, and were not to be
+    include_obfuscation: bool | None = None
+    include_usage: bool | None = None  # the last event always has it
 
 
 def _nothing(value: Any) -> Any:

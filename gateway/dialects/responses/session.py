@@ -98,7 +98,7 @@ class ResponseSession:
         return Head(id, self._created or int(time.time()), self._body.model, "")
 
     def _new_encoder(self, head: Head) -> ResponsesEncoder:
-        head = head._replace(created=self._created or head.created)
+        head = head._replace(created=self._created or head.created)  # as `begin` has told
         self._encoder = ResponsesEncoder(head, self._echo, self.is_background)
         return self._encoder
 

@@ -14,11 +14,11 @@ from gateway.admission.errors import RateLimitExceeded
 from gateway.admission.quota import Limits
 from gateway.app import create_app
 from gateway.dialects.openai.chat import ChatCompletions
-from gateway.endpoints.answering import Asker, answer_whole
+from gateway.endpoints.answering import Asker, answer_whole, asked, stream
 from gateway.settings import Settings
 from gateway.state import Gateway
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
-from triton_repo.contract.errors import EngineUnavailable, ModelNotFound, UnsupportedParameter
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, UnsupportedParameter
 
 CALL = ChatCompletions().parse({"model": "demo", "messages": [{"role": "user", "content": "Hello"}]})
 PATH = "/v1/chat/completions"
@@ -73,6 +73,39 @@ def test_it_counts_in_the_quota_of_its_key_once() -> None:
             await answer_whole(gateway, asker("three", caller), CALL)
 
     within(ScriptedBackend(), work)
+
+
+class Sent:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    async def __aenter__(self) -> Sent:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def send(self, events: bytes) -> None:
+        self.data += events
+
+    async def end(self, events: bytes) -> None:
+        self.data += events
+
+
+def test_a_stream_that_fails_tells_once_what_it_used() -> None:
+    fields = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    call = ChatCompletions().parse({**fields, "stream_options": {"include_usage": True}})
+    sent = Sent()
+
+    async def work(gateway: Gateway) -> None:
+        with asked(gateway, asker()) as request:
+            await stream(request, call, lambda: sent)
+
+    within(ScriptedBackend([delta("Hel"), EngineFailed("broken")]), work)
+    assert sent.data.count(b'"usage":{') == 1
+    assert b"broken" in sent.data.split(b"\n\n")[-2]
 
 
 def test_to_cancel_its_task_stops_the_engine() -> None:
