@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.admission.ticket import Ticket
-from gateway.answers.backend import Backend, EngineLost, Generation
+from gateway.answers.backend import Backend, Delta, EngineLost, Generation
 from gateway.answers.choice import Choice
 from gateway.answers.events import Event, FinalReason, Usage
 from gateway.answers.merge import merge
+from gateway.answers.schema_check import check_answer
 from triton_repo.contract.errors import EngineUnavailable, RequestError
 
 _SECOND: Final = "-again"  # id of the second try: what comes of the first, if anything does, belongs to no request
@@ -53,6 +54,7 @@ class Answer:
 
         Raises:
             RequestError: an engine failed.
+            AnswerDoesNotMatch: a choice is not what its schema allows; all of its text may be out by then.
         """
         if len(self._choices) == 1:  # most requests have one, and it then costs no task and no queue
             return self._read(self._choices[0])
@@ -118,7 +120,7 @@ class Answer:
                     async for delta in deltas:
                         if delta.finish_reason:
                             self._running.pop(choice.index, None)
-                        if events := choice.feed(delta):
+                        if events := await _fed(choice, delta):
                             yield events
                         if choice.finish_reason is not None:
                             break
@@ -152,6 +154,14 @@ class Answer:
             waiting.cancel()
         second = self._running[choice.index] = replace(first, request_id=first.request_id + _SECOND)
         return second
+
+
+async def _fed(choice: Choice, delta: Delta) -> Sequence[Event]:
+    """The events of one delta; that a choice has ended is said once it is known to match its schema."""
+    events = choice.feed(delta)
+    if choice.schema is not None and (text := choice.text_to_check) is not None:
+        await check_answer(choice.schema, text)
+    return events
 
 
 def _settle(ticket: Ticket, choice: Choice) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gateway.answers.backend import Delta, Generation
 from gateway.answers.events import Event, FinalReason, Finish
 from gateway.answers.readers import ParsedReader, PlainReader, Reader
+from gateway.answers.schema_check import schema_of
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.contract.tensors import FinishReason
 
@@ -19,6 +20,8 @@ class Choice:
         self.generation = generation
         self.finish_reason: FinalReason | None = None
         self.last_delta: Delta | None = None
+        self.schema = schema_of(generation.sampling.guide)
+        self._texts: list[str] = []  # of an answer that has a schema
         parsing = generation.parsing
         self._reader: Reader = (
             PlainReader(index, generation) if parsing is None else ParsedReader(index, generation, parsing)
@@ -31,6 +34,8 @@ class Choice:
             EngineUnavailable, EngineFailed: the delta says that the engine did not complete the answer.
         """
         self.last_delta = delta
+        if self.schema is not None:
+            self._texts.append(delta.text)
         most = self.generation.most_tokens
         is_full = most is not None and delta.completion_tokens >= most
         events = self._reader.read(delta, is_full or bool(delta.finish_reason))
@@ -44,6 +49,12 @@ class Choice:
         if self.finish_reason is None:
             return events
         return [*events, Finish(self.index, self.finish_reason, self._reader.stop)]
+
+    @property
+    def text_to_check(self) -> str | None:
+        """The whole answer, if the model has finished it and there is a schema that it must match."""
+        is_whole = self.finish_reason in ("stop", "tool_calls") and not self._reader.is_cut
+        return "".join(self._texts) if self.schema is not None and is_whole else None
 
     @property
     def completion_tokens(self) -> int:

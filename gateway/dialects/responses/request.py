@@ -68,8 +68,8 @@ def _form(format: Format) -> Form | None:
     match format:
         case JsonObjectFormat():
             return schema_form(None)
-        case JsonSchemaFormat(schema_=schema):
-            return schema_form(schema)
+        case JsonSchemaFormat(schema_=schema, strict=strict):
+            return schema_form(schema, strict=strict, param="text")
         case TextFormat():
             return None
 

@@ -8,17 +8,21 @@ SGLang's "Structured outputs" (`regex`, `ebnf`, `json_schema`), trtllm-serve's `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.answers.schema_check import NoSchema, check_schema
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_GUIDE_LENGTH, Guide, Sampling
+from triton_repo.engine.schema.keywords import not_enforced
 
 MAX_CHOICES: Final = 1024
 MAX_SCHEMA_DEPTH: Final = 64
+_MAX_NAMES: Final = 8
 _FORMAT: Final = "response_format"
 _OUTPUTS: Final = "structured_outputs"
 _REGEX_SPECIAL: Final = frozenset("\\.^$*+?()[]{}|")
@@ -40,6 +44,10 @@ def _schema(value: Any) -> Any:
     if (length := len(orjson.dumps(value))) > MAX_GUIDE_LENGTH:
         rule = {"most": MAX_GUIDE_LENGTH, "length": length}
         raise PydanticCustomError("schema", "must have at most {most} bytes, not {length}", rule)
+    try:
+        check_schema(value)
+    except NoSchema as error:
+        raise PydanticCustomError("schema", "not a JSON schema: {error}", {"error": str(error)}) from None
     return value
 
 
@@ -48,10 +56,9 @@ Choices = Annotated[list[Text], Field(min_length=1, max_length=MAX_CHOICES)]
 
 
 class Form(NamedTuple):
-    """The form of an answer: the guide that the engine follows, and the schema that the whole answer must match."""
+    """The form of an answer: the guide that the engine follows. A schema in it is checked once more in the end."""
 
     guide: Guide
-    schema: Mapping[str, Any] | bool | None = None
 
 
 class _Value(BaseModel):
@@ -112,7 +119,8 @@ class ResponseFormat(StructuralTag):
             case "json_object":
                 form = schema_form(None)
             case "json_schema":
-                form = schema_form(self._given(self.json_schema, "json_schema").schema_)
+                given: JsonSchema = self._given(self.json_schema, "json_schema")
+                form = schema_form(given.schema_, strict=given.strict, param=_FORMAT)
             case "json":
                 form = schema_form(self._given(self.schema_, "schema"))
             case "regex":
@@ -221,11 +229,18 @@ def one_of(given: Mapping[str, tuple[Any, Callable[[Any], Form | None]]], within
     return form_of(value)
 
 
-def schema_form(schema: Mapping[str, Any] | bool | None) -> Form:
-    """Of a JSON schema; None is that of any object."""
+def schema_form(schema: Mapping[str, Any] | bool | None, *, strict: bool | None = None, param: str = "") -> Form:
+    """Of a JSON schema; None is that of any object.
+
+    Raises:
+        InvalidRequest: it is to be strict, and has a keyword that no grammar enforces.
+    """
+    if strict and (names := [*islice(not_enforced(schema), _MAX_NAMES)]):
+        rule = "cannot be enforced while the answer is generated; leave strict out to have the answer checked"
+        raise InvalidRequest(f"{param}: strict: {', '.join(names)}: {rule}", param)
     if schema is None or schema == {"type": "object"}:
-        return Form(Guide("json", None), {"type": "object"})
-    return Form(Guide("json_schema", orjson.dumps(schema).decode()), schema)
+        return Form(Guide("json", None))
+    return Form(Guide("json_schema", orjson.dumps(schema).decode()))
 
 
 def choice_form(choices: list[str]) -> Form:

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from tests.gateway.bodies import CHAT, COMPLETIONS, chat, completion, post, refusal
-from tests.gateway.scripted_backend import ScriptedBackend
+from tests.gateway.scripted_backend import ScriptedBackend, delta
 from tests.gateway.server import serving
 from triton_repo.contract.sampling import Guide
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+NOT_ENFORCED = {"properties": {"a": {"uniqueItems": True}}, "not": {"required": ["b"]}}
 AS_SCHEMA = Guide("json_schema", json.dumps(SCHEMA, separators=(",", ":")))
 TAG = {"type": "tag", "begin": "<a>", "content": {"type": "any_text"}, "end": "</a>"}
 STRUCTURES = {"structures": [{"begin": "<f>", "schema": SCHEMA, "end": "</f>"}], "triggers": ["<f"]}
@@ -26,7 +28,7 @@ AS_TRIGGERED = {
         "tags": [{"begin": "<f>", "content": {"type": "json_schema", "json_schema": SCHEMA}, "end": "</f>"}],
     },
 }
-BACKEND = ScriptedBackend()
+BACKEND = ScriptedBackend((delta('{"a":'), delta(" 1}", "stop", 2)))
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,14 @@ def test_structural_tags_of_before_become_those_of_today(
             "response_format",
             "response_format.json_schema.schema",
         ),
+        ({"guided_json": {"type": "text"}}, "guided_json", "not a JSON schema"),
+        ({"guided_json": {"pattern": "(?=a)b"}}, "guided_json", "not a JSON schema"),
+        ({"guided_json": {"$ref": "http://127.0.0.1:1/a"}}, "guided_json", "not a JSON schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"strict": True, "schema": NOT_ENFORCED}}},
+            "response_format",
+            "response_format: strict: not, properties.a.uniqueItems: cannot be enforced",
+        ),
         ({"guided_json": [1]}, "guided_json", "must be a JSON schema: an object"),
         ({"guided_json": {"a": "x" * 70_000}}, "guided_json", "must have at most 65536 bytes, not"),
         (
@@ -151,6 +161,31 @@ def test_what_says_no_form_or_two_is_rejected_by_name(
         error = refusal(post(client, path, body(**fields)))
         assert error["param"] == param
         assert message in error["message"]
+
+
+def test_what_is_not_strict_may_have_what_only_a_check_enforces(client: httpx.Client) -> None:
+    format = {"type": "json_schema", "json_schema": {"name": "a", "schema": NOT_ENFORCED}}
+    assert guide_of(client, CHAT, response_format=format) is not None
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_an_answer_that_does_not_match_its_schema_is_an_error(client: httpx.Client, path: str) -> None:
+    wanted = {"guided_json": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    body = chat(**wanted) if path == CHAT else completion(**wanted)
+    answer = post(client, path, body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (502, "answer_does_not_match")
+    assert error["message"] == 'the answer does not match its schema: a: the value is not of type "string"'
+    streamed = post(client, path, orjson.dumps({**orjson.loads(body), "stream": True})).text
+    events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+    assert events[-1]["error"]["code"] == "answer_does_not_match"
+    assert "[DONE]" not in streamed
+    assert all(choice["finish_reason"] is None for event in events[:-1] for choice in event["choices"])
+
+
+def test_an_answer_that_is_cut_short_is_not_checked(client: httpx.Client) -> None:
+    wanted = {"guided_json": {"type": "object"}, "stop": [" 1"]}
+    assert post(client, CHAT, chat(**wanted)).json()["choices"][0]["finish_reason"] == "stop"
 
 
 def test_a_schema_nested_too_deep_is_rejected(client: httpx.Client) -> None:
