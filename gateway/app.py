@@ -30,6 +30,7 @@ from gateway.endpoints.health import add_health
 from gateway.endpoints.models import add_models
 from gateway.endpoints.responses import add_responses
 from gateway.endpoints.routes import OPERATIONS, dialect_of
+from gateway.endpoints.tokens import TOKEN_PATHS, add_tokens
 from gateway.http.auth import RequireApiKey
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
@@ -87,13 +88,14 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     )
     errors = ErrorResponses(dialect_of)
     errors.install(api)
-    describe(api, ENCODER_BODIES)
+    describe(api, (*ENCODER_BODIES, *(path.body for path in TOKEN_PATHS.values())))
     add_models(api)
     add_responses(api)
     add_files(api)
     add_batches(api)
     add_encoders(api)
     add_health(api)
+    add_tokens(api)
     add_admin(api)
     page_paths = add_pages(api)
     generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)

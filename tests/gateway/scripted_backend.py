@@ -118,7 +118,7 @@ class ScriptedBackend:
         self.prompts.append(prompt)
         match prompt:
             case PromptIds(packed):
-                content = bytes(array("i", packed))
+                content = bytes([*array("i", packed)])
             case PromptText(text):
                 content = text.encode()
             case Chat(json):

@@ -30,7 +30,7 @@ class ThreadUnsupported(UnsupportedParameter):
     code = "thread_unsupported_request"
 
 
-class ErrorFields(BaseModel):
+class MessagesErrorFields(BaseModel):
     """`details` have an `error_code` where a client is to act on one."""
 
     type: str
@@ -40,7 +40,7 @@ class ErrorFields(BaseModel):
 
 class MessagesErrorBody(BaseModel):
     type: Literal["error"]
-    error: ErrorFields
+    error: MessagesErrorFields
     request_id: str
 
 

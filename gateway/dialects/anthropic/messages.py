@@ -24,8 +24,7 @@ class Messages:
     body: Final = MessagesRequest
 
     def parse(self, fields: dict[str, Any]) -> Call:
-        if fields.get("thread") is not None:
-            raise ThreadUnsupported("thread: this server keeps no conversations, send all messages", "thread")
+        reject_thread(fields)
         body = parse_body(MessagesRequest, fields)
         listed, tools = offered_tools(body.tools, body.tool_choice)
         request = AnswerRequest(
@@ -39,6 +38,16 @@ class Messages:
         )
         encoder = partial(MessageEncoder, max_tokens=body.max_tokens, hides_thinking=body.hides_thinking)
         return Call(request, encoder, ignored_fields(fields), body.sent_as)
+
+
+def reject_thread(fields: dict[str, Any]) -> None:
+    """A client that lets the server keep a conversation goes on without once it is told so.
+
+    Raises:
+        ThreadUnsupported
+    """
+    if fields.get("thread") is not None:
+        raise ThreadUnsupported("thread: this server keeps no conversations, send all messages", "thread")
 
 
 def ignored_fields(fields: dict[str, Any]) -> str:

@@ -1,0 +1,82 @@
+"""The bodies of POST /tokenize and /detokenize, and their answers, as vLLM has them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from gateway.answers.backend import PromptIds
+from triton_repo.contract.sampling import INT32_MAX
+
+MAX_IDS: Final = 2**20
+
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class TokenizeRequest(_Value):
+    """A text, or a conversation, which is taken as POST /v1/chat/completions takes it, with its other fields.
+
+    `model` may be left out where one engine alone is served, or one of them was made the first.
+    """
+
+    model: ModelName | None = None
+    prompt: str | None = None
+    messages: list[Any] | None = None
+    add_special_tokens: bool | None = None
+    return_token_strs: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> TokenizeRequest:
+        if (self.prompt is None) == (self.messages is None):
+            raise PydanticCustomError("prompt", "send either prompt or messages")
+        return self
+
+
+class TokenizeResponse(BaseModel):
+    """`token_strs` are pieces of the vocabulary, as its files write them."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+def _packed(value: Any) -> PromptIds:
+    """By hand: pydantic would take half a second over the ids of a large body."""
+    are_ids = isinstance(value, list) and len(value) <= MAX_IDS and {*map(type, value)} <= {int}
+    if are_ids and 0 <= min(value, default=0) <= max(value, default=0) <= INT32_MAX:
+        return PromptIds.of(value)
+    raise PydanticCustomError("tokens", "must be a list of at most {max} token ids", {"max": MAX_IDS})
+
+
+class DetokenizeRequest(_Value):
+    model: ModelName | None = None
+    tokens: Annotated[PromptIds, PlainValidator(_packed, json_schema_input_type=list[int])]
+
+
+class DetokenizeResponse(BaseModel):
+    """The text of all tokens, special ones included."""
+
+    prompt: str
+
+
+class RenderedPrompt(BaseModel):
+    """A prompt as its engine would get it.
+
+    Its form is that of vLLM's GenerateRequest; `text` is what the chat template wrote.
+    """
+
+    request_id: str
+    model: str
+    token_ids: list[int]
+    text: str
+    features: None = None
+    sampling_params: dict[str, Any]
+    stream: bool
+    cache_salt: str | None = None
