@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from build_scripts.engine.answer_format import card_format
 from build_scripts.engine.builder import Builder, Export
 from build_scripts.engine.manifest import Manifest, file_sizes
 from build_scripts.engine.render import render
@@ -33,6 +34,7 @@ from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BuildError, SpecError
 from triton_repo.contract.model_card import GENERATE
 from triton_repo.embed.settings import EncoderFacts
+from triton_repo.preprocess.template_facts import TemplateFacts, template_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,12 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> EngineSpec:
             if request.verify is not None:
                 request.verify(prepared.materials.checkpoint, directory.model.checkpoint, store.log)
             compiled = directory.model.read_compiled_by()  # which may have happened elsewhere, after the build
-            manifest = old.model_copy(update={"spec": plan.spec, "source_files": plan.source, "compiled": compiled})
+            update = {"spec": plan.spec, "source_files": plan.source, "compiled": compiled}
+            manifest = old.model_copy(update={**update, "template": old.template or _template(directory)})
             render(directory, manifest)
             write_file(directory.manifest_file, manifest.to_json())
             progress.say(f"{store.name}: up to date: {_shown(store.link)}")
+        _say_what_it_reads(store)
         _say_what_remains(store, plan)
         return plan.spec
 
@@ -124,6 +128,17 @@ def _reasons_to_build(
     if plan.prepared.request.compare and not directory.model.verified.is_file():
         reasons.append("not verified yet")
     return reasons, directory if unfinished is not None else None
+
+
+def _say_what_it_reads(store: EngineStore) -> None:
+    """How the model writes what is not text: a person may want to correct it in the spec."""
+    directory = EngineDirectory(store.link.absolute())
+    if shown := card_format(Manifest.load(directory), directory).shown:
+        progress.say(f"{store.name}: parsers of {shown}")
+
+
+def _template(engine: EngineDirectory) -> TemplateFacts | None:
+    return template_facts(engine.tokenizer) if engine.chat_template.exists() else None
 
 
 def _say_what_remains(store: EngineStore, plan: Plan) -> None:
@@ -198,6 +213,7 @@ def _manifest(plan: Plan, engine: EngineDirectory, tokenizer: TokenizerFacts) ->
         facts=facts.model_copy(update={"eos_token_ids": end_ids}),
         draft_facts=materials.draft.facts if materials.draft else None,
         chat=engine.chat_template.exists(),
+        template=_template(engine),
         source_files=plan.source,
         compiled=engine.model.read_compiled_by(),
         files=file_sizes(engine.path),

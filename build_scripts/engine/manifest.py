@@ -15,6 +15,7 @@ from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.vocabulary.files import TOKENIZER_FILES
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import BuildError
+from triton_repo.preprocess.template_facts import TemplateFacts
 
 FORMAT: Final = 1  # of the directory; a higher one rebuilds every engine
 
@@ -76,6 +77,7 @@ class Manifest(_Value):
     facts: CheckpointFacts
     draft_facts: CheckpointFacts | None = None
     chat: bool  # there is a chat template
+    template: TemplateFacts | None = None  # of that; None of manifests of earlier versions
     source_files: tuple[SourceFile, ...]
     compiled: Mapping[str, str | None] | None = None  # of a compiled engine: TensorRT-LLM, TensorRT, CUDA, GPU
     files: Mapping[str, int]  # relative path -> bytes, of what the build wrote

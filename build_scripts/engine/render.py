@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from build_scripts.engine.answer_format import card_format
 from build_scripts.engine.encoder_config import encoder_config
 from build_scripts.engine.manifest import Manifest
 from build_scripts.spec.engine_spec import EngineSpec
@@ -21,7 +22,7 @@ from triton_repo.contract.engine_config import (
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.llm_api import installed_llm_api
 from triton_repo.contract.model_card import ModelCard
-from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.sampling import GUIDE_FIELDS, Sampling
 from triton_repo.embed import config as embed_config
 from triton_repo.embed.settings import EncoderConfig
 from triton_repo.preprocess.prompt import max_prompt_bytes
@@ -90,6 +91,7 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
 
 def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str, ...]) -> ModelCard:
     """What clients are told of the engine."""
+    format = card_format(manifest, directory)
     return ModelCard(
         max_seq_len=manifest.max_seq_len,
         runtime=manifest.spec.runtime,
@@ -101,7 +103,16 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         max_prompt_bytes=_max_prompt_bytes(directory, manifest.max_seq_len),
         max_batch_size=manifest.spec.build.max_batch_size,
         kv_cache_tokens=_known_kv_cache_tokens(manifest),
+        tool_parser=format.tool_parser,
+        reasoning=format.reasoning,
+        guides=_guides(manifest.spec, unsupported),
     )
+
+
+def _guides(spec: EngineSpec, unsupported: tuple[str, ...]) -> tuple[str, ...]:
+    able = _capabilities(spec)
+    backend = able.built_in_guides or spec.serve.guided_decoding_backend
+    return () if backend is None or GUIDE_FIELDS[0] in unsupported else able.guides.get(backend, ())
 
 
 def _max_prompt_bytes(directory: EngineDirectory, max_seq_len: int) -> int | None:
@@ -164,7 +175,7 @@ def _replay(spec: EngineSpec, directory: EngineDirectory) -> ReplayConfig | None
 
     tokenizer = Tokenizer.from_buffer(directory.tokenizer_file.read_bytes())
     ids = tokenizer.encode(spec.replay.text, add_special_tokens=False).ids
-    return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second)
+    return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second, echo=spec.replay.echo)
 
 
 def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.errors import Problem
+from build_scripts.spec.parsers import REASONING_PARSERS, TOOL_PARSERS
 from build_scripts.spec.rules import broken_rules
 from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection, broken_compile_rules
@@ -23,12 +26,24 @@ from triton_repo.contract.engine_config import (
 )
 from triton_repo.contract.sampling import INT32_MAX, Sampling
 
+NO_PARSER: Final = "none"
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+def _known_parser(names: tuple[str, ...], name: str) -> str:
+    if name not in (*names, NO_PARSER):
+        raise PydanticCustomError("literal_error", "{expected}", {"expected": ", ".join((*names, NO_PARSER))})
+    return name
+
 
 Positive = Annotated[int, Field(ge=1, le=INT32_MAX)]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["none", "int8", "int4", "fp8", "int4_awq", "nvfp4"]
 KvCacheDtype = Literal["float32", "float16", "bfloat16", "u8"]
+
+
+ToolParser = Annotated[str, AfterValidator(partial(_known_parser, TOOL_PARSERS))]
+ReasoningParser = Annotated[str, AfterValidator(partial(_known_parser, REASONING_PARSERS))]
 
 
 class _Section(BaseModel):
@@ -67,6 +82,7 @@ class ServeSection(_Section):
     speed, measured at the start, below `build.max_num_tokens`; 0 = no other bound. `encode_special_tokens`: in a chat
     only those that the chat template writes, or always, those in the messages too. `kv_cache_dtype` None follows
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
+    `tool_parser` and `reasoning_parser` None follow from the chat template; "none" leaves calls and reasoning as text.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
     The last six are for `tensorrt_llm` alone: the share of the GPU memory left free by the weights for the KV
@@ -83,6 +99,8 @@ class ServeSection(_Section):
     encode_special_tokens: EncodeSpecialTokens = "template"
     kv_cache_dtype: KvCacheDtype | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
+    tool_parser: ToolParser | None = None
+    reasoning_parser: ReasoningParser | None = None
     enable_kv_cache_reuse: bool = True
     enable_chunked_context: bool = True
     num_threads: Positive | None = None
@@ -102,9 +120,13 @@ class SamplingSection(Sampling):
 
 
 class ReplaySection(_Section):
-    """`[replay]`: the text that the replay runtime emits, and its pace per stream (0 = as fast as it can)."""
+    """`[replay]`: the text that the replay runtime emits, and its pace per stream (0 = as fast as it can).
+
+    With `echo` it emits the prompt of each request instead.
+    """
 
     text: Annotated[str, Field(min_length=1)]
+    echo: bool = False
     tokens_per_second: Annotated[float, Field(ge=0)] = 0.0
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
 
 from gateway.answers.parsing import Parsing
 from triton_repo.contract.errors import EngineUnavailable, RequestError
@@ -15,6 +17,7 @@ from triton_repo.contract.tensors import FinishReason
 from triton_repo.embed.wire import Options
 
 _ID_BYTES: Final = array("i").itemsize
+_ARGUMENTS: Final = "template_arguments"
 
 
 class Delta(NamedTuple):
@@ -41,6 +44,14 @@ class Chat:
     @property
     def num_bytes(self) -> int:
         return len(self.json)
+
+    def template_arguments(self) -> dict[str, Any]:
+        """A copy."""
+        arguments: dict[str, Any] | None = orjson.loads(self.json).get(_ARGUMENTS)
+        return arguments or {}
+
+    def with_template_arguments(self, arguments: Mapping[str, Any]) -> Chat:
+        return Chat(orjson.dumps({**orjson.loads(self.json), _ARGUMENTS: arguments}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.answers import forced_calls
 from gateway.answers.tools import Tools
 from gateway.parsers.families import REASONING_PARSERS, TOOL_PARSERS, answer_parser
 from gateway.parsers.parser import Parser
-from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.model_card import ModelCard, ReasoningCard
 
 _ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
 
@@ -21,14 +22,18 @@ class Parsing:
     Attributes:
         tools: what may be called; None leaves calls as text.
         reasoning_is_open: the prompt ends within the reasoning.
+        is_guided: a guide (`forced_calls`) lets through nothing but calls in its own format, or the answer's own form.
     """
 
     tool_parser: str | None = None
     reasoning_parser: str | None = None
     tools: Tools | None = None
     reasoning_is_open: bool = False
+    is_guided: bool = False
 
     def parser(self) -> Parser:
+        if self.is_guided:
+            return forced_calls.parser()
         tools = self.tools
         schemas = {tool.name: tool.parameters or _ANY_OBJECT for tool in tools.tools} if tools else None
         parser = answer_parser(
@@ -41,6 +46,8 @@ class Parsing:
     @property
     def keep_special(self) -> bool:
         """Special tokens mark what the parser reads, and so must be part of the text."""
+        if self.is_guided:
+            return False
         marks = TOOL_PARSERS[self.tool_parser].keep_special if self.tool_parser and self.tools else ()
         return bool(marks or (self.reasoning_parser and REASONING_PARSERS[self.reasoning_parser].keep_special))
 
@@ -56,7 +63,7 @@ class Parsing:
 
 
 def known_parser(name: str | None, families: Mapping[str, object]) -> str | None:
-    """The name of a parser that this version has: the engine may have been built by a newer one."""
+    """The name of a parser, if this version has it: a newer one may have built the engine."""
     return name if name in families else None
 
 
@@ -65,11 +72,15 @@ def reads_calls(card: ModelCard) -> bool:
 
 
 def parsing_for(
-    card: ModelCard, tools: Tools | None, *, reasoning_is_open: bool, reads_reasoning: bool
+    card: ModelCard, tools: Tools | None, reasoning: ReasoningCard | None, *, is_open: bool
 ) -> Parsing | None:
-    """What the engine's answers are read with; None where they are text alone."""
+    """What the engine's answers are read with; None where they are text alone.
+
+    Args:
+        reasoning: that of the card, where reasoning is to be told apart; the prompt ends within it if it `is_open`.
+    """
     tool_parser = known_parser(card.tool_parser, TOOL_PARSERS) if tools is not None else None
-    reasoning_parser = known_parser(card.reasoning_parser, REASONING_PARSERS) if reads_reasoning else None
+    reasoning_parser = known_parser(reasoning.parser, REASONING_PARSERS) if reasoning is not None else None
     if tool_parser is None and reasoning_parser is None:
         return None
-    return Parsing(tool_parser, reasoning_parser, tools if tool_parser else None, reasoning_is_open)
+    return Parsing(tool_parser, reasoning_parser, tools if tool_parser else None, is_open)

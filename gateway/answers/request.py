@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gateway.admission.terms import PRIORITY
 from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
+from gateway.answers.forced_calls import calls_alone, calls_or_form
 from gateway.answers.parsing import Parsing, parsing_for, reads_calls
+from gateway.answers.reasoning import (
+    EFFORT_FIELD,
+    Effort,
+    prompt_opens_reasoning,
+    reads_effort,
+    template_arguments,
+)
 from gateway.answers.tools import TOOLS_FIELD, Tools
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import GENERATE, ModelCard
-from triton_repo.contract.sampling import LOGPROBS_FIELD, PRIORITY_FIELD, Sampling, without_unsupported
+from triton_repo.contract.sampling import LOGPROBS_FIELD, PRIORITY_FIELD, Guide, Sampling, without_unsupported
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
 # All tokens of one answer that is sent whole, with their alternatives: about 60 MB of JSON.
@@ -28,6 +36,7 @@ class AnswerRequest:
     Attributes:
         tools: what the answers may call; None leaves calls in their text.
         reads_reasoning: whether reasoning is told apart from text; False leaves it in the text.
+        effort: how much the model is to reason; None leaves it to the model and to the arguments of its template.
         keep_stop: the stop string that ends an answer is part of it.
         keep_special: so are special tokens, but for those that end it.
         truncate_prompt_tokens: of each prompt only its last so many are kept; -1: as many as leave room for the answer.
@@ -43,6 +52,7 @@ class AnswerRequest:
     clip_max_tokens: bool = False  # where the context has less room than `max_tokens`, as many as fit
     tools: Tools | None = None
     reads_reasoning: bool = True
+    effort: Effort | None = None
     keep_stop: bool = False
     keep_special: bool = False
     truncate_prompt_tokens: int | None = None
@@ -61,8 +71,7 @@ class AnswerRequest:
         """
         card.check_kind(self.model, GENERATE)
         self._check_prompts(card, max_prompt_bytes)
-        sampling = _supported(self.sampling, card, self.model)
-        parsing = self._parsing(card)
+        prompts, sampling, parsing = self._for_engine(card, _supported(self.sampling, card, self.model))
         num_choices = len(self.prompts) * self.num_choices
         most_tokens = None if self.stream else _most_tokens(sampling, num_choices, card.max_seq_len)
         # Stop strings are found in the text as it arrives, so the engine streams even an answer that is sent whole;
@@ -71,7 +80,7 @@ class AnswerRequest:
         stream = stream or (parsing is not None and parsing.one_call)
         num_last = self._num_last(sampling, card)
         samplings = [_with_seed(sampling, offset) for offset in range(self.num_choices)]
-        choices = enumerate((prompt, sampling) for prompt in self.prompts for sampling in samplings)
+        choices = enumerate((prompt, sampling) for prompt in prompts for sampling in samplings)
         return [
             Generation(
                 f"{request_id}-{index}",
@@ -90,13 +99,43 @@ class AnswerRequest:
             for index, (prompt, sampling) in choices
         ]
 
-    def _parsing(self, card: ModelCard) -> Parsing | None:
+    def ignored(self, card: ModelCard) -> tuple[str, ...]:
+        """The parameters that have no effect on this model."""
+        return () if reads_effort(card, self.effort) else (EFFORT_FIELD,)
+
+    def _for_engine(self, card: ModelCard, sampling: Sampling) -> tuple[Sequence[Prompt], Sampling, Parsing | None]:
+        """The prompts with what their chat template is told of reasoning, the sampling with the guide of the calls, and
+        how the answers are read. A text that is continued is text, whatever it holds."""
         if not any(isinstance(prompt, Chat) for prompt in self.prompts):
-            return None  # a text that is continued, whatever it is
-        if self.tools is not None and not reads_calls(card):
+            return self.prompts, sampling, None
+        guide = self._guide(card, sampling)
+        is_guided = (guide or sampling.guide) is not None  # from its first token on, so it cannot begin with reasoning
+        must_not_reason = is_guided and card.reasoning is not None and card.reasoning.switch is not None
+        arguments = template_arguments(card, "none" if must_not_reason else self.effort, self.model)
+        prompts = [_told(prompt, arguments, override=must_not_reason) for prompt in self.prompts]
+        if guide is not None:
+            return prompts, sampling.guided_by(guide), Parsing(tools=self.tools, is_guided=True)
+        return prompts, sampling, self._parsing(card, prompts, is_guided)
+
+    def _parsing(self, card: ModelCard, prompts: Sequence[Prompt], is_guided: bool) -> Parsing | None:
+        reasoning = card.reasoning if self.reads_reasoning and not is_guided else None
+        is_open = reasoning is not None and any(
+            prompt_opens_reasoning(reasoning, prompt.template_arguments())
+            for prompt in prompts
+            if isinstance(prompt, Chat)
+        )
+        return parsing_for(card, self.tools, reasoning, is_open=is_open)
+
+    def _guide(self, card: ModelCard, sampling: Sampling) -> Guide | None:
+        """That of answers which are calls, or must not be anything but calls or what they are to look like."""
+        if self.tools is None:
+            return None
+        if self.tools.choice == "required":
+            return calls_alone(self.tools, sampling, card, self.model)
+        if not reads_calls(card):
             reason = "has no parser of tool calls; its spec may name one, serve.tool_parser"
             raise UnsupportedParameter(f"{TOOLS_FIELD}: model {self.model} {reason}", TOOLS_FIELD)
-        return parsing_for(card, self.tools, reasoning_is_open=False, reads_reasoning=self.reads_reasoning)
+        return None if sampling.guide is None else calls_or_form(self.tools, sampling.guide)
 
     def _num_last(self, sampling: Sampling, card: ModelCard) -> int | None:
         if self.truncate_prompt_tokens != -1:
@@ -120,6 +159,14 @@ class AnswerRequest:
         if num_bytes > max_bytes:
             rule = f"the prompts of all answers together may have {max_bytes} bytes, these would have {num_bytes}"
             raise InvalidRequest(f"n = {n}: {rule}", "n")
+
+
+def _told(prompt: Prompt, arguments: Mapping[str, Any], *, override: bool) -> Prompt:
+    """The chat with more arguments for its template, which those that a client sent override, or are overridden by."""
+    if not arguments or not isinstance(prompt, Chat):
+        return prompt
+    given = prompt.template_arguments()
+    return prompt.with_template_arguments({**given, **arguments} if override else {**arguments, **given})
 
 
 def _check_fits(prompt: Prompt, card: ModelCard) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from gateway.answers.events import Event, Usage, WholeAnswer
 from gateway.answers.request import AnswerRequest
 from gateway.store.responses import ResponseStore
 from triton_repo.contract.errors import RequestError
+from triton_repo.contract.model_card import ModelCard
 
 
 def _no_usage() -> Usage:
@@ -90,6 +91,11 @@ class Call:
     ignored: str = ""
     sent_as: Mapping[str, str] = field(default_factory=dict)
     session: Session | None = None
+
+    def beside(self, card: ModelCard) -> Call:
+        """The same, with the fields that have no effect on this model among those that have none."""
+        ignored = [self.sent_as.get(name, name) for name in self.request.ignored(card)]
+        return replace(self, ignored=", ".join(filter(None, (self.ignored, *ignored)))) if ignored else self
 
     def named_as_sent(self, error: RequestError) -> RequestError:
         """The engine's error with the client's own name of the parameter at fault."""

@@ -63,6 +63,7 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
     with asked(gateway, Asker(scope["path"], scope.get(CALLER, ANYONE), scope[REQUEST_ID])) as asked_now:
         request = asked_now.within(*complete_and_begin_by_s(scope))
         call = await _read(request, scope, receive, operation)
+        call = call.beside(await gateway.backend.card(call.request.model))
         check_ignored(scope, call.ignored)
         async with UnlessDisconnected(receive):
             response = await _answer(request, scope, call, send, operation.dialect.ping)

@@ -24,11 +24,12 @@ CapacitySchedulerPolicy = Literal["guaranteed_no_evict", "max_utilization", "sta
 
 
 class ReplayConfig(BaseModel):
-    """What the `replay` runtime plays: the ids of a text, at a pace per stream (0 = as fast as it can)."""
+    """What the `replay` runtime plays, at a pace per stream (0 = as fast as it can): a text's ids, or the prompt."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     token_ids: Annotated[tuple[int, ...], Field(min_length=1)]
+    echo: bool = False  # the prompt instead
     tokens_per_second: Annotated[float, Field(ge=0)] = 0.0
 
 

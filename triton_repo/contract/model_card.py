@@ -34,6 +34,26 @@ class EncoderCard:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningCard:
+    """How a model reasons.
+
+    Attributes:
+        parser: what tells its reasoning apart; None leaves it in the text.
+        switch: the argument of its chat template that turns reasoning on and off.
+        reads_effort: the template reads the argument `reasoning_effort`.
+        tail: how a prompt ends right before the answer, which may be within the reasoning; `tail_on` and `tail_off` the
+            same where the switch says so.
+    """
+
+    parser: str | None = None
+    switch: str | None = None
+    reads_effort: bool = False
+    tail: str = ""
+    tail_on: str = ""
+    tail_off: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     max_seq_len: int  # tokens, prompt and answer together
     runtime: str
@@ -46,7 +66,8 @@ class ModelCard:
     max_batch_size: int | None = None  # sequences that the engine works on at once
     kv_cache_tokens: int | None = None  # of all of them together; None where the engine finds out when it starts
     tool_parser: str | None = None  # what reads the tool calls that the model writes; None leaves them as text
-    reasoning_parser: str | None = None  # what tells its reasoning apart; None leaves it in the text
+    reasoning: ReasoningCard | None = None  # None: its answers have none, and its template reads nothing of it
+    guides: tuple[str, ...] = ()  # types of guides that it follows
     encoder: EncoderCard | None = None  # of an engine that writes no text
 
     @property

@@ -42,19 +42,33 @@ class ChatCompletions:
         reject_unsupported(fields, ChatCompletionRequest)
         body = parse_body(ChatCompletionRequest, fields)
         listed, tools = offered_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
-        request = replace(body.answer_request([_prompt(body, listed)]), tools=tools)
+        request = replace(
+            body.answer_request([_prompt(body, listed)]),
+            tools=tools,
+            reads_reasoning=body.separate_reasoning is not False,
+            effort=body.reasoning_effort,
+        )
         encoder = partial(
             ChatEncoder,
             num_choices=body.num_choices,
             include_usage=body.include_usage,
             continuous_usage=body.continuous_usage,
+            include_reasoning=body.include_reasoning is not False,
         )
         return Call(request, encoder, ignored_parameters(fields, ChatCompletionRequest), body.sent_as)
 
 
 class ChatEncoder(StreamEnd):
-    def __init__(self, head: Head, num_choices: int, include_usage: bool, continuous_usage: bool = False) -> None:
+    def __init__(
+        self,
+        head: Head,
+        num_choices: int,
+        include_usage: bool,
+        continuous_usage: bool = False,
+        include_reasoning: bool = True,
+    ) -> None:
         self._head = head
+        self._include_reasoning = include_reasoning
         self._num_choices = num_choices
         usage_so_far = head.usage if continuous_usage else None
         self._chunks = Chunks(self._keys("chat.completion.chunk"), {}, include_usage, usage_so_far)
@@ -73,12 +87,12 @@ class ChatEncoder(StreamEnd):
             case Usage():
                 return self._chunks.usage(event)
             case Reasoning(index, text, tokens):
-                return self._delta(index, _reasoning(text), tokens)
+                return self._delta(index, _reasoning(text), tokens) if self._include_reasoning else b""
             case ToolCallDelta():
                 return self._delta(event.choice, {"tool_calls": [_tool_call_delta(event)]})
 
     def whole(self, answer: WholeAnswer) -> bytes:
-        choices = [_whole_choice(index, choice) for index, choice in enumerate(answer.choices)]
+        choices = [_whole_choice(index, choice, self._include_reasoning) for index, choice in enumerate(answer.choices)]
         keys = self._keys("chat.completion")
         fingerprint = keys.pop("system_fingerprint")
         body = {"choices": choices, "usage": usage_json(answer.usage), "system_fingerprint": fingerprint}
@@ -136,9 +150,9 @@ def _tool_call_delta(delta: ToolCallDelta) -> Json:
     return {"index": delta.call, "id": delta.id, "type": "function", "function": function}
 
 
-def _whole_choice(index: int, choice: WholeChoice) -> Json:
+def _whole_choice(index: int, choice: WholeChoice, include_reasoning: bool) -> Json:
     message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
-    if choice.reasoning:
+    if choice.reasoning and include_reasoning:
         message |= _reasoning(choice.reasoning)
     if choice.tool_calls:
         message["content"] = choice.text or None

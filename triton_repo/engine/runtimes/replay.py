@@ -1,4 +1,4 @@
-"""The `replay` runtime: plays one text at a set pace, without a model.
+"""The `replay` runtime: plays one text, or the prompt, at a set pace, without a model.
 
 Deterministic, for tests, benchmarks and demos of the serving path. A generation gets the text's ids from the start;
 without `ignore_eos` it ends with the text, with it the text is repeated until `max_tokens`. Its logprobs are made up:
@@ -20,6 +20,7 @@ from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 @dataclass(slots=True)
 class _Playing:
     key: int
+    ids: Sequence[int]
     length: int  # tokens to play
     length_reason: bool  # it ends by max_tokens, not with the text
     start_s: float
@@ -28,22 +29,22 @@ class _Playing:
 
 
 class ReplayRuntime:
-    """Plays `config.token_ids`, at most one token per generation and step, as an engine does that decodes."""
+    """Plays `config.token_ids`, or the prompt, at most one token per generation and step, as an engine that decodes."""
 
     def __init__(self, config: ReplayConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ids = config.token_ids
-        self._vocabulary = tuple(dict.fromkeys(config.token_ids))
+        self._ids = None if config.echo else config.token_ids
         self._pace = config.tokens_per_second
         self._clock = clock
         self._playing: dict[int, _Playing] = {}
 
     def submit(self, generation: Generation) -> None:
-        whole = len(self._ids)
+        ids = self._ids or generation.input_ids
+        whole = len(ids)
         endless = bool(generation.sampling.ignore_eos) or (generation.sampling.min_tokens or 0) > whole
         cut = endless or generation.max_tokens < whole
         length = generation.max_tokens if cut else whole
         self._playing[generation.key] = _Playing(
-            generation.key, length, cut, self._clock(), generation.sampling.logprobs
+            generation.key, ids, length, cut, self._clock(), generation.sampling.logprobs
         )
 
     def cancel(self, key: int) -> None:
@@ -74,7 +75,7 @@ class ReplayRuntime:
         return playing.start_s + playing.played / self._pace if self._pace else 0.0
 
     def _play(self, playing: _Playing) -> TokenDelta:
-        token_id = self._ids[playing.played % len(self._ids)]
+        token_id = playing.ids[playing.played % len(playing.ids)]
         playing.played += 1
         if playing.played < playing.length:
             return TokenDelta(playing.key, (token_id,))
@@ -85,15 +86,17 @@ class ReplayRuntime:
         place = playing.played
         delta = self._play(playing)
         [token_id] = delta.token_ids
-        others = [id for id in self._some_ids(place) if id != token_id]
+        others = [id for id in _some_ids(playing.ids, place) if id != token_id]
         rank = min(place % 3, len(others))
         ranking = [*others[:rank], token_id, *others[rank:]][: playing.num_alternatives]
         top = [(id, _logprob(at)) for at, id in enumerate(ranking)]
         return delta._replace(logprobs=(TokenLogprob(_logprob(rank), top),))
 
-    def _some_ids(self, place: int) -> list[int]:
-        size = len(self._vocabulary)
-        return [self._vocabulary[(place + at) % size] for at in range(min(size, MAX_LOGPROBS + 1))]
+
+def _some_ids(ids: Sequence[int], place: int) -> list[int]:
+    vocabulary = [*dict.fromkeys(ids)]
+    size = len(vocabulary)
+    return [vocabulary[(place + at) % size] for at in range(min(size, MAX_LOGPROBS + 1))]
 
 
 def _logprob(rank: int) -> float:

@@ -8,6 +8,7 @@ import orjson
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.answers.reasoning import Effort
 from gateway.dialects.openai.messages import Messages, is_begun
 from gateway.dialects.openai.requests.generation import GenerationRequest, MaxTokens, whole_number
 from gateway.dialects.openai.requests.tools import FunctionTools, ToolChoice
@@ -31,6 +32,9 @@ class ChatCompletionRequest(GenerationRequest):
     tools: FunctionTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+    include_reasoning: bool | None = None
+    separate_reasoning: bool | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     add_special_tokens: Literal[False] | None = None  # the chat template writes them

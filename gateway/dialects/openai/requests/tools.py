@@ -130,7 +130,7 @@ def offered_tools(
         raise InvalidRequest(f"tool_choice: there is no tool {unknown!r} in tools", "tool_choice")
     listed = [known[name] for name in dict.fromkeys(names)] or list(tools)
     neutral = tuple(Tool(it.name, it.parameters, bool(it.strict)) for it in (tool.function for tool in listed))
-    return listed, Tools(neutral, mode, parallel is not False)
+    return listed, Tools(neutral, mode, parallel is not False and not isinstance(choice, NamedFunction))
 
 
 def _chosen(choice: ToolChoice | None) -> tuple[Literal["auto", "required"], list[str]]:

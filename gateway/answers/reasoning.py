@@ -1,0 +1,49 @@
+"""How much a model is to reason, in no API's own words, and what this means for its chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from gateway.parsers.families import REASONING_PARSERS, opens_reasoning
+from triton_repo.contract.errors import UnsupportedParameter
+from triton_repo.contract.model_card import ModelCard, ReasoningCard
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORT_FIELD: Final = "reasoning_effort"  # in errors, and in chat templates
+# gpt-oss knows three levels.
+_HARMONY: Final = "openai_gptoss"
+_THREE_LEVELS: Final[Mapping[Effort, str]] = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
+
+
+def template_arguments(card: ModelCard, effort: Effort | None, model: str) -> dict[str, Any]:
+    """The arguments by which the model's chat template is told of an effort.
+
+    Raises:
+        UnsupportedParameter: the model is not to reason, and always does.
+    """
+    how = card.reasoning
+    if how is None or effort is None:
+        return {}
+    switch = {how.switch: effort != "none"} if how.switch else {}
+    if how.reads_effort and not (switch and effort == "none"):
+        return {**switch, EFFORT_FIELD: _THREE_LEVELS.get(effort, effort) if how.parser == _HARMONY else effort}
+    if effort == "none" and not switch and how.parser is not None:
+        rule = "its chat template has no switch for it"
+        raise UnsupportedParameter(f"{EFFORT_FIELD} = none: model {model} always reasons: {rule}", EFFORT_FIELD)
+    return switch
+
+
+def reads_effort(card: ModelCard, effort: Effort | None) -> bool:
+    """Whether an effort has an effect: no reasoning is what a model without any does."""
+    how = card.reasoning
+    return effort in (None, "none") or (how is not None and (how.reads_effort or how.switch is not None))
+
+
+def prompt_opens_reasoning(how: ReasoningCard, arguments: Mapping[str, Any]) -> bool:
+    """Whether a prompt with these template arguments ends within the reasoning."""
+    if how.parser is None or how.parser not in REASONING_PARSERS:
+        return False
+    said = arguments.get(how.switch) if how.switch else None
+    tail = how.tail if said is None else how.tail_on if said else how.tail_off
+    return opens_reasoning(tail, how.parser)
