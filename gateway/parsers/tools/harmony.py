@@ -21,6 +21,7 @@ START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", 
 ENDS: Final = ("<|end|>", "<|call|>", "<|return|>")
 SPECIAL: Final = (START, CHANNEL, MESSAGE, CONSTRAIN, *ENDS)
 _MARKERS: Final = Markers(*SPECIAL)
+_MAX_HEADER: Final = 512  # characters
 _RECIPIENT: Final = re.compile(r"\bto=(functions\.)?([^\s<]+)")
 _CHANNEL: Final = re.compile(rf"{re.escape(CHANNEL)}\s*(\w+)")
 
@@ -35,7 +36,7 @@ def harmony(schemas: Schemas | None) -> Parser:
 class _Harmony:
     """Reads messages, one after the other. Text that stands in none is the answer's own: the model left the format.
 
-    A header that is cut off, or ends without a message, is no text.
+    A header that is cut off, or ends without a message, is no text; but one that is too long is none.
     """
 
     def __init__(self, schemas: Schemas | None) -> None:
@@ -63,6 +64,9 @@ class _Harmony:
     def _text(self, text: str) -> Iterator[Said]:
         if self._header:
             self._header += text
+            if len(self._header) > _MAX_HEADER:
+                yield from self._outside.text(self._header)
+                self._header = ""
         elif self._kind is None:
             yield from self._outside.text(text)
         else:
@@ -107,14 +111,14 @@ def _call(source: Source, name: str) -> Steps[None]:
         yield from source.skip_or_end(*ENDS)
         return
     yield CallStart(name)
-    is_empty, space = True, ""
+    is_empty, space = True, list[str]()
     while True:
         text, marker = yield from source.until(_MARKERS)
-        said = (space + text).rstrip()
-        space = (space + text)[len(said) :]
-        if said:
-            yield CallArguments(said)
+        if said := text.rstrip():
+            yield CallArguments("".join((*space, said)))
+            space.clear()
             is_empty = False
+        space.append(text[len(said) :])
         if marker or not text:
             break
     if marker:

@@ -122,6 +122,18 @@ def test_reasoning_is_streamed_as_it_comes() -> None:
     assert made.feed("\n</think>\n\nSo") == [TextPiece("So")]
 
 
+def test_text_behind_a_start_marker_without_a_message_is_not_lost() -> None:
+    text = "no header " * 100
+    for cuts in ([], range(len(text))):
+        assert read(parser("openai", None), f"<|start|>{text}", cuts) == [("text", f"<|start|>{text}")]
+
+
+def test_arguments_that_are_no_json_stay_as_they_are() -> None:
+    answer = "<|channel|>commentary to=functions.f<|message|> print(1)\n \n x <|call|>"
+    for cuts in ([], range(len(answer))):
+        assert read(parser("openai", None), answer, cuts) == [("call", "f", "print(1)\n \n x")]
+
+
 def calls_made(tools: str, answer: str, chunk: int) -> int:
     """How many functions, of Python and C, reading this answer in chunks calls."""
     made = parser(tools, None)
