@@ -105,7 +105,7 @@ def _kind(header: str) -> type[Said]:
 def _call(source: Source, name: str) -> Steps[None]:
     """The arguments of a call. What stands behind the object in its message is left to be text."""
     yield from source.space()
-    if (yield from source.comes("{")):
+    if (yield from source.comes("{", '"')):
         yield from stream_call(source, name)
         yield from source.space()
         yield from source.skip_or_end(*ENDS)

@@ -41,7 +41,7 @@ def _deepseek_call(source: Source) -> Steps[bool]:
     if not (name and (yield from source.skip(DEEPSEEK[2]))):
         return False
     yield from source.space()
-    if (yield from source.peek()) not in ("{", "<"):
+    if not (yield from source.comes("{", '"', DEEPSEEK[3])):
         name = yield from source.up_to(_LINE_END)
         yield from source.space()
         if not (yield from source.skip("```json")):
@@ -74,10 +74,9 @@ def mistral_calls(source: Source, marker: str) -> Steps[bool]:
 
 
 def _call(source: Source, name: str, call_id: str | None, *ends: str) -> Steps[bool]:
-    """The arguments of a call, an object or nothing, and the markers behind it."""
+    """The arguments of a call, an object, or a string with one in it, or nothing, and the markers behind it."""
     yield from source.space()
-    first = yield from source.peek()
-    if name and first == "{":
+    if name and (yield from source.comes("{", '"')):
         yield from stream_call(source, name, call_id)
     elif name and ends and (yield from source.skip(ends[-1])):
         source.commit()

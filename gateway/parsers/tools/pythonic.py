@@ -58,8 +58,12 @@ def _call(source: Source, name: str, schemas: Schemas) -> Steps[None]:
         value, is_over = yield from _literal(source, "" if is_named else key)
         if not is_over:
             break
+        written = literal_as_json(value) or _string(value.strip())
+        if opening == "{" and not is_named and written.startswith("{") and (yield from source.skip(")")):
+            yield CallArguments(written)  # all of them, in one dictionary
+            yield CallEnd()
+            break
         if is_named or value.strip():
-            written = literal_as_json(value) or _string(value.strip())
             yield CallArguments(f"{opening}{_string(key if is_named else next(names))}: {written}")
             opening = ", "
         is_open = (yield from source.skip(",")) or (yield from source.comes(")"))

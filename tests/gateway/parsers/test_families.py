@@ -87,6 +87,27 @@ def test_several_calls_are_read_one_by_one(family: str) -> None:
         assert called(read(parser(family), answer, cuts)) == [("call", *call) for call in calls]
 
 
+STRING = r'"{\"a\": \"x \\\"y\\\"\"}"'
+
+
+@pytest.mark.parametrize(
+    ("family", "answer"),
+    [
+        ("hermes", f'<tool_call>{{"name": "f", "arguments": {STRING}}}</tool_call>'),
+        ("llama3_json", f'{{"name": "f", "parameters": {STRING}}}'),
+        ("mistral", f"[TOOL_CALLS]f[ARGS]{STRING}"),
+        ("deepseek_v3", f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{STRING}\n```<｜tool▁call▁end｜>"),
+        ("deepseek_v31", f"<｜tool▁call▁begin｜>f<｜tool▁sep｜>{STRING}<｜tool▁call▁end｜>"),
+        ("kimi_k2", f"<|tool_call_begin|>f<|tool_call_argument_begin|>{STRING}<|tool_call_end|>"),
+        ("openai", f"<|channel|>commentary to=functions.f<|message|>{STRING}<|call|>"),
+        ("lfm2", """<|tool_call_start|>[f({'a': 'x "y"'})]<|tool_call_end|>"""),
+    ],
+)
+def test_arguments_may_be_in_one_string_or_dictionary(family: str, answer: str) -> None:
+    for cuts in chunkings(answer, 20):
+        assert called(read(parser(family), answer, cuts)) == [("call", "f", {"a": 'x "y"'})]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_answer_that_is_cut_off_anywhere_keeps_what_it_has(family: str) -> None:
     """The arguments so far are a start of the whole ones, and what is cut off before a call is certain stays text."""
