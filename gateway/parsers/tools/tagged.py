@@ -74,7 +74,8 @@ class _Tagged:
             yield from source.space()
             if (yield from source.comes("{")):  # as most models write calls
                 is_call = yield from ANY_CALL.read(source)
-                yield from close(source, tags.section_end)
+                if is_call:
+                    yield from close(source, tags.section_end)
                 return is_call
             if tags.function and not (yield from source.skip(tags.function)):
                 return False

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.parsers.families import REASONING_PARSERS, TOOL_PARSERS, answer_parser
 from gateway.parsers.parser import CallStart, Parser, ReasoningPiece, TextPiece
 from tests.gateway.parsers.reading import parts, read
+from tests.gateway.parsers.test_families import chunkings
 from tests.gateway.parsers.writers import WRITERS
 
 SCHEMAS = {"f": {"properties": {"a": {"type": "string"}, "n": {"type": "integer"}}}, "g": {}}
@@ -106,6 +107,12 @@ def test_a_marker_alone_or_its_start_is_text(text: str) -> None:
     assert read(parser("hermes", None), text) == [("text", text)]
 
 
+@pytest.mark.parametrize("tools", sorted(TOOL_PARSERS))
+def test_a_brace_behind_a_marker_is_not_lost(tools: str) -> None:
+    start = TOOL_PARSERS[tools].keep_special[0]
+    assert read(parser(tools, None), f"{start}{{") == [("text", f"{start}{{")] or tools == "openai"
+
+
 def test_arguments_are_streamed_as_they_come() -> None:
     made = parser("hermes", None)
     assert made.feed('<tool_call>{"name": "f", "arguments": {"a": "b') == [CallStart("f"), ("{" + '"a": "b',)]
@@ -124,13 +131,13 @@ def test_reasoning_is_streamed_as_it_comes() -> None:
 
 def test_text_behind_a_start_marker_without_a_message_is_not_lost() -> None:
     text = "no header " * 100
-    for cuts in ([], range(len(text))):
+    for cuts in chunkings(text, 3):
         assert read(parser("openai", None), f"<|start|>{text}", cuts) == [("text", f"<|start|>{text}")]
 
 
 def test_arguments_that_are_no_json_stay_as_they_are() -> None:
     answer = "<|channel|>commentary to=functions.f<|message|> print(1)\n \n x <|call|>"
-    for cuts in ([], range(len(answer))):
+    for cuts in chunkings(answer, 3):
         assert read(parser("openai", None), answer, cuts) == [("call", "f", "print(1)\n \n x")]
 
 
