@@ -27,6 +27,19 @@ _DEFAULT_LIMIT: Final = 20
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
+def _query(**schemas: Json) -> Json:
+    """The description of a query: each parameter is read, and its errors are told, by `_flag`, `_number` and so on."""
+    return {"parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in schemas.items()]}
+
+
+_FOLLOWING: Final = _query(stream={"type": "boolean"}, starting_after={"type": "integer", "minimum": 0})
+_PAGING: Final = _query(
+    limit={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": _DEFAULT_LIMIT},
+    order={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+    after={"type": "string"},
+)
+
+
 class ResponseNotFound(InvalidRequest):
     status = 404
     code = "response_not_found"
@@ -35,10 +48,10 @@ class ResponseNotFound(InvalidRequest):
 def add_responses(app: FastAPI) -> None:
     errors = described(OPENAI.error_model)
     path = "/v1/responses/{response}"
-    app.get(path, tags=["responses"], responses=errors)(get_response)
+    app.get(path, tags=["responses"], responses=errors, openapi_extra=_FOLLOWING)(get_response)
     app.delete(path, tags=["responses"], responses=errors)(delete_response)
     app.post(path + "/cancel", tags=["responses"], responses=errors)(cancel_response)
-    app.get(path + "/input_items", tags=["responses"], responses=errors)(list_input_items)
+    app.get(path + "/input_items", tags=["responses"], responses=errors, openapi_extra=_PAGING)(list_input_items)
     body = {"application/json": {"schema": {"$ref": f"#/components/schemas/{CreateResponse.body.__name__}"}}}
     of_create = {"requestBody": {"required": True, "content": body}}
     app.post("/v1/responses/input_tokens", tags=["responses"], responses=errors, openapi_extra=of_create)(count_tokens)
@@ -68,7 +81,7 @@ async def count_tokens(request: Request, gateway: GatewayDep) -> Json:
 async def get_response(response: str, request: Request, gateway: GatewayDep) -> Any:
     """The response; with `stream=true` its events, from `starting_after` on, if it has them."""
     found = await _find(response, request, gateway)
-    if request.query_params.get("stream") not in ("true", "True", "1"):
+    if not _flag(request, "stream"):
         return found
     after = _number(request, "starting_after", -1)
     if not await gateway.responses.has_events(response):
@@ -154,6 +167,13 @@ def _not_found(id: str) -> ResponseNotFound:
 def _owner(request: Request) -> str:
     caller: Caller = request.scope.get(CALLER, ANYONE)
     return caller.name
+
+
+def _flag(request: Request, name: str) -> bool:
+    given = request.query_params.get(name, "false").lower()
+    if given not in ("true", "false"):
+        raise InvalidRequest(f"{name} = {given[:64]!r}: must be true or false", name)
+    return given == "true"
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -166,7 +166,7 @@ class ResponsesRequest(FormedRequest):
     @field_validator("include")
     @classmethod
     def _includable(cls, value: list[str] | None) -> list[str] | None:
-        if unknown := next((one for one in value or () if one not in _INCLUDABLE), None):
+        if (unknown := next((one for one in value or () if one not in _INCLUDABLE), None)) is not None:
             rule = "must have only " + ", ".join(sorted(_INCLUDABLE))
             raise PydanticCustomError("include", "has {unknown}; {rule}", {"unknown": unknown[:64], "rule": rule})
         return value

@@ -126,7 +126,7 @@ def offered_tools(
         return [], None
     mode, names = _chosen(choice)
     known = {tool.function.name: tool for tool in tools}
-    if unknown := next((name for name in names if name not in known), None):
+    if (unknown := next((name for name in names if name not in known), None)) is not None:
         raise InvalidRequest(f"tool_choice: there is no tool {unknown!r} in tools", "tool_choice")
     listed = [known[name] for name in dict.fromkeys(names)] or list(tools)
     neutral = tuple(Tool(it.name, it.parameters, bool(it.strict)) for it in (tool.function for tool in listed))

@@ -95,6 +95,26 @@ def test_what_was_not_made_in_the_background_cannot_be_cancelled_or_followed(cli
     assert get(client, id, stream="true").json()["error"]["param"] == "stream"
 
 
+def test_a_query_that_is_not_understood_is_rejected(client: httpx.Client) -> None:
+    id = create(client)["id"]
+    assert get(client, id, stream="false").status_code == 200
+    assert get(client, id, stream="yes").json()["error"]["param"] == "stream"
+
+
+def test_every_path_is_described_with_its_query(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    own = {path: {*described} for path, described in paths.items() if path.startswith(PATH)}
+    assert own == {
+        PATH: {"post"},
+        PATH + "/input_tokens": {"post"},
+        PATH + "/{response}": {"get", "delete"},
+        PATH + "/{response}/cancel": {"post"},
+        PATH + "/{response}/input_items": {"get"},
+    }
+    names = [parameter["name"] for parameter in paths[PATH + "/{response}/input_items"]["get"]["parameters"]]
+    assert names == ["response", "limit", "order", "after"]
+
+
 def test_each_path_has_the_methods_that_it_has(client: httpx.Client) -> None:
     id = create(client)["id"]
     assert client.put(f"{PATH}/{id}").status_code == 405
