@@ -21,7 +21,7 @@ from triton_repo.contract.tensors import TEXT_LENGTH
 LISTED = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
 TOKENS = json.dumps([{**LISTED, TEXT_LENGTH: 2}])
 PARSED = replace(CARD, tool_parser="hermes", max_logprobs=20)
-BACKEND = ScriptedBackend(cards={"demo": PARSED})
+BACKEND = ScriptedBackend((delta('{"a": 1}', "stop", 5),), cards={"demo": PARSED})
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 NO_EFFECT = "x-ignored-parameters"
 
