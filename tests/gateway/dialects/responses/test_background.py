@@ -42,13 +42,15 @@ def follow(client: httpx.Client, id: str, after: int | None = None) -> list[dict
     return events_of(client.get(f"{PATH}/{id}", params=query).text)
 
 
-def test_it_is_queued_and_then_complete_with_nobody_waiting() -> None:
+def test_it_is_queued_and_then_complete_and_counts_once() -> None:
     with client_of(ScriptedBackend()) as client:
         queued = create(client, background=True)
         assert (queued["status"], queued["output"], queued["background"]) == ("queued", [], True)
         response = ended(client, queued["id"])
         assert response["output"][0]["content"][0]["text"] == "Hello world"
         assert (response["created_at"], response["usage"]["total_tokens"]) == (queued["created_at"], 5)
+        series = scrape_until(str(client.base_url), requests)
+        assert requests(series) == {(PATH, "demo", "2xx", "stop"): 1}
         assert create(client, previous_response_id=queued["id"])["status"] == "completed"
 
 
@@ -114,19 +116,17 @@ def test_another_process_follows_its_stream(tmp_path: Path) -> None:
         assert follow(there, posted[0]["response"]["id"]) == posted
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-def test_one_that_fails_says_why(streamed: bool) -> None:
-    for script in ([EngineFailed("broken")], [delta("Hel"), EngineFailed("broken")]):
-        with client_of(ScriptedBackend(script)) as client:
-            answer = client.post(PATH, json=body(background=True, stream=streamed))
-            id = events_of(answer.text)[0]["response"]["id"] if streamed else answer.json()["id"]
-            response = ended(client, id)
+def test_one_that_fails_says_why() -> None:
+    backend = ScriptedBackend()
+    with client_of(backend) as client:
+        for steps in ([EngineFailed("broken")], [delta("Hel"), EngineFailed("broken")]):
+            backend.script = steps
+            response = ended(client, create(client, background=True)["id"])
             assert (response["status"], response["error"]["message"]) == ("failed", "broken")
-            if streamed:
-                events = follow(client, id)
-                assert [event["type"] for event in events].count("response.failed") == 1
-                assert [event["sequence_number"] for event in events] == [*range(len(events))]
-                assert events[-1]["response"] == response
+            posted = events_of(client.post(PATH, json=body(background=True, stream=True)).text)
+            assert [event["type"] for event in posted].count("response.failed") == 1
+            assert [event["sequence_number"] for event in posted] == [*range(len(posted))]
+            assert posted[-1]["response"] == get(client, posted[0]["response"]["id"])
 
 
 def test_what_can_be_known_to_be_wrong_is_a_status() -> None:
@@ -155,13 +155,6 @@ def test_a_key_that_may_have_one_request_at_a_time_may_have_it_in_the_background
         answer = client.post(PATH, json=body(background=True))
         assert answer.headers["x-ratelimit-remaining-requests"] == "8"
         assert ended(client, answer.json()["id"])["status"] == "completed"
-
-
-def test_it_counts_once_in_the_metrics() -> None:
-    with client_of(ScriptedBackend()) as client:
-        ended(client, create(client, background=True)["id"])
-        series = scrape_until(str(client.base_url), requests)
-        assert requests(series) == {(PATH, "demo", "2xx", "stop"): 1}
 
 
 def test_what_a_process_leaves_open_fails_when_it_ends(tmp_path: Path) -> None:

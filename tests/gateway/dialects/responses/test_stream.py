@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -31,17 +30,24 @@ ITEM_EVENTS = {
 }
 
 
-@contextmanager
-def client_of(*script: Any) -> Iterator[httpx.Client]:
-    backend = ScriptedBackend(script, cards={"demo": PARSED})
-    with serving(backend) as gateway, httpx.Client(base_url=gateway.url) as client:
-        yield client
+BACKEND = ScriptedBackend(EVERYTHING, cards={"demo": PARSED})
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[httpx.Client]:
-    with client_of(*EVERYTHING) as client:
+def server() -> Iterator[httpx.Client]:
+    with serving(BACKEND) as gateway, httpx.Client(base_url=gateway.url) as client:
         yield client
+
+
+@pytest.fixture
+def client(server: httpx.Client) -> httpx.Client:
+    return script(server, *EVERYTHING)
+
+
+def script(client: httpx.Client, *steps: Any) -> httpx.Client:
+    """The client of an engine that says this."""
+    BACKEND.script = steps
+    return client
 
 
 def without_ids(response: dict[str, Any]) -> dict[str, Any]:
@@ -96,17 +102,17 @@ def test_the_whole_response_is_what_the_last_event_brings(client: httpx.Client) 
     }
 
 
-def test_a_response_keeps_the_order_of_its_items_streamed_and_whole() -> None:
-    script = (delta(CALL % "Bonn" + "Wait, "), delta("also"), delta(CALL % "Rome", "stop", 5))
-    with client_of(*script) as client:
-        whole, streamed = create(client, tools=[WEATHER]), stream(client, tools=[WEATHER])[-1]["response"]
+def test_a_response_keeps_the_order_of_its_items_streamed_and_whole(server: httpx.Client) -> None:
+    steps = (delta(CALL % "Bonn" + "Wait, "), delta("also"), delta(CALL % "Rome", "stop", 5))
+    client = script(server, *steps)
+    whole, streamed = create(client, tools=[WEATHER]), stream(client, tools=[WEATHER])[-1]["response"]
     assert [item["type"] for item in whole["output"]] == ["function_call", "message", "function_call"]
     assert without_ids(whole) == without_ids(streamed)
 
 
-def test_an_answer_that_is_cut_short_is_incomplete_and_says_why() -> None:
-    with client_of(delta("Hel"), delta("lo", "length", 2)) as client:
-        events, whole = stream(client), create(client)
+def test_an_answer_that_is_cut_short_is_incomplete_and_says_why(server: httpx.Client) -> None:
+    client = script(server, delta("Hel"), delta("lo", "length", 2))
+    events, whole = stream(client), create(client)
     assert kinds(events)[-2:] == ["output_item.done", "incomplete"]
     for response in (events[-1]["response"], whole):
         assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
@@ -114,23 +120,23 @@ def test_an_answer_that_is_cut_short_is_incomplete_and_says_why() -> None:
         assert response["completed_at"] is None
 
 
-def test_an_empty_answer_has_an_empty_message() -> None:
-    with client_of(delta("", "stop", 1)) as client:
-        assert create(client)["output"][0]["content"][0]["text"] == ""
-        assert kinds(stream(client))[2:4] == ["output_item.added", "content_part.added"]
+def test_an_empty_answer_has_an_empty_message(server: httpx.Client) -> None:
+    client = script(server, delta("", "stop", 1))
+    assert create(client)["output"][0]["content"][0]["text"] == ""
+    assert kinds(stream(client))[2:4] == ["output_item.added", "content_part.added"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_what_fails_before_its_first_token_has_a_status(streamed: bool) -> None:
-    with client_of(ContextLengthExceeded("too long", "messages")) as client:
-        answer = client.post("/v1/responses", json={"model": "demo", "input": "x", "stream": streamed})
+def test_what_fails_before_its_first_token_has_a_status(server: httpx.Client, streamed: bool) -> None:
+    client = script(server, ContextLengthExceeded("too long", "messages"))
+    answer = client.post("/v1/responses", json={"model": "demo", "input": "x", "stream": streamed})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
 
 
-def test_what_fails_later_ends_once_with_what_there_was_and_what_it_used() -> None:
-    with client_of(delta("Hel", completion_tokens=1), EngineFailed("the engine failed")) as client:
-        events = stream(client)
-        kept = client.get(f"/v1/responses/{events[0]['response']['id']}").json()
+def test_what_fails_later_ends_once_with_what_there_was_and_what_it_used(server: httpx.Client) -> None:
+    client = script(server, delta("Hel", completion_tokens=1), EngineFailed("the engine failed"))
+    events = stream(client)
+    kept = client.get(f"/v1/responses/{events[0]['response']['id']}").json()
     assert kinds(events)[-2:] == ["output_item.done", "failed"]
     assert sum(event["type"] in ("response.failed", "response.completed", "error") for event in events) == 1
     response = events[-1]["response"]
@@ -145,17 +151,17 @@ def test_what_fails_later_ends_once_with_what_there_was_and_what_it_used() -> No
     assert kept == response
 
 
-def test_line_separators_of_any_kind_break_no_event() -> None:
+def test_line_separators_of_any_kind_break_no_event(server: httpx.Client) -> None:
     text = "a\u2028b\u2029c\x85d\r\ne"
-    with client_of(delta(text, "stop")) as client:
-        answer = client.post("/v1/responses", json={"model": "demo", "input": "x", "stream": True})
+    client = script(server, delta(text, "stop"))
+    answer = client.post("/v1/responses", json={"model": "demo", "input": "x", "stream": True})
     assert events_of(answer.text)[-1]["response"]["output"][0]["content"][0]["text"] == text
     assert len(answer.text.splitlines()) == answer.text.count("\n")
 
 
-def test_the_bytes_of_a_stream() -> None:
-    with client_of(delta("Hi", "stop", 1)) as client:
-        text = client.post("/v1/responses", json={"model": "demo", "input": "x", "stream": True}).text
+def test_the_bytes_of_a_stream(server: httpx.Client) -> None:
+    client = script(server, delta("Hi", "stop", 1))
+    text = client.post("/v1/responses", json={"model": "demo", "input": "x", "stream": True}).text
     id = events_of(text)[0]["response"]["id"].removeprefix("resp_")
     at = f'"item_id":"msg_{id}o0","output_index":0,"content_index":0'
     item = f'"item":{{"id":"msg_{id}o0","status":"%s","type":"message","role":"assistant","content":[%s]}}'
