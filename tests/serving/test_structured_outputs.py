@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import openai
@@ -66,3 +68,35 @@ def test_an_engine_without_guides_says_so_by_the_clients_name_of_the_field(stack
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["code"]) == (400, "response_format", "unsupported_parameter")
     assert error["message"].startswith("response_format: ")
+
+
+def test_guides_that_cannot_be_followed_leave_other_streams_as_they_are(stack: Stack) -> None:
+    """Each is an error of its own request: 400, by the client's name of the field."""
+    greedy = {"model": "demo", "prompt": "Triton is", "max_tokens": 200, "temperature": 0, "ignore_eos": True}
+    bombs: list[dict[str, Any]] = [
+        {"guided_regex": "(" * 5000 + "a" + ")" * 5000},
+        {"guided_regex": "(?=a)b"},
+        {"guided_grammar": "root ::= " + "(" * 15_000 + '"a"' + ")" * 15_000},
+        {"guided_grammar": "root ::= root"},
+        {"guided_json": {"$ref": "#"}},
+        {"guided_json": {"type": "array", "minItems": 10**9}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": []}}}},
+    ]
+
+    def text(fields: dict[str, Any]) -> str:
+        return str(httpx.post(f"{stack.gateway}/v1/completions", json=fields).json()["choices"][0]["text"])
+
+    def explode(fields: dict[str, Any]) -> tuple[int, str]:
+        body = {"model": "demo", "prompt": "a", "max_tokens": 5, **fields}
+        answer = httpx.post(f"{stack.gateway}/v1/completions", json=body)
+        return answer.status_code, answer.json()["error"]["param"]
+
+    alone = text(greedy)
+    with ThreadPoolExecutor(len(bombs) + 4) as pool:
+        beside = [pool.submit(text, greedy) for _ in range(4)]
+        exploded = [*pool.map(explode, bombs)]
+        assert [each.result() for each in beside] == [alone] * 4
+    assert exploded == [(400, *bomb) for bomb in bombs]
+    assert (
+        text({"model": "demo", "prompt": "a", "guided_regex": "ab+c", "max_tokens": 20, "temperature": 0})[:2] == "ab"
+    )

@@ -16,7 +16,7 @@ from triton_repo.engine.schema.grammar import Grammar, NoValue
 Ranges = tuple[tuple[int, int], ...]  # of code points, both ends included
 
 LAST: Final = 0x10FFFF
-_MOST_STATES: Final = 4096
+_MOST_STATES: Final = 1 << 13
 _ESCAPES: Final = {0x22: '"', 0x5C: "\\", 8: "b", 9: "t", 10: "n", 12: "f", 13: "r"}  # by the letter behind a backslash
 # What a JSON string has as it is: neither controls, quotes and backslashes, nor surrogates.
 _PLAIN: Final[Ranges] = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, LAST))

@@ -13,6 +13,7 @@ from triton_repo.engine.schema.grammar import Grammar, NoValue, alternatives, js
 from triton_repo.engine.schema.merge import Object, Schema, count, merge, resolve, types_of
 from triton_repo.engine.schema.numbers import integers, nearest, numbers
 from triton_repo.engine.schema.objects import object_
+from triton_repo.engine.schema.regex import expression
 from triton_repo.engine.schema.strings import string
 
 _COMBINED: Final = ("$ref", "allOf", "anyOf", "oneOf")
@@ -29,6 +30,12 @@ def grammar_of(schema: Schema) -> str:
     grammar = Grammar()
     converter = _Converter(schema, grammar)
     return grammar.text(converter.value(schema))
+
+
+def grammar_of_regex(pattern: str) -> str:
+    """EBNF of the texts that a regular expression matches as a whole. Raises: ValueError."""
+    grammar = Grammar()
+    return grammar.text(Automaton((expression(pattern, whole=True),)).rules(grammar))
 
 
 class _Converter:

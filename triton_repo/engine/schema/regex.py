@@ -1,7 +1,7 @@
 """Regular expressions of schemas (ECMA-262, as far as grammars have it), read.
 
-A pattern matches anywhere in a string unless it is anchored. Lookaround, backreferences, word boundaries and Unicode
-properties are rejected by name.
+A pattern of a schema matches anywhere in a string unless it is anchored. Lookaround, backreferences, word boundaries
+and Unicode properties are rejected by name.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ _LINE_ENDS: Final[Ranges] = ((10, 10), (13, 13), (0x2028, 0x2029))
 _ANYTHING: Final = Repeat(Chars(((0, LAST),)), 0, None)
 
 
-def expression(pattern: str) -> Node:
-    """The texts that match.
+def expression(pattern: str, *, whole: bool = False) -> Node:
+    """The texts that match; `whole`: from their beginning to their end, anchored or not.
 
     Raises:
         ValueError: it is no such expression, or has what a grammar cannot express.
     """
-    return _Parser(pattern).whole()
+    return _Parser(pattern, whole=whole).read()
 
 
 class _Parser:
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, whole: bool) -> None:
         self._pattern = pattern
+        self._whole = whole
         self._at = 0
 
-    def whole(self) -> Node:
+    def read(self) -> Node:
         choices = []
         while True:
-            starts = self._takes("^")
+            before = () if self._takes("^") or self._whole else (_ANYTHING,)
             parts, ends = self._sequence(top=True)
-            choices.append(Sequence((*(() if starts else (_ANYTHING,)), *parts, *(() if ends else (_ANYTHING,)))))
+            choices.append(Sequence((*before, *parts, *(() if ends or self._whole else (_ANYTHING,)))))
             if not self._takes("|"):
                 break
         if self._at < len(self._pattern):

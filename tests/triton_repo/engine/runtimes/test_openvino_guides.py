@@ -15,9 +15,12 @@ from tokenizers import Tokenizer
 from build_scripts.build import ensure_engine
 from tests.triton_repo.engine.runtimes.test_openvino_runtime import PROMPTS, drain, generation, ids_of
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.sampling import Guide, Sampling
 from triton_repo.detokenize.detokenizer import make_detokenizer
-from triton_repo.engine.guides.queue import guide_validator
+from triton_repo.engine.guides.libraries import OPENVINO
+from triton_repo.engine.guides.proof import GuideProver
+from triton_repo.engine.guides.queue import GuideValidator, guide_validator
 from triton_repo.engine.runtimes.openvino.guides import Guides
 from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
 from triton_repo.engine.runtimes.runtime import Generation
@@ -184,3 +187,50 @@ def test_threads_that_compile_wait_for_their_turn(engine: Path, runtime: OpenVin
     assert runtime.idle_s() is None  # an idle loop leaves the turn to others
     compiling.join(60)
     assert not compiling.is_alive()
+
+
+LIMIT_S = 2.0
+DEEP = 20_000
+BOMBS = {
+    "nested groups": Guide("regex", "(" * DEEP + "a" + ")" * DEEP),
+    "nested groups of a grammar": Guide("ebnf_grammar", "root ::= " + "(" * DEEP + '"a"' + ")" * DEEP),
+    "nested repetitions": Guide("regex", "((a{1000}){1000}){1000}"),
+    "nested repetitions of a grammar": Guide("ebnf_grammar", 'root ::= (("a"{1000}){1000}){100000}'),
+    "an exponential expression": Guide("regex", "(a|b)*a(a|b){20}"),
+    "many alternatives": Guide("regex", "|".join(f"{number**9 % 1_000_000_007:x}" for number in range(7000))),
+    "lookaround": Guide("regex", "(?=a)b"),
+    "a billion items": Guide("json_schema", '{"type": "array", "minItems": 1000000000}'),
+    "a circle": Guide("json_schema", '{"$ref": "#"}'),
+    "a circle of objects": Guide("json_schema", '{"allOf": [{"$ref": "#"}, {"type": "object"}]}'),
+    "a product of alternatives": Guide(
+        "json_schema",
+        json.dumps({"allOf": [{"anyOf": [{"minimum": n + 100 * k} for n in range(40)]} for k in range(6)]}),
+    ),
+    "nothing": Guide("ebnf_grammar", "root ::= root"),
+    "nothing behind something": Guide("ebnf_grammar", 'root ::= "a" b\nb ::= b'),
+    "no value": Guide("json_schema", '{"enum": []}'),
+    "no JSON": Guide("json_schema", "{"),
+    "a schema nested deep": Guide("json_schema", '{"items":' * 15_000 + "{}" + "}" * 15_000),
+    "no tag": Guide("structural_tag", '{"type": "structural_tag", "format": {"type": "tag"}}'),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BOMBS))
+def test_a_guide_that_cannot_be_followed_never_reaches_the_engine(bomb_validator: GuideValidator, name: str) -> None:
+    with pytest.raises(InvalidRequest) as rejected:
+        bomb_validator.validate(BOMBS[name])
+    assert rejected.value.param == "guided_decoding_guide"
+    assert "\n" not in rejected.value.message
+    assert ".cc:" not in rejected.value.message
+
+
+def test_recursion_that_ends_is_no_bomb(bomb_validator: GuideValidator) -> None:
+    for grammar in ('root ::= root "a" | "b"', 'root ::= "a" | "(" root ")"', 'root ::= x x\nx ::= "a" | x "b"'):
+        bomb_validator.validate(Guide("ebnf_grammar", grammar))
+
+
+@pytest.fixture(scope="module")
+def bomb_validator(engine: Path) -> Iterator[GuideValidator]:
+    validator = GuideValidator(GuideProver(OPENVINO, str(engine), limit_s=LIMIT_S, cpu_time=True))
+    yield validator
+    validator.close()

@@ -106,11 +106,6 @@ def test_what_a_grammar_cannot_express_is_rejected_by_name(pattern: str) -> None
         expression(pattern)
 
 
-def test_a_pattern_of_too_many_states_is_rejected() -> None:
-    with pytest.raises(ValueError, match="too complex"):
-        Automaton((expression("(a|b)*a(a|b){14}$"),))
-
-
 def test_a_language_without_a_text_is_no_value() -> None:
     languages: tuple[Node, ...] = (expression("^a$"), expression("^b$"))
     with pytest.raises(NoValue):

@@ -18,7 +18,7 @@ from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.sampling import Guide
 from triton_repo.engine.runtimes.openvino.guides import Compiler
 from triton_repo.engine.runtimes.openvino.vocabulary import vocabulary_of
-from triton_repo.engine.schema.convert import grammar_of
+from triton_repo.engine.schema.convert import grammar_of, grammar_of_regex
 
 _ANY_OBJECT: Final = {"type": "object"}
 _STACK_BYTES: Final = 4 << 20  # half of what a thread of the engine has: what passes here does not end that
@@ -50,15 +50,19 @@ def enforced_by(engine_directory: str) -> Callable[[Guide], Guide]:
 
 
 def as_grammar(guide: Guide) -> Guide:
-    """JSON schemas as grammars of our own, wherever they stand: in XGrammar's whitespace never ends.
+    """JSON schemas and regular expressions as grammars of our own, wherever they stand.
+
+    In XGrammar's (0.1.31) whitespace never ends, and of alternatives that begin alike it allows more than there are.
 
     Raises:
-        ValueError: a schema cannot be expressed as one.
+        ValueError: one cannot be expressed as a grammar.
     """
     if guide.kind == "json":
         return Guide("ebnf_grammar", grammar_of(_ANY_OBJECT))
     if guide.kind == "json_schema":
         return Guide("ebnf_grammar", grammar_of(_schema(json.loads(guide.text or ""))))
+    if guide.kind == "regex":
+        return Guide("ebnf_grammar", grammar_of_regex(guide.text or ""))
     if guide.kind == "structural_tag":
         return Guide("structural_tag", json.dumps(_with_grammars(json.loads(guide.text or "")), ensure_ascii=False))
     return guide
@@ -71,6 +75,8 @@ def _with_grammars(tag: Any) -> Any:
         return tag
     if tag.get("type") == "json_schema" and tag.get("style", "json") == "json":
         return {"type": "grammar", "grammar": grammar_of(_schema(tag.get("json_schema")))}
+    if tag.get("type") == "regex":
+        return {"type": "grammar", "grammar": grammar_of_regex(str(tag.get("pattern")))}
     return {key: _with_grammars(value) for key, value in tag.items()}
 
 
