@@ -14,7 +14,24 @@ Object = Mapping[str, Any]
 
 _MOST_ALTERNATIVES: Final = 64
 _TYPES: Final = ("null", "boolean", "object", "array", "number", "string", "integer")
-# Keywords that say nothing of what is allowed, or only together with others that are merged.
+_NOT_MERGED: Final = frozenset(
+    {
+        "$dynamicRef",
+        "$recursiveRef",
+        "$ref",
+        "additionalItems",
+        "contains",
+        "dependencies",
+        "dependentRequired",
+        "format",
+        "maxContains",
+        "minContains",
+        "multipleOf",
+        "patternProperties",
+        "propertyNames",
+    }
+)
+# Keywords that say nothing of what is allowed.
 _NOTES: Final = frozenset(
     {"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "title", "description", "default", "examples"}
 )
@@ -84,9 +101,11 @@ def merge(left: Schema, right: Schema) -> Schema:
 
 
 def _both(keyword: str, left: Any, right: Any) -> Any:
-    if keyword not in _MERGERS:
+    if keyword in _MERGERS:
+        return _MERGERS[keyword](left, right)
+    if keyword in _NOT_MERGED:
         raise ValueError(f"allOf with two of {keyword}, which cannot be enforced")
-    return _MERGERS[keyword](left, right)
+    return left  # a note, or what no grammar enforces
 
 
 def _closed(left: Object, right: Object, merged: dict[str, Any]) -> Object:

@@ -37,6 +37,13 @@ def test_what_nothing_matches_or_no_grammar_can_say_is_rejected(schema: Any, err
         grammar_of(schema)
 
 
+def test_notes_on_both_sides_are_no_contradiction() -> None:
+    notes = [{"x-translation": 1, "title": "a", "if": {}}, {"x-translation": 2, "title": "b", "if": True}]
+    grammar_of({"type": "integer", "allOf": notes})
+    with pytest.raises(ValueError, match="allOf with two of multipleOf"):
+        grammar_of({"type": "integer", "allOf": [{"multipleOf": 2}, {"multipleOf": 3}]})
+
+
 def test_a_circle_of_references_ends() -> None:
     for circle in (
         {"allOf": [{"$ref": "#"}]},
