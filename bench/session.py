@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from bench import machine, plot, report
+from bench import machine, report
+from bench.load import plot
 from bench.load.connection import Target
 from bench.load.distribution import parse_lengths
 from bench.load.generator import Bounds, ClosedLoop, Loop, OpenLoop

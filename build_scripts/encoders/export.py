@@ -1,7 +1,7 @@
 """HuggingFace encoder -> OpenVINO IR, compared with transformers. For a child process: it imports torch and OpenVINO.
 
-Of OpenVINO and ONNX Runtime the first is faster on a CPU, for every length and size of batch that was tried
-(`python -m bench.embeddings` measures it), and it is what the other engines on a CPU need anyway.
+Of OpenVINO and ONNX Runtime the first is faster on a CPU (`python -m bench.embeddings` measures it), and it is what the
+other engines on a CPU need anyway.
 """
 
 from __future__ import annotations

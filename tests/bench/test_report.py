@@ -13,8 +13,8 @@ from bench import report
 from bench.bars.finding import Finding
 from bench.bars.finding import table as bars_table
 from bench.load.answer import Record
+from bench.load.plot import check
 from bench.load.summary import Summary, summarize
-from bench.plot import check
 from triton_repo.contract.errors import BenchError
 
 
