@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import BuildError, LaunchError
 from triton_repo.contract.steps import STEPS, step_model
 
@@ -50,6 +51,12 @@ def build_engines(specs: Sequence[str], build: Callable[[str], E], say: Callable
         raise failures[0]
     check_names(engine.name for engine in engines)
     return tuple(engines)
+
+
+def check_encoders(names: Iterable[str], openvino: str | None) -> None:
+    """`openvino`: its version here. Raises: LaunchError: these encoders need it, and it is not installed."""
+    if openvino is None and (needing := ", ".join(names)):
+        raise LaunchError(f"{needing}: encoders run on OpenVINO, which is not installed: {install_command('openvino')}")
 
 
 def check_names(names: Iterable[str]) -> None:

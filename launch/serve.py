@@ -18,7 +18,7 @@ from typing import Final
 from rich.console import Console
 
 from gateway.settings import Settings, to_flags
-from launch.engines import ServedEngine, build_engines
+from launch.engines import ServedEngine, build_engines, check_encoders
 from launch.health.heartbeats import HeartbeatWatch
 from launch.health.recovery import EngineRecovery
 from launch.health.reports import EngineReports
@@ -41,6 +41,7 @@ from launch.tritonserver import (
 )
 from launch.wrappers.hidden_arguments import hiding
 from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
+from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
@@ -131,9 +132,10 @@ def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...
 
 def _encoders(repositories: Mapping[str, Path]) -> tuple[EncoderConfig, ...]:
     directories = [repository.resolve().parent for repository in repositories.values()]
-    return tuple(
-        EncoderConfig.load(each) for each in directories if EngineDirectory(each).encoder_config_file.is_file()
-    )
+    directories = [each for each in directories if EngineDirectory(each).encoder_config_file.is_file()]
+    encoders = tuple(map(EncoderConfig.load, directories))
+    check_encoders((encoder.name for encoder in encoders), installed_version("openvino"))
+    return encoders
 
 
 def _program(name: str) -> str:

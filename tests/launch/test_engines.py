@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from build_scripts.spec.reading import spec_file
-from launch.engines import build_engines, check_names
+from launch.engines import build_engines, check_encoders, check_names
 from tests.conftest import ROOT
 from triton_repo.contract.errors import BuildError, LaunchError, SpecError
+from triton_repo.contract.steps import step_engine
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,15 @@ def test_engines_whose_models_have_the_same_name_are_not_served_together(names: 
 
 def test_engines_whose_names_begin_alike_are_served_together() -> None:
     check_names(("a", "a_chat", "a_engine_2"))
+
+
+def test_encoders_are_not_served_where_openvino_is_not_installed() -> None:
+    with pytest.raises(LaunchError, match=r"minilm: encoders run on OpenVINO, which is not installed: .* pip install"):
+        check_encoders(["minilm"], None)
+    check_encoders([], None)
+    check_encoders(["minilm"], "2026.4.1")
+
+
+def test_a_model_belongs_to_the_engine_whose_step_it_runs_or_is_an_encoder() -> None:
+    models = ("demo_engine", "demo_detokenize", "minilm", "my_minilm", "a_b_preprocess")
+    assert [*map(step_engine, models)] == ["demo", "demo", "minilm", "my_minilm", "a_b"]
