@@ -31,6 +31,7 @@ from gateway.endpoints.models import add_models
 from gateway.endpoints.responses import add_responses
 from gateway.endpoints.routes import OPERATIONS, dialect_of
 from gateway.endpoints.tokens import TOKEN_PATHS, add_tokens
+from gateway.endpoints.version import add_version
 from gateway.http.auth import RequireApiKey
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
@@ -54,7 +55,18 @@ from triton_repo.contract.distribution import conch_version
 
 # /metrics is open as vLLM's is: it tells names and counts, and a scraper needs no key. The description of the API is
 # that of every Conch, and a browser that opens /docs has no key to send.
-_OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"})
+_OPEN_PATHS = frozenset(
+    {
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/v1/health/live",
+        "/v1/health/ready",
+        "/v1/metrics",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_encoders(api)
     add_health(api)
     add_tokens(api)
+    add_version(api)
     add_admin(api)
     page_paths = add_pages(api)
     generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)

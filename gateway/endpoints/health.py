@@ -2,7 +2,7 @@
 
 GET /health/live: does the event loop turn. GET /health/ready: is it of use to send requests here; GET /health is the
 same, as it is with vLLM. GET /metrics: how many requests came, how they ended and how long they took, in Prometheus'
-format.
+format. The same paths below /v1 are those of NVIDIA's NIM.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from triton_repo.contract.errors import RequestError
 
 
 def add_health(app: FastAPI) -> None:
-    app.get("/health/live", tags=["health"])(live)
-    for path in ("/health", "/health/ready"):
+    for path in ("/health/live", "/v1/health/live"):
+        app.get(path, tags=["health"])(live)
+    for path in ("/health", "/health/ready", "/v1/health/ready"):
         app.get(path, tags=["health"], responses={503: {"description": "Not ready; `reason` says why."}})(ready)
-    app.get("/metrics", tags=["health"], response_class=PlainTextResponse)(metrics)
+    for path in ("/metrics", "/v1/metrics"):
+        app.get(path, tags=["health"], response_class=PlainTextResponse)(metrics)
 
 
 async def live() -> dict[str, str]:

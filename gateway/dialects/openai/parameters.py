@@ -113,17 +113,24 @@ _MAX_NAMES: Final = 32
 
 def reject_unsupported(fields: Mapping[str, Any], body: type[BaseModel]) -> None:
     """Raises UnsupportedParameter for the first field that asks for what no engine here does."""
-    others = {name: values for name, values in OF_CHATS.items() if name not in _fields(body)}
+    rejected = rejected_parameters(body)
     for name, value in fields.items():
-        if value is None:
-            continue
-        if name in others and not _is_one_of(value, others[name]):
-            raise UnsupportedParameter(f"{name}: only a chat takes this parameter", name)
-        if name in UNSUPPORTED and not _is_one_of(value, UNSUPPORTED[name]):
-            raise UnsupportedParameter(f"{name}: this server does not support this parameter", name)
-        if name in OTHER_NAMES and not _is_one_of(value, OTHER_NAMES[name][1]):
-            known = OTHER_NAMES[name][0]
-            raise UnsupportedParameter(f"{name}: this server does not support this parameter, use {known}", name)
+        if value is not None and name in rejected and not _is_one_of(value, rejected[name][1]):
+            raise UnsupportedParameter(f"{name}: {rejected[name][0]}", name)
+
+
+@cache
+def rejected_parameters(body: type[BaseModel]) -> Mapping[str, tuple[str, tuple[Any, ...]]]:
+    """Parameters that a path with such bodies rejects: why, and the values, besides null, that ask for nothing."""
+    of_chats = {name: values for name, values in OF_CHATS.items() if name not in _fields(body)}
+    return {
+        **{name: ("this server does not support this parameter", values) for name, values in UNSUPPORTED.items()},
+        **{
+            name: (f"this server does not support this parameter, use {known}", values)
+            for name, (known, values) in OTHER_NAMES.items()
+        },
+        **{name: ("only a chat takes this parameter", values) for name, values in of_chats.items()},
+    }
 
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:

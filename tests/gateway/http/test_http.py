@@ -24,7 +24,8 @@ from triton_repo.contract.errors import LaunchError
 
 KEY = "sk-a secret"
 PAGES = set(map(page_path, PAGE_DIRECTORY.iterdir()))
-OPEN = {"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", *PAGES}
+NIMS = {"/v1/health/live", "/v1/health/ready", "/v1/metrics"}
+OPEN = {"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", *NIMS, *PAGES}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,38 @@
+"""GET /version, as vLLM has it, and /v1/version and /v1/metadata, as NVIDIA's NIM has them: what runs here."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+
+from gateway.admission.caller import ANYONE, CALLER, Caller
+from gateway.dialects.openai.envelope import OPENAI
+from gateway.http.errors import described
+from gateway.state import GatewayDep
+from triton_repo.contract.distribution import conch_version
+
+_API: Final = "1"  # of the paths below /v1
+
+
+def add_version(app: FastAPI) -> None:
+    errors = described(OPENAI.error_model)
+    app.get("/version", tags=["models"], responses=errors)(version)
+    app.get("/v1/version", tags=["models"], responses=errors)(release)
+    app.get("/v1/metadata", tags=["models"], responses=errors)(metadata)
+
+
+async def version() -> dict[str, str]:
+    return {"version": conch_version()}
+
+
+async def release() -> dict[str, str]:
+    return {"release": conch_version(), "api": _API}
+
+
+async def metadata(request: Request, gateway: GatewayDep) -> dict[str, Any]:
+    """The models that the caller may use. (Where a checkpoint came from may be a path of this machine.)"""
+    caller: Caller = request.scope.get(CALLER, ANYONE)
+    names = [name for name in sorted(await gateway.backend.models()) if caller.may_use(name)]
+    infos = [{"shortName": name, "modelUrl": name} for name in names]
+    return {"version": conch_version(), "modelInfo": infos, "assetInfo": []}
