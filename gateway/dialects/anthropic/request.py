@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
 from gateway.dialects.openai.requests.generation import whole_number
-from triton_repo.contract.sampling import UNSUPPORTED, Count, Sampling
+from gateway.dialects.openai.requests.response_format import Schema, schema_form
+from triton_repo.contract.sampling import GUIDE_FIELDS, UNSUPPORTED, Count, Sampling
 
 MAX_MESSAGES: Final = 4096
 MAX_BLOCKS: Final = 8192  # of all messages together: validation must not hold up the event loop
 MAX_STOP_SEQUENCES: Final = 64
 
-_OWN_NAMES: Final = {"guided_decoding_guide": "output_config", "guided_decoding_guide_type": "output_config"}
+_OWN_NAMES: Final = dict.fromkeys(GUIDE_FIELDS, "output_config")
 
 
 class _Value(BaseModel):
@@ -99,7 +99,7 @@ class Thinking(_Value):
 
 class JsonFormat(_Value):
     type: Literal["json_schema"]
-    json_schema: Annotated[dict[str, Any], Field(alias="schema")]
+    json_schema: Annotated[Schema, Field(alias="schema")]
 
 
 class OutputConfig(_Value):
@@ -172,8 +172,8 @@ class MessagesRequest(CountTokensRequest, Sampling):
         if self.top_p == 0:
             fields |= {"top_p": None, "top_k": 1}
         if self.output_config is not None and self.output_config.format is not None:
-            guide = orjson.dumps(self.output_config.format.json_schema).decode()
-            fields |= {"guided_decoding_guide_type": "json_schema", "guided_decoding_guide": guide}
+            form = schema_form(self.output_config.format.json_schema)
+            fields |= dict(zip(GUIDE_FIELDS, form.guide, strict=True))
         return Sampling.model_construct(**fields)
 
     @property

@@ -169,6 +169,16 @@ def test_thinking_and_effort_are_arguments_of_the_template(fields: dict[str, Any
     assert prompt(**fields)["template_arguments"] == arguments
 
 
+def test_a_schema_of_the_answer_is_a_guide() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    call = Messages().parse({"model": "demo", "max_tokens": 9, "messages": [HELLO], "output_config": config})
+    sampling = call.request.sampling
+    assert sampling.guided_decoding_guide_type == "json_schema"
+    assert orjson.loads(sampling.guided_decoding_guide or "") == schema
+    assert call.sent_as["guided_decoding_guide"] == "output_config"
+
+
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 
 
