@@ -22,7 +22,7 @@ from triton_repo.contract.engine_config import (
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.llm_api import installed_llm_api
 from triton_repo.contract.model_card import ModelCard
-from triton_repo.contract.sampling import GUIDE_FIELDS, Sampling
+from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_LOGPROBS, Sampling
 from triton_repo.embed import config as embed_config
 from triton_repo.embed.settings import EncoderConfig
 from triton_repo.preprocess.prompt import max_prompt_bytes
@@ -82,6 +82,7 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
         max_step_s=spec.serve.max_step_s,
         max_gap_s=spec.max_gap_ms / 1000,
         encode_special_tokens=spec.serve.encode_special_tokens,
+        prompt_logprobs=bool(spec.serve.prompt_logprobs),
         sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
         replay=_replay(spec, directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
@@ -100,6 +101,7 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         source=manifest.spec.model,
         unsupported=unsupported,
         max_logprobs=_capabilities(manifest.spec).max_logprobs,
+        max_prompt_logprobs=MAX_LOGPROBS if manifest.spec.serve.prompt_logprobs else None,
         max_prompt_bytes=_max_prompt_bytes(directory, manifest.max_seq_len),
         max_batch_size=manifest.spec.build.max_batch_size,
         kv_cache_tokens=_known_kv_cache_tokens(manifest),

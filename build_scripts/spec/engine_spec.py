@@ -80,7 +80,8 @@ class ServeSection(_Section):
     than `max_step_s` is a hang: its process is ended and started again; 0 = never. `max_gap_ms`, for `openvino`: the
     longest that running streams are to wait for a step with tokens of new prompts, which the engine bounds by its own
     speed, measured at the start, below `build.max_num_tokens`; 0 = no other bound. `encode_special_tokens`: in a chat
-    only those that the chat template writes, or always, those in the messages too. `kv_cache_dtype` None follows
+    only those that the chat template writes, or always, those in the messages too. `prompt_logprobs`, for
+    `openvino`: the model is loaded once more to score prompts; None does not. `kv_cache_dtype` None follows
     `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
     `tool_parser` and `reasoning_parser` None follow from the chat template; "none" leaves calls and reasoning as text.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
@@ -97,6 +98,7 @@ class ServeSection(_Section):
     max_step_s: Annotated[float, Field(ge=0)] = 120.0
     max_gap_ms: Annotated[float, Field(ge=0)] | None = None
     encode_special_tokens: EncodeSpecialTokens = "template"
+    prompt_logprobs: bool | None = None
     kv_cache_dtype: KvCacheDtype | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
     tool_parser: ToolParser | None = None

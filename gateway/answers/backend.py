@@ -13,7 +13,7 @@ from gateway.answers.parsing import Parsing
 from triton_repo.contract.errors import EngineUnavailable, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import Sampling
-from triton_repo.contract.tensors import FinishReason
+from triton_repo.contract.tensors import Echo, FinishReason
 from triton_repo.embed.wire import Options
 
 _ID_BYTES: Final = array("i").itemsize
@@ -100,6 +100,7 @@ class Generation:
         parsing: how the text is read; None for text alone.
         keep_stop: the stop string that ends it is part of its text.
         clip_max_tokens: `max_tokens` beyond the room in the context is no error.
+        echo: its text begins with the prompt, or is the prompt alone.
         num_last: of its prompt only so many tokens are kept, the last ones; None keeps all.
     """
 
@@ -112,6 +113,7 @@ class Generation:
     most_tokens: int | None = None
     keep_stop: bool = False
     num_last: int | None = None
+    echo: Echo = ""
     keep_special: bool = False
     clip_max_tokens: bool = False
     parsing: Parsing | None = None

@@ -58,6 +58,8 @@ class PlainReader:
         self._tokens: TokenQueue | None = None
         if self._lists_tokens or generation.stops:
             self._tokens = TokenQueue(generation.sampling.min_tokens or 0)
+        self._awaits_prompt = bool(generation.echo)
+        self._num_prompt_tokens = self._prompt_length = 0  # of the prompt in the text
 
     @property
     def stop(self) -> str | None:
@@ -66,7 +68,9 @@ class PlainReader:
     @property
     def num_tokens(self) -> int | None:
         """Up to the token that completes the stop string, however far the engine has run ahead."""
-        return self._tokens.num_taken if self._tokens is not None and self._tokens.num_added else None
+        if self._tokens is None or not self._tokens.num_added:
+            return None
+        return self._tokens.num_taken - self._num_prompt_tokens
 
     def read(self, delta: Delta, is_last: bool) -> list[Event]:
         text = delta.text if self._tokens is None else self._up_to_stop(delta, self._tokens, is_last)
@@ -75,10 +79,19 @@ class PlainReader:
         return [Text(self._index, text, tokens)] if added else []
 
     def _up_to_stop(self, delta: Delta, tokens: TokenQueue, is_last: bool) -> str:
+        prompt = ""
+        if self._awaits_prompt:
+            self._awaits_prompt = False
+            self._num_prompt_tokens = delta.prompt_tokens
+            tokens.exempt_more(delta.prompt_tokens)
         tokens.add(delta.tokens)
         if self._matcher is None:
             return delta.text
-        text, self.is_cut = self._matcher.feed(delta.text, tokens.exempt)
+        if self._num_prompt_tokens and not self._prompt_length:
+            self._prompt_length = tokens.length_of(self._num_prompt_tokens)
+            prompt = delta.text[: self._prompt_length]
+        text, self.is_cut = self._matcher.feed(delta.text[len(prompt) :], tokens.exempt - self._prompt_length)
+        text = prompt + text
         if is_last and not self.is_cut:
             rest, self.is_cut = self._matcher.flush()
             text += rest

@@ -23,6 +23,7 @@ from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, U
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import GENERATE, ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, PRIORITY_FIELD, Guide, Sampling, without_unsupported
+from triton_repo.contract.tensors import Echo
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
 # All tokens of one answer that is sent whole, with their alternatives: about 60 MB of JSON.
@@ -39,6 +40,7 @@ class AnswerRequest:
         effort: how much the model is to reason; None leaves it to the model and to the arguments of its template.
         keep_stop: the stop string that ends an answer is part of it.
         keep_special: so are special tokens, but for those that end it.
+        echo: each answer begins with its prompt, or is the prompt alone.
         truncate_prompt_tokens: of each prompt only its last so many are kept; -1: as many as leave room for the answer.
     """
 
@@ -56,6 +58,7 @@ class AnswerRequest:
     keep_stop: bool = False
     keep_special: bool = False
     truncate_prompt_tokens: int | None = None
+    echo: Echo = ""
 
     @property
     def priority(self) -> float:
@@ -71,7 +74,8 @@ class AnswerRequest:
         """
         card.check_kind(self.model, GENERATE)
         self._check_prompts(card, max_prompt_bytes)
-        prompts, sampling, parsing = self._for_engine(card, _supported(self.sampling, card, self.model))
+        asked = _supported(self.sampling, card, self.model, echo=bool(self.echo))
+        prompts, sampling, parsing = self._for_engine(card, asked)
         num_choices = len(self.prompts) * self.num_choices
         most_tokens = None if self.stream else _most_tokens(sampling, num_choices, card.max_seq_len)
         # Stop strings are found in the text as it arrives, so the engine streams even an answer that is sent whole;
@@ -95,6 +99,7 @@ class AnswerRequest:
                 keep_stop=self.keep_stop,
                 clip_max_tokens=self.clip_max_tokens,
                 num_last=num_last,
+                echo=self.echo,
             )
             for index, (prompt, sampling) in choices
         ]
@@ -180,11 +185,11 @@ def _check_fits(prompt: Prompt, card: ModelCard) -> None:
         raise ContextLengthExceeded(f"{context}, and {len(prompt.text)} characters of text cannot fit", "prompt")
 
 
-def _supported(sampling: Sampling, card: ModelCard, model: str) -> Sampling:
+def _supported(sampling: Sampling, card: ModelCard, model: str, *, echo: bool) -> Sampling:
     if PRIORITY_FIELD in card.unsupported:  # then it decides alone whose turn it is here, before the engine
         sampling = sampling.model_copy(update={PRIORITY_FIELD: None})
     supported = without_unsupported(sampling, card.unsupported, f"the {card.runtime} runtime of model {model}")
-    check_logprobs(supported, card)
+    check_logprobs(supported, card, of_prompt=echo)
     return supported
 
 

@@ -42,6 +42,14 @@ class TokenQueue:
         self.num_taken = 0
         self.exempt = 0
 
+    def exempt_more(self, num: int) -> None:
+        """As many more tokens are `exempt`, before any is added."""
+        self._min_tokens += num
+
+    def length_of(self, num: int) -> int:
+        """The characters of the first `num` tokens, none of which has been taken yet."""
+        return self._waiting[num].start if num < len(self._waiting) else self._next_start
+
     def add(self, arrived: str) -> None:
         """Add the tokens of one delta: JSON, see `triton_repo.contract.tensors.TEXT_OUTPUT`."""
         for entry in orjson.loads(arrived or "[]"):

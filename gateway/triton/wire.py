@@ -21,6 +21,7 @@ from triton_repo.contract.tensors import (
     CHANNEL,
     CHAT,
     CLIP_MAX_TOKENS,
+    ECHO,
     INPUT_IDS,
     KEEP_SPECIAL,
     MAX_ROWS,
@@ -79,6 +80,8 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
     parameters = [(name, _parameter(value)) for name, value in given if value is not None]
     if generation.token_lengths:
         parameters.append((TOKEN_LENGTHS, True))
+    if generation.echo:
+        parameters.append((ECHO, generation.echo))
     if generation.num_last is not None:
         parameters.append((TRUNCATE_PROMPT_TOKENS, generation.num_last))
     if generation.keep_special:

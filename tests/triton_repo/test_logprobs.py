@@ -165,3 +165,31 @@ def test_more_alternatives_are_rejected_by_name() -> None:
     assert rejected.value.param == "logprobs"
     with pytest.raises(InvalidRequest, match="logprobs = 21"):
         parse_request({"input_ids": [5]}, {"logprobs": 21}, config)
+
+
+def test_a_prompt_that_is_echoed_comes_first_with_its_logprobs() -> None:
+    scores = [TokenLogprob(None), TokenLogprob(-2.0, [(7, -0.5)])]
+    stream = Stream("r", request(echo="all", input_ids=[8, 9], sampling=Sampling(logprobs=1)))
+    stream.accept([5], "")
+    stream.prompt_logprobs = scores
+    stream.accept_logprobs([TokenLogprob(-1.0)])
+    first = stream.take()
+    assert (first.output_ids, first.window_length, first.generated) == ([8, 9, 5], 0, 1)
+    assert first.logprobs == [*scores, TokenLogprob(-1.0)]
+    assert [each.logprob for each in from_json(first.token_data())] == [None, -2.0, -1.0]
+    stream.accept([6], "length")
+    assert stream.take().output_ids == [5, 6], "the prompt is there once"
+
+
+def test_an_echo_of_the_prompt_alone_counts_no_token() -> None:
+    stream = Stream("r", request(echo="prompt", input_ids=[8, 9]))
+    stream.accept([5], "")
+    emission = stream.take()
+    assert (emission.output_ids, emission.generated, emission.finish_reason) == ([8, 9], 0, "length")
+
+
+def test_an_end_token_is_listed_behind_a_prompt_with_logprobs() -> None:
+    """Clients that score texts leave out the last token, whatever it is."""
+    stream = Stream("r", request(echo="all", input_ids=[8], end_ids=(2,), sampling=Sampling(logprobs=0)))
+    stream.accept([2], "stop")
+    assert stream.take().output_ids == [8, 2]

@@ -136,6 +136,7 @@ _OPENVINO: Final = Capabilities(
             "serve.num_threads",
             "serve.dynamic_quantization_group_size",
             "serve.max_gap_ms",
+            "serve.prompt_logprobs",
         }
     ),
     allowed={**_ONE_PROCESS, "build.quantization": ("none", "int8", "int4")},

@@ -118,6 +118,7 @@ class EngineConfig(BaseModel):
     max_step_s: Annotated[float, Field(ge=0)] = 120.0
     max_gap_s: Annotated[float, Field(ge=0)] = 0.0
     encode_special_tokens: EncodeSpecialTokens = "template"
+    prompt_logprobs: bool = False
     sampling: Sampling = Sampling()
     replay: ReplayConfig | None = None
     tensorrt_llm: TensorRtLlmConfig | None = None

@@ -13,23 +13,37 @@ from typing import Final, NamedTuple
 from triton_repo.contract.errors import UnsupportedParameter
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import LOGPROBS_FIELD, Sampling
+from triton_repo.contract.tensors import ECHO
 
 LENGTHS_ONLY: Final = b"lengths"  # in the LOGPROBS tensor: this delta's tokens are listed with their lengths alone
 LOWEST: Final = -9999.0  # for the logarithm of 0, which JSON cannot express
 
 
 class TokenLogprob(NamedTuple):
-    """The logprob of one token, and ids and logprobs of the most likely tokens at its position, most likely first."""
+    """The logprob of one token, and ids and logprobs of the most likely tokens at its position, most likely first.
 
-    logprob: float
+    The first token of a prompt has no logprob, and no others at its position.
+    """
+
+    logprob: float | None
     top: Sequence[tuple[int, float]] = ()
 
 
-def check_logprobs(sampling: Sampling, card: ModelCard) -> None:
+def check_logprobs(sampling: Sampling, card: ModelCard, *, of_prompt: bool = False) -> None:
     """
+    Args:
+        of_prompt: those of the prompt are asked for too.
+
     Raises:
         UnsupportedParameter: the engine cannot report that many alternatives.
     """
+    if of_prompt and sampling.logprobs is not None:
+        most = card.max_prompt_logprobs
+        if most is None or sampling.logprobs > most:
+            rule = "has no logprobs of prompts" if most is None else f"has at most {most} alternatives"
+            raise UnsupportedParameter(f"{ECHO} with {LOGPROBS_FIELD}: this engine {rule}", ECHO)
+        if sampling.max_tokens == 1:  # what may follow the prompt is known with its own tokens
+            return
     if sampling.logprobs is not None and sampling.logprobs > card.max_logprobs:
         raise UnsupportedParameter(
             f"{LOGPROBS_FIELD}: {sampling.logprobs} alternatives to each token; the {card.runtime} runtime reports the "
@@ -51,6 +65,6 @@ def from_json(text: bytes) -> list[TokenLogprob]:
     return [TokenLogprob(logprob, top) for logprob, top in json.loads(text or "[]")]
 
 
-def _bounded(logprob: float) -> float:
+def _bounded(logprob: float | None) -> float | None:
     """A logprob that JSON can express and that is not positive: rounding may make the probabilities add up to more."""
-    return min(0.0, max(LOWEST, logprob))
+    return None if logprob is None else min(0.0, max(LOWEST, logprob))

@@ -62,6 +62,7 @@ class ModelCard:
     source: str = ""  # where the checkpoint came from
     unsupported: tuple[str, ...] = ()  # sampling fields that this engine rejects
     max_logprobs: int = 0  # how many alternatives to a token it can report
+    max_prompt_logprobs: int | None = None  # to a token of a prompt; None: those have no logprobs
     max_prompt_bytes: int | None = None  # no text of more fits into `max_seq_len` tokens
     max_batch_size: int | None = None  # sequences that the engine works on at once
     kv_cache_tokens: int | None = None  # of all of them together; None where the engine finds out when it starts

@@ -127,6 +127,8 @@ TOKENIZE: Final = "tokenize"
 ADD_SPECIAL_TOKENS: Final = "add_special_tokens"  # a bool: tokenize `text_input` with BOS and the like; default true
 CLIP_MAX_TOKENS: Final = "clip_max_tokens"  # a bool: a `max_tokens` beyond the room in the context is that room
 TOKEN_LENGTHS: Final = "token_lengths"  # noqa: S105  (a bool: list the `text_length` of each token in TEXT_OUTPUT)
+ECHO: Final = "echo"  # "all": the answer begins with the prompt, "prompt": it is the prompt alone
+Echo = Literal["", "all", "prompt"]
 TRUNCATE_PROMPT_TOKENS: Final = "truncate_prompt_tokens"
 KEEP_SPECIAL: Final = "keep_special"  # a bool: special tokens other than those that end an answer are part of its text
 

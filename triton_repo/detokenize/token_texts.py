@@ -50,10 +50,10 @@ def _text_lengths(delta: EncodedDelta) -> Iterator[int]:
         yield len(detokenizer.delta(own_ids, num_own_context, final and at == len(ids) - 1))
 
 
-def _entry(detokenizer: Detokenizer, id: int, logprob: float) -> str:
+def _entry(detokenizer: Detokenizer, id: int, logprob: float | None) -> str:
     """The members of a JSON object, as text: an encoder takes three times as long, and a token may have 20 of these."""
     text, own_bytes = _text_and_bytes(detokenizer, id)
-    return f'"token": {text}, "logprob": {logprob!r}, "bytes": {own_bytes}'
+    return f'"token": {text}, "logprob": {json.dumps(logprob)}, "bytes": {own_bytes}'
 
 
 @lru_cache(_CACHED_TOKENS)

@@ -15,6 +15,7 @@ from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.sampling import Sampling, TokenId, invalid_request, without_unsupported
 from triton_repo.contract.tensors import (
     CLIP_MAX_TOKENS,
+    ECHO,
     END_ID,
     EXCLUDE_INPUT_IN_OUTPUT,
     GUIDE_TENSORS,
@@ -27,6 +28,7 @@ from triton_repo.contract.tensors import (
     STOP_SEQUENCES,
     STREAM,
     TOKEN_LENGTHS,
+    Echo,
     strip_padding,
 )
 from triton_repo.engine.features import check_adapter, check_guide, check_whole_prompt, defaults_beside
@@ -38,9 +40,9 @@ _TOKEN_SEQUENCES: Final = TypeAdapter(tuple[tuple[TokenId, ...], ...], config=Co
 class EngineRequest:
     """One checked request.
 
-    `stop_sequences` are token sequences that end it, each kept in the output. `echo`: the answer, not
-    streamed, begins with the prompt. `token_lengths`: the client wants to know how many characters each token adds.
-    `keep_special`: special tokens are to be part of the text.
+    `stop_sequences` are token sequences that end it, each kept in the output. `echo`: the answer
+    begins with the prompt, or is the prompt alone. `token_lengths`: the client wants to know how many characters each
+    token adds. `keep_special`: special tokens are to be part of the text.
     """
 
     input_ids: Sequence[int]
@@ -49,9 +51,13 @@ class EngineRequest:
     sampling: Sampling
     stop_sequences: tuple[tuple[int, ...], ...] = ()
     stream: bool = False
-    echo: bool = False
+    echo: Echo = ""
     token_lengths: bool = False
     keep_special: bool = False
+
+    @property
+    def scores_prompt(self) -> bool:
+        return bool(self.echo) and self.sampling.logprobs is not None
 
 
 def parse_request(
@@ -79,6 +85,7 @@ def parse_request(
     end_ids = _end_ids(tensors, sampling, config)
     check_guide(sampling, end_ids, config)
     stream = bool(tensors.get(STREAM.name, [False])[0])
+    echo = _echo(parameters) or ("all" if not stream and _parse_echo(tensors, sampling) else "")
     return EngineRequest(
         input_ids=input_ids,
         max_tokens=max_tokens,
@@ -86,7 +93,7 @@ def parse_request(
         sampling=sampling,
         stop_sequences=_parse_stop_sequences(tensors),
         stream=stream,
-        echo=not stream and _parse_echo(tensors, sampling),
+        echo=echo,
         token_lengths=_parse_flag(parameters, TOKEN_LENGTHS),
         keep_special=_parse_flag(parameters, KEEP_SPECIAL),
     )
@@ -118,7 +125,7 @@ def _parse_sampling(
         raise invalid_request(error) from error
     sampling = without_unsupported(sampling, config.card.unsupported, f"the {config.runtime} runtime")
     check_adapter(sampling, config)
-    check_logprobs(sampling, config.card)
+    check_logprobs(sampling, config.card, of_prompt=bool(_echo(parameters)))
     return sampling
 
 
@@ -170,6 +177,13 @@ def _parse_echo(tensors: Mapping[str, Sequence[Any]], sampling: Sampling) -> boo
     if echo and sampling.logprobs is not None:
         raise UnsupportedParameter(f"{name} = false: tokens of the prompt have no logprobs; send true", name)
     return echo
+
+
+def _echo(parameters: Mapping[str, Any]) -> Echo:
+    value = parameters.get(ECHO, "")
+    if value not in ("", "all", "prompt"):
+        raise InvalidRequest(f'{ECHO} = {value!r}: "all" or "prompt" is required', ECHO)
+    return value  # type: ignore[no-any-return]
 
 
 def _parse_flag(parameters: Mapping[str, Any], name: str) -> bool:

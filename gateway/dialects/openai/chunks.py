@@ -113,7 +113,7 @@ def completion_logprobs(tokens: Sequence[Token] | None) -> Json | None:
     return {
         "tokens": [entry["token"] for entry in entries],
         "token_logprobs": [entry["logprob"] for entry in entries],
-        "top_logprobs": [_by_text(entry) for entry in entries],
+        "top_logprobs": [None if entry["logprob"] is None else _by_text(entry) for entry in entries],
         "text_offset": [token.start for token in tokens],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ class Completions:
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_unsupported(fields, CompletionRequest)
         body = parse_body(CompletionRequest, fields)
-        request = body.answer_request(body.prompts)
+        request = replace(body.answer_request(body.prompts), echo=body.echo_of)
         form = Form(
             num_choices=len(request.prompts) * body.num_choices,
             include_usage=body.include_usage,

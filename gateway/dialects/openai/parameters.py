@@ -21,7 +21,6 @@ from triton_repo.contract.errors import UnsupportedParameter
 UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     # OpenAI
     "audio": (),
-    "echo": (False,),
     "logit_bias": ({},),
     "modalities": (["text"],),
     "prediction": (),
@@ -84,6 +83,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
 
 # The same for those that a chat takes and a completion does not.
 OF_CHATS: Final[Mapping[str, tuple[Any, ...]]] = {"tool_choice": ("none", "auto"), "tools": ([],)}
+OF_COMPLETIONS: Final[Mapping[str, tuple[Any, ...]]] = {"echo": (False,)}
 
 # Other servers' name of a parameter -> the name that it has here, and the values that ask for nothing.
 OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
@@ -122,20 +122,25 @@ def reject_unsupported(fields: Mapping[str, Any], body: type[BaseModel]) -> None
 @cache
 def rejected_parameters(body: type[BaseModel]) -> Mapping[str, tuple[str, tuple[Any, ...]]]:
     """Parameters that a path with such bodies rejects: why, and the values, besides null, that ask for nothing."""
-    of_chats = {name: values for name, values in OF_CHATS.items() if name not in _fields(body)}
+    others = {
+        name: (f"only {kind} takes this parameter", values)
+        for kind, names in (("a chat", OF_CHATS), ("a completion", OF_COMPLETIONS))
+        for name, values in names.items()
+        if name not in _fields(body)
+    }
     return {
         **{name: ("this server does not support this parameter", values) for name, values in UNSUPPORTED.items()},
         **{
             name: (f"this server does not support this parameter, use {known}", values)
             for name, (known, values) in OTHER_NAMES.items()
         },
-        **{name: ("only a chat takes this parameter", values) for name, values in of_chats.items()},
+        **others,
     }
 
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
     """Names of the fields that had no effect, as the value of a header: bounded, and of harmless characters."""
-    known = _fields(body) | UNSUPPORTED.keys() | OF_CHATS.keys() | OTHER_NAMES.keys()
+    known = _fields(body) | UNSUPPORTED.keys() | OF_CHATS.keys() | OF_COMPLETIONS.keys() | OTHER_NAMES.keys()
     names = _unknown(fields, known)
     if options := fields.get("stream_options"):
         names = chain(names, _unknown(options, _fields(StreamOptions), "stream_options."))

@@ -131,3 +131,18 @@ def test_text_that_is_held_back_is_no_event() -> None:
 def test_an_engine_that_did_not_complete_the_answer_is_an_error(reason: FinishReason, error: type[Exception]) -> None:
     with pytest.raises(error):
         Choice(0, generation()).feed(Delta("half", reason, 3, -1, 1))
+
+
+@pytest.mark.parametrize("stop", ["ree", "one tw", "four five", "Hel"])
+def test_a_prompt_that_is_echoed_ends_no_answer_and_is_not_counted(stop: str) -> None:
+    prompt = ["Hel", "lo one", " tw"]
+    plain = whole(play(Choice(0, generation(stop)), deltas(TOKENS, 2)))
+    script = deltas(TOKENS, 2)
+    lengths = [{"text_length": len(text)} for text in prompt] + json.loads(script[0].tokens)
+    script[0] = script[0]._replace(text="".join(prompt) + script[0].text, tokens=json.dumps(lengths))
+    choice = Choice(0, replace(generation(stop), echo="all"))
+    echoed = whole(play(choice, script))
+    assert (echoed.text, echoed.reason) == ("".join(prompt) + plain.text, plain.reason)
+    alone = Choice(0, generation(stop))
+    play(alone, deltas(TOKENS, 2))
+    assert choice.completion_tokens == alone.completion_tokens

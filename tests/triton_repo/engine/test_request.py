@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,9 +92,26 @@ def test_a_guide_may_be_a_tensor_or_a_parameter() -> None:
 @pytest.mark.parametrize(("stream", "echo"), [(False, True), (True, False)])
 def test_only_a_whole_answer_begins_with_the_prompt(stream: bool, echo: bool) -> None:
     tensors: dict[str, Any] = {"input_ids": [5], "exclude_input_in_output": [False], "stream": [stream]}
-    assert parse_request(tensors, {}, CONFIG).echo is echo
-    assert parse_request({**tensors, "exclude_input_in_output": [True]}, {}, CONFIG).echo is False
-    assert parse_request({"input_ids": [5], "stream": [stream]}, {}, CONFIG).echo is False
+    assert parse_request(tensors, {}, CONFIG).echo == ("all" if echo else "")
+    assert parse_request({**tensors, "exclude_input_in_output": [True]}, {}, CONFIG).echo == ""
+    assert parse_request({"input_ids": [5], "stream": [stream]}, {}, CONFIG).echo == ""
+
+
+def test_a_stream_begins_with_the_prompt_by_a_parameter() -> None:
+    for given in ("all", "prompt"):
+        assert parse_request({"input_ids": [5], "stream": [True]}, {"echo": given}, CONFIG).echo == given
+    with pytest.raises(InvalidRequest, match='echo = True: "all" or "prompt" is required'):
+        parse_request({"input_ids": [5]}, {"echo": True}, CONFIG)
+
+
+def test_logprobs_of_a_prompt_are_rejected_by_an_engine_that_has_none() -> None:
+    with pytest.raises(UnsupportedParameter, match="no logprobs of prompts"):
+        parse_request({"input_ids": [5]}, {"echo": "all", "logprobs": 0}, CONFIG)
+    scoring = CONFIG.model_copy(update={"card": replace(CONFIG.card, max_prompt_logprobs=2)})
+    of_first = parse_request({"input_ids": [5], "max_tokens": [1]}, {"echo": "all", "logprobs": 2}, scoring)
+    assert of_first.scores_prompt
+    with pytest.raises(UnsupportedParameter, match="at most 2 alternatives"):
+        parse_request({"input_ids": [5]}, {"echo": "all", "logprobs": 3}, scoring)
 
 
 def test_an_answer_that_begins_with_the_prompt_has_no_logprobs() -> None:

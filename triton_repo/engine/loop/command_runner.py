@@ -55,7 +55,9 @@ class CommandRunner:
         if not self._live.add(live):
             self._delivery.cancel(live)
             return
-        generation = Generation(live.key, request.input_ids, request.max_tokens, request.end_ids, request.sampling)
+        generation = Generation(
+            live.key, request.input_ids, request.max_tokens, request.end_ids, request.sampling, request.scores_prompt
+        )
         try:
             self._runtime.submit(generation)
         except EngineFailed as failure:

@@ -219,6 +219,8 @@ class EngineLoop:
                 continue
             self._live.generated_tokens += len(delta.token_ids)
             live.stream.accept(delta.token_ids, delta.finish_reason)
+            if delta.prompt_logprobs:
+                live.stream.prompt_logprobs = delta.prompt_logprobs
             if delta.logprobs:
                 live.stream.accept_logprobs(delta.logprobs)
             live.stream.cached_tokens = max(live.stream.cached_tokens, delta.cached_tokens)

@@ -55,6 +55,7 @@ class Stream:
         self._logprobs: list[TokenLogprob] = []  # of `_ids`
         self._sent = 0
         self._generated = 0
+        self.prompt_logprobs: Sequence[TokenLogprob] = ()
         self.cached_tokens = NOT_REPORTED
         self.finish_reason: FinishReason = ""
         self._emitted = False
@@ -76,6 +77,9 @@ class Stream:
 
     def accept(self, token_ids: Sequence[int], finish_reason: FinishReason) -> None:
         """Append new ids; sets `finish_reason` to what they imply, or to the runtime's."""
+        if self._request.echo == "prompt":
+            self.finish_reason = "length"
+            return
         if not self._tail_length and self._end_ids.isdisjoint(token_ids):
             self._generated += len(token_ids)
             self._ids += token_ids
@@ -85,6 +89,8 @@ class Stream:
             self._generated += 1
             if token_id in self._end_ids and self._generated > (self._request.sampling.min_tokens or 0):
                 self.finish_reason = "stop"
+                if self._request.scores_prompt and token_id not in (self._request.sampling.stop_token_ids or ()):
+                    self._ids.append(token_id)  # it leaves no text, and is listed with the others
                 return
             self._ids.append(token_id)
             if self._tail_length and self._ends_in_stop_sequence():
@@ -103,9 +109,10 @@ class Stream:
         """Everything that waits, as one emission."""
         window = min(self._sent, MAX_CONTEXT_IDS)
         output_ids = self._ids[self._sent - window :]
-        if self._request.echo:
+        logprobs: Sequence[TokenLogprob] = self._logprobs[self._sent :] if self._logprobs else ()
+        if self._request.echo and not self._emitted:
             output_ids = [*self._request.input_ids, *output_ids]
-        logprobs = self._logprobs[self._sent :] if self._logprobs else ()
+            logprobs = [*self.prompt_logprobs, *logprobs]
         self._sent = len(self._ids)
         self._emitted = True
         return Emission(

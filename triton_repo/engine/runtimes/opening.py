@@ -19,6 +19,10 @@ def open_runtime(engine_directory: Path, config: EngineConfig) -> Runtime:
     """
     model = EngineDirectory(engine_directory).model.path
     if config.runtime == "openvino":
+        if config.prompt_logprobs:
+            from triton_repo.engine.runtimes.openvino.scoring import ScoringOpenVinoRuntime
+
+            return ScoringOpenVinoRuntime(model, config)
         from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
 
         return OpenVinoRuntime(model, config)

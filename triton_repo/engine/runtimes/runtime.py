@@ -25,6 +25,7 @@ class Generation:
         max_tokens: how many tokens may be generated; prompt and answer fit into `max_seq_len`.
         end_ids: any of these ends the generation (EOS and `stop_token_ids`; no EOS under `ignore_eos`).
         sampling: with the engine's defaults filled in.
+        scores_prompt: the logprobs of the prompt are wanted too, like those of `sampling.logprobs`.
     """
 
     key: int
@@ -32,6 +33,7 @@ class Generation:
     max_tokens: int
     end_ids: tuple[int, ...]
     sampling: Sampling
+    scores_prompt: bool = False
 
 
 class TokenDelta(NamedTuple):
@@ -39,6 +41,7 @@ class TokenDelta(NamedTuple):
 
     `token_ids` holds every sampled id, an end id included. `error` set means that this generation failed alone.
     `logprobs`, for a generation that asks for them, are those of `token_ids`; that of an end id may be missing.
+    `prompt_logprobs` come with the first ids, one for each of the prompt; the first has none of its own.
     `cached_tokens` are those of the prompt that were in the KV cache already, or `NOT_REPORTED`.
     """
 
@@ -48,6 +51,7 @@ class TokenDelta(NamedTuple):
     error: EngineFailed | None = None
     logprobs: Sequence[TokenLogprob] = ()
     cached_tokens: int = NOT_REPORTED
+    prompt_logprobs: Sequence[TokenLogprob] = ()
 
 
 @dataclass(frozen=True, slots=True)

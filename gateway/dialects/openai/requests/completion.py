@@ -5,13 +5,15 @@ from __future__ import annotations
 from array import array
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.backend import Prompt, PromptIds, PromptText
 from gateway.answers.request import MAX_GENERATIONS
-from gateway.dialects.openai.requests.generation import GenerationRequest
-from triton_repo.contract.sampling import Sampling
+from gateway.dialects.openai.requests.generation import GenerationRequest, whole_number
+from triton_repo.contract.errors import InvalidRequest
+from triton_repo.contract.sampling import INT32_MAX, Sampling
+from triton_repo.contract.tensors import Echo
 
 MAX_COMPLETION_LOGPROBS: Final = 5  # of the legacy format
 MAX_PROMPT_IDS: Final = 2**20  # of all prompts together: beyond any context, and validation takes 50 ms
@@ -53,6 +55,8 @@ class CompletionRequest(GenerationRequest):
 
     prompt: Annotated[list[PromptText] | list[PromptIds], PlainValidator(_prompts, json_schema_input_type=PromptForms)]
     add_special_tokens: bool | None = None
+    echo: bool | None = None
+    max_tokens: Annotated[int, Field(ge=-1, le=INT32_MAX), BeforeValidator(whole_number)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_COMPLETION_LOGPROBS)] | None = None
     top_logprobs: Literal[0] | None = None  # the chat's name for it; only 0 is accepted here
 
@@ -65,6 +69,18 @@ class CompletionRequest(GenerationRequest):
         if value is not None and value > num_kept and info.data.get("stream"):
             raise PydanticCustomError("best_of", "must be n in a stream: answers are ranked once they are complete")
         return value
+
+    @property
+    def echo_of(self) -> Echo:
+        """Raises: InvalidRequest: there would be nothing in the answer."""
+        if self.max_tokens == 0 and not self.echo:
+            rule = "must be at least 1, or -1 for no limit; with echo, 0 gives the prompt alone"
+            raise InvalidRequest(f"max_tokens = 0: {rule}", "max_tokens")
+        return "" if not self.echo else "prompt" if self.max_tokens == 0 else "all"
+
+    @property
+    def token_limit(self) -> int | None:
+        return 1 if self.max_tokens == 0 else self.max_tokens
 
     @property
     def num_choices(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -203,3 +204,15 @@ def test_the_engine_is_asked_for_so_many_alternatives(fields: dict[str, Any], pa
     with serving(backend) as gateway, httpx.Client(base_url=gateway.url) as client:
         assert post(client, path, body).status_code == 200
     assert backend.generations[0].sampling.logprobs == asked
+
+
+def test_the_first_token_of_a_prompt_has_no_logprob() -> None:
+    first = {**entry("Hello"), "logprob": None, "top_logprobs": []}
+    tokens = Delta("Hello x", "length", 1, -1, 1, json.dumps([first, entry(" x")]))
+    backend = ScriptedBackend([tokens], cards={"demo": replace(CARDS["demo"], max_prompt_logprobs=20)})
+    with serving(backend) as gateway, httpx.Client(base_url=gateway.url) as client:
+        response = post(client, COMPLETIONS, completion(echo=True, logprobs=1, max_tokens=1))
+    [choice] = response.json()["choices"]
+    assert choice["text"] == "Hello x"
+    assert choice["logprobs"]["token_logprobs"] == [None, -1.5]
+    assert choice["logprobs"]["top_logprobs"][0] is None

@@ -41,7 +41,6 @@ def client() -> Iterator[httpx.Client]:
         ("audio", {}),
         ("prediction", {"type": "content", "content": "x"}),
         ("web_search_options", {}),
-        ("echo", True),
         ("suffix", "x"),
         ("prompt_logprobs", -1),
         ("grammar", 'root ::= "a"'),
@@ -305,3 +304,17 @@ def test_a_number_asks_for_nothing_in_either_spelling(
 ) -> None:
     assert post(client, CHAT, chat(**{name: neutral})).status_code == 200
     assert refusal(post(client, CHAT, chat(**{name: wrong})))["param"] == name
+
+
+def test_a_prompt_is_echoed_with_an_answer_or_alone(client: httpx.Client) -> None:
+    for fields, echo, max_tokens in (
+        ({"echo": True}, "all", None),
+        ({"echo": True, "max_tokens": 0}, "prompt", 1),
+        ({"echo": False, "max_tokens": 3}, "", 3),
+    ):
+        assert post(client, COMPLETIONS, completion(**fields)).status_code == 200
+        assert (BACKEND.generations[-1].echo, BACKEND.generations[-1].sampling.max_tokens) == (echo, max_tokens)
+    assert refusal(post(client, COMPLETIONS, completion(max_tokens=0)))["param"] == "max_tokens"
+    assert refusal(post(client, CHAT, chat(echo=True)))["message"] == "echo: only a completion takes this parameter"
+    error = refusal(post(client, COMPLETIONS, completion(echo=True, logprobs=0)))
+    assert (error["param"], error["code"]) == ("echo", "unsupported_parameter")

@@ -23,7 +23,7 @@ def open_pipeline(model_directory: Path, config: EngineConfig, tokenizer: Any = 
 
     `tokenizer` is what its grammars know of the vocabulary; without it there can be none.
     """
-    properties = _properties(config)
+    properties = model_properties(config)
     speculative = config.speculative
     if speculative is not None and speculative.mode == "prompt_lookup":
         return _open(model_directory, config, {**properties, "prompt_lookup": True})
@@ -106,7 +106,8 @@ def _scheduler(config: EngineConfig) -> Any:
     return scheduler
 
 
-def _properties(config: EngineConfig) -> dict[str, Any]:
+def model_properties(config: EngineConfig) -> dict[str, Any]:
+    """What the model is compiled with: its precisions and its threads."""
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
         "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
