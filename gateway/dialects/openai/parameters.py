@@ -36,11 +36,8 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "kv_transfer_params": (),
     "length_penalty": (1,),
     "logits_processors": ([],),
-    "lora_path": (),
     "lora_request": (),
-    "min_length": (0,),
     "mm_processor_kwargs": (),
-    "no_stop_trim": (False,),
     "prompt_embeds": (),
     "prompt_logprobs": (),
     "return_token_ids": (False,),
@@ -90,15 +87,42 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "extra_body": ("its fields at the top level of the body", ({},)),
     "function_call": ("tool_choice", ("none", "auto")),
     "functions": ("tools", ([],)),
+    "lora_path": ("lora_name", ()),
     "max_length": ("max_tokens", ()),
     "max_new_tokens": ("max_tokens", ()),
     "min_new_tokens": ("min_tokens", (0,)),
+    "min_length": ("min_tokens", (0,)),
     "n_predict": ("max_tokens", (-1,)),
+    "no_stop_trim": ("include_stop_str_in_output", (False,)),
     "num_predict": ("max_tokens", (-1,)),
     "num_return_sequences": ("n", (1,)),
     "repeat_penalty": ("repetition_penalty", (1,)),
     "stop_sequences": ("stop", ([],)),
     "stopping_strings": ("stop", ([],)),
+}
+
+_NO_LOGITS: Final = "no runtime here lets a request change the logits of single tokens"
+_NO_BEAMS: Final = "answers are sampled, not searched for with beams"
+# Why, where that helps a person; of others the name says enough.
+REASONS: Final[Mapping[str, str]] = {
+    "allowed_token_ids": _NO_LOGITS,
+    "bad_words": _NO_LOGITS,
+    "logit_bias": _NO_LOGITS,
+    "logits_processors": "code of a client is not run",
+    "chat_template": "the template is the checkpoint's; a client's own would be code of a client",
+    "documents": "write them into a message",
+    "early_stopping": _NO_BEAMS,
+    "length_penalty": _NO_BEAMS,
+    "num_beams": _NO_BEAMS,
+    "use_beam_search": _NO_BEAMS,
+    "audio": "the models write text alone",
+    "modalities": "the models write text alone",
+    "prediction": "speculation is a setting of the engine: [speculative] in its spec",
+    "prompt_embeds": "prompts are text or token ids",
+    "prompt_logprobs": "a completion with echo and logprobs has them",
+    "suffix": "a model that fills in takes its own tokens in the prompt",
+    "thinking_token_budget": "no runtime here counts the tokens of reasoning while it generates",
+    "web_search_options": "the server searches nothing",
 }
 
 # What is ignored, and the values that ask for what happens anyway.
@@ -129,13 +153,17 @@ def rejected_parameters(body: type[BaseModel]) -> Mapping[str, tuple[str, tuple[
         if name not in _fields(body)
     }
     return {
-        **{name: ("this server does not support this parameter", values) for name, values in UNSUPPORTED.items()},
+        **{name: (_unsupported(name), values) for name, values in UNSUPPORTED.items()},
         **{
             name: (f"this server does not support this parameter, use {known}", values)
             for name, (known, values) in OTHER_NAMES.items()
         },
         **others,
     }
+
+
+def _unsupported(name: str) -> str:
+    return "this server does not support this parameter" + (f": {REASONS[name]}" if name in REASONS else "")
 
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:

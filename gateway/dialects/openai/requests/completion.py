@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.backend import Prompt, PromptIds, PromptText
@@ -54,11 +54,27 @@ class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
     prompt: Annotated[list[PromptText] | list[PromptIds], PlainValidator(_prompts, json_schema_input_type=PromptForms)]
+    prompt_token_ids: Any = None  # one prompt in TensorRT-LLM's words
     add_special_tokens: bool | None = None
     echo: bool | None = None
     max_tokens: Annotated[int, Field(ge=-1, le=INT32_MAX), BeforeValidator(whole_number)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_COMPLETION_LOGPROBS)] | None = None
     top_logprobs: Literal[0] | None = None  # the chat's name for it; only 0 is accepted here
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_of_the_prompt(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("prompt_token_ids") is None or fields.get("prompt") is not None:
+            return fields
+        ids = fields["prompt_token_ids"]
+        return {**fields, "prompt": [ids] if isinstance(ids, list) else None}
+
+    @field_validator("prompt_token_ids")
+    @classmethod
+    def _instead_of_prompt(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("prompt") not in (None, _prompts([value])):
+            raise PydanticCustomError("prompt_token_ids", "not possible together with prompt")
+        return value
 
     @field_validator("best_of")
     @classmethod

@@ -318,3 +318,13 @@ def test_a_prompt_is_echoed_with_an_answer_or_alone(client: httpx.Client) -> Non
     assert refusal(post(client, CHAT, chat(echo=True)))["message"] == "echo: only a completion takes this parameter"
     error = refusal(post(client, COMPLETIONS, completion(echo=True, logprobs=0)))
     assert (error["param"], error["code"]) == ("echo", "unsupported_parameter")
+
+
+def test_token_ids_are_a_prompt_under_either_name(client: httpx.Client) -> None:
+    body = json.dumps({"model": "demo", "prompt_token_ids": [1, 2]}).encode()
+    assert post(client, COMPLETIONS, body).status_code == 200
+    assert BACKEND.generations[-1].prompt == PromptIds.of([1, 2])
+    assert refusal(post(client, COMPLETIONS, completion(prompt_token_ids=[1, 2])))["param"] == "prompt_token_ids"
+    for wrong in ([], [-1], ["a"], 5):
+        body = json.dumps({"model": "demo", "prompt_token_ids": wrong}).encode()
+        assert refusal(post(client, COMPLETIONS, body))["param"] == "prompt"
