@@ -1,7 +1,8 @@
 """`python -m tests.templates DIRECTORY`: every chat template of a directory, rendered by Conch and by transformers.
 
-For instance `models/templates` of llama.cpp. Prints each text that differs, cut where the difference begins, and
-counts; what both reject counts as the same. Exit code 1 if any differs.
+And by Conch once more with the special tokens in the messages marked (`preprocess/client_text.py`), which must make no
+difference. For instance `models/templates` of llama.cpp. Prints each text that differs, cut where the difference
+begins, and counts; what both reject counts as the same. Exit code 1 if any differs.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.templates.comparison import chat_comparisons, comparisons
+from tests.templates.comparison import chat_comparisons, comparisons, mark_comparisons
 
 _SUFFIXES = {".jinja", ".jinja2", ".j2", ".txt"}
 _SHOWN = 120
+_KINDS = {"the environment": comparisons, "whole chats": chat_comparisons, "marked tokens": mark_comparisons}
 
 
 def _is_error(text: str) -> bool:
@@ -34,7 +36,7 @@ def main(directory: Path) -> int:
     sources = {path.read_text(encoding="utf-8"): path for path in files}
     counts: Counter[tuple[str, str]] = Counter()
     for source, path in sources.items():
-        for kind, compare in (("the environment", comparisons), ("whole chats", chat_comparisons)):
+        for kind, compare in _KINDS.items():
             for case, theirs, ours in compare(source):
                 same = theirs == ours or (kind == "whole chats" and _is_error(theirs) and _is_error(ours))
                 outcome = ("rejected by both" if _is_error(ours) else "the same text") if same else "different"

@@ -101,7 +101,7 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "stopping_strings": ("stop", ([],)),
 }
 
-_NO_LOGITS: Final = "no runtime here lets a request change the logits of single tokens"
+_NO_LOGITS: Final = "a request cannot change the logits of single tokens here"
 _NO_BEAMS: Final = "answers are sampled, not searched for with beams"
 # Why, where that helps a person; of others the name says enough.
 REASONS: Final[Mapping[str, str]] = {
