@@ -20,7 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from gateway.dialects.openai.requests.chat import MAX_TEMPLATE_ARGUMENTS_BYTES
 from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_number
-from gateway.dialects.openai.requests.response_format import Form, FormedRequest, Schema, schema_form
+from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
+from gateway.dialects.openai.requests.schema_field import Schema
 from gateway.dialects.responses.items import Input
 from gateway.dialects.responses.tools import FunctionTools, ToolChoice
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_LOGPROBS, UNSUPPORTED, Sampling

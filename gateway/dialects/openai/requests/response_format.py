@@ -13,15 +13,13 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from gateway.answers.schema_check import NoSchema, check_schema
+from gateway.dialects.openai.requests.schema_field import Schema
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_GUIDE_LENGTH, Guide, Sampling
 from triton_repo.engine.schema.keywords import not_enforced
 
 MAX_CHOICES: Final = 1024
-MAX_SCHEMA_DEPTH: Final = 64
 _MAX_NAMES: Final = 8
 _FORMAT: Final = "response_format"
 _OUTPUTS: Final = "structured_outputs"
@@ -30,28 +28,6 @@ _REGEX_SPECIAL: Final = frozenset("\\.^$*+?()[]{}|")
 Text = Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)]
 
 
-def _schema(value: Any) -> Any:
-    """A schema as the text of one is taken too: SGLang's and older vLLM's clients send that."""
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise PydanticCustomError("schema", "not valid JSON: {error}", {"error": str(error)}) from None
-    if not isinstance(value, Mapping | bool):
-        raise PydanticCustomError("schema", "must be a JSON schema: an object")
-    if _depth(value) > MAX_SCHEMA_DEPTH:
-        raise PydanticCustomError("schema", "must be nested no deeper than {most}", {"most": MAX_SCHEMA_DEPTH})
-    if (length := len(orjson.dumps(value))) > MAX_GUIDE_LENGTH:
-        rule = {"most": MAX_GUIDE_LENGTH, "length": length}
-        raise PydanticCustomError("schema", "must have at most {most} bytes, not {length}", rule)
-    try:
-        check_schema(value)
-    except NoSchema as error:
-        raise PydanticCustomError("schema", "not a JSON schema: {error}", {"error": str(error)}) from None
-    return value
-
-
-Schema = Annotated[dict[str, Any] | bool, BeforeValidator(_schema)]
 Choices = Annotated[list[Text], Field(min_length=1, max_length=MAX_CHOICES)]
 
 
@@ -272,17 +248,3 @@ def _literal(character: str) -> str:
     if character in _REGEX_SPECIAL:
         return f"\\{character}"
     return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(character, character)
-
-
-def _depth(value: Any) -> int:
-    """Levels of arrays and objects, found without a recursion, which would end at a thousand."""
-    depth, level = 0, [value]
-    while level := [inner for each in level for inner in _inner(each)]:
-        depth += 1
-    return depth
-
-
-def _inner(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return [*value.values()]
-    return value if isinstance(value, list) else []
