@@ -17,27 +17,25 @@ from gateway.parsers.source import Source, SteppedParser, Steps
 from gateway.parsers.tools.json_call import JsonCall
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.model_card import ModelCard
-from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Guide, Sampling
+from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Guide
 
 GUIDE: Final = "json_schema"
 CHOICE_FIELD: Final = "tool_choice"
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}, "additionalProperties": False}
-_FORM: Final = " form"  # no function has such a name
+_FORM: Final = "!form"  # no function has such a name
 _MOST_CALLS: Final = 32  # a weak model would go on for ever
 
 
-def calls_alone(tools: Tools, sampling: Sampling, card: ModelCard, model: str) -> Guide:
-    """The guide of an answer that consists of calls.
+def calls_alone(tools: Tools, card: ModelCard, model: str) -> Guide:
+    """The guide of an answer that consists of calls; a form of its text has nothing to apply to.
 
     Raises:
         UnsupportedParameter: the engine follows no JSON schemas.
-        InvalidRequest: the request has a guide of its own, or the schemas are too long.
+        InvalidRequest: the schemas are too long.
     """
     if GUIDE not in card.guides:
         reason = f"model {model} cannot be made to call a tool, for its engine follows no JSON schemas"
         raise UnsupportedParameter(f"{CHOICE_FIELD}: {reason}; leave it to the model, auto", CHOICE_FIELD)
-    if sampling.guide is not None:
-        raise InvalidRequest(f"{CHOICE_FIELD}: an answer of calls alone has no other form", CHOICE_FIELD)
     return _guide({**_list(tools), "$defs": _definitions(tools)}, CHOICE_FIELD)
 
 

@@ -136,7 +136,7 @@ class AnswerRequest:
         if self.tools is None:
             return None
         if self.tools.choice == "required":
-            return calls_alone(self.tools, sampling, card, self.model)
+            return calls_alone(self.tools, card, self.model)
         if not reads_calls(card):
             reason = "has no parser of tool calls; its spec may name one, serve.tool_parser"
             raise UnsupportedParameter(f"{TOOLS_FIELD}: model {self.model} {reason}", TOOLS_FIELD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -146,3 +147,25 @@ def test_the_engine_that_was_named_first_is_the_one_that_clients_take_by_default
 def test_the_engine_that_a_newcomer_meets_knows_the_capital_of_france(client: OpenAI) -> None:
     answer: Any = client.chat.completions.create(**request(QUESTIONS[0], model=AS_SERVED))
     assert "Paris" in answer.choices[0].message.content
+
+
+def weather_tool() -> dict[str, Any]:
+    properties = {"city": {"type": "string", "maxLength": 40}, "unit": {"enum": ["celsius", "fahrenheit"]}}
+    parameters = {"type": "object", "properties": properties, "required": ["city", "unit"]}
+    function = {"name": "get_weather", "description": "Get the weather of a city", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def test_a_weather_tool_is_called_with_valid_arguments_streamed_and_whole(client: OpenAI) -> None:
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    question = "What is the weather in Paris, in celsius?"
+    asked = request(question, model=AS_SERVED, tools=[weather_tool()], tool_choice=named, max_tokens=100)
+    whole: Any = client.chat.completions.create(**asked).choices[0]
+    [call] = whole.message.tool_calls
+    assert (call.function.name, whole.finish_reason, whole.message.content) == ("get_weather", "tool_calls", None)
+    assert json.loads(call.function.arguments) == {"city": "Paris", "unit": "celsius"}
+    with client.chat.completions.stream(**asked) as stream:
+        streamed: Any = stream.get_final_completion().choices[0]
+    [same] = streamed.message.tool_calls
+    assert (same.function.name, same.function.arguments) == ("get_weather", call.function.arguments)
+    assert streamed.finish_reason == "tool_calls"

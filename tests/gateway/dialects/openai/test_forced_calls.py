@@ -43,8 +43,8 @@ TOOLS = [tool("weather", CITY), tool("now")]
 
 
 def guide(client: httpx.Client, **fields: Any) -> dict[str, Any]:
-    response = post(client, CHAT, chat(**{"tools": TOOLS, **fields}))
-    assert response.status_code == 200, response.text
+    """Of the request, whatever comes of the answer: it is always the same, and need not match."""
+    assert post(client, CHAT, chat(**{"tools": TOOLS, **fields})).status_code in (200, 502)
     sampling = BACKEND.generations[-1].sampling
     assert sampling.guided_decoding_guide_type == "json_schema"
     schema: dict[str, Any] = json.loads(sampling.guided_decoding_guide or "")
@@ -103,16 +103,15 @@ def test_an_engine_that_follows_no_schemas_rejects_what_it_cannot_do(client: htt
 def test_calls_beside_a_form_are_either_one_or_the_other(client: httpx.Client) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": TREE}}
     schema = guide(client, response_format=form)
-    assert schema["anyOf"][0] == {"$ref": "#/$defs/ form"}
+    assert schema["anyOf"][0] == {"$ref": "#/$defs/!form"}
     assert schema["anyOf"][1]["items"] == {"anyOf": [call("weather", CITY), call("now", NOTHING)]}
-    assert schema["$defs"][" form"]["properties"]["root"] == {"$ref": "#/$defs/ form/$defs/node"}
-    assert guide(client, response_format={"type": "json_object"})["$defs"] == {" form": {"type": "object"}}
+    assert schema["$defs"]["!form"]["properties"]["root"] == {"$ref": "#/$defs/!form/$defs/node"}
+    assert guide(client, response_format={"type": "json_object"})["$defs"] == {"!form": {"type": "object"}}
     whole = post(client, CHAT, chat(tools=TOOLS, response_format=form)).json()["choices"][0]
     assert len(whole["message"]["tool_calls"]) == 2
     error = refusal(post(client, CHAT, chat(tools=TOOLS, regex="a+")))
     assert error["param"] == "tools"
-    error = refusal(post(client, CHAT, chat(tools=TOOLS, tool_choice="required", response_format=form)))
-    assert error["param"] == "tool_choice"
+    assert guide(client, tool_choice="required", response_format=form)["type"] == "array", "there is no text then"
 
 
 def test_schemas_that_are_too_long_for_a_guide_are_rejected(client: httpx.Client) -> None:

@@ -13,9 +13,10 @@ import pytest
 from tests.gateway.dialects.responses.bodies import PATH, WEATHER, body, create, rejected, stream
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving
+from triton_repo.contract.model_card import ReasoningCard
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
-PARSED = replace(CARD, tool_parser="hermes", reasoning_parser="qwen3")
+PARSED = replace(CARD, tool_parser="hermes", reasoning=ReasoningCard("qwen3"))
 BACKEND = ScriptedBackend((delta("<think>Hm.</think>I will look. "), delta(CALL, "stop", 9)), cards={"demo": PARSED})
 
 

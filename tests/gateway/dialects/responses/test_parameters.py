@@ -20,8 +20,10 @@ from triton_repo.contract.tensors import TEXT_LENGTH
 
 LISTED = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
 TOKENS = json.dumps([{**LISTED, TEXT_LENGTH: 2}])
-PARSED = replace(CARD, tool_parser="hermes", max_logprobs=20)
+PARSED = replace(CARD, tool_parser="hermes", max_logprobs=20, guides=("json_schema",))
 BACKEND = ScriptedBackend((delta('{"a": 1}', "stop", 5),), cards={"demo": PARSED})
+CALLED = (delta('[{"name": "weather", "arguments": {"city": "Bonn"}}]', "stop", 5),)
+CALLED_TIME = (delta('[{"name": "time", "arguments": {}}]', "stop", 5),)
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 NO_EFFECT = "x-ignored-parameters"
 
@@ -91,7 +93,10 @@ def test_effort_reaches_the_template_under_the_names_that_templates_have(client:
         ("none", None),
     ],
 )
-def test_tools_are_offered_as_in_a_chat(client: httpx.Client, choice: Any, expected: Any) -> None:
+def test_tools_are_offered_as_in_a_chat(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, choice: Any, expected: Any
+) -> None:
+    monkeypatch.setattr(BACKEND, "script", CALLED_TIME if expected and expected[1] == ["time"] else CALLED)
     tools = [WEATHER, {"type": "function", "name": "time"}]
     generation = asked(client, tools=tools, tool_choice=choice, parallel_tool_calls=False)
     offered = generation.parsing.tools if generation.parsing else None
@@ -104,7 +109,8 @@ def test_tools_are_offered_as_in_a_chat(client: httpx.Client, choice: Any, expec
     assert [tool["function"]["name"] for tool in listed] == expected[1]
 
 
-def test_a_response_repeats_what_was_asked_for(client: httpx.Client) -> None:
+def test_a_response_repeats_what_was_asked_for(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BACKEND, "script", CALLED)
     fields = {
         "instructions": "Be brief.",
         "tools": [WEATHER],

@@ -13,8 +13,9 @@ from tests.gateway.dialects.responses.bodies import WEATHER, create, events_of, 
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving
 from triton_repo.contract.errors import ContextLengthExceeded, EngineFailed
+from triton_repo.contract.model_card import ReasoningCard
 
-PARSED = replace(CARD, tool_parser="hermes", reasoning_parser="qwen3")
+PARSED = replace(CARD, tool_parser="hermes", reasoning=ReasoningCard("qwen3"))
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "%s"}}\n</tool_call>'
 EVERYTHING = (
     delta("<think>Let me"),
