@@ -94,11 +94,21 @@ class FairQueue(Generic[Item]):
             del self._flows[flow.name]
         return None
 
+    def firsts(self) -> list[tuple[Flow[Item], Item]]:
+        """What has the next turn of each flow."""
+        found = ((flow, next((item for item in flow.items if not item.left), None)) for flow in self._flows.values())
+        return [(flow, item) for flow, item in found if item is not None]
+
     def take(self, flow: Flow[Item]) -> None:
         """The head of this flow has its turn."""
         item = flow.items.popleft()
         self._count(flow, -1, -item.cost)
         flow.served += item.cost
+
+    def pull(self, flow: Flow[Item], item: Item) -> None:
+        """Take out an item that waits, without its turn."""
+        flow.items.remove(item)
+        self._count(flow, -1, -item.cost)
 
     def leave(self, flow: Flow[Item], item: Item) -> None:
         """Count an item out that waits and has just `left`."""

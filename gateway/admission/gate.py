@@ -35,6 +35,7 @@ _SPARE: Final = 8  # one request more for so many of the batch, and one in any c
 _UNMEASURED_BATCHES: Final = 4  # may wait before it is known how fast the engine is
 _MIXED_S: Final = 10.0  # how long several flows count as such
 _CAUTION: Final = 1.5  # a request may take that much longer than expected
+_AGED: Final = 0.5  # of the longest wait: what is batch then has its turns with all others
 _POLL_S: Final = 0.005  # how soon one process sees what another has freed
 
 
@@ -100,7 +101,7 @@ class Gate:
             self._mixed_s = now_s
         self._last_flow = terms.flow
         until_s = min(now_s + self.queue_timeout_s, terms.begin_by_s, terms.complete_by_s)
-        place = Place(queue, flow, terms.quota, min(terms.begin_by_s, terms.complete_by_s), terms.priority)
+        place = Place(queue, flow, terms.quota, now_s, min(terms.begin_by_s, terms.complete_by_s), terms.priority)
         tickets = [Ticket(self, place, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
         for ticket in tickets:
             queue.push(flow, ticket)
@@ -121,6 +122,7 @@ class Gate:
         """Let in what fits, in the order of turns; `beyond_share` one request, if this process runs nothing."""
         self._dispatch = None
         self._poll = None if beyond_share else self._poll
+        self._promote_batch()
         blocked = any(self._let_in(queue, beyond_share) for queue in self._queues)
         self._rate.busy(blocked, time.monotonic())
         self._count_waiting()
@@ -134,15 +136,15 @@ class Gate:
         if self.num_waiting and self._dispatch is None:
             self._dispatch = asyncio.get_running_loop().call_soon(self.dispatch)
 
-    def freed(self, flow: str, work: Work) -> None:
-        """The engine is through with a request."""
+    def freed(self, flow: str, work: Work, done: int) -> None:
+        """The engine is through with a request, after it has done so much of its cost."""
         self._running[flow] -= 1
         if not self._running[flow]:
             del self._running[flow]
         self._running_cost -= work.cost
         self._requests.own -= 1
         self._tokens.own -= work.num_tokens
-        self._rate.ended(work.cost, time.monotonic())
+        self._rate.ended(done, time.monotonic())
         self.dispatch()
 
     def drain_s(self) -> float | None:
@@ -173,6 +175,16 @@ class Gate:
             self._tokens.own += ticket.work.num_tokens
             ticket.begin()
         return False
+
+    def _promote_batch(self) -> None:
+        """Or they would wait as long as anything else does."""
+        interactive, batch = self._queues
+        if not (interactive.num_waiting and batch.num_waiting):
+            return
+        came_by_s = time.monotonic() - _AGED * self.queue_timeout_s
+        for flow, ticket in batch.firsts():
+            if ticket.came_s <= came_by_s:
+                ticket.move(interactive, interactive.flow(flow.name))
 
     def _fits(self, flow: str, work: Work, beyond_share: bool) -> bool:
         requests, tokens = self._most_requests(flow), self._most_tokens()

@@ -20,18 +20,19 @@ class Keeper(Protocol):
     estimate: Estimate
     queue_timeout_s: float
 
-    def freed(self, flow: str, work: Work, /) -> None: ...
+    def freed(self, flow: str, work: Work, done: int, /) -> None: ...
 
     def left(self) -> None: ...
 
 
 class Place(NamedTuple):
-    """Where a ticket waits for its turn, whose turn it is, whose quota it is counted in, when its client gives up, and
-    how urgent it is."""
+    """Where a ticket waits for its turn, since when, whose turn and quota it is, when its client gives up, and how
+    urgent it is."""
 
     queue: FairQueue[Ticket]
     flow: Flow[Ticket]
     quota: Quota
+    came_s: float
     begin_by_s: float
     priority: float = PRIORITY
 
@@ -82,6 +83,10 @@ class Ticket:
         self._began = self._runs = True
         self._end_wait()
 
+    @property
+    def came_s(self) -> float:
+        return self._place.came_s
+
     def patience_s(self) -> float:
         """How long it may wait for its engine from now on: no longer than for a turn."""
         return min(self._gate.queue_timeout_s, self._place.begin_by_s - time.monotonic())
@@ -94,11 +99,21 @@ class Ticket:
             self._place.queue.leave(self._place.flow, self)
             self._gate.left()
 
-    def free(self) -> None:
-        """The engine is through with it, or will be in a moment. May be called again."""
+    def free(self, done: int | None = None) -> None:
+        """The engine is through with it, or will be in a moment; it has done so much of the work, or all.
+
+        May be called again.
+        """
         if self._runs:
             self._runs = False
-            self._gate.freed(self._place.flow.name, self.work)
+            cost = self.work.cost
+            self._gate.freed(self._place.flow.name, self.work, cost if done is None else min(cost, done))
+
+    def move(self, queue: FairQueue[Ticket], flow: Flow[Ticket]) -> None:
+        """Wait for a turn in another queue."""
+        self._place.queue.pull(self._place.flow, self)
+        self._place = self._place._replace(queue=queue, flow=flow)
+        queue.push(flow, self)
 
     def settle(self, prompt_tokens: int, completion_tokens: int) -> None:
         """What it has cost in the end; nothing if it has not begun.

@@ -104,8 +104,8 @@ class Answer:
             for choice, ticket in zip(self._choices, self._tickets, strict=True):
                 ends.callback(_settle, ticket, choice)
             ends.callback(self._released, self)
-            for ticket in self._tickets:
-                ends.callback(ticket.free)
+            for choice, ticket in zip(self._choices, self._tickets, strict=True):
+                ends.callback(ticket.free, _done(choice))
             ends.callback(self.stop_engines)
 
     async def _read(self, choice: Choice) -> AsyncGenerator[Sequence[Event], None]:
@@ -162,6 +162,12 @@ async def _fed(choice: Choice, delta: Delta) -> Sequence[Event]:
     if choice.schema is not None and (text := choice.text_to_check) is not None:
         await check_answer(choice.schema, text)
     return events
+
+
+def _done(choice: Choice) -> int:
+    """Tokens that the engine has worked on, as far as it has told."""
+    delta = choice.last_delta
+    return delta.prompt_tokens + delta.completion_tokens if delta else 0
 
 
 def _settle(ticket: Ticket, choice: Choice) -> None:

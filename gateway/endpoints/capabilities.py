@@ -71,7 +71,7 @@ def capabilities(name: str, card: ModelCard) -> Capabilities:
         max_model_len=card.max_seq_len,
         chat=card.chat,
         tool_parser=card.tool_parser,
-        reasoning_parser=card.reasoning and card.reasoning.parser,
+        reasoning_parser=card.reasoning.parser if card.reasoning else None,
         endpoints={path: dict(_parameters(path, card)) for path in OPERATIONS},
     )
 

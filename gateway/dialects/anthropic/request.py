@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
 from gateway.dialects.openai.requests.generation import whole_number
-from gateway.dialects.openai.requests.response_format import Schema, schema_form
+from gateway.dialects.openai.requests.response_format import schema_form
+from gateway.dialects.openai.requests.schema_field import Schema
 from triton_repo.contract.sampling import GUIDE_FIELDS, UNSUPPORTED, Count, Sampling
 
 MAX_MESSAGES: Final = 4096

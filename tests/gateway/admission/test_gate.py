@@ -356,3 +356,35 @@ def test_whatever_comes_and_goes_the_engine_is_kept_full_and_never_over_full(
         assert entered.num_waiting == entered._requests.own == entered._tokens.own == 0
 
     play()
+
+
+@in_loop
+async def test_batch_requests_that_have_waited_for_long_have_their_turns_with_all_others() -> None:
+    crowded = gate(queue_timeout_s=0.4)
+    first = fill(crowded)
+    (batch,) = enter(crowded, Terms(batch=True))
+    before = enter(crowded)[0]
+    first.pop().free()
+    assert running([before, batch]) == [True, False]
+    await asyncio.sleep(0.25)
+    after = fill(crowded, 2)  # the first of them is before it: flows have their turns, and these share one
+    first.pop().free()
+    first.pop().free()
+    assert running([*after, batch]).count(True) == 2
+    first.pop().free()
+    assert running([batch]) == [True]
+    await batch.turn()
+
+
+@in_loop
+async def test_what_was_cancelled_counts_for_the_pace_with_what_had_been_done() -> None:
+    whole, cut = gate(), gate()
+    for one, done in ((whole, None), (cut, 10)):
+        tickets = fill(one, 3 * BATCH)
+        await asyncio.sleep(0.05)
+        for ticket in tickets[:BATCH]:
+            ticket.free(done)
+    paces = [one.drain_s() for one in (whole, cut)]
+    assert paces[0] is not None
+    assert paces[1] is not None
+    assert paces[1] > 3 * paces[0]
