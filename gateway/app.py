@@ -20,7 +20,7 @@ from gateway.answers.in_flight import InFlight
 from gateway.batches.batch_store import BatchStore
 from gateway.batches.runner import BatchRunner
 from gateway.endpoints.admin import add_admin
-from gateway.endpoints.batches import BatchAnswering, add_batches
+from gateway.endpoints.batches import BatchAnswering, BatchRequest, add_batches
 from gateway.endpoints.description import describe
 from gateway.endpoints.encode import BODIES as ENCODER_BODIES
 from gateway.endpoints.encode import add_encoders
@@ -100,7 +100,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     )
     errors = ErrorResponses(dialect_of)
     errors.install(api)
-    describe(api, (*ENCODER_BODIES, *(path.body for path in TOKEN_PATHS.values())))
+    describe(api, (*ENCODER_BODIES, BatchRequest, *(path.body for path in TOKEN_PATHS.values())))
     add_models(api)
     add_responses(api)
     add_files(api)

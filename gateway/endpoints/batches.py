@@ -158,6 +158,6 @@ class BatchAnswering:
 _BODY: Final = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": BatchRequest.model_json_schema()}},
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{BatchRequest.__name__}"}}},
     }
 }
