@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 from gateway.parsers.reasoning.families import REASONING_PARSERS, ReasoningFamily
 from gateway.parsers.tools.families import TOOL_PARSERS, ToolFamily
-from gateway.parsers.tools.forms import CALL_FORMS
 
 
 def tool_table() -> str:
     """A row for each way in which calls are written."""
-    rows = [["parser", "reads", "of models such as", "can be required"], ["---"] * 4]
+    rows = [["parser", "reads", "of models such as"], ["---"] * 3]
     for names, family in _by_family(TOOL_PARSERS).items():
-        rows.append([_codes(names), _codes([family.reads]), family.models, "yes" if names[0] in CALL_FORMS else "–"])
+        rows.append([_codes(names), _codes([family.reads]), family.models])
     return _table(rows)
 
 

@@ -137,7 +137,7 @@ BROKEN: list[tuple[dict[str, Any], str | None]] = [
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"seed": 2**70}, "seed"),
     ({"logit_bias": {"5": 1}}, "logit_bias"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"tools": [{"type": "function", "function": {"name": "not a name"}}]}, "tools"),
     ({"response_format": {"type": "regex", "regex": "(a"}}, "response_format"),
     ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
 ]
