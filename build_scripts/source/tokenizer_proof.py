@@ -14,6 +14,7 @@ from typing import Any, Final
 from build_scripts.vocabulary.files import CONFIG
 from build_scripts.vocabulary.settings import token_text
 from build_scripts.work.bounds import bound
+from triton_repo.contract.errors import RequestError
 
 PROOF_S: Final = 300.0  # for a slow disk, and a busy machine: what a template may take is CPU time
 _TOKENS: Final = 100_000
@@ -89,8 +90,11 @@ def _end_of_turn(encoder: Any) -> str | None:
     Where the template puts something else in front of an earlier answer than the model is given (the channels of
     gpt-oss), what follows it may not be what ends the whole.
     """
-    asked, whole = encoder.render([_chat(_PROBE[:1]), _chat(_PROBE)])
-    if not isinstance(asked, str) or not isinstance(whole, str) or not whole.startswith(asked + _ANSWER):
+    rendered = encoder.render([_chat(_PROBE[:1]), _chat(_PROBE)])
+    if any(isinstance(each, RequestError) for each in rendered):
+        return None
+    asked, whole = (each.plain for each in rendered)
+    if not whole.startswith(asked + _ANSWER):
         return None
     rest = whole.removeprefix(asked + _ANSWER).lstrip()
     tokens = [token.content for token in encoder.tokenizer.get_added_tokens_decoder().values()]
