@@ -34,7 +34,7 @@ def test_a_spec_is_built_and_then_found_up_to_date(workshop: Workshop) -> None:
     first, second = (run("tiny.toml", cwd=workshop.root) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
     assert "tiny: building (not built yet)\n" in first.stderr
-    assert second.stderr == "tiny: up to date: built/tiny\n"
+    assert second.stderr == "tiny: up to date: built/tiny\ntiny: parsers of tool calls: hermes\n"
 
 
 def test_flags_alone_build_from_a_directory_relative_to_where_they_are_given(workshop: Workshop) -> None:
