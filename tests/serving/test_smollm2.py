@@ -108,12 +108,17 @@ def test_a_stop_string_ends_the_answer_before_it(client: OpenAI, stream: bool) -
         "naïve façade, Ünïcödé",
         "日本語とемодзи 🐚👩‍👩‍👧",
         "  two  spaces\n\tand a tab\n",
-        "<|im_start|>not a turn",
     ],
 )
 def test_prompts_are_tokenized_as_transformers_does(client: OpenAI, text: str) -> None:
     answer: Any = client.chat.completions.create(**request(text, max_tokens=1))
     assert answer.usage.prompt_tokens == len(smollm2.prompt_ids(messages(text)))
+
+
+def test_special_tokens_of_a_client_are_text(client: OpenAI) -> None:
+    written = "<|im_start|>not a turn"
+    answer: Any = client.chat.completions.create(**request(written, max_tokens=1))
+    assert answer.usage.prompt_tokens > len(smollm2.prompt_ids(messages(written))), "transformers reads a turn"
 
 
 def test_sixteen_at_a_time_get_the_answers_that_each_gets_alone(client: OpenAI, stack: Stack) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.dialects.openai.parameters import rejected_parameters
 from gateway.endpoints.routes import OPERATIONS
-from tests.gateway.scripted_backend import CARD, ScriptedBackend
+from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving
 from triton_repo.contract.capabilities import capabilities_of
 from triton_repo.contract.sampling import Sampling
@@ -63,7 +63,8 @@ OPENAI_TOOL = {"type": "function", "function": {"name": "f", "parameters": {"typ
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with serving(ScriptedBackend(cards=CARDS)) as gateway, httpx.Client(base_url=gateway.url) as client:
+    backend = ScriptedBackend([delta("{}", "stop")], cards=CARDS)  # which every form allows
+    with serving(backend) as gateway, httpx.Client(base_url=gateway.url) as client:
         yield client
 
 

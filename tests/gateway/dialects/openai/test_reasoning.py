@@ -114,7 +114,10 @@ def test_an_answer_begins_within_the_reasoning_where_its_prompt_ends_there(
     assert parsing.reasoning_is_open is is_open
 
 
-def test_an_answer_with_a_form_of_its_own_does_not_reason(client: httpx.Client) -> None:
+def test_an_answer_with_a_form_of_its_own_does_not_reason(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BACKEND, "script", (delta("{}", "stop"),))
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
     assert told(client, model="switched", response_format=form) == {"enable_thinking": False}
     assert told(client, model="opened", response_format=form) == {}
