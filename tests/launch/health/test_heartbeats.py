@@ -53,7 +53,7 @@ def start(tmp_path: Path, beats: Path) -> Iterator[Start]:
         def run(code: str) -> int:
             model.write_text(BEATS + code, encoding="utf-8")
             environment = {**os.environ, "PYTHONPATH": str(ROOT), HEARTBEATS_VARIABLE: str(beats)}
-            process = subprocess.Popen([STUB, str(model)], executable=sys.executable, env=environment)
+            process = subprocess.Popen([STUB, str(model), "region"], executable=sys.executable, env=environment)
             ends.callback(process.wait)
             ends.callback(process.kill)
             while not (beat := read_beats(beats)) or beat["tale_engine"].pid != process.pid:
