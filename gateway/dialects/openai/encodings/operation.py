@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
-from pydantic_core import PydanticCustomError
 
 from gateway.answers.encoding import MAX_TEXTS, EncodingRequest, Numbers
 from gateway.answers.events import Usage
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.parameters import ignored_parameters
+from gateway.dialects.openai.requests.texts_or_ids import TextsOrIds, texts_or_ids
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.sampling import INT32_MAX
@@ -21,8 +20,6 @@ from triton_repo.embed.wire import Options
 MAX_IDS: Final = 2**20  # of all texts of one request
 # What other servers cut texts by, in ways of their own; null asks for nothing.
 _UNSUPPORTED: Final = ("max_tokens_per_doc", "max_chunks_per_doc", "rank_fields")
-
-InputForms = str | list[int] | list[str] | list[list[int]]  # in the API's description
 
 
 class Input(NamedTuple):
@@ -33,34 +30,12 @@ class Input(NamedTuple):
 
 
 def _input(value: Any) -> Input:
-    """The four forms of `input`. By hand: pydantic would take half a second over the ids of a large body."""
-    several = value if isinstance(value, list) and value and not isinstance(value[0], int) else [value]
-    if len(several) <= MAX_TEXTS:
-        if all(isinstance(text, str) and text for text in several):
-            return Input([text.encode() for text in several])
-        if all(isinstance(ids, list) and ids for ids in several):
-            if sum(map(len, several)) > MAX_IDS:
-                raise PydanticCustomError("too_many_ids", "may have at most {max} token ids together", {"max": MAX_IDS})
-            if None not in (packed := [_packed(ids) for ids in several]):
-                return Input([ids for ids in packed if ids is not None], are_ids=True)
-    raise PydanticCustomError(
-        "input",
-        "must be a string, a list of token ids, or a list of at most {max} strings or lists of token ids, none of them "
-        "empty",
-        {"max": MAX_TEXTS},
-    )
+    several = texts_or_ids(value, "input", MAX_TEXTS, MAX_IDS)
+    are_ids = isinstance(several[0], bytes)
+    return Input([each if isinstance(each, bytes) else each.encode() for each in several], are_ids)
 
 
-def _packed(ids: list[Any]) -> bytes | None:
-    if {*map(type, ids)} != {int}:  # not bool, which `array` takes
-        return None
-    try:
-        return array("i", ids).tobytes() if min(ids) >= 0 else None
-    except OverflowError:
-        return None
-
-
-InputField = Annotated[Input, PlainValidator(_input, json_schema_input_type=InputForms)]
+InputField = Annotated[Input, PlainValidator(_input, json_schema_input_type=TextsOrIds)]
 TextField = Annotated[str, Field(min_length=1)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator, model_validator
@@ -11,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from gateway.answers.backend import Prompt, PromptIds, PromptText
 from gateway.answers.request import MAX_GENERATIONS
 from gateway.dialects.openai.requests.generation import GenerationRequest, whole_number
+from gateway.dialects.openai.requests.texts_or_ids import TextsOrIds, texts_or_ids
 from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.sampling import INT32_MAX, Sampling
 from triton_repo.contract.tensors import Echo
@@ -18,42 +18,16 @@ from triton_repo.contract.tensors import Echo
 MAX_COMPLETION_LOGPROBS: Final = 5  # of the legacy format
 MAX_PROMPT_IDS: Final = 2**20  # of all prompts together: beyond any context, and validation takes 50 ms
 
-PromptForms = str | list[int] | list[str] | list[list[int]]  # in the API's description
-
 
 def _prompts(value: Any) -> list[PromptText] | list[PromptIds]:
-    """The four forms of `prompt`. By hand: pydantic would take half a second over the ids of a large body."""
-    several = value if isinstance(value, list) and value and not isinstance(value[0], int) else [value]
-    if len(several) <= MAX_GENERATIONS:
-        if all(isinstance(prompt, str) and prompt for prompt in several):
-            return [PromptText(prompt) for prompt in several]
-        if all(isinstance(prompt, list) and prompt for prompt in several):
-            if sum(map(len, several)) > MAX_PROMPT_IDS:
-                rule = f"may have at most {MAX_PROMPT_IDS} token ids together"
-                raise PydanticCustomError("too_many_ids", "{rule}", {"rule": rule})
-            if None not in (packed := [_packed(ids) for ids in several]):
-                return [PromptIds(ids) for ids in packed if ids is not None]
-    raise PydanticCustomError(
-        "prompt",
-        "must be a string, a list of token ids, or a list of at most {max} strings or lists of token ids, none of them "
-        "empty",
-        {"max": MAX_GENERATIONS},
-    )
-
-
-def _packed(ids: list[Any]) -> bytes | None:
-    if {*map(type, ids)} != {int}:  # not bool, which `array` takes
-        return None
-    try:
-        return array("i", ids).tobytes() if min(ids) >= 0 else None
-    except OverflowError:
-        return None
+    several = texts_or_ids(value, "prompt", MAX_GENERATIONS, MAX_PROMPT_IDS)
+    return [PromptIds(each) if isinstance(each, bytes) else PromptText(each) for each in several]  # type: ignore[return-value]
 
 
 class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
-    prompt: Annotated[list[PromptText] | list[PromptIds], PlainValidator(_prompts, json_schema_input_type=PromptForms)]
+    prompt: Annotated[list[PromptText] | list[PromptIds], PlainValidator(_prompts, json_schema_input_type=TextsOrIds)]
     prompt_token_ids: Any = None  # one prompt in TensorRT-LLM's words
     add_special_tokens: bool | None = None
     echo: bool | None = None
