@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.batches.batch import FINAL, Batch, LineError
+from gateway.batches.batch import FINAL, Batch, LineError, RequestCounts
 from gateway.batches.lines import Line
 from gateway.store.database import Database
 from gateway.store.files import Page
@@ -54,6 +54,11 @@ class BatchStore:
         query = "SELECT body FROM batches WHERE id = ? AND owner = ?"
         rows = await self._store.rows(query, (id, owner))
         return Batch.model_validate_json(rows[0][0]) if rows else None
+
+    async def counts(self, id: str) -> RequestCounts:
+        """Of one that is there."""
+        ((body,),) = await self._store.rows("SELECT body FROM batches WHERE id = ?", (id,))
+        return Batch.model_validate_json(body).request_counts
 
     async def page(self, owner: str, page: Page) -> list[Batch]:
         """The newest first; one more than `page.limit` if there are more."""

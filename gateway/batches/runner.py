@@ -190,7 +190,7 @@ class BatchRunner:
         async for line in self._batches.open_lines(id):
             output = not_run(line, token_hex(12), *batch.reason_not_run)
             await self._batches.end_line(id, line.number, output, is_ok=False)
-        counts = (await self._batches.change(id, lambda it: it)).request_counts
+        counts = await self._batches.counts(id)
         output_id = await self._write(held, "output", is_ok=True) if counts.completed else None
         error_id = await self._write(held, "error", is_ok=False) if counts.failed else None
         await self._batches.change(id, partial(Batch.ended, output_file_id=output_id, error_file_id=error_id))

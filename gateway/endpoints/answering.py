@@ -13,13 +13,13 @@ from contextlib import aclosing, asynccontextmanager, closing, contextmanager, s
 from dataclasses import replace
 from functools import lru_cache
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.admission.caller import Caller
 from gateway.admission.terms import Terms
 from gateway.answers.answer import Answer
 from gateway.answers.events import Event, Usage, fold
-from gateway.dialects.dialect import Call, Encoder, Head
+from gateway.dialects.dialect import Call, Encoder, Head, Operation
 from gateway.metrics import RequestRecord
 from gateway.state import Gateway
 from triton_repo.contract.errors import EngineFailed, RequestError
@@ -85,6 +85,18 @@ def asked(gateway: Gateway, asker: Asker) -> Iterator[Asked]:
             quota.take_request()
         with quota:
             yield Asked(gateway, record, caller, Terms(caller.name, quota, caller.batch), asker.id)
+
+
+async def parsed(gateway: Gateway, operation: Operation, fields: dict[str, Any], owner: str) -> Call:
+    """The call that a body asks for, with what it refers to.
+
+    Raises:
+        InvalidRequest: the body is wrong, or what it refers to is not the owner's.
+    """
+    call = operation.parse(fields)
+    if call.session is not None:
+        call = await call.session.recall(gateway.responses, owner, gateway.settings.max_body_bytes)
+    return call
 
 
 async def answer_whole(gateway: Gateway, asker: Asker, call: Call) -> bytes:

@@ -15,7 +15,7 @@ from gateway.admission.caller import ANYONE, Caller
 from gateway.batches.batch import Batch, Metadata
 from gateway.dialects.body import parse_body
 from gateway.dialects.openai.envelope import OPENAI
-from gateway.endpoints.answering import Asker, answer_whole
+from gateway.endpoints.answering import Asker, answer_whole, parsed
 from gateway.endpoints.files import MAX_EXPIRY_S, MIN_EXPIRY_S, find_file, owner
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.body import read_object
@@ -147,10 +147,7 @@ class BatchAnswering:
         return next((caller for caller in self.gateway.keys.callers if caller.name == name), None)
 
     async def answer(self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str) -> bytes:
-        call = OPERATIONS[endpoint].parse(fields)
-        if call.session is not None:
-            max_bytes = self.gateway.settings.max_body_bytes
-            call = await call.session.recall(self.gateway.responses, caller.name, max_bytes)
+        call = await parsed(self.gateway, OPERATIONS[endpoint], fields, caller.name)
         behind_others = replace(call, request=replace(call.request, batch=True))
         return await answer_whole(self.gateway, Asker(endpoint, caller, id, is_counted=True), behind_others)
 

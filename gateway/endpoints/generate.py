@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admission.caller import ANYONE, CALLER
 from gateway.dialects.dialect import Call, Operation
-from gateway.endpoints.answering import Asked, Asker, asked, stream, whole
+from gateway.endpoints.answering import Asked, Asker, asked, parsed, stream, whole
 from gateway.endpoints.background import begin
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
@@ -82,10 +82,7 @@ async def _read(asked: Asked, scope: Scope, receive: Receive, operation: Operati
     if isinstance(model, str):
         asked.caller.check_may_use(model)  # first: how busy a model is tells that it exists
         gateway.admission.check_open(model, asked.terms)
-    call = operation.parse(fields)
-    if call.session is not None:
-        call = await call.session.recall(gateway.responses, asked.caller.name, settings.max_body_bytes)
-    return call
+    return await parsed(gateway, operation, fields, asked.caller.name)
 
 
 async def _answer(asked: Asked, scope: Scope, call: Call, send: Send, ping: bytes) -> Response | None:
