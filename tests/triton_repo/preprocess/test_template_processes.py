@@ -197,4 +197,11 @@ def end_children(opened: TemplateProcesses) -> None:
     for child in psutil.Process().children():
         if marker in " ".join(child.cmdline()):
             os.kill(child.pid, signal.SIGKILL)
-            eventually(lambda child=child: child.status() == psutil.STATUS_ZOMBIE if child.is_running() else True)  # type: ignore[misc]
+            eventually(lambda child=child: has_ended(child))  # type: ignore[misc]
+
+
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # another thread has waited for it
+        return True
