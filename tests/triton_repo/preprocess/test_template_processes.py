@@ -202,6 +202,6 @@ def end_children(opened: TemplateProcesses) -> None:
 
 def has_ended(process: psutil.Process) -> bool:
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:  # another thread has waited for it
         return True
