@@ -38,7 +38,8 @@ class EngineMetrics:
     def observe(self, counters: Counters) -> None:
         """Publish the new values. Unchanged ones are skipped: each call is a round trip to tritonserver.
 
-        Each may fail by itself; what was published before is not published twice by the next call.
+        Each may fail by itself; what was published before is not published twice by the next call. Counters go first:
+        whoever reads that no request is live then reads how each ended.
         """
         shown = {
             "live": counters.live,
@@ -52,14 +53,14 @@ class EngineMetrics:
             "failed": counters.failed,
             "tokens": counters.generated_tokens,
         }
-        for name, value in shown.items():
-            if value != self._shown[name]:
-                self._gauges[name].set(value)
-                self._shown[name] = value
         for name, count in counted.items():
             if count > self._counted[name]:
                 self._counters[name].increment(count - self._counted[name])
                 self._counted[name] = count
+        for name, value in shown.items():
+            if value != self._shown[name]:
+                self._gauges[name].set(value)
+                self._shown[name] = value
 
     def close(self) -> None:
         """Give the metrics back while Triton still answers: a family that is destroyed when the interpreter ends finds

@@ -42,6 +42,29 @@ def test_nothing_is_counted_twice_after_a_metric_that_failed() -> None:
     }  # fmt: skip
 
 
+class Recording:
+    """A metric that notes its name in a list that it shares with others."""
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self._name, self._calls = name, calls
+
+    def set(self, _value: float) -> None:
+        self._calls.append(self._name)
+
+    increment = set
+
+
+def test_how_a_request_ended_is_counted_before_it_is_gone() -> None:
+    from triton_repo.engine.triton_metrics import EngineMetrics
+
+    metrics = EngineMetrics("tiny")
+    calls: list[str] = []
+    for group in (metrics._gauges, metrics._counters):
+        group.update({name: Recording(name, calls) for name in group})
+    metrics.observe(Counters(Load(0, 0, 0.0), live=0, finished=0, cancelled=1, failed=0, generated_tokens=9))
+    assert calls.index("cancelled") < calls.index("live")
+
+
 def test_no_metric_outlives_the_model() -> None:
     """Triton's own are destroyed with the interpreter otherwise, by which time its shared memory is gone: a crash."""
     from triton_repo.engine.triton_metrics import EngineMetrics
