@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-pins faults soak bench check format demo-checkpoint clean
+.PHONY: help setup serve test test-pins faults soak conformance operate bench check format demo-checkpoint clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -29,6 +29,14 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(PIP_INSTALL) --editable '.[dev,versus]'
 	@touch $@
 
+$(VENV)/.conformance: $(VENV)/.dev
+	$(PIP_INSTALL) --editable '.[dev,conformance]'
+	@touch $@
+
+$(VENV)/.operate: $(VENV)/.dev
+	$(PIP_INSTALL) --editable '.[dev,operate]'
+	@touch $@
+
 setup: $(VENV)/.dev  ## Set up .venv with everything that development needs
 
 serve: $(VENV)/.serve  ## Build SmolLM2 and the demo if need be, serve them on http://127.0.0.1:9000; ENGINES=demo: no download
@@ -48,6 +56,12 @@ soak: $(VENV)/.dev  ## Random inputs and events for an hour or two: readers, the
 	$(BIN)/python -m tests.soak.fuzz --seed $(SEED)
 	$(BIN)/python -m tests.soak.disconnects --seed $(SEED)
 	$(BIN)/python -m tests.soak.inputs
+
+conformance: $(VENV)/.conformance  ## Drive clients and frameworks that others wrote against a running server
+	$(BIN)/python -m pytest -m conformance tests/conformance
+
+operate: $(VENV)/.operate  ## Run Conch behind and beside real nginx, HAProxy, Envoy, Prometheus and Slurm, and render the Helm chart
+	$(BIN)/python -m pytest -m operate tests/operate
 
 bench: $(VENV)/.bench  ## Measure what serving costs here, and other servers beside it, URL=… too (a quarter of an hour; nothing else should run)
 	$(BIN)/python -m bench.bars

@@ -1,0 +1,1 @@
+"""Clients and frameworks that others wrote, against a running Conch."""

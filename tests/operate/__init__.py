@@ -1,0 +1,1 @@
+"""Conch behind and beside the servers that operators run."""
