@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -43,6 +44,8 @@ from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
 from gateway.http.request_id import RequestIdMiddleware
 from gateway.metrics import Metrics
+from gateway.pool.addresses import DNS, Addresses
+from gateway.pool.pool import TritonPool
 from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store.database import Database, store_file
@@ -84,7 +87,7 @@ class Application:
 
 
 def create_app(settings: Settings, backend: Backend | None = None, tally: Tally | None = None) -> Application:
-    """The gateway; without a `backend` it talks to Triton at `settings.triton_grpc`.
+    """The gateway; without a `backend` it talks to the Triton servers at `settings.triton_grpc`.
 
     A `tally` of open requests makes it one of several that share the bound on them.
     """
@@ -199,6 +202,13 @@ def _bounds(settings: Settings) -> Bounds:
     return Bounds(settings.store_max_responses, settings.store_max_bytes, settings.store_max_age_s)
 
 
-def _triton(settings: Settings) -> TritonBackend:
+def _triton(settings: Settings) -> Backend:
     key = settings.triton_key.get_secret_value() if settings.triton_key else None
-    return TritonBackend(settings.triton_grpc, key, settings.max_waiting_bytes, settings.engine_states_file)
+
+    def connect(address: str, states_file: Path | None = None) -> TritonBackend:
+        return TritonBackend(address, key, settings.max_waiting_bytes, states_file)
+
+    addresses, file = settings.triton_grpc, settings.triton_servers_file
+    if file is None and len(addresses) == 1 and not addresses[0].startswith(DNS):
+        return connect(addresses[0], settings.engine_states_file)
+    return TritonPool(Addresses(addresses, file), connect)

@@ -7,11 +7,12 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from gateway.http.keys import ApiKeys
+from gateway.pool.addresses import check_address, read_addresses
 from gateway.store.database import check_store
 from triton_repo.contract.api_key import (
     ADMIN_KEY_VARIABLE,
@@ -36,7 +37,13 @@ class Settings(BaseModel):
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 9000
-    triton_grpc: Annotated[str, Field(description="HOST:PORT or unix:PATH of Triton's gRPC service")] = "127.0.0.1:8001"
+    triton_grpc: Annotated[
+        tuple[Annotated[str, AfterValidator(check_address)], ...],
+        Field(description="Triton's gRPC service: HOST:PORT, unix:PATH or dns:NAME:PORT; several share the work"),
+    ] = ("127.0.0.1:8001",)
+    triton_servers_file: Annotated[
+        Path | None, Field(description="more of the same, one on a line; what is added or removed takes effect at once")
+    ] = None
     triton_key: Annotated[SecretStr | None, Field(description="key that Triton asks for")] = None
     api_key: Annotated[SecretStr | None, Field(description="key that every request for /v1 must bring")] = None
     admin_key: Annotated[SecretStr | None, Field(description="key of the operator, for /admin")] = None
@@ -111,10 +118,10 @@ def flag_values(argv: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser("gateway", description=_DESCRIPTION)
     for name, field in Settings.model_fields.items():
         if name not in SECRETS:
-            many = field.annotation == tuple[str, ...]
+            many = get_origin(field.annotation) is tuple
             parser.add_argument(
                 "--" + name.replace("_", "-"),
-                help=f"{field.description} (default: {field.default})",
+                help=f"{field.description} (default: {' '.join(field.default) if many else field.default})",
                 default=argparse.SUPPRESS,
                 nargs="*" if many else None,
             )
@@ -148,6 +155,8 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
         raise LaunchError(value + first["msg"].removeprefix("Value error, ")) from error
     ApiKeys(api_key, settings.api_keys_file, keys["admin_key"])  # before anything is started
     _check_certificate(settings)
+    if settings.triton_servers_file is not None:
+        read_addresses(settings.triton_servers_file)
     if settings.store is not None:
         check_store(settings.store)
     return settings

@@ -150,6 +150,12 @@ class TritonBackend:
             self._cards.expire()  # Triton may have been started again, with other engines
             raise
 
+    def lose_requests(self) -> None:
+        """Triton says nothing any more: end what it has with EngineLost."""
+        if self._stream is not None:
+            self._stream.lose_all()
+        self._encodings.lose_all()
+
     async def close(self) -> None:
         self._cards.close()
         if self._watching is not None:

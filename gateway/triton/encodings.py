@@ -56,6 +56,10 @@ class Encodings:
         for call in self._lost:
             call.cancel()
 
+    def lose_all(self) -> None:
+        for model in {*self._open.values()}:
+            self.lose(model)
+
 
 def encode_request(texts: Texts) -> Any:
     """As a protobuf ModelInferRequest."""

@@ -91,6 +91,10 @@ class TritonStream:
         for channel in self._channels.forget_all(model):
             self._end_requests(channel, EngineLost("the engine was lost"))
 
+    def lose_all(self) -> None:
+        for model in {inbox.generation.model for inbox in self._inboxes.values()}:
+            self.lose(model)
+
     async def close(self) -> None:
         """End the channels, which Triton would otherwise wait for when it stops, and then the stream."""
         self._renewer.cancel()

@@ -72,6 +72,8 @@ def _shown(default: object) -> str:
         return ""
     if type(default).__name__ == "Sentinel":
         return ""
+    if isinstance(default, tuple):
+        return f"`{' '.join(default)}`"
     return f"`{getattr(default, 'value', default)}`"
 
 

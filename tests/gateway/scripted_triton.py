@@ -77,17 +77,26 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ig
 
 
 @asynccontextmanager
-async def connected(triton: ScriptedTriton, states_file: Path | None = None) -> AsyncIterator[TritonBackend]:
+async def listening(triton: ScriptedTriton, port: int = 0) -> AsyncIterator[str]:
+    """Its address."""
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    backend = TritonBackend(f"127.0.0.1:{port}", states_file=states_file)
     try:
-        yield backend
+        yield f"127.0.0.1:{port}"
     finally:
-        await backend.close()
         await server.stop(None)
+
+
+@asynccontextmanager
+async def connected(triton: ScriptedTriton, states_file: Path | None = None) -> AsyncIterator[TritonBackend]:
+    async with listening(triton) as address:
+        backend = TritonBackend(address, states_file=states_file)
+        try:
+            yield backend
+        finally:
+            await backend.close()
 
 
 def packed(*values: str) -> bytes:

@@ -302,7 +302,7 @@ def test_settings_that_contradict_each_other_are_rejected_with_both_values() -> 
     [
         Settings(),
         Settings(host="::", port=0, workers=3, access_log=False, request_timeout_s=0, keep_alive_timeout_s=1.5),
-        Settings(cors_origins=("http://a.example", "*"), triton_grpc="[::1]:8001"),
+        Settings(cors_origins=("http://a.example", "*"), triton_grpc=("[::1]:8001", "dns:triton:8001")),
     ],
 )
 def test_settings_can_be_passed_on_as_flags(settings: Settings) -> None:
