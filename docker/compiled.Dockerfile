@@ -3,6 +3,12 @@
 #   docker build -f docker/compiled.Dockerfile -t conch-compiled .
 FROM nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3
 
+# By ssh mpirun reaches the other machines of an engine that is split over several.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends openssh-client openssh-server \
+    && rm -rf /var/lib/apt/lists/*
+
 ENV PIP_NO_CACHE_DIR=1 PIP_BREAK_SYSTEM_PACKAGES=1
 WORKDIR /opt/conch
 COPY pyproject.toml README.md LICENSE ./

@@ -12,12 +12,13 @@ FROM nvcr.io/nvidia/tensorrt-llm/release:${TENSORRT_LLM}
 # What Triton's server and its Python backend are linked with: the packages and paths of TensorRT-LLM's own recipe for
 # this (docker/common/install_triton.sh and the stage `tritondevel` of docker/Dockerfile.multi in its repository), less
 # the headers and the caches, which Conch has no use for; licence and version as Triton's own compose.py takes them. A
-# Triton that the image itself may have is not mixed with it.
+# Triton that the image itself may have is not mixed with it. And ssh, by which mpirun reaches other machines.
 # hadolint ignore=DL3008
 RUN rm -rf /opt/tritonserver \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends --no-upgrade \
         datacenter-gpu-manager-4-cuda13 libarchive-dev libb64-dev libnuma-dev libre2-dev libxml2-dev pigz \
+        openssh-client openssh-server \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=triton /opt/tritonserver/bin /opt/tritonserver/bin
 COPY --from=triton /opt/tritonserver/lib /opt/tritonserver/lib
