@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -187,6 +188,17 @@ def test_threads_that_compile_wait_for_their_turn(engine: Path, runtime: OpenVin
     assert runtime.idle_s() is None  # an idle loop leaves the turn to others
     compiling.join(60)
     assert not compiling.is_alive()
+
+
+def test_compiling_gives_way_and_leaves_its_caller_the_priority_that_it_had(runtime: OpenVinoRuntime) -> None:
+    def priorities() -> dict[int, int]:
+        return {int(id): os.getpriority(os.PRIO_PROCESS, int(id)) for id in os.listdir("/proc/self/task")}
+
+    before = priorities()
+    runtime.prepare(Guide("regex", "x"))
+    after = priorities()
+    assert {id: priority for id, priority in after.items() if id in before} == before
+    assert max(after.values()) > before[threading.get_native_id()]
 
 
 LIMIT_S = 2.0

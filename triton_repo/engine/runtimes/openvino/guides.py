@@ -12,6 +12,7 @@ import resource
 import tempfile
 import threading
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,6 +84,7 @@ class Guides:
         self._most_bytes = most_bytes
         self._turn = threading.Lock()
         self._loop_has_turn = False
+        self._thread = ThreadPoolExecutor(1, "compile-guides", initializer=_give_way)
         self.renew()
 
     def renew(self) -> None:
@@ -108,18 +110,25 @@ class Guides:
             self._turn.release()
 
     def compile(self, guide: Guide) -> None:
-        """Any thread may call it. It gives way to the others, and so do the threads that compile for it.
+        """Any thread may call it, and waits for it. What compiles gives way to all other threads.
 
         Raises:
             RuntimeError: it cannot be compiled.
         """
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        self._thread.submit(self._compile, guide).result()
+
+    def _compile(self, guide: Guide) -> None:
         with self._turn:
             if guide not in self._compiled:
                 before = _data_bytes()
                 self._compiler.follow(guide, [0])
                 self._num_bytes += max(0, _data_bytes() - before)
                 self._compiled.add(guide)
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread, and of the threads that it starts, for good: raising it takes a privilege."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _data_bytes() -> int:
