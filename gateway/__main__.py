@@ -7,6 +7,7 @@ import os
 import sys
 
 from gateway.processes.log_output import log_to
+from gateway.secret_files import warn_if_others_read
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
 from triton_repo.contract.errors import LaunchError
 
@@ -15,6 +16,7 @@ def main(argv: list[str]) -> int:
     log_to(sys.stderr)
     try:
         settings = load_settings(flag_values(argv))
+        warn_if_others_read(settings.secret_files)
         if settings.workers > 1:
             from gateway.processes.supervisor import serve_in_workers
 

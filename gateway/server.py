@@ -8,9 +8,10 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -18,12 +19,10 @@ from uvicorn.config import STARTUP_FAILURE
 from gateway.app import Application
 from gateway.http.connections import Connections, raise_file_limit
 from gateway.http.protocol import HttpProtocol
-from gateway.http.slow_clients import HEAD_TIMEOUT_S
 from gateway.settings import Settings
+from gateway.tls import TlsServer
 
 logger = logging.getLogger(__name__)
-
-HANDSHAKE_TIMEOUT_S = HEAD_TIMEOUT_S  # of TLS, before which a connection is none of `Connections`
 
 _LINGER_S: Final = 3  # for clients that do not read their last bytes
 _HURRY_POLL_S: Final = 0.1
@@ -36,13 +35,14 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: Application, settings: Settings) -> None:
+        self._connections = Connections(min(settings.max_connections, raise_file_limit()))
         config = uvicorn.Config(
             app.asgi,
             host=settings.host,
             port=settings.port,
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
-            http=partial(HttpProtocol, Connections(min(settings.max_connections, raise_file_limit()))),  # type: ignore[arg-type]
+            http=partial(HttpProtocol, self._connections),  # type: ignore[arg-type]
             ws="none",
             access_log=False,
             log_config=None,
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
         self._grace_s = settings.shutdown_grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, which would leave a client a minute for its TLS handshake."""
+        """As uvicorn's, which would not bound the TLS handshakes of clients."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -74,16 +74,22 @@ class Server(uvicorn.Server):
 
     async def _listen(self, **address: Any) -> asyncio.Server:
         config = self.config
-        connect = partial(
+        connect: Callable[[], asyncio.Protocol] = partial(
             config.http_protocol_class,  # type: ignore[call-arg]
             config=config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
         )
-        timeout_s = HANDSHAKE_TIMEOUT_S if config.ssl else None
-        return await asyncio.get_running_loop().create_server(
-            connect, **address, ssl=config.ssl, ssl_handshake_timeout=timeout_s, backlog=config.backlog
+        server = await asyncio.get_running_loop().create_server(
+            connect, **address, backlog=config.backlog, start_serving=config.ssl is None
         )
+        if config.ssl is None:
+            return server
+        listeners = [one.dup() for one in server.sockets]
+        server.close()
+        for one in listeners:
+            one.listen(config.backlog)
+        return cast("asyncio.Server", TlsServer(listeners, config.ssl, self._connections, connect))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         gateway = self._app.gateway

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, get_origin
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from gateway.http.keys import ApiKeys
 from gateway.pool.addresses import check_address, read_addresses
 from gateway.store.database import check_store
+from gateway.tls import check_certificate
 from triton_repo.contract.api_key import (
     ADMIN_KEY_VARIABLE,
     API_KEY_VARIABLE,
@@ -103,6 +103,12 @@ class Settings(BaseModel):
         return self
 
     @property
+    def secret_files(self) -> dict[str, Path]:
+        """Those that only this server should be able to read, by the name of their setting."""
+        files = {"api_keys_file": self.api_keys_file, "tls_key": self.tls_key}
+        return {name: file for name, file in files.items() if file is not None}
+
+    @property
     def needs_key(self) -> bool:
         return self.api_key is not None or self.api_keys_file is not None
 
@@ -163,8 +169,8 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
 
 
 def _check_certificate(settings: Settings) -> None:
-    if settings.tls_cert is not None:
+    if settings.tls_cert is not None and settings.tls_key is not None:
         try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
+            check_certificate(settings.tls_cert, settings.tls_key)
         except OSError as error:  # ssl.SSLError is one
             raise LaunchError(f"gateway settings tls_cert, tls_key: no certificate and its key: {error}") from error

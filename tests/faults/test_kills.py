@@ -175,9 +175,10 @@ def ask(server: Server) -> int:
     return httpx.post(f"{server.url}/v1/completions", json=body, headers=HEADERS, timeout=60).status_code
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def one(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Server]:
-    """With the engine tale, which each test leaves answering."""
+    """With the engine tale alone. One for each test: a Triton that ends five times in a row soon after its start is
+    given up, and `conch serve` ends."""
     spec = write_spec(tmp_path_factory.mktemp("one"), tokens_per_second=50)
     with serving(spec, [free_port() for _ in range(4)]) as running:
         yield running
@@ -199,7 +200,7 @@ def test_what_is_killed_is_started_again_and_leaves_nothing(one: Server, part: s
     asks = Poller(f"{one.url}/v1/completions", {**a_story(2), "stream": False}, timeout_s=60)
     with ready, asks:
         ends = asyncio.run(run_streams(one.url, STREAMS, LONG, kill))
-        wait_for(lambda: asks.first({200}, after_s=killed_s + 1) is not None)
+        wait_for(lambda: asks.first({200}, after_s=killed_s + 1) is not None, lambda: one.output)
     back_s, noticed_s = asks.first({200}, killed_s + 1), ready.first({0, 503}, killed_s)
     assert back_s is not None
     assert noticed_s is not None
