@@ -121,11 +121,17 @@ class Source:
         return taken
 
     def up_to(self, markers: Markers) -> Wait[str]:
-        """Read text up to a marker, which stays unread; "" where none comes within `MAX_WORD` characters."""
+        """Read text up to a marker, which stays unread; "" where none comes within `MAX_WORD` characters.
+
+        Then one more than these have been read, however the text arrived.
+        """
         taken = ""
         while len(taken) <= MAX_WORD and (yield from self.any()):
             match = markers.search(self.text, self.at)
-            taken += self.take(match.start() if match else len(self.text))
+            start = match.start() if match else len(self.text)
+            taken += self.take(min(start, self.at + MAX_WORD + 1 - len(taken)))
+            if self.at < start:
+                return ""
             if match and match.lastindex:
                 return taken if len(taken) <= MAX_WORD else ""
             if not (yield from self.more()):

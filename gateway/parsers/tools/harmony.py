@@ -63,10 +63,13 @@ class _Harmony:
 
     def _text(self, text: str) -> Iterator[Said]:
         if self._header:
-            self._header += text
+            room = max(1, _MAX_HEADER + 1 - len(self._header))
+            self._header += text[:room]
             if len(self._header) > _MAX_HEADER:
                 yield from self._outside.text(self._header)
                 self._header = ""
+                if rest := text[room:]:
+                    yield from self._text(rest)
         elif self._kind is None:
             yield from self._outside.text(text)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 from collections.abc import Coroutine
@@ -10,15 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from gateway.batches.lines import Line, failed, read_line
+from gateway.dialects.anthropic.messages import Messages
 from gateway.dialects.dialect import Operation
 from gateway.dialects.openai.chat import ChatCompletions
 from gateway.dialects.openai.completions import Completions
+from gateway.dialects.responses.create import CreateResponse
+from gateway.endpoints.encode import BODIES as ENCODER_BODIES
 from gateway.http.body import num_nodes, parse_object
+from gateway.http.form import read_upload
 from tests.conftest import ROOT
 from tests.fuzz.target import Target, json_target
+from tests.gateway.dialects.anthropic.agent_requests import ALL as AGENT_REQUESTS
 from tests.gateway.scripted_backend import CARD
 from tests.triton_repo.engines_under_test import engine_config
-from triton_repo.contract.errors import RequestError, from_wire, to_wire
+from triton_repo.contract.errors import InvalidRequest, RequestError, from_wire, to_wire
 from triton_repo.contract.steps import ENGINE_INPUTS, ENSEMBLE_INPUTS
 from triton_repo.contract.tensors import Tensor
 from triton_repo.engine.calls import Generate, parse_call
@@ -53,6 +60,38 @@ COMPLETIONS: list[dict[str, Any]] = [
     {"model": "demo", "prompt": [[1, 2], [3]], "stop_token_ids": [4], "frequency_penalty": -1.5, "best_of": 1, "n": 1},
     {"model": "demo", "prompt": ["a", "b"], "logit_bias": {}, "tools": [], "response_format": {"type": "text"}},
 ]
+RESPONSES: list[dict[str, Any]] = [
+    {"model": "demo", "input": "Hello", "instructions": "x", "max_output_tokens": 5, "store": False, "stream": True},
+    {
+        "model": "demo",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+            {"type": "reasoning", "id": "r", "summary": [], "content": [{"type": "reasoning_text", "text": "y"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "42"},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
+        "reasoning": {"effort": "low"},
+        "metadata": {"a": "b"},
+        "include": ["message.output_text.logprobs"],
+        "top_logprobs": 2,
+    },
+]
+ENCODINGS: list[dict[str, Any]] = [
+    {"model": "m", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 8, "truncate_prompt_tokens": 5},
+    {"model": "m", "input": [[1, 2], [3]], "query": "q", "documents": ["a", {"text": "b"}], "top_n": 1},
+    {"model": "m", "text_1": "a", "text_2": ["b", "c"], "input": "x", "truncate": "END", "user": "u"},
+]
+_LINES = b"\n".join(
+    json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": chat}).encode()
+    for chat in ({**CHATS[0], "stream": False}, CHATS[1])
+)
+_FORM = (
+    b'multipart/form-data; boundary=xyz\n--xyz\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--xyz\r\ncontent-disposition: form-data; name="file"; filename="a/b.jsonl"\r\n'
+    b"content-type: application/jsonl\r\n\r\n{}\n{}\r\n--xyz--\r\n"
+)
 ROWS: list[dict[str, Any]] = [
     {"tensors": {"input_ids": [[5, 6, 7]], "max_tokens": [[4]], "stream": [[True]]}, "parameters": {"logprobs": 2}},
     {
@@ -81,6 +120,67 @@ def fuzz_chat_body(data: bytes) -> None:
 
 def fuzz_completion_body(data: bytes) -> None:
     _body(Completions(), data)
+
+
+def fuzz_responses_body(data: bytes) -> None:
+    _body(CreateResponse(), data)
+
+
+def fuzz_messages_body(data: bytes) -> None:
+    _body(Messages(), data)
+
+
+def fuzz_encoding_body(data: bytes) -> None:
+    """Of the endpoints that embed, score and rank: their models check all that there is to check."""
+    try:
+        fields = _completed(parse_object(data))
+    except RequestError:
+        return
+    for body in ENCODER_BODIES:
+        try:
+            body.model_validate(fields)
+        except (ValueError, RequestError) as error:
+            str(error).encode(errors="replace")
+
+
+def fuzz_batch_line(data: bytes) -> None:
+    """Lines of a batch's input file; the body of each goes the way of a request's."""
+    for number, text in enumerate(data.split(b"\n"), start=1):
+        line = read_line(number, text, "/v1/chat/completions")
+        if isinstance(line, Line):
+            failed(line, "1", InvalidRequest(line.custom_id, "x"))
+            fuzz_chat_body(line.body)
+
+
+def fuzz_upload(data: bytes) -> None:
+    """A multipart form, its first line the header that says so."""
+    kind, _, body = data.partition(b"\n")
+    scope = {"type": "http", "headers": [(b"content-type", kind)]}
+    sent = [
+        {"type": "http.request", "body": body[:100], "more_body": True},
+        {"type": "http.request", "body": body[100:], "more_body": False},
+    ]
+
+    async def receive() -> Any:
+        return sent.pop(0)
+
+    async def read() -> None:
+        async with read_upload(scope, receive, "file", 1000, 60) as upload:
+            assert "/" not in upload.filename
+            assert sum([len(piece) async for piece in upload.pieces()]) <= 1000
+
+    try:
+        _loop().run_until_complete(read())
+    except RequestError as error:
+        assert error.status in {400, 413, 415}, error
+        error.message.encode()
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 def _body(operation: Operation, data: bytes) -> None:
@@ -175,6 +275,11 @@ def targets() -> tuple[Target, ...]:
     return (
         json_target("chat_body", fuzz_chat_body, CHATS),
         json_target("completion_body", fuzz_completion_body, COMPLETIONS),
+        json_target("responses_body", fuzz_responses_body, RESPONSES),
+        json_target("messages_body", fuzz_messages_body, AGENT_REQUESTS),
+        json_target("encoding_body", fuzz_encoding_body, ENCODINGS),
+        Target("batch_line", fuzz_batch_line, [_LINES], (b"\n", b"\r", b'"body"', b"{", b"}")),
+        Target("upload", fuzz_upload, [_FORM], (b"\r\n", b"--", b"; filename=", b"filename*=utf-8''x", b"\r\n\r\n")),
         json_target("tensors", fuzz_tensors, ROWS),
         json_target("chat_json", fuzz_chat_json, [{**chat, "tools": None, "template_arguments": {}} for chat in CHATS]),
     )

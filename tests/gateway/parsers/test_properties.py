@@ -174,3 +174,23 @@ def test_a_megabyte_of_brackets_and_backslashes_is_read(tools: str) -> None:
         made = parser(tools, None)
         pieces = [piece for start in range(0, len(answer), 4096) for piece in made.feed(answer[start : start + 4096])]
         assert [name for kind, name, *_ in parts([*pieces, *made.finish()])] == ["f"]
+
+
+DEEPSEEK_CALL = (
+    "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜>\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("tools", "answer"),
+    [
+        ("qwen3_coder", "<tool_call>\n<function=f>\n<parameter=a>\nx\n</parameter>\n<parameter=n" + "[" * 300),
+        ("glm45", "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>\n<arg_key>" + "kf<" * 100),
+        ("deepseek_v3", f"{DEEPSEEK_CALL}<｜tool▁call▁begin｜>function<｜to" + "</think>" * 40),
+        ("openai", "<|message|>a<|channel|>commentary to=functions.f " + "<|constrain|>y " * 60 + "x"),
+    ],
+)
+def test_a_name_that_never_ends_is_read_the_same_however_it_is_cut(tools: str, answer: str) -> None:
+    whole = read(parser(tools, None), answer)
+    for step in (1, 5, 64):
+        assert read(parser(tools, None), answer, range(0, len(answer), step)) == whole
