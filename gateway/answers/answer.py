@@ -159,8 +159,8 @@ class Answer:
 async def _fed(choice: Choice, delta: Delta) -> Sequence[Event]:
     """The events of one delta; that a choice has ended is said once it is known to match its schema."""
     events = choice.feed(delta)
-    if choice.schema is not None and (text := choice.text_to_check) is not None:
-        await check_answer(choice.schema, text)
+    for schema, text in choice.to_check:
+        await check_answer(schema, text)
     return events
 
 

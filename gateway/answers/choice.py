@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from gateway.answers.backend import Delta, Generation
 from gateway.answers.events import Event, FinalReason, Finish
+from gateway.answers.promised import Promised
 from gateway.answers.readers import ParsedReader, PlainReader, Reader
-from gateway.answers.schema_check import schema_of
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.contract.tensors import FinishReason
 
@@ -20,9 +20,8 @@ class Choice:
         self.generation = generation
         self.finish_reason: FinalReason | None = None
         self.last_delta: Delta | None = None
-        self.schema = schema_of(generation.sampling.guide)
-        self._texts: list[str] = []  # of an answer that has a schema
         parsing = generation.parsing
+        self._promised = Promised(generation.sampling.guide, parsing.own_form if parsing is not None else None)
         self._reader: Reader = (
             PlainReader(index, generation) if parsing is None else ParsedReader(index, generation, parsing)
         )
@@ -34,11 +33,10 @@ class Choice:
             EngineUnavailable, EngineFailed: the delta says that the engine did not complete the answer.
         """
         self.last_delta = delta
-        if self.schema is not None:
-            self._texts.append(delta.text)
         most = self.generation.most_tokens
         is_full = most is not None and delta.completion_tokens >= most
         events = self._reader.read(delta, is_full or bool(delta.finish_reason))
+        self._promised.add(delta.text, events)
         if self._reader.is_cut:
             self.finish_reason = self._stopped()
         elif delta.finish_reason:
@@ -51,10 +49,9 @@ class Choice:
         return [*events, Finish(self.index, self.finish_reason, self._reader.stop)]
 
     @property
-    def text_to_check(self) -> str | None:
-        """The whole answer, if the model has finished it and there is a schema that it must match."""
-        is_whole = self.finish_reason in ("stop", "tool_calls") and not self._reader.is_cut
-        return "".join(self._texts) if self.schema is not None and is_whole else None
+    def to_check(self) -> Sequence[tuple[str, str]]:
+        """JSON schemas, and what must match each of them: of an answer that the model has finished."""
+        return self._promised.parts(is_cut=self._reader.is_cut) if self.finish_reason in ("stop", "tool_calls") else ()
 
     @property
     def completion_tokens(self) -> int:

@@ -121,7 +121,7 @@ class ParsedReader:
         self.num_tokens: int | None = None
         self.reasoning_tokens: int | None = None
         self._parser = parsing.parser()
-        self._one_call = parsing.one_call
+        self._most_calls = parsing.most_calls
         self._counts_reasoning = parsing.reasoning_parser is not None
         self._matcher = StopMatcher(generation.stops, keep_stop=generation.keep_stop)
         self._min_tokens = generation.sampling.min_tokens or 0
@@ -204,7 +204,7 @@ class ParsedReader:
             case ReasoningPiece(text):
                 events.reasoning(text)
             case CallStart(name, id):
-                if self._one_call and self._num_calls:
+                if self._num_calls == self._most_calls:
                     self.is_cut = True
                     return
                 self._num_calls += 1

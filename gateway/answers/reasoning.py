@@ -16,6 +16,17 @@ _HARMONY: Final = "openai_gptoss"
 _THREE_LEVELS: Final[Mapping[Effort, str]] = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
 
 
+_SWITCHES: Final = ("enable_thinking", "thinking")  # as templates name them
+
+
+def by_the_templates_switch(card: ModelCard, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a client tells a chat template, with the switch of reasoning also under the name that the template reads:
+    clients that know one family of models send that family's to all."""
+    own = card.reasoning.switch if card.reasoning is not None else None
+    others = [name for name in _SWITCHES if name in given]
+    return {**given, own: given[others[0]]} if own is not None and own not in given and others else given
+
+
 def template_arguments(card: ModelCard, effort: Effort | None, model: str) -> dict[str, Any]:
     """The arguments by which the model's chat template is told of an effort.
 
@@ -40,9 +51,16 @@ def reads_effort(card: ModelCard, effort: Effort | None) -> bool:
     return effort in (None, "none") or (how is not None and (how.reads_effort or how.switch is not None))
 
 
-def prompt_opens_reasoning(how: ReasoningCard, arguments: Mapping[str, Any]) -> bool:
+def may_reason(how: ReasoningCard | None, arguments: Mapping[str, Any]) -> bool:
+    """Whether an answer to a prompt with these template arguments may have reasoning that is told apart."""
+    if how is None or how.parser not in REASONING_PARSERS:
+        return False
+    return how.switch is None or arguments.get(how.switch) is not False
+
+
+def prompt_opens_reasoning(how: ReasoningCard | None, arguments: Mapping[str, Any]) -> bool:
     """Whether a prompt with these template arguments ends within the reasoning."""
-    if how.parser is None or how.parser not in REASONING_PARSERS:
+    if how is None or how.parser is None or how.parser not in REASONING_PARSERS:
         return False
     said = arguments.get(how.switch) if how.switch else None
     tail = how.tail if said is None else how.tail_on if said else how.tail_off

@@ -9,16 +9,19 @@ from typing import Any, Final
 
 from gateway.admission.terms import PRIORITY
 from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
-from gateway.answers.forced_calls import calls_alone, calls_or_form
+from gateway.answers.calls.json_list import calls_alone, calls_or_form
+from gateway.answers.calls.own_form import own_form
+from gateway.answers.calls.tools import TOOLS_FIELD, Tools
 from gateway.answers.parsing import Parsing, parsing_for, reads_calls
 from gateway.answers.reasoning import (
     EFFORT_FIELD,
     Effort,
+    by_the_templates_switch,
+    may_reason,
     prompt_opens_reasoning,
     reads_effort,
     template_arguments,
 )
-from gateway.answers.tools import TOOLS_FIELD, Tools
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import GENERATE, ModelCard
@@ -81,7 +84,7 @@ class AnswerRequest:
         # Stop strings are found in the text as it arrives, so the engine streams even an answer that is sent whole;
         # and the logprobs of a long answer are work that must not hold up the deltas of others.
         stream = self.stream or bool(self.stops) or sampling.logprobs is not None
-        stream = stream or (parsing is not None and parsing.one_call)
+        stream = stream or (parsing is not None and parsing.most_calls is not None)
         num_last = self._num_last(sampling, card)
         samplings = [_with_seed(sampling, offset) for offset in range(self.num_choices)]
         choices = enumerate((prompt, sampling) for prompt in prompts for sampling in samplings)
@@ -113,23 +116,22 @@ class AnswerRequest:
         how the answers are read. A text that is continued is text, whatever it holds."""
         if not any(isinstance(prompt, Chat) for prompt in self.prompts):
             return self.prompts, sampling, None
-        guide = self._guide(card, sampling)
-        is_guided = (guide or sampling.guide) is not None  # from its first token on, so it cannot begin with reasoning
+        own = own_form(self.tools, sampling.guide, card)
+        guide = None if own is not None else self._guide(card, sampling)
+        # Such a guide holds from the first token on, so that the answer cannot begin with reasoning.
+        is_guided = own is None and (guide or sampling.guide) is not None
         must_not_reason = is_guided and card.reasoning is not None and card.reasoning.switch is not None
         arguments = template_arguments(card, "none" if must_not_reason else self.effort, self.model)
-        prompts = [_told(prompt, arguments, override=must_not_reason) for prompt in self.prompts]
+        prompts = [_told(prompt, arguments, card, override=must_not_reason) for prompt in self.prompts]
         if guide is not None:
-            return prompts, sampling.guided_by(guide), Parsing(tools=self.tools, is_guided=True)
-        return prompts, sampling, self._parsing(card, prompts, is_guided)
-
-    def _parsing(self, card: ModelCard, prompts: Sequence[Prompt], is_guided: bool) -> Parsing | None:
+            return prompts, sampling.guided_by(guide), Parsing(tools=self.tools, is_list=True)
+        told = [prompt.template_arguments() for prompt in prompts if isinstance(prompt, Chat)]
+        is_open = any(prompt_opens_reasoning(card.reasoning, arguments) for arguments in told)
+        if own is not None:
+            reasons = any(may_reason(card.reasoning, arguments) for arguments in told)
+            sampling = sampling.guided_by(own.guide(card.reasoning if reasons else None, is_open=is_open))
         reasoning = card.reasoning if self.reads_reasoning and not is_guided else None
-        is_open = reasoning is not None and any(
-            prompt_opens_reasoning(reasoning, prompt.template_arguments())
-            for prompt in prompts
-            if isinstance(prompt, Chat)
-        )
-        return parsing_for(card, self.tools, reasoning, is_open=is_open)
+        return prompts, sampling, parsing_for(card, self.tools, reasoning, own, is_open=is_open)
 
     def _guide(self, card: ModelCard, sampling: Sampling) -> Guide | None:
         """That of answers which are calls, or must not be anything but calls or what they are to look like."""
@@ -166,11 +168,14 @@ class AnswerRequest:
             raise InvalidRequest(f"n = {n}: {rule}", "n")
 
 
-def _told(prompt: Prompt, arguments: Mapping[str, Any], *, override: bool) -> Prompt:
+def _told(prompt: Prompt, arguments: Mapping[str, Any], card: ModelCard, *, override: bool) -> Prompt:
     """The chat with more arguments for its template, which those that a client sent override, or are overridden by."""
-    if not arguments or not isinstance(prompt, Chat):
+    if not isinstance(prompt, Chat):
         return prompt
-    given = prompt.template_arguments()
+    sent = prompt.template_arguments()
+    given = by_the_templates_switch(card, sent)
+    if not arguments and given is sent:
+        return prompt
     return prompt.with_template_arguments({**given, **arguments} if override else {**arguments, **given})
 
 

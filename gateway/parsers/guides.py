@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from gateway.parsers.parser import Schema, Schemas
 
 Format = Mapping[str, Any]
 _ANY_TEXT: Final[Format] = {"type": "any_text"}
 _LINE_BREAKS: Final[Format] = {"type": "regex", "pattern": r"\n{0,2}"}
+_NUMBER: Final[Format] = {"type": "regex", "pattern": "[0-9]{1,3}"}
 _NAME: Final = "NAME"  # in a form
 
 
@@ -25,11 +26,10 @@ class CallForm:
 
     Attributes:
         begin: what stands before the arguments of each call; `end`: behind them.
-        trigger: with which a call certainly begins; it starts `opening`, or `begin` where there is none.
+        trigger: what starts a call wherever it stands in the text; "" where the same may as well start something else.
         opening: what stands before the first call; `closing`: behind the last one.
         separator: what stands between calls.
         index: what stands between the number of a call, which follows `begin`, and its arguments; "": no number.
-        content: how the arguments are written.
     """
 
     begin: str
@@ -39,40 +39,34 @@ class CallForm:
     separator: str = ""
     closing: str = ""
     index: str = ""
-    content: Literal["json_schema", "qwen_xml_parameter"] = "json_schema"
 
     def calls(self, schemas: Schemas, *, parallel: bool) -> Format:
         """One call or more, and nothing else."""
-        tags = [self._call(name, schema) for name, schema in schemas.items()]
-        calls = {
-            "type": "tags_with_separator",
-            "tags": tags,
-            "separator": self.separator,
-            "at_least_one": True,
-            "stop_after_first": not parallel,
-        }
-        return _tag(self.opening, calls, self.closing) if self.opening else calls
+        return _once(self._section(schemas, parallel)) if self.opening else self._calls(schemas, parallel)
 
-    def text_with_calls(self, schemas: Schemas, *, parallel: bool, others: Mapping[str, Format]) -> Format:
-        """Text, in which any call is one of those allowed. `others` may stand in it too, by their triggers."""
-        if self.opening:
-            tags = [self.calls(schemas, parallel=parallel)]
-        else:
-            tags = [self._call(name, schema) for name, schema in schemas.items()]
+    def text_with_calls(self, schemas: Schemas, *, parallel: bool) -> Format:
+        """Text, in which any call is one of those allowed."""
         return {
             "type": "triggered_tags",
-            "triggers": [self.trigger, *others],
-            "tags": [*tags, *others.values()],
+            "triggers": [self.trigger],
+            "tags": [self._section(schemas, parallel)] if self.opening else self._each(schemas),
             "at_least_one": False,
-            "stop_after_first": not parallel and not others,
+            "stop_after_first": not parallel,
         }
 
+    def _section(self, schemas: Schemas, parallel: bool) -> Format:
+        return _tag(self.opening, self._calls(schemas, parallel), self.closing)
+
+    def _calls(self, schemas: Schemas, parallel: bool) -> Format:
+        return _tags(self._each(schemas), self.separator, stop_after_first=not parallel)
+
+    def _each(self, schemas: Schemas) -> list[Format]:
+        return [self._call(name, schema) for name, schema in schemas.items()]
+
     def _call(self, name: str, schema: Schema) -> Format:
-        arguments: Format = {"type": self.content, "json_schema": _object(schema)}
+        arguments: Format = {"type": "json_schema", "json_schema": _object(schema)}
         if self.index:
-            number = {"type": "regex", "pattern": r"\d+"}
-            text = {"type": "const_string", "value": self.index}
-            arguments = {"type": "sequence", "elements": [number, text, arguments]}
+            arguments = _sequence(_NUMBER, {"type": "const_string", "value": self.index}, arguments)
         return _tag(self.begin.replace(_NAME, json.dumps(name, ensure_ascii=False)[1:-1]), arguments, self.end)
 
 
@@ -83,10 +77,12 @@ class CallRules:
     Attributes:
         required: it consists of calls; else it may hold text too, or be text alone.
         parallel: it may have several calls.
+        text: the form of an answer that is no call; None lets text and calls stand side by side.
     """
 
     required: bool
     parallel: bool = True
+    text: Format | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +96,23 @@ class Thinking:
 
 def tools_guide(form: CallForm, schemas: Schemas, rules: CallRules, thinking: Thinking | None = None) -> str:
     """The structural tag, as JSON, of an answer that calls no other functions than these. Reasoning is left free."""
-    format = _required(form, schemas, rules, thinking) if rules.required else _auto(form, schemas, rules, thinking)
+    format = _answer(form, schemas, rules)
+    if thinking is not None:
+        format = _after_reasoning(format, thinking)
     return json.dumps({"type": "structural_tag", "format": format}, ensure_ascii=False)
 
 
-def _required(form: CallForm, schemas: Schemas, rules: CallRules, thinking: Thinking | None) -> Format:
+def _answer(form: CallForm, schemas: Schemas, rules: CallRules) -> Format:
+    if not rules.required and rules.text is None:
+        return form.text_with_calls(schemas, parallel=rules.parallel)
     calls = form.calls(schemas, parallel=rules.parallel)
-    if thinking is None:
-        return calls
+    return calls if rules.required or rules.text is None else _either(calls, _once(_tag("", rules.text, "")))
+
+
+def _after_reasoning(answer: Format, thinking: Thinking) -> Format:
     reasoning = _tag("" if thinking.is_open else thinking.start, _ANY_TEXT, thinking.end)
-    after_reasoning = _sequence(reasoning, _LINE_BREAKS, calls)
-    return after_reasoning if thinking.is_open else {"type": "or", "elements": [after_reasoning, calls]}
-
-
-def _auto(form: CallForm, schemas: Schemas, rules: CallRules, thinking: Thinking | None) -> Format:
-    others = {}
-    if thinking is not None and not thinking.is_open:
-        others = {thinking.start: _tag(thinking.start, _ANY_TEXT, thinking.end)}
-    text = form.text_with_calls(schemas, parallel=rules.parallel, others=others)
-    if thinking is None or not thinking.is_open:
-        return text
-    return _sequence(_tag("", _ANY_TEXT, thinking.end), text)
+    after_reasoning = _sequence(reasoning, _LINE_BREAKS, answer)
+    return after_reasoning if thinking.is_open else _either(after_reasoning, answer)
 
 
 def _object(schema: Schema) -> Schema:
@@ -130,9 +122,28 @@ def _object(schema: Schema) -> Schema:
     return {"additionalProperties": True, **schema, "type": "object"}
 
 
+def _once(tag: Format) -> Format:
+    """The tag itself. XGrammar takes alternatives only where all may end in such a format, or none."""
+    return _tags([tag], "", stop_after_first=True)
+
+
+def _tags(tags: list[Format], separator: str, *, stop_after_first: bool) -> Format:
+    return {
+        "type": "tags_with_separator",
+        "tags": tags,
+        "separator": separator,
+        "at_least_one": True,
+        "stop_after_first": stop_after_first,
+    }
+
+
 def _tag(begin: str, content: Format, end: str) -> Format:
     return {"type": "tag", "begin": begin, "content": content, "end": end}
 
 
 def _sequence(*elements: Format) -> Format:
     return {"type": "sequence", "elements": [*elements]}
+
+
+def _either(*elements: Format) -> Format:
+    return {"type": "or", "elements": [*elements]}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from gateway.answers.tools import Tool, Tools
+from gateway.answers.calls.tools import Tool, Tools
 from gateway.dialects.openai.messages import must_be
 from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.sampling import UNSUPPORTED

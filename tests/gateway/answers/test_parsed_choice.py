@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.answers.backend import Delta, Generation, PromptText
+from gateway.answers.calls.tools import Tool, Tools
 from gateway.answers.choice import Choice
 from gateway.answers.events import Event, WholeChoice, fold
 from gateway.answers.parsing import Parsing
-from gateway.answers.tools import Tool, Tools
 from triton_repo.contract.sampling import Sampling
 from triton_repo.contract.tensors import FinishReason
 

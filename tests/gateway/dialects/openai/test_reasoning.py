@@ -80,6 +80,15 @@ def test_an_effort_is_what_the_template_reads(client: httpx.Client) -> None:
     assert told(client, model="switched", reasoning_effort="none", chat_template_kwargs=own) == own
 
 
+def test_the_switch_of_another_family_is_that_of_the_template(client: httpx.Client) -> None:
+    thinking, enabled = {"thinking": False}, {"enable_thinking": True}
+    assert told(client, model="switched", chat_template_kwargs=thinking) == {**thinking, "enable_thinking": False}
+    assert told(client, model="either", chat_template_kwargs=enabled) == {**enabled, "thinking": True}
+    both = {"thinking": True, "enable_thinking": False}
+    assert told(client, model="switched", chat_template_kwargs=both) == both
+    assert told(client, model="demo", chat_template_kwargs=thinking) == thinking
+
+
 def test_an_effort_without_effect_is_named(client: httpx.Client) -> None:
     for model, effort, ignored in (
         ("demo", "low", "reasoning_effort"),

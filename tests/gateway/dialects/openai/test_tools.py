@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.answers.tools import Tool, Tools
+from gateway.answers.calls.tools import Tool, Tools
 from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat, completion, post, refusal
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving

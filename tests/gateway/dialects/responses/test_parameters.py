@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway.answers.backend import Generation
-from gateway.answers.tools import Tool, Tools
+from gateway.answers.calls.tools import Tool, Tools
 from gateway.dialects.responses.request import ResponsesRequest
 from tests.gateway.dialects.responses.bodies import PATH, WEATHER, body, create, rejected, stream
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta

@@ -25,7 +25,9 @@ from triton_repo.detokenize.detokenizer import make_detokenizer
 
 # Special tokens that may be a part of an answer, and not only of the conversation around it: a call of a tool begins
 # with one in many families.
-_PARTS_OF_ANSWERS: Final = re.compile(r"tool|python_tag|call|channel|message|constrain|think", re.IGNORECASE)
+_PARTS_OF_ANSWERS: Final = re.compile(
+    r"tool|python_tag|call|channel|message|constrain|think|action|plugin", re.IGNORECASE
+)
 
 
 def vocabulary_of(engine: EngineDirectory, config: EngineConfig) -> list[bytes]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 TOOLS_FIELD: Final = "tools"  # in errors; a dialect may have another name for it
+MOST_CALLS: Final = 32  # of an answer that a guide keeps to calls: a weak model would go on for ever
 ToolChoice = Literal["auto", "required"]
 
 

@@ -1,6 +1,6 @@
-"""Calls under a guide: of answers that must be calls, or must have a form of their own if they are none.
+"""Calls under a guide where `own_form` has none: of answers that must be calls, or have a set form if they are none.
 
-Such an answer is a JSON list of calls, whatever the format of the model's own: so arguments match their schemas on any
+Such an answer is a JSON list of calls, whatever the form of the model's own: so arguments match their schemas on any
 engine that follows JSON schemas.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.answers.tools import TOOLS_FIELD, Tool, Tools
+from gateway.answers.calls.tools import MOST_CALLS, TOOLS_FIELD, Tool, Tools
 from gateway.parsers.parser import Parser, TextPiece
 from gateway.parsers.source import Source, SteppedParser, Steps
 from gateway.parsers.tools.json_call import JsonCall
@@ -21,9 +21,8 @@ from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Guide
 
 GUIDE: Final = "json_schema"
 CHOICE_FIELD: Final = "tool_choice"
-_NO_ARGUMENTS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}, "additionalProperties": False}
+NO_ARGUMENTS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}, "additionalProperties": False}
 _FORM: Final = "!form"  # no function has such a name
-_MOST_CALLS: Final = 32  # a weak model would go on for ever
 
 
 def calls_alone(tools: Tools, card: ModelCard, model: str) -> Guide:
@@ -53,6 +52,16 @@ def calls_or_form(tools: Tools, form: Guide) -> Guide:
     return _guide({**either, "$defs": {_FORM: _moved(schema, _FORM), **_definitions(tools)}}, TOOLS_FIELD)
 
 
+def check_length(guide: str, param: str) -> None:
+    """
+    Raises:
+        InvalidRequest: a guide of calls is too long; names the parameter.
+    """
+    if len(guide) > MAX_GUIDE_LENGTH:
+        rule = f"the schemas of the tools that may be called have at most {MAX_GUIDE_LENGTH} characters together"
+        raise InvalidRequest(f"{param}: {rule}, not {len(guide)}", param)
+
+
 def parser() -> Parser:
     """What reads answers under these guides."""
     return SteppedParser(_answer)
@@ -60,9 +69,7 @@ def parser() -> Parser:
 
 def _guide(schema: Mapping[str, Any], param: str) -> Guide:
     text = orjson.dumps(schema).decode()
-    if len(text) > MAX_GUIDE_LENGTH:
-        rule = f"the schemas of the tools that may be called have at most {MAX_GUIDE_LENGTH} characters together"
-        raise InvalidRequest(f"{param}: {rule}, not {len(text)}", param)
+    check_length(text, param)
     return Guide(GUIDE, text)
 
 
@@ -71,7 +78,7 @@ def _list(tools: Tools) -> dict[str, Any]:
     return {
         "type": "array",
         "minItems": 1,
-        "maxItems": _MOST_CALLS if tools.parallel else 1,
+        "maxItems": MOST_CALLS if tools.parallel else 1,
         "items": calls[0] if len(calls) == 1 else {"anyOf": calls},
     }
 
@@ -82,7 +89,7 @@ def _definitions(tools: Tools) -> dict[str, Any]:
 
 
 def _call(tool: Tool) -> dict[str, Any]:
-    arguments = {"$ref": f"#/$defs/{tool.name}"} if _has_references(tool) else tool.parameters or _NO_ARGUMENTS
+    arguments = {"$ref": f"#/$defs/{tool.name}"} if _has_references(tool) else tool.parameters or NO_ARGUMENTS
     return {
         "type": "object",
         "properties": {"name": {"const": tool.name}, "arguments": arguments},
