@@ -20,6 +20,8 @@ from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
 from gateway.batches.batch_store import BatchStore
 from gateway.batches.runner import BatchRunner
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.rules_file import RulesFile
 from gateway.endpoints.admin import add_admin
 from gateway.endpoints.batches import BatchAnswering, BatchRequest, add_batches
 from gateway.endpoints.description import describe
@@ -166,6 +168,7 @@ def _lifespan(
                 settings,
                 keys,
                 engines,
+                Catalog(engines, RulesFile(settings.catalog, settings.alias)),
                 admission,
                 quotas,
                 in_flight,

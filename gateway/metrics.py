@@ -22,6 +22,7 @@ from gateway.admission.gate import WAITING
 from gateway.admission.tally import Tally
 from gateway.answers.answer import Answer
 from gateway.answers.encoding import Encoding
+from gateway.catalog.resolution import Resolution
 from gateway.settings import METRICS_DIRECTORY_VARIABLE
 from triton_repo.contract.errors import RequestError
 
@@ -125,18 +126,20 @@ class RequestRecord:
 
     Attributes:
         model: its label; empty until the model is known to be served, so that no client makes up labels.
+        resolution: the same with its name, its version and the arm of a split.
         answer: the engines' answer, once they are asked.
         first_token_s: when the stream began, in seconds since the request came; None as long as no status is out.
         is_handed_over: another record counts it.
     """
 
-    __slots__ = ("_metrics", "answer", "began_s", "endpoint", "first_token_s", "is_handed_over", "model")
+    __slots__ = ("_metrics", "answer", "began_s", "endpoint", "first_token_s", "is_handed_over", "model", "resolution")
 
     def __init__(self, metrics: Metrics, endpoint: str) -> None:
         self._metrics = metrics
         self.endpoint = endpoint
         self.began_s = time.perf_counter()
         self.model = ""
+        self.resolution: Resolution | None = None
         self.answer: Answer | Encoding | None = None
         self.first_token_s: float | None = None
         self.is_handed_over = False

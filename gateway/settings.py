@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Self, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from gateway.catalog.rules import read_rules
 from gateway.http.keys import ApiKeys
 from gateway.pool.addresses import check_address, read_addresses
 from gateway.store.database import check_store
@@ -78,6 +79,11 @@ class Settings(BaseModel):
     ] = None
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
+    alias: Annotated[tuple[str, ...], Field(description="another name of a model, as ALIAS=NAME; may be repeated")] = ()
+    catalog: Annotated[
+        Path | None,
+        Field(description="TOML file of aliases, versions and weighted splits; read again when it changes"),
+    ] = None
     first_model: Annotated[str, Field(description="model to list first, which clients take by default")] = ""
     allowed_hosts: Annotated[
         tuple[str, ...], Field(description="names of this server besides those of loopback; * is any")
@@ -160,6 +166,7 @@ def load_settings(values: Mapping[str, Any], environment: Mapping[str, str] = os
         value = f"gateway setting {name} = {first['input']!r}: " if name else "gateway setting "
         raise LaunchError(value + first["msg"].removeprefix("Value error, ")) from error
     ApiKeys(api_key, settings.api_keys_file, keys["admin_key"])  # before anything is started
+    read_rules(settings.catalog, settings.alias)
     _check_certificate(settings)
     if settings.triton_servers_file is not None:
         read_addresses(settings.triton_servers_file)

@@ -14,6 +14,7 @@ from gateway.answers.byte_budget import ByteBudget
 from gateway.answers.in_flight import InFlight
 from gateway.batches.batch_store import BatchStore
 from gateway.batches.runner import BatchRunner
+from gateway.catalog.catalog import Catalog
 from gateway.http.event_stream import Heartbeat
 from gateway.http.keys import ApiKeys
 from gateway.metrics import Metrics
@@ -29,6 +30,7 @@ class Gateway:
     settings: Settings
     keys: ApiKeys
     backend: Backend
+    catalog: Catalog
     admission: Admission
     quotas: Quotas
     in_flight: InFlight

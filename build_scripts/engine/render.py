@@ -108,6 +108,7 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         tool_parser=format.tool_parser,
         reasoning=format.reasoning,
         guides=_guides(manifest.spec, unsupported),
+        adapters=tuple(sorted(manifest.spec.build.lora.adapters)) if manifest.spec.build.lora else (),
     )
 
 

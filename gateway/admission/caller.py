@@ -20,15 +20,16 @@ class Caller:
     models: frozenset[str] | None = None
     batch: bool = False
 
-    def may_use(self, model: str) -> bool:
-        return self.models is None or model in self.models
+    def may_use(self, *names: str) -> bool:
+        """`names` are all that one model is called."""
+        return self.models is None or not self.models.isdisjoint(names)
 
-    def check_may_use(self, model: str) -> None:
+    def check_may_use(self, model: str, *other_names: str) -> None:
         """
         Raises:
             ModelNotFound: it may not; the error is that of a model that does not exist.
         """
-        if not self.may_use(model):
+        if not self.may_use(model, *other_names):
             raise ModelNotFound(f"model {model[:200]!r} does not exist or is not ready", "model")
 
 

@@ -165,6 +165,9 @@ class Backend(Protocol):
     async def models(self) -> Mapping[str, ModelCard]:
         """The engines that are ready, by name."""
 
+    def known(self) -> Mapping[str, ModelCard]:
+        """The engines that were ready when that was last asked, by name; perhaps none."""
+
     async def card(self, model: str) -> ModelCard:
         """The card of one engine.
 

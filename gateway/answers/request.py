@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.admission.terms import PRIORITY
@@ -25,7 +25,14 @@ from gateway.answers.reasoning import (
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.model_card import GENERATE, ModelCard
-from triton_repo.contract.sampling import LOGPROBS_FIELD, PRIORITY_FIELD, Guide, Sampling, without_unsupported
+from triton_repo.contract.sampling import (
+    ADAPTER_FIELD,
+    LOGPROBS_FIELD,
+    PRIORITY_FIELD,
+    Guide,
+    Sampling,
+    without_unsupported,
+)
 from triton_repo.contract.tensors import Echo
 
 MAX_GENERATIONS: Final = 128  # prompts times choices: what one HTTP request may start
@@ -106,6 +113,16 @@ class AnswerRequest:
             )
             for index, (prompt, sampling) in choices
         ]
+
+    def with_adapter(self, adapter: str) -> AnswerRequest:
+        """
+        Raises:
+            InvalidRequest: it names another one.
+        """
+        given = self.sampling.lora_name
+        if given not in (None, adapter):
+            raise InvalidRequest(f"{ADAPTER_FIELD} = {given}: the model names another one, {adapter}", ADAPTER_FIELD)
+        return replace(self, sampling=self.sampling.model_copy(update={ADAPTER_FIELD: adapter}))
 
     def ignored(self, card: ModelCard) -> tuple[str, ...]:
         """The parameters that have no effect on this model."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gateway.answers.events import Event, Usage, WholeAnswer
 from gateway.answers.request import AnswerRequest
+from gateway.catalog.resolution import Resolution
 from gateway.store.responses import ResponseStore
 from triton_repo.contract.errors import RequestError
 from triton_repo.contract.model_card import ModelCard
@@ -84,6 +85,7 @@ class Call:
         ignored: names of the fields that have no effect, for a header.
         sent_as: name of an engine's parameter -> the name that this client used for it.
         session: None for an answer that stands for itself.
+        resolution: what the name of the model means, once the `request` is one to the engine that answers.
     """
 
     request: AnswerRequest
@@ -91,11 +93,33 @@ class Call:
     ignored: str = ""
     sent_as: Mapping[str, str] = field(default_factory=dict)
     session: Session | None = None
+    resolution: Resolution | None = None
+
+    @property
+    def model(self) -> str:
+        """As the client named it."""
+        return self.resolution.requested if self.resolution else self.request.model
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """All that the model is called."""
+        return self.resolution.names if self.resolution else (self.request.model,)
 
     def beside(self, card: ModelCard) -> Call:
         """The same, with the fields that have no effect on this model among those that have none."""
         ignored = [self.sent_as.get(name, name) for name in self.request.ignored(card)]
         return replace(self, ignored=", ".join(filter(None, (self.ignored, *ignored)))) if ignored else self
+
+    def answered_by(self, resolution: Resolution) -> Call:
+        """The same, as a request to the engine that the name of the model means.
+
+        Raises:
+            InvalidRequest: the name and a parameter name two adapters.
+        """
+        request = replace(self.request, model=resolution.engine)
+        if resolution.adapter is not None:
+            request = request.with_adapter(resolution.adapter)
+        return replace(self, request=request, resolution=resolution)
 
     def named_as_sent(self, error: RequestError) -> RequestError:
         """The engine's error with the client's own name of the parameter at fault."""

@@ -20,6 +20,7 @@ from gateway.admission.terms import Terms
 from gateway.answers.answer import Answer
 from gateway.answers.events import Event, Usage, fold
 from gateway.dialects.dialect import Call, Encoder, Head, Operation
+from gateway.endpoints.finding import found
 from gateway.metrics import RequestRecord
 from gateway.state import Gateway
 from triton_repo.contract.errors import EngineFailed, RequestError
@@ -87,16 +88,18 @@ def asked(gateway: Gateway, asker: Asker) -> Iterator[Asked]:
             yield Asked(gateway, record, caller, Terms(caller.name, quota, caller.batch), asker.id)
 
 
-async def parsed(gateway: Gateway, operation: Operation, fields: dict[str, Any], owner: str) -> Call:
-    """The call that a body asks for, with what it refers to.
+async def parsed(gateway: Gateway, operation: Operation, fields: dict[str, Any], caller: Caller, id: str) -> Call:
+    """The call that a body asks for, with what it refers to, of the engine that its model means.
 
     Raises:
-        InvalidRequest: the body is wrong, or what it refers to is not the owner's.
+        InvalidRequest: the body is wrong, or what it refers to is not the caller's.
+        ModelNotFound: there is no such model, or the caller may not use it.
     """
     call = operation.parse(fields)
     if call.session is not None:
-        call = await call.session.recall(gateway.responses, owner, gateway.settings.max_body_bytes)
-    return call
+        call = await call.session.recall(gateway.responses, caller.name, gateway.settings.max_body_bytes)
+    resolution, card = await found(gateway, call.request.model, fields, caller, id)
+    return call.answered_by(resolution).beside(card)
 
 
 async def answer_whole(gateway: Gateway, asker: Asker, call: Call) -> bytes:
@@ -157,12 +160,12 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
 async def _opened(asked: Asked, call: Call) -> AsyncIterator[tuple[Answer, Encoder]]:
     """The engines work on the answer until the end of the block."""
     gateway, request = asked.gateway, call.request
-    asked.caller.check_may_use(request.model)
+    asked.caller.check_may_use(*call.model_names)
     try:
         card = await gateway.backend.card(request.model)
-        asked.record.model = request.model
+        asked.record.model, asked.record.resolution = request.model, call.resolution
         generations = request.generations(asked.id, card, gateway.settings.max_body_bytes)
-        head = Head(asked.id, int(time.time()), request.model, _fingerprint(card), lambda: answer.usage)
+        head = Head(asked.id, int(time.time()), call.model, _fingerprint(card), lambda: answer.usage)
         encoder = call.encoder(head)
         terms = replace(asked.terms, batch=asked.terms.batch or request.batch, priority=request.priority)
         with closing(gateway.in_flight.open(generations, len(request.prompts), card, terms)) as answer:

@@ -72,9 +72,8 @@ async def begin(asked: Asked, call: Call, session: Session, open_sink: Callable[
 async def _check(asked: Asked, call: Call) -> None:
     """What can be known to be wrong is told at once."""
     gateway = asked.gateway
-    asked.caller.check_may_use(call.request.model)
     card = await gateway.backend.card(call.request.model)
-    asked.record.model = call.request.model
+    asked.record.model, asked.record.resolution = call.request.model, call.resolution
     call.request.generations(asked.id, card, gateway.settings.max_body_bytes)
     if gateway.in_flight.draining:
         raise EngineUnavailable("the server is shutting down")

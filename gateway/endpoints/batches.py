@@ -22,7 +22,7 @@ from gateway.http.body import read_object
 from gateway.http.errors import described
 from gateway.state import Gateway, GatewayDep
 from gateway.store.files import Page
-from triton_repo.contract.errors import InvalidRequest
+from triton_repo.contract.errors import InvalidRequest, ModelNotFound
 
 WINDOW_S: Final[Mapping[str, int]] = {"24h": 86400}
 MAX_OPEN: Final = 100  # batches of one key that have not ended
@@ -137,8 +137,10 @@ class BatchAnswering:
 
     async def capacity(self, model: str) -> int:
         """Half of what the engine works on at once, so that others need not wait until a request has ended."""
-        models = await self.gateway.backend.models()
-        size = models[model].max_batch_size if model in models else None
+        try:
+            size = (await self.gateway.catalog.find(model)).card.max_batch_size
+        except ModelNotFound:  # its lines say so
+            size = None
         return max(1, min(_MANY, (size or 2 * _FEW) // 2))
 
     def caller(self, name: str) -> Caller | None:
@@ -147,7 +149,7 @@ class BatchAnswering:
         return next((caller for caller in self.gateway.keys.callers if caller.name == name), None)
 
     async def answer(self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str) -> bytes:
-        call = await parsed(self.gateway, OPERATIONS[endpoint], fields, caller.name)
+        call = await parsed(self.gateway, OPERATIONS[endpoint], fields, caller, id)
         behind_others = replace(call, request=replace(call.request, batch=True))
         return await answer_whole(self.gateway, Asker(endpoint, caller, id, is_counted=True), behind_others)
 

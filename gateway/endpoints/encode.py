@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -15,10 +16,11 @@ from gateway.admission.terms import Terms
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.encodings.classify import Classify
 from gateway.dialects.openai.encodings.embeddings import Embeddings
-from gateway.dialects.openai.encodings.operation import Call, Operation, check_fields
+from gateway.dialects.openai.encodings.operation import Operation, check_fields
 from gateway.dialects.openai.encodings.rerank import Rerank
 from gateway.dialects.openai.encodings.score import Score
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.endpoints.finding import check_open, found
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
@@ -67,22 +69,16 @@ async def _answer(request: Request, gateway: Gateway, operation: Operation, reco
         fields = await read_object(
             scope, request.receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies
         )
-        model = fields.get("model")
-        if isinstance(model, str):
-            caller.check_may_use(model)  # first: how busy a model is tells that it exists
-            gateway.admission.check_open(model, terms)
+        check_open(gateway, fields, caller, scope[REQUEST_ID], terms)
         ignored = check_fields(fields, operation.body)
-        body = await _encode(request, gateway, operation.parse(fields), terms, record)
+        call = operation.parse(fields)
+        engine = await found(gateway, call.model, fields, caller, scope[REQUEST_ID])
+        record.model, record.resolution = engine.resolution.engine, engine.resolution
+        asked = replace(call.request(engine.card), model=engine.resolution.engine)
+        head = Head(scope[REQUEST_ID], int(time.time()), call.model, "")
+        opened = gateway.in_flight.open_encoding(asked, engine.card, settings.max_body_bytes, terms)
+        with closing(opened) as record.answer:
+            async with UnlessDisconnected(request.receive):
+                body = call.answer(head, await opened.numbers(), opened.usage, engine.card)
         headers = {**quota.headers(), **({"x-ignored-parameters": ignored} if ignored else {})}
     return Response(body, headers=headers, media_type="application/json")
-
-
-async def _encode(request: Request, gateway: Gateway, call: Call, terms: Terms, record: RequestRecord) -> bytes:
-    card = await gateway.backend.card(call.model)
-    record.model = call.model
-    asked = call.request(card)
-    head = Head(request.scope[REQUEST_ID], int(time.time()), call.model, "")
-    async with UnlessDisconnected(request.receive):
-        with closing(gateway.in_flight.open_encoding(asked, card, gateway.settings.max_body_bytes, terms)) as encoding:
-            record.answer = encoding
-            return call.answer(head, await encoding.numbers(), encoding.usage, card)

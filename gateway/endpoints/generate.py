@@ -13,6 +13,7 @@ from gateway.admission.caller import ANYONE, CALLER
 from gateway.dialects.dialect import Call, Operation
 from gateway.endpoints.answering import Asked, Asker, asked, parsed, stream, whole
 from gateway.endpoints.background import begin
+from gateway.endpoints.finding import check_open
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import ErrorResponses, method_not_allowed
@@ -63,7 +64,6 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
     with asked(gateway, Asker(scope["path"], scope.get(CALLER, ANYONE), scope[REQUEST_ID])) as asked_now:
         request = asked_now.within(*complete_and_begin_by_s(scope))
         call = await _read(request, scope, receive, operation)
-        call = call.beside(await gateway.backend.card(call.request.model))
         check_ignored(scope, call.ignored)
         async with UnlessDisconnected(receive):
             response = await _answer(request, scope, call, send, operation.dialect.ping)
@@ -72,17 +72,11 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
 
 
 async def _read(asked: Asked, scope: Scope, receive: Receive, operation: Operation) -> Call:
-    """The parsed body; the body itself, which can be far larger, is freed before the answer.
-
-    To parse a request costs more than to reject it, which an overloaded server does most of the time.
-    """
+    """The parsed body; the body itself, which can be far larger, is freed before the answer."""
     gateway, settings = asked.gateway, asked.gateway.settings
     fields = await read_object(scope, receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies)
-    model = fields.get("model")
-    if isinstance(model, str):
-        asked.caller.check_may_use(model)  # first: how busy a model is tells that it exists
-        gateway.admission.check_open(model, asked.terms)
-    return await parsed(gateway, operation, fields, asked.caller.name)
+    check_open(gateway, fields, asked.caller, asked.id, asked.terms)
+    return await parsed(gateway, operation, fields, asked.caller, asked.id)
 
 
 async def _answer(asked: Asked, scope: Scope, call: Call, send: Send, ping: bytes) -> Response | None:

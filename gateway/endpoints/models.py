@@ -7,13 +7,15 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from gateway.admission.caller import ANYONE, CALLER, Caller
+from gateway.catalog.listing import Listed, listed_as
 from gateway.dialects.anthropic.models import model_info, models_page
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints.capabilities import Capabilities, capabilities
+from gateway.endpoints.finding import found
 from gateway.endpoints.routes import is_anthropic
 from gateway.http.errors import described
-from gateway.state import GatewayDep
-from triton_repo.contract.model_card import ModelCard
+from gateway.http.request_id import REQUEST_ID
+from gateway.state import Gateway, GatewayDep
 
 
 def add_models(app: FastAPI) -> None:
@@ -29,23 +31,21 @@ async def list_models(request: Request, gateway: GatewayDep) -> dict[str, Any]:
     To Anthropic's clients, which send its version, in Anthropic's form.
     """
     caller = _caller(request)
-    models = {name: card for name, card in (await gateway.backend.models()).items() if caller.may_use(name)}
-    names = sorted(models, key=lambda name: (name != gateway.settings.first_model, name))
+    models = [one for one in await gateway.catalog.listed(caller.name) if caller.may_use(*one.resolution.names)]
+    models.sort(key=lambda one: one.id != gateway.settings.first_model)
     if is_anthropic(request.scope):
-        return models_page({name: models[name] for name in names}, request.query_params)
-    return {"object": "list", "data": [_entry(name, models[name]) for name in names]}
+        return models_page({one.id: one.card for one in models}, request.query_params)
+    return {"object": "list", "data": [_entry(one) for one in models]}
 
 
 async def get_model(model: str, request: Request, gateway: GatewayDep) -> dict[str, Any]:
-    _caller(request).check_may_use(model)
-    card = await gateway.backend.card(model)
-    return model_info(model, card) if is_anthropic(request.scope) else _entry(model, card)
+    one = await _find(model, request, gateway)
+    return model_info(model, one.card) if is_anthropic(request.scope) else _entry(one)
 
 
 async def get_capabilities(model: str, request: Request, gateway: GatewayDep) -> Capabilities:
     """Which parameters a model honours, within which bounds, and which it rejects and why."""
-    _caller(request).check_may_use(model)
-    return capabilities(model, await gateway.backend.card(model))
+    return capabilities(model, (await _find(model, request, gateway)).card)
 
 
 def _caller(request: Request) -> Caller:
@@ -53,12 +53,21 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
-def _entry(name: str, card: ModelCard) -> dict[str, Any]:
+async def _find(model: str, request: Request, gateway: Gateway) -> Listed:
+    found_ = await found(gateway, model, {}, _caller(request), request.scope[REQUEST_ID])
+    return listed_as(*found_)
+
+
+def _entry(one: Listed) -> dict[str, Any]:
+    """`root` and `parent` are vLLM's."""
+    card = one.card
     return {
-        "id": name,
+        "id": one.id,
         "object": "model",
         "created": card.created,
         "owned_by": "conch",
+        "root": one.root,
+        "parent": one.parent,
         "max_model_len": card.max_seq_len,
         "runtime": card.runtime,
         "kind": card.kind,

@@ -12,11 +12,13 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.responses.create import CreateResponse
+from gateway.endpoints.answering import parsed
 from gateway.endpoints.background import follow
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
 from gateway.http.event_stream import EventStream
+from gateway.http.request_id import REQUEST_ID
 from gateway.state import Gateway, GatewayDep
 from gateway.store.response_rows import Json
 from triton_repo.contract.errors import InvalidRequest, RequestError
@@ -67,10 +69,7 @@ async def count_tokens(request: Request, gateway: GatewayDep) -> Json:
         fields = await read_object(
             scope, request.receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies
         )
-        call = CreateResponse().parse(fields)
-        caller.check_may_use(call.request.model)
-        if call.session is not None:
-            call = await call.session.recall(gateway.responses, caller.name, settings.max_body_bytes)
+        call = await parsed(gateway, CreateResponse(), fields, caller, scope[REQUEST_ID])
         try:
             ids = await gateway.backend.tokenize(call.request.model, call.request.prompts[0])
         except RequestError as error:

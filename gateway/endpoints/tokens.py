@@ -31,6 +31,7 @@ from gateway.dialects.openai.requests.tokens import (
     TokenizeRequest,
     TokenizeResponse,
 )
+from gateway.endpoints.finding import found
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
@@ -46,10 +47,11 @@ _REF: Final = "#/components/schemas/{model}"
 
 
 class Engine(NamedTuple):
-    """The engine whose tokenizer a request is for."""
+    """The engine whose tokenizer a request is for; the client has `named` it so."""
 
     backend: Backend
     model: str
+    named: str
     card: ModelCard
     request_id: str
 
@@ -74,7 +76,7 @@ async def tokenize(fields: Json, engine: Engine) -> Json:
         prompt: Any = PromptText(body.prompt or "", body.add_special_tokens)
     else:
         chat = {name: value for name, value in fields.items() if name != "return_token_strs"}
-        [prompt] = OPERATIONS["/v1/chat/completions"].parse({**chat, "model": engine.model}).request.prompts
+        [prompt] = OPERATIONS["/v1/chat/completions"].parse({**chat, "model": engine.named}).request.prompts
     if body.return_token_strs:
         texts = await engine.backend.token_texts(engine.model, prompt)
         ids, pieces = [*texts.ids], [*texts.pieces]
@@ -106,7 +108,7 @@ async def render(operation: Operation, fields: Json, engine: Engine) -> list[Jso
     return [
         {
             "request_id": f"{engine.request_id}-{index}",
-            "model": engine.model,
+            "model": engine.named,
             "token_ids": [*one.ids],
             "text": one.text,
             "features": None,
@@ -190,8 +192,8 @@ async def _answer(path: TokenPath, request: Request, gateway: Gateway) -> Respon
             scope, request.receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies
         )
         model = await _model(fields, gateway)
-        caller.check_may_use(model)
-        engine = Engine(gateway.backend, model, await gateway.backend.card(model), scope[REQUEST_ID])
+        resolution, card = await found(gateway, model, fields, caller, scope[REQUEST_ID])
+        engine = Engine(gateway.backend, resolution.engine, model, card, scope[REQUEST_ID])
         async with UnlessDisconnected(request.receive):
             answer = await path.answer(fields, engine)
     return Response(orjson.dumps(answer), headers=dict(quota.headers()), media_type="application/json")

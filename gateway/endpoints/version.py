@@ -33,6 +33,6 @@ async def release() -> dict[str, str]:
 async def metadata(request: Request, gateway: GatewayDep) -> dict[str, Any]:
     """The models that the caller may use. (Where a checkpoint came from may be a path of this machine.)"""
     caller: Caller = request.scope.get(CALLER, ANYONE)
-    names = [name for name in sorted(await gateway.backend.models()) if caller.may_use(name)]
-    infos = [{"shortName": name, "modelUrl": name} for name in names]
+    models = [one for one in await gateway.catalog.listed() if caller.may_use(*one.resolution.names)]
+    infos = [{"shortName": one.id, "modelUrl": one.id} for one in models]
     return {"version": conch_version(), "modelInfo": infos, "assetInfo": []}

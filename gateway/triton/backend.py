@@ -57,6 +57,9 @@ class TritonBackend:
     async def models(self) -> Mapping[str, ModelCard]:
         return await self._cards.all()
 
+    def known(self) -> Mapping[str, ModelCard]:
+        return self._cards.known
+
     async def card(self, model: str) -> ModelCard:
         try:
             return await self._cards.of(model)
@@ -195,6 +198,10 @@ class Cards:
 
     async def all(self) -> Mapping[str, ModelCard]:
         await self._refresh()
+        return self._cards
+
+    @property
+    def known(self) -> Mapping[str, ModelCard]:
         return self._cards
 
     async def of(self, model: str) -> ModelCard:

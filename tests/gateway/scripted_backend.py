@@ -61,6 +61,9 @@ class ScriptedBackend:
         await self.ready()
         return self.cards
 
+    def known(self) -> Mapping[str, ModelCard]:
+        return self.cards
+
     async def card(self, model: str) -> ModelCard:
         if model not in await self.models():
             raise ModelNotFound(f"model {model!r} does not exist", "model")

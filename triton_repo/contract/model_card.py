@@ -69,6 +69,7 @@ class ModelCard:
     tool_parser: str | None = None  # what reads the tool calls that the model writes; None leaves them as text
     reasoning: ReasoningCard | None = None  # None: its answers have none, and its template reads nothing of it
     guides: tuple[str, ...] = ()  # types of guides that it follows
+    adapters: tuple[str, ...] = ()  # LoRA adapters that a request may name
     encoder: EncoderCard | None = None  # of an engine that writes no text
 
     @property

@@ -53,6 +53,17 @@ ENSEMBLE_INPUTS: Final = (*PREPROCESS_INPUTS, *ENGINE_CLIENT_INPUTS)
 ENSEMBLE_OUTPUTS: Final = (TEXT_OUTPUT, FINISH_REASON, TOKEN_COUNTS, REQUEST_IDS)
 
 
+def engine_name(name: str, version: int) -> str:
+    """Name of the Triton model, and of the engine, that is version `version` of the model `name`."""
+    return name if version == 1 else f"{name}@{version}"
+
+
+def engine_version(engine: str) -> tuple[str, int]:
+    """The inverse of `engine_name`."""
+    name, _, version = engine.partition("@")
+    return (name, int(version)) if version.isdecimal() else (engine, 1)
+
+
 def step_model(engine: str, step: str) -> str:
     """Name of the Triton model that runs `step` of the ensemble `engine`."""
     return f"{engine}_{step}"

@@ -107,7 +107,13 @@ def test_models_can_be_listed_and_looked_up(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["demo"]
     model = client.models.retrieve("demo")
     assert (model.object, model.created, model.owned_by) == ("model", 1700000000, "conch")
-    assert model.model_extra == {"max_model_len": 512, "runtime": "scripted", "kind": "generate"}
+    assert model.model_extra == {
+        "root": "demo",
+        "parent": None,
+        "max_model_len": 512,
+        "runtime": "scripted",
+        "kind": "generate",
+    }
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("org/other")
     assert caught.value.code == "model_not_found"

@@ -1,0 +1,44 @@
+"""Which engine a request is for: the one place where a body's `model` is looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.admission.caller import Caller
+from gateway.admission.terms import Terms
+from gateway.catalog.arms import client_of
+from gateway.catalog.catalog import Found
+from gateway.http.keys import ENVIRONMENT_KEY
+from gateway.state import Gateway
+
+
+async def found(gateway: Gateway, model: str, fields: Mapping[str, Any], caller: Caller, request_id: str) -> Found:
+    """The engine that answers a body with this `model`.
+
+    Raises:
+        ModelNotFound: there is none, or the caller may not use it.
+        RequestError: Triton cannot tell.
+    """
+    found = await gateway.catalog.find(model, _client(fields, caller, request_id))
+    caller.check_may_use(*found.resolution.names)
+    return found
+
+
+def check_open(gateway: Gateway, fields: Mapping[str, Any], caller: Caller, request_id: str, terms: Terms) -> None:
+    """To parse a request costs more than to reject it, which an overloaded server does most of the time.
+
+    Raises:
+        ModelNotFound: the caller may not use the model; that comes first, because how busy it is tells that it exists.
+        ServerOverloaded: there is no room for one more request to it.
+    """
+    model = fields.get("model")
+    if isinstance(model, str):
+        guess = gateway.catalog.guess(model, _client(fields, caller, request_id))
+        caller.check_may_use(*guess.names)
+        gateway.admission.check_open(guess.engine, terms)
+
+
+def _client(fields: Mapping[str, Any], caller: Caller, request_id: str) -> str:
+    """All clients may have the key of the environment: it tells none from another."""
+    return client_of(fields, "" if caller.name == ENVIRONMENT_KEY else caller.name, request_id)
