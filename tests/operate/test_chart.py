@@ -112,6 +112,13 @@ def test_kubernetes_takes_what_helm_renders(case: str) -> None:
     assert len(set(names)) == len(names)
 
 
+def test_the_example_for_kserve_is_one() -> None:
+    example_file = ROOT / "deploy" / "kserve" / "llm-inference-service.yaml"
+    manifest = yaml.safe_load(example_file.read_text(encoding="utf-8"))
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": manifest["spec"]["template"]}
+    assert problems(manifest) + problems(pod) == []
+
+
 def test_a_key_that_nothing_knows_is_a_problem() -> None:
     for manifest in render(MATRIX["everything over nodes"]) + render(MATRIX["keda over nodes"]):
         if "spec" in manifest:
