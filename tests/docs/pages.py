@@ -23,6 +23,7 @@ PAGES: Final = (
 
 # What an example says behind its language when it cannot run here, and why.
 NOT_RUN: Final = {
+    "cluster": "needs a Kubernetes cluster",
     "docker": "needs Docker",
     "gpu": "needs an NVIDIA GPU, several machines or a checkpoint that only they can hold",
     "hub": "needs the HuggingFace hub",
