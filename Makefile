@@ -29,10 +29,6 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(PIP_INSTALL) --editable '.[dev,versus]'
 	@touch $@
 
-$(VENV)/.conformance: $(VENV)/.dev
-	$(PIP_INSTALL) --editable '.[dev,conformance]'
-	@touch $@
-
 $(VENV)/.operate: $(VENV)/.dev
 	$(PIP_INSTALL) --editable '.[dev,operate]'
 	@touch $@
@@ -57,7 +53,7 @@ soak: $(VENV)/.dev  ## Random inputs and events for an hour or two: readers, the
 	$(BIN)/python -m tests.soak.disconnects --seed $(SEED)
 	$(BIN)/python -m tests.soak.inputs
 
-conformance: $(VENV)/.conformance  ## Drive clients and frameworks that others wrote against a running server
+conformance: $(VENV)/.dev  ## Drive clients and frameworks that others wrote against a running server (the network; 5 GB of cache)
 	$(BIN)/python -m pytest -m conformance tests/conformance
 
 operate: $(VENV)/.operate  ## Run Conch behind and beside real nginx, HAProxy, Envoy, Prometheus and Slurm, and render the Helm chart

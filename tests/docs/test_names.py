@@ -26,7 +26,15 @@ MAX_README_LINES = 180
 SOURCES = ("build_scripts", "gateway", "launch", "triton_repo")
 WILDCARDS = {"sampling.*"}  # a section whose keys are documented elsewhere: as parameters of requests
 # Flags of programs that are not ours.
-FOREIGN_FLAGS = {"--enable-shared", "--help", "--shm-size"}
+FOREIGN_FLAGS = {"--enable-shared", "--help", "--shm-size"} | {
+    # Of NVIDIA's OpenAI frontend.
+    "--default-max-tokens",
+    "--enable-kserve-frontends",
+    "--max-tool-call-parse-bytes",
+    "--model-control-mode",
+    "--tokenizer",
+    "--tool-call-parser",
+}
 
 
 def spec_keys(model: type[BaseModel] = EngineSpec, prefix: str = "") -> Iterator[str]:
