@@ -27,6 +27,8 @@ from gateway.dialects.openai.chunks import one_line
 from triton_repo.contract.errors import RequestError
 
 Json = dict[str, Any]
+# How much a client sees of the reasoning: all of it, blocks without text ("omitted" in a request), or nothing.
+ShownThinking = Literal["text", "omitted", "none"]
 
 _STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _EMPTY_BLOCKS: Final[dict[str, Json]] = {
@@ -40,13 +42,12 @@ class MessageEncoder:
 
     Args:
         max_tokens: as the client asked; where fewer were written and the length ended it, the context was full.
-        hides_thinking: blocks of thinking are there, without their text.
     """
 
-    def __init__(self, head: Head, max_tokens: int, *, hides_thinking: bool = False) -> None:
+    def __init__(self, head: Head, max_tokens: int, *, thinking: ShownThinking = "text") -> None:
         self._head = head
         self._max_tokens = max_tokens
-        self._hides_thinking = hides_thinking
+        self._shown_thinking = thinking
         self._open: Literal["text", "thinking", "tool_use"] | None = None
         self._index = -1
         self._finish = Finish(0, "stop")
@@ -78,8 +79,8 @@ class MessageEncoder:
     def whole(self, answer: WholeAnswer) -> bytes:
         choice = answer.choices[0]
         content: list[Json] = []
-        if choice.reasoning:
-            thinking = "" if self._hides_thinking else choice.reasoning
+        if choice.reasoning and self._shown_thinking != "none":
+            thinking = choice.reasoning if self._shown_thinking == "text" else ""
             content.append({"type": "thinking", "thinking": thinking, "signature": self._signature})
         if choice.text:
             content.append({"type": "text", "text": choice.text})
@@ -105,10 +106,10 @@ class MessageEncoder:
         }
 
     def _thinking(self, text: str) -> bytes:
-        if not text:
+        if not text or self._shown_thinking == "none":
             return b""
         begun = self._begin_unless_open("thinking")
-        return begun if self._hides_thinking else begun + self._delta("thinking_delta", "thinking", text)
+        return begun + self._delta("thinking_delta", "thinking", text) if self._shown_thinking == "text" else begun
 
     def _tool_call(self, delta: ToolCallDelta) -> bytes:
         begun = b""

@@ -36,7 +36,7 @@ class Messages:
             tools=tools,
             clip_max_tokens=True,
         )
-        encoder = partial(MessageEncoder, max_tokens=body.max_tokens, hides_thinking=body.hides_thinking)
+        encoder = partial(MessageEncoder, max_tokens=body.max_tokens, thinking=body.shown_thinking)
         return Call(request, encoder, ignored_fields(fields), body.sent_as)
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from pydantic_core import PydanticCustomError
 
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
+from gateway.dialects.anthropic.encoder import ShownThinking
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
 from gateway.dialects.openai.requests.generation import whole_number
 from gateway.dialects.openai.requests.response_format import schema_form
@@ -19,6 +20,7 @@ MAX_MESSAGES: Final = 4096
 MAX_BLOCKS: Final = 8192  # of all messages together: validation must not hold up the event loop
 MAX_STOP_SEQUENCES: Final = 64
 
+_THINKING_SWITCHES: Final = ("enable_thinking", "thinking")  # arguments of chat templates
 _OWN_NAMES: Final = dict.fromkeys(GUIDE_FIELDS, "output_config")
 
 
@@ -184,5 +186,9 @@ class MessagesRequest(CountTokensRequest, Sampling):
         return names | _OWN_NAMES if self.output_config is not None and self.output_config.format else names
 
     @property
-    def hides_thinking(self) -> bool:
-        return self.thinking is not None and self.thinking.display == "omitted"
+    def shown_thinking(self) -> ShownThinking:
+        """Nothing for a client that did not ask for it: it takes the first block of an answer for the text, although
+        there are models that reason in any case."""
+        if not any(self.template_arguments.get(name) for name in _THINKING_SWITCHES):
+            return "none"
+        return "omitted" if self.thinking is not None and self.thinking.display == "omitted" else "text"

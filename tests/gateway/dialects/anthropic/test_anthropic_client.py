@@ -18,6 +18,7 @@ from tests.gateway.dialects.anthropic import agent_requests
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving
 from triton_repo.contract.errors import ContextLengthExceeded, EngineFailed, EngineUnavailable
+from triton_repo.contract.model_card import ReasoningCard
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 KEY = "a-key-of-our-own"
@@ -57,6 +58,27 @@ def test_a_message_and_its_stream_are_the_same() -> None:
         "message_delta",
         "message_stop",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"),
+    [
+        ({}, ["text"]),
+        ({"thinking": {"type": "disabled"}}, ["text"]),
+        ({"thinking": {"type": "adaptive"}}, ["thinking", "text"]),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, ["thinking", "text"]),
+        ({"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}, ["thinking", "text"]),
+    ],
+)
+def test_who_does_not_ask_for_thinking_finds_the_text_in_the_first_block(
+    fields: dict[str, Any], kinds: list[str]
+) -> None:
+    reasons = replace(CARD, reasoning=ReasoningCard(parser="qwen3"))
+    script = [delta("<think>Hm.</think>"), delta("Hello", "stop")]
+    with client_of(ScriptedBackend(script, {"demo": reasons})) as client:
+        assert [block.type for block in create(client, **fields).content] == kinds
+        with client.messages.stream(model="demo", max_tokens=100, messages=HELLO, **fields) as stream:
+            assert [block.type for block in stream.get_final_message().content] == kinds
 
 
 def test_the_asynchronous_client_streams_too() -> None:

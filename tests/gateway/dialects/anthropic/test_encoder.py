@@ -110,10 +110,16 @@ def test_thinking_text_and_calls_are_blocks_and_the_same_streamed_and_whole() ->
 
 
 def test_hidden_thinking_leaves_a_signed_block_without_text() -> None:
-    [block, *_] = accumulated(streamed(EVENTS, hides_thinking=True))["content"]
+    [block, *_] = accumulated(streamed(EVENTS, thinking="omitted"))["content"]
     assert block == {"type": "thinking", "thinking": "", "signature": "conch-1"}
-    [whole, *_] = json.loads(encoder(hides_thinking=True).whole(fold(EVENTS)))["content"]
+    [whole, *_] = json.loads(encoder(thinking="omitted").whole(fold(EVENTS)))["content"]
     assert whole == block
+
+
+def test_thinking_that_is_not_to_be_shown_leaves_no_block() -> None:
+    message = accumulated(streamed(EVENTS, thinking="none"))
+    assert [block["type"] for block in message["content"]] == ["text", "tool_use", "tool_use"]
+    assert json.loads(encoder(thinking="none").whole(fold(EVENTS))) == message
 
 
 @pytest.mark.parametrize(
