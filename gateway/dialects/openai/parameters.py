@@ -23,7 +23,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "audio": (),
     "logit_bias": ({},),
     "modalities": (["text"],),
-    "prediction": (),
     "suffix": ("",),
     "web_search_options": (),
     # vLLM, SGLang and TensorRT-LLM
@@ -117,7 +116,6 @@ REASONS: Final[Mapping[str, str]] = {
     "use_beam_search": _NO_BEAMS,
     "audio": "the models write text alone",
     "modalities": "the models write text alone",
-    "prediction": "speculation is a setting of the engine: [speculative] in its spec",
     "prompt_embeds": "prompts are text or token ids",
     "prompt_logprobs": "a completion with echo and logprobs has them",
     "suffix": "a model that fills in takes its own tokens in the prompt",
@@ -127,6 +125,7 @@ REASONS: Final[Mapping[str, str]] = {
 
 # What is ignored, and the values that ask for what happens anyway.
 IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "prediction": (),  # it is for speed, and leaves the answer as it is
     "store": (False,),
     "verbosity": ("medium",),
 }

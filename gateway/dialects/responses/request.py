@@ -140,7 +140,8 @@ class ResponsesRequest(FormedRequest):
     background: bool | None = None
     metadata: dict[Annotated[str, Field(max_length=64)], Label] | None = None
     service_tier: Literal["auto", "default", "flex", "priority", "scale", "fast"] | None = None
-    truncation: Literal["disabled"] | None = None
+    # "auto" allows the server to drop items rather than reject a conversation that is too long: here it never does.
+    truncation: Literal["auto", "disabled"] | None = None
     max_tool_calls: Annotated[int, Field(ge=1), BeforeValidator(whole_number)] | None = None  # of built-in tools
     user: Label | None = None
     safety_identifier: Label | None = None
@@ -156,13 +157,6 @@ class ResponsesRequest(FormedRequest):
     @classmethod
     def _integral(cls, value: Any) -> Any:
         return whole_number(value)
-
-    @field_validator("truncation", mode="before")
-    @classmethod
-    def _not_truncated(cls, value: Any) -> Any:
-        if value == "auto":
-            raise PydanticCustomError(UNSUPPORTED, "this server drops nothing of a conversation; only disabled")
-        return value
 
     @field_validator("include")
     @classmethod

@@ -39,7 +39,6 @@ def client() -> Iterator[httpx.Client]:
         ("function_call", {"name": "f"}),
         ("modalities", ["text", "audio"]),
         ("audio", {}),
-        ("prediction", {"type": "content", "content": "x"}),
         ("web_search_options", {}),
         ("suffix", "x"),
         ("prompt_logprobs", -1),
@@ -119,9 +118,12 @@ def test_values_that_ask_for_nothing_pass_and_are_not_named(client: httpx.Client
 
 
 def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
-    body = chat(user="me", store=True, metadata={}, verbosity="low", colour=1, stream=True, nothing=None)
+    guess = {"type": "content", "content": "x"}
+    body = chat(
+        user="me", store=True, metadata={}, verbosity="low", colour=1, stream=True, nothing=None, prediction=guess
+    )
     response = post(client, CHAT, body)
-    assert response.headers["x-ignored-parameters"] == "colour, store, verbosity"
+    assert response.headers["x-ignored-parameters"] == "colour, prediction, store, verbosity"
 
 
 def test_a_client_may_prefer_an_error_to_a_parameter_without_effect(client: httpx.Client) -> None:

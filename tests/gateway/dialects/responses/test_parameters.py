@@ -163,7 +163,6 @@ def test_logprobs_are_those_of_the_deltas_and_of_the_whole_text() -> None:
         ({"prompt": {"id": "pmpt_1"}}, "prompt", "unsupported_parameter"),
         ({"context_management": [{"type": "compaction"}]}, "context_management", "unsupported_parameter"),
         ({"moderation": {"model": "x"}}, "moderation", "unsupported_parameter"),
-        ({"truncation": "auto"}, "truncation", "unsupported_parameter"),
         ({"max_tokens": 5}, "max_tokens", "unsupported_parameter"),
         ({"max_completion_tokens": 5}, "max_completion_tokens", "unsupported_parameter"),
         ({"messages": []}, "messages", "unsupported_parameter"),
@@ -201,6 +200,8 @@ def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
     }
     answer = client.post(PATH, json=body(**fields))
     assert (answer.status_code, answer.headers[NO_EFFECT]) == (200, "reasoning.summary, text.verbosity")
+    cut = client.post(PATH, json=body(truncation="auto"))  # as agents send it; none here is cut
+    assert (cut.json()["truncation"], cut.headers[NO_EFFECT]) == ("disabled", "truncation")
     assert client.post(PATH, json=body(wings=2)).headers[NO_EFFECT] == "wings"
     strict = client.post(PATH, json=body(wings=2), headers={"prefer": "handling=strict"})
     assert (strict.status_code, strict.json()["error"]["param"]) == (400, "wings")
