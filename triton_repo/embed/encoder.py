@@ -31,7 +31,10 @@ Compute = Callable[[Sequence[Tokens]], Floats]  # [rows, width]
 
 
 class Encoder:
-    """Opened once. `compute` functions are independent of each other: one for each thread that computes."""
+    """Opened once. `compute` functions are independent of each other: one for each thread that computes.
+
+    `compute` itself is for one thread, before the others begin.
+    """
 
     def __init__(self, model: Path, config: EncoderConfig) -> None:
         import openvino
@@ -53,6 +56,9 @@ class Encoder:
             answer: Floats = request.infer(inputs_of(rows, self._facts))[0]
             return answer.copy()
 
+        # Two threads that make their first arrays at once would wait for ever, and all Python with them: OpenVINO's
+        # bindings (2026.4) look numpy up under a lock, let go of Python's lock meanwhile, and wait for theirs with it.
+        compute([Tokens([self._facts.pad_token_id], [0])])
         return compute
 
 
