@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from build_scripts.spec.embed import EmbedSection
+from build_scripts.work.child import keep_out
 from triton_repo.contract.engine_directory import VERIFIED
 from triton_repo.contract.errors import BuildError
 from triton_repo.embed.settings import EncoderFacts
@@ -75,6 +76,7 @@ def main() -> int:
 
 
 def _row(name: str, values: Mapping[str, Any], scratch: Path) -> str:
+    keep_out()
     from build_scripts.encoders.export import export_encoder
 
     _write(name, values, scratch)

@@ -17,7 +17,6 @@ import torch
 
 from build_scripts.encoders.facts import Reading
 from build_scripts.encoders.network import Network, input_names
-from build_scripts.openvino.export import keep_from_reporting
 from build_scripts.spec.embed import EmbedSection
 from triton_repo.contract.engine_directory import VERIFIED
 from triton_repo.contract.errors import BuildError
@@ -42,7 +41,6 @@ def export_encoder(checkpoint: str, source: str, section: str, output: str) -> N
     Raises:
         BuildError: the checkpoint cannot be used, or what OpenVINO computes is not what transformers computes.
     """
-    keep_from_reporting()
     reading = Reading(Path(checkpoint), source, EmbedSection.model_validate_json(section))
     failure: Exception = ValueError("no way")
     for attention in _ATTENTIONS:  # not every network can be exported with the first, and computed right

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +31,6 @@ def export_model(checkpoint: str, output: str, dtype: str, prompts: list[list[in
     Raises:
         ValueError: weights are missing or not finite.
     """
-    keep_from_reporting()
     with _without_marks(Path(checkpoint), Path(output)) as readable:
         model = _load(readable, dtype)
     if expected is not None:
@@ -65,11 +63,6 @@ def export_tokenizer(tokenizer: str, outputs: list[str]) -> None:
     model = convert_tokenizer(loaded, with_detokenizer=False)
     for output in outputs:
         openvino.save_model(model, Path(output, TOKENIZER_FILE))
-
-
-def keep_from_reporting() -> None:
-    """nncf and openvino's converter report their use to Google Analytics unless this package is absent."""
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -125,7 +118,6 @@ def _load(checkpoint: Path, dtype: str) -> Any:
 
 def compress_weights(output: str, quantization: str) -> None:
     """Compress the weights of the model in `output` to int8 or int4, in place. Meant for a child process."""
-    keep_from_reporting()
     import nncf
     import openvino
 

@@ -29,6 +29,9 @@ _ROOT: Final = str(Path(__file__).resolve().parents[2])
 _PROGRAM: Final = f"import sys; sys.path.append({_ROOT!r}); from build_scripts.work.child import main; main()"
 # A step works on files that are already here; fetching them was the parent's part.
 _ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# Packages that others import wherever they are installed, and that are needed for nothing here. The first reports to
+# Google Analytics that nncf and OpenVINO's converter are used, the others take more than a second.
+_KEPT_OUT: Final = ("openvino_telemetry", "sentence_transformers", "sklearn")
 _HINTS: Final[dict[int, str]] = {signal.SIGKILL: "; is there enough memory?", signal.SIGXCPU: "; it took too long"}
 _MAX_MESSAGE = 500  # characters; must fit into a pipe's buffer, because it is read after the child's end
 
@@ -83,6 +86,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints goes to the log
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING)
+    keep_out()
     module, name, args, kwargs = json.loads(sys.argv[1])
     try:
         getattr(importlib.import_module(module), name)(*args, **kwargs)
@@ -92,6 +96,11 @@ def main() -> None:
         report.write(text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 3]}...")
         report.close()
         sys.exit(1)
+
+
+def keep_out() -> None:
+    """Before anything imports them."""
+    sys.modules.update(dict.fromkeys(_KEPT_OUT))  # type: ignore[arg-type]  # None: Python takes it for not installed
 
 
 def _die_with_parent() -> None:

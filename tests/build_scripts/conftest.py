@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from build_scripts.build import Engine, ensure_engine
 from build_scripts.engine.manifest import Manifest
+from build_scripts.work.child import Child
+from tests.build_scripts import warm_steps
 from triton_repo.contract.engine_directory import EngineDirectory
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ eos_token }}"
@@ -101,6 +104,21 @@ def write_tokenizer(directory: Path) -> None:
     tokenizer.save(str(directory / "tokenizer.json"))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "chat_template": TEMPLATE}
     (directory / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> Iterator[None]:
+    """Every build of these tests imports torch once."""
+    warm_steps.preload()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Child, "_run", warm_steps.start_warm)
+        yield
+
+
+@pytest.fixture
+def cold_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what depends on how the process of a step is started."""
+    monkeypatch.setattr(Child, "_run", warm_steps.START_COLD)
 
 
 @pytest.fixture(scope="session")

@@ -280,6 +280,7 @@ def test_a_replay_engine_needs_a_tokenizer_and_no_weights(workshop: Workshop) ->
     assert EngineConfig.load(workshop.build(text.replace("a b", "a"), runtime="replay").directory) != config
 
 
+@pytest.mark.usefixtures("cold_steps")
 def test_code_that_lies_with_a_checkpoint_is_never_run(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     trap = workshop.root / "trapped"
     for module in ("modeling_tiny", "tokenization_tiny", "torch", "configuration_tiny"):

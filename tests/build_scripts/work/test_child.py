@@ -13,6 +13,8 @@ import pytest
 from build_scripts.work.child import Child
 from triton_repo.contract.errors import BuildError
 
+pytestmark = pytest.mark.usefixtures("cold_steps")
+
 DEADLINE_S = 240
 PARENT = """
 import sys, time
