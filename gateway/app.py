@@ -45,7 +45,7 @@ from gateway.http.internal_errors import InternalErrors
 from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
 from gateway.http.request_id import RequestIdMiddleware
-from gateway.metrics import Metrics
+from gateway.metrics.metrics import Metrics
 from gateway.pool.addresses import DNS, Addresses
 from gateway.pool.pool import TritonPool
 from gateway.settings import Settings
@@ -155,7 +155,7 @@ def _lifespan(
         in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        quotas, metrics = Quotas(tally), Metrics(tally)
+        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally)
         with store_file(settings.store) as file:
             store = Database(file)
             responses = ResponseStore(store, _bounds(settings))

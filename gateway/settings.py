@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gateway.catalog.rules import read_rules
 from gateway.http.keys import ApiKeys
@@ -27,6 +36,8 @@ from triton_repo.contract.workers import MAX_WORKERS
 
 # Set by the parent of several workers for prometheus_client, which then keeps its values in files there.
 METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+METRICS_NAMES: Final = ("conch", "triton", "router", "vllm", "gen_ai")
 
 SECRETS: Final = frozenset({"api_key", "admin_key", "triton_key"})  # from the environment alone: argv is world-readable
 
@@ -98,6 +109,19 @@ class Settings(BaseModel):
     store_max_responses: Annotated[int, Field(ge=1, description="how many responses are kept")] = 100_000
     max_file_bytes: Annotated[int, Field(ge=1024, description="largest file that may be uploaded")] = 200 * 2**20
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
+    metrics_names: Annotated[
+        tuple[str, ...], Field(description="whose names /metrics has: conch, triton, router, vllm, gen_ai")
+    ] = ("conch", "triton", "router")
+    triton_metrics: Annotated[
+        str, Field(description="HOST:PORT of Triton's metrics, for /metrics to have them too", pattern=r"^(.+:\d+)?$")
+    ] = ""
+
+    @field_validator("metrics_names")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in METRICS_NAMES]:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(METRICS_NAMES)}")
+        return names
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

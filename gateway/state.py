@@ -17,7 +17,7 @@ from gateway.batches.runner import BatchRunner
 from gateway.catalog.catalog import Catalog
 from gateway.http.event_stream import Heartbeat
 from gateway.http.keys import ApiKeys
-from gateway.metrics import Metrics
+from gateway.metrics.metrics import Metrics
 from gateway.settings import Settings
 from gateway.store.database import Database
 from gateway.store.files import FileStore

@@ -203,7 +203,11 @@ def gateway_service(
     options: ServeOptions, directory: RunDirectory, environ: Mapping[str, str], access: TritonAccess
 ) -> Service:
     settings = options.gateway.model_copy(
-        update={"triton_grpc": (access.grpc,), "engine_states_file": directory.engine_states}
+        update={
+            "triton_grpc": (access.grpc,),
+            "engine_states_file": directory.engine_states,
+            "triton_metrics": f"{LOOPBACK}:{options.triton_metrics_port}",
+        }
     )
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""
     keys = {API_KEY_VARIABLE: api_key, KSERVE_KEY_VARIABLE: access.key or ""}

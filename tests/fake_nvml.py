@@ -28,6 +28,7 @@ class FakeNvml:
     devices: tuple[Device, ...] = ()
     error: int | None = None
     open: int = 0
+    counts_energy: bool = True
 
     NVMLError = pynvml.NVMLError
     NVMLError_LibraryNotFound = pynvml.NVMLError_LibraryNotFound
@@ -53,6 +54,19 @@ class FakeNvml:
 
     def nvmlDeviceGetMemoryInfo(self, handle: Device) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(total=handle[1], free=handle[1], used=0)
+
+    def nvmlDeviceGetUtilizationRates(self, _: Device) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=75, memory=40)
+
+    def nvmlDeviceGetPowerUsage(self, _: Device) -> int:  # noqa: N802
+        """Milliwatts."""
+        return 350_500
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, _: Device) -> int:  # noqa: N802
+        """Millijoules."""
+        if not self.counts_energy:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return 1_234_500
 
     def nvmlDeviceGetCudaComputeCapability(self, handle: Device) -> list[int]:  # noqa: N802
         return list(handle[2])

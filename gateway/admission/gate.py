@@ -25,7 +25,7 @@ from gateway.admission.drain_rate import DrainRate
 from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
 from gateway.admission.estimate import Estimate, Prompt, Work
 from gateway.admission.flows import FairQueue, Flow
-from gateway.admission.tally import Tally
+from gateway.admission.tally import Row, Tally
 from gateway.admission.terms import Capacity, Terms
 from gateway.admission.ticket import Place, Ticket
 
@@ -37,6 +37,16 @@ _MIXED_S: Final = 10.0  # how long several flows count as such
 _CAUTION: Final = 1.5  # a request may take that much longer than expected
 _AGED: Final = 0.5  # of the longest wait: what is batch then has its turns with all others
 _POLL_S: Final = 0.005  # how soon one process sees what another has freed
+
+
+def sent_to(tally: Tally, model: str) -> Row:
+    """How many requests an engine has been given."""
+    return tally.row(f"requests of {model}")
+
+
+def waiting_for(tally: Tally, model: str) -> Row:
+    """How many wait for an engine."""
+    return tally.row(f"waiting for {model}")
 
 
 class Gate:
@@ -52,9 +62,9 @@ class Gate:
         self._deadlines = deadlines
         self._queues: tuple[FairQueue[Ticket], FairQueue[Ticket]] = (FairQueue(), FairQueue())  # the second is batch
         self._rate = DrainRate(min_ends=capacity.num_requests or 1)
-        self._requests = tally.row(f"requests of {model}")
+        self._requests = sent_to(tally, model)
         self._tokens = tally.row(f"tokens of {model}")
-        self._waiting = tally.row(f"waiting for {model}")
+        self._waiting = waiting_for(tally, model)
         self._all_waiting = tally.row(WAITING)
         self._running: Counter[str] = Counter()  # by flow
         self._running_cost = 0

@@ -40,12 +40,25 @@ class Place(NamedTuple):
 class Ticket:
     """`waits` until its turn has come or it `left` without one; `deadline` ends that. Whoever opens it frees it."""
 
-    __slots__ = ("_began", "_error", "_gate", "_place", "_prompt", "_runs", "_turn", "deadline", "waits", "work")
+    __slots__ = (
+        "_began",
+        "_error",
+        "_gate",
+        "_place",
+        "_prompt",
+        "_runs",
+        "_turn",
+        "deadline",
+        "waited_s",
+        "waits",
+        "work",
+    )
 
     def __init__(self, gate: Keeper, place: Place, prompt: Prompt, work: Work) -> None:
         self.work = work
         self.waits = True
         self.deadline: Deadline | None = None
+        self.waited_s: float | None = None  # until its turn came
         self._gate = gate
         self._place = place
         self._prompt = prompt
@@ -81,6 +94,7 @@ class Ticket:
     def begin(self) -> None:
         """Its turn has come."""
         self._began = self._runs = True
+        self.waited_s = time.monotonic() - self._place.came_s
         self._end_wait()
 
     @property

@@ -79,6 +79,19 @@ class Answer:
         return len(self._choices)
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens that the engines have told of so far, those beyond a stop string too."""
+        if len(self._choices) == 1:
+            delta = self._choices[0].last_delta
+            return delta.completion_tokens if delta else 0
+        return sum(choice.last_delta.completion_tokens for choice in self._choices if choice.last_delta)
+
+    @property
+    def waited_s(self) -> float | None:
+        """How long it waited for its turn, or the last of its turns; None where none has come."""
+        return max((ticket.waited_s for ticket in self._tickets if ticket.waited_s is not None), default=None)
+
+    @property
     def finish_reason(self) -> FinalReason | None:
         """None until every choice has ended; "length" if that cut any of them short."""
         reasons = [choice.finish_reason for choice in self._choices]

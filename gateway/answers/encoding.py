@@ -113,6 +113,11 @@ class Encoding:
         return "stop" if len(self._results) == len(self._texts) else None
 
     @property
+    def waited_s(self) -> float | None:
+        """How long it waited for its turn; None where that has not come."""
+        return self._ticket.waited_s
+
+    @property
     def usage(self) -> Usage:
         """The counts so far."""
         return Usage(sum(encoded.num_tokens for encoded in self._results.values()), 0, None)

@@ -21,7 +21,8 @@ from gateway.answers.answer import Answer
 from gateway.answers.events import Event, Usage, fold
 from gateway.dialects.dialect import Call, Encoder, Head, Operation
 from gateway.endpoints.finding import found
-from gateway.metrics import RequestRecord
+from gateway.metrics.recorder import served_by
+from gateway.metrics.request_record import RequestRecord
 from gateway.state import Gateway
 from triton_repo.contract.errors import EngineFailed, RequestError
 from triton_repo.contract.model_card import ModelCard
@@ -135,12 +136,13 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
     async with _opened(asked, call) as (answer, encoder), aclosing(answer.events()) as batches:
         # The status line waits for the engine's first events, so that what fails before them has a status of its own.
         first = await anext(batches)
-        asked.record.begin_stream()
+        asked.record.begin_stream(answer)
         async with open_sink() as sink:
             last = b""
             try:
                 await sink.send(encoder.start() + _encode(encoder, first))
                 async for batch in batches:
+                    asked.record.progress(answer)
                     last = _encode(encoder, batch)
                     if not isinstance(batch[-1], Usage):
                         await sink.send(last)
@@ -163,7 +165,7 @@ async def _opened(asked: Asked, call: Call) -> AsyncIterator[tuple[Answer, Encod
     asked.caller.check_may_use(*call.model_names)
     try:
         card = await gateway.backend.card(request.model)
-        asked.record.model, asked.record.resolution = request.model, call.resolution
+        asked.record.served = served_by(request.model, call.resolution)
         generations = request.generations(asked.id, card, gateway.settings.max_body_bytes)
         head = Head(asked.id, int(time.time()), call.model, _fingerprint(card), lambda: answer.usage)
         encoder = call.encoder(head)

@@ -15,6 +15,7 @@ from gateway.dialects.dialect import Call, Session
 from gateway.dialects.openai.chunks import DONE
 from gateway.dialects.responses.encoder import event_bytes, response_id
 from gateway.endpoints.answering import Asked, Asker, Sink, asked, stream, whole
+from gateway.metrics.recorder import served_by
 from gateway.state import Gateway
 from gateway.store.response_rows import OPEN, Json
 from gateway.store.responses import ResponseStore
@@ -73,7 +74,7 @@ async def _check(asked: Asked, call: Call) -> None:
     """What can be known to be wrong is told at once."""
     gateway = asked.gateway
     card = await gateway.backend.card(call.request.model)
-    asked.record.model, asked.record.resolution = call.request.model, call.resolution
+    asked.record.served = served_by(call.request.model, call.resolution)
     call.request.generations(asked.id, card, gateway.settings.max_body_bytes)
     if gateway.in_flight.draining:
         raise EngineUnavailable("the server is shutting down")

@@ -26,7 +26,8 @@ from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
 from gateway.http.patience import complete_and_begin_by_s
 from gateway.http.request_id import REQUEST_ID
-from gateway.metrics import RequestRecord
+from gateway.metrics.recorder import served_by
+from gateway.metrics.request_record import RequestRecord
 from gateway.state import Gateway, GatewayDep
 
 OPERATIONS: Final[tuple[Operation, ...]] = (Embeddings(), Rerank(), Score(), Classify())
@@ -73,7 +74,7 @@ async def _answer(request: Request, gateway: Gateway, operation: Operation, reco
         ignored = check_fields(fields, operation.body)
         call = operation.parse(fields)
         engine = await found(gateway, call.model, fields, caller, scope[REQUEST_ID])
-        record.model, record.resolution = engine.resolution.engine, engine.resolution
+        record.served = served_by(engine.resolution.engine, engine.resolution)
         asked = replace(call.request(engine.card), model=engine.resolution.engine)
         head = Head(scope[REQUEST_ID], int(time.time()), call.model, "")
         opened = gateway.in_flight.open_encoding(asked, engine.card, settings.max_body_bytes, terms)

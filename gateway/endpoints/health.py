@@ -36,7 +36,7 @@ async def ready(gateway: GatewayDep, response: Response) -> dict[str, str]:
 
 
 async def metrics(request: Request, gateway: GatewayDep) -> Response:
-    content, content_type = gateway.metrics.exposition(request.headers.get("accept", ""))
+    content, content_type = await gateway.metrics.exposition(request.headers.get("accept", ""))
     return Response(content, headers={"content-type": content_type})
 
 

@@ -17,6 +17,8 @@ class EngineMetrics:
         requests = _family("conch_engine_requests", "Live requests by state", gauge)
         ended = _family("conch_engine_requests_ended_total", "Requests that ended, by outcome", counter)
         kv_cache = _family("conch_engine_kv_cache_utilization", "Share of the paged KV cache in use", gauge)
+        kv_blocks = _family("conch_engine_kv_cache_blocks", "Blocks of the paged KV cache, 0 if not known", gauge)
+        per_block = _family("conch_engine_kv_cache_tokens_per_block", "Tokens of a block, 0 if not known", gauge)
         tokens = _family("conch_engine_generated_tokens_total", "Tokens sampled", counter)
         step_age = _family("conch_engine_step_age_seconds", "Age of the running step, 0 below a second", gauge)
         labels = {"model": engine}
@@ -24,13 +26,16 @@ class EngineMetrics:
             state: requests.Metric(labels={**labels, "state": state}) for state in ("live", "running", "waiting")
         }
         self._gauges["kv_cache"] = kv_cache.Metric(labels=labels)
+        self._gauges["kv_blocks"] = kv_blocks.Metric(labels=labels)
+        self._gauges["tokens_per_block"] = per_block.Metric(labels=labels)
         self._counters: dict[str, Any] = {
             outcome: ended.Metric(labels={**labels, "outcome": outcome})
             for outcome in ("finished", "cancelled", "failed")
         }
         self._counters["tokens"] = tokens.Metric(labels=labels)
         self._step_age = step_age.Metric(labels=labels)
-        self._families = (requests, ended, kv_cache, tokens, step_age)  # a metric lives as long as its family
+        # A metric lives as long as its family.
+        self._families = (requests, ended, kv_cache, kv_blocks, per_block, tokens, step_age)
         self._shown: dict[str, float] = dict.fromkeys(self._gauges, -1.0)
         self._counted = dict.fromkeys(self._counters, 0)
         self._shown_step_age_s = -1.0
@@ -46,6 +51,8 @@ class EngineMetrics:
             "running": counters.load.running,
             "waiting": counters.load.waiting,
             "kv_cache": counters.load.kv_cache_utilization,
+            "kv_blocks": counters.load.kv_cache_blocks,
+            "tokens_per_block": counters.load.tokens_per_block,
         }
         counted = {
             "finished": counters.finished,

@@ -42,9 +42,9 @@ def test_it_is_the_body_that_a_client_would_get_and_counts_as_one() -> None:
         body = json.loads(await answer_whole(gateway, asker(), CALL))
         assert body["id"] == "chatcmpl-one"
         assert body["choices"][0]["message"]["content"] == "Hello world"
-        counted, _ = gateway.metrics.exposition("")
-        line = f'conch_requests_total{{endpoint="{PATH}",finish_reason="stop",model="demo",status="2xx"}} 1.0'
-        assert line in counted.decode()
+        counted, _ = await gateway.metrics.exposition("")
+        labels = f'arm="",endpoint="{PATH}",finish_reason="stop",model="demo",status="2xx",version="1"'
+        assert f"conch_requests_total{{{labels}}} 1.0" in counted.decode()
 
     within(ScriptedBackend(), work)
 

@@ -35,7 +35,8 @@ NO_TRITON = ("--triton-grpc", "127.0.0.1:1")
 
 @pytest.fixture(scope="module")
 def gateway(stack: Stack) -> Iterator[Gateway]:
-    with running("--workers", str(NUM_WORKERS), "--triton-grpc", stack.triton_grpc) as gateway:
+    triton = ("--triton-grpc", stack.triton_grpc, "--triton-metrics", stack.triton_metrics.removeprefix("http://"))
+    with running("--workers", str(NUM_WORKERS), *triton) as gateway:
         wait_for(lambda: gateway.log.count("Application startup complete") == NUM_WORKERS, lambda: gateway.log)
         yield gateway
 
@@ -73,8 +74,12 @@ def test_whichever_worker_is_asked_the_metrics_are_those_of_all(gateway: Gateway
             "conch_time_to_first_token_seconds_count": 12,
             "conch_time_per_output_token_seconds_count": 12,
             "conch_request_duration_seconds_count": 24,
+            "conch_queue_time_seconds_count": 24,
+            "conch_request_completion_tokens_sum": 24 * 4,
         }.items():
             assert value(series, name, model="replay") - value(before, name, model="replay") == increase
+        assert value(series, "conch_engine_up", model="replay") == 1
+        assert value(series, "nv_inference_request_success", model="replay_preprocess") > 0  # Triton's own
 
 
 def test_a_killed_worker_takes_only_its_own_streams_with_it_and_is_started_again(gateway: Gateway) -> None:

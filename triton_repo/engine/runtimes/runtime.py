@@ -56,11 +56,18 @@ class TokenDelta(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy a runtime is. `kv_cache_utilization` is the share of the paged KV cache that live requests hold."""
+    """How busy a runtime is.
+
+    Attributes:
+        kv_cache_utilization: the share of the paged KV cache that live requests hold.
+        kv_cache_blocks: how many that cache has, of `tokens_per_block`; 0 where there is none, or it is not known.
+    """
 
     running: int
     waiting: int
     kv_cache_utilization: float
+    kv_cache_blocks: int = 0
+    tokens_per_block: int = 0
 
 
 class Runtime(Protocol):

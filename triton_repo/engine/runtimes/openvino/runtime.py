@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.sampling import Guide
@@ -95,12 +95,13 @@ class OpenVinoRuntime:
         return None
 
     def load(self) -> Load:
+        blocks, waiting = num_blocks(self._config.max_tokens_in_paged_kv_cache), len(self._waiting)
         if not self._batch.has_work:
-            return Load(0, len(self._waiting), 0.0)
+            return Load(0, waiting, 0.0, blocks, OPENVINO_KV_BLOCK_SIZE)
         metrics = self._batch.metrics()
         running = min(metrics.scheduled_requests, self._batch.num_active)
-        waiting = len(self._waiting) + self._batch.num_active - running
-        return Load(running, waiting, metrics.cache_usage / 100)
+        waiting += self._batch.num_active - running
+        return Load(running, waiting, metrics.cache_usage / 100, blocks, OPENVINO_KV_BLOCK_SIZE)
 
     def close(self) -> None:
         self._waiting.clear()

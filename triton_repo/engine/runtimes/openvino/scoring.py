@@ -6,7 +6,7 @@ A request for them is scored first, a chunk with each step of the batch, and joi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from triton_repo.contract.engine_config import EngineConfig
@@ -52,7 +52,7 @@ class ScoringOpenVinoRuntime(OpenVinoRuntime):
 
     def load(self) -> Load:
         load = super().load()
-        return Load(load.running, load.waiting + len(self._unscored), load.kv_cache_utilization)
+        return replace(load, waiting=load.waiting + len(self._unscored))
 
     def close(self) -> None:
         self._unscored.clear()

@@ -82,8 +82,9 @@ class TensorRtLlmRuntime:
     def load(self) -> Load:
         running = sum(self._live.values())
         cache = self._stats.get("kvCacheStats") or {}
-        used = cache.get("usedNumBlocks", 0) / (cache.get("maxNumBlocks") or 1) if self._live else 0.0
-        return Load(running, len(self._live) - running, used)
+        blocks = cache.get("maxNumBlocks") or 0
+        used = cache.get("usedNumBlocks", 0) / (blocks or 1) if self._live else 0.0
+        return Load(running, len(self._live) - running, used, blocks, cache.get("tokensPerBlock") or 0)
 
     def close(self) -> None:
         self._live.clear()

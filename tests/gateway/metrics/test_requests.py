@@ -148,3 +148,42 @@ def test_the_format_is_the_one_that_is_asked_for() -> None:
     assert asked.headers["content-type"].startswith(openmetrics)
     assert asked.text.endswith("# EOF\n")
     assert "_created" not in plain.text
+
+
+def test_what_is_rejected_is_counted_by_its_reason() -> None:
+    backend = ScriptedBackend([EngineFailed("no")])
+    with serving(backend, max_concurrent_requests=1) as gateway:
+        httpx.post(gateway.url + CHAT, json=body())
+        httpx.post(gateway.url + CHAT, json=body(temperature=-1))
+        httpx.post(gateway.url + CHAT, json=body(model="made up"))
+        httpx.post(gateway.url + CHAT, json=body(stream=True))
+        series = scrape(gateway.url)
+    reasons = {
+        (dict(labels)["model"], dict(labels)["reason"]): count
+        for (name, labels), count in series.items()
+        if name == "conch_requests_rejected_total"
+    }
+    assert reasons == {
+        ("demo", "engine_failed"): 2,
+        ("", "invalid_request_error"): 1,
+        ("", "model_not_found"): 1,
+    }
+
+
+def test_every_token_after_the_first_of_a_stream_is_timed_once() -> None:
+    script = [delta("a", completion_tokens=2), 0.05, delta("b", completion_tokens=6), 0.05, delta("c", "stop", 7)]
+    with serving(ScriptedBackend(script)) as gateway:
+        httpx.post(gateway.url + CHAT, json=body(stream=True))
+        series = scrape_until(gateway.url, requests)
+    name = "conch_inter_token_latency_seconds"
+    assert value(series, f"{name}_count") == 5
+    assert value(series, f"{name}_sum") >= 2 * 0.05
+    buckets = [value(series, f"{name}_bucket", le=le) for le in ("0.001", "0.075", "+Inf")]
+    assert buckets[0] <= buckets[1] <= buckets[2] == 5
+
+
+def test_cached_tokens_are_those_that_engines_tell_of() -> None:
+    for cached, expected in ((-1, 0), (2, 2)):
+        with serving(ScriptedBackend([delta("a", "stop", cached_tokens=cached)])) as gateway:
+            httpx.post(gateway.url + CHAT, json=body())
+            assert value(scrape_until(gateway.url, requests), "conch_cached_tokens_total") == expected

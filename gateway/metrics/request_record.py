@@ -1,0 +1,133 @@
+"""What is known of one request, from its arrival until its last byte, and what of it is counted then."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from types import TracebackType
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+
+from gateway.answers.answer import Answer
+from gateway.answers.encoding import Encoding
+from gateway.metrics.recorder import NOT_SERVED, Recorder
+from gateway.metrics.table import INTER_TOKEN
+from triton_repo.contract.errors import RequestError
+
+_GAPS_S: Final = INTER_TOKEN.buckets
+
+
+class RequestRecord:
+    """Entered when a request arrives, left with its last byte or with its error.
+
+    Attributes:
+        served: labels of its engine; empty until the model is known to be served, so that no client makes up labels.
+        answer: the engines' answer, once they are asked.
+        first_token_s: when the stream began, in seconds since the request came; None as long as no status is out.
+        is_handed_over: another record counts it.
+    """
+
+    __slots__ = (
+        "_gap_sum_s",
+        "_gaps",
+        "_last_s",
+        "_num_tokens",
+        "_recorder",
+        "answer",
+        "began_s",
+        "endpoint",
+        "first_token_s",
+        "is_handed_over",
+        "served",
+    )
+
+    def __init__(self, recorder: Recorder, endpoint: str) -> None:
+        self._recorder = recorder
+        self.endpoint = endpoint
+        self.began_s = time.perf_counter()
+        self.served = NOT_SERVED
+        self.answer: Answer | Encoding | None = None
+        self.first_token_s: float | None = None
+        self.is_handed_over = False
+        self._last_s = 0.0
+        self._num_tokens = 0
+        self._gaps: list[int] | None = None
+        self._gap_sum_s = 0.0
+
+    def begin_stream(self, answer: Answer) -> None:
+        self._last_s = time.perf_counter()
+        self._num_tokens = answer.num_tokens
+        self.first_token_s = self._last_s - self.began_s
+
+    def progress(self, answer: Answer) -> None:
+        """More of the stream has arrived. Only counted here: it is called for every message."""
+        new = answer.num_tokens - self._num_tokens
+        if new <= 0:
+            return
+        now_s = time.perf_counter()
+        gap_s = (now_s - self._last_s) * answer.num_choices / new
+        if self._gaps is None:
+            self._gaps = [0] * (len(_GAPS_S) + 1)
+        self._gaps[bisect_left(_GAPS_S, gap_s)] += new
+        self._gap_sum_s += gap_s * new
+        self._last_s = now_s
+        self._num_tokens += new
+
+    def __enter__(self) -> RequestRecord:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if not self.is_handed_over:
+            self._observe(error)
+
+    def _observe(self, error: BaseException | None) -> None:
+        """`error` is what ended the request, None for its own end."""
+        recorder, answer, took_s = self._recorder, self.answer, time.perf_counter() - self.began_s
+        finish_reason = (answer and answer.finish_reason) or _reason_without_end(error)
+        status = "2xx" if self.first_token_s is not None else _status(error)
+        recorder.count_end(self.endpoint, self.served, status, finish_reason)
+        if error is not None and self.first_token_s is None and not isinstance(error, ClientDisconnect):
+            recorder.count_rejected(self.served, reason_of(error))
+        if answer is not None:
+            self._observe_answer(answer, took_s)
+
+    def _observe_answer(self, answer: Answer | Encoding, took_s: float) -> None:
+        series, usage = self._recorder.of_engine(self.served), answer.usage
+        series.prompt_tokens.inc(usage.prompt_tokens)
+        series.completion_tokens.inc(usage.completion_tokens)
+        if usage.cached_tokens is not None:
+            series.cached_tokens.inc(usage.cached_tokens)
+        if answer.waited_s is not None:
+            series.queue.observe(answer.waited_s)
+        if self.first_token_s is not None:
+            series.first_token.observe(self.first_token_s)
+        if self._gaps is not None:
+            series.inter_token.add(self._gaps, self._gap_sum_s)
+        if answer.finish_reason is None:
+            return
+        series.duration.observe(took_s)
+        series.prompt_length.observe(usage.prompt_tokens)
+        series.completion_length.observe(usage.completion_tokens)
+        later_tokens = usage.completion_tokens / answer.num_choices - 1
+        if self.first_token_s is not None and later_tokens > 0:
+            series.token.observe((took_s - self.first_token_s) / later_tokens)
+
+
+def reason_of(error: BaseException) -> str:
+    """The code of an error, or its type where it has none: each is a constant of a class."""
+    if not isinstance(error, RequestError):
+        return "internal_error"
+    return error.code or error.type
+
+
+def _reason_without_end(error: BaseException | None) -> str:
+    return "cancelled" if isinstance(error, ClientDisconnect) else "error"
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None:
+        return "2xx"
+    if isinstance(error, ClientDisconnect):
+        return "4xx"
+    return f"{error.status // 100}xx" if isinstance(error, RequestError) else "5xx"
