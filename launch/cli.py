@@ -50,6 +50,7 @@ _adopt("build", "build_scripts.command", "build_command", extra="build")
 _adopt("verify", "build_scripts.verify.command", "verify_command", extra="build")
 _adopt("bench", "bench.command", "bench_command", extra="bench")
 _adopt("sweep", "bench.sweep.command", "sweep_command", extra="bench")
+_adopt("top", "bench.top.command", "top_command", extra="gateway")
 
 DEFAULTS = Settings()  # of the gateway
 Port = Annotated[int, typer.Option(min=1, max=65535)]
