@@ -1,4 +1,4 @@
-"""`python -m bench.gaps [--model smollm2]`: how evenly streams arrive at a client, with some settings and with others.
+"""`python -m bench.choices.gaps [--model smollm2]`: how evenly streams arrive, with some settings and with others.
 
 Two `conch serve` with one engine, whose `[serve]` differs, take turns wave by wave, so that whatever else the machine
 does hits both alike; both are started several times, since two processes with the same pipeline differ by their luck.
@@ -91,7 +91,7 @@ FIGURES: Final[Mapping[str, Callable[[Wave], float]]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("python -m bench.gaps", description="How evenly streams arrive.")
+    parser = argparse.ArgumentParser("python -m bench.choices.gaps", description="How evenly streams arrive.")
     parser.add_argument("--model", choices=_SUBJECTS, default="llama-90m", help="default: llama-90m")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 8, 32], metavar="N")
     parser.add_argument("--rounds", type=int, default=3, help="waves of each side after each start (default: 3)")
