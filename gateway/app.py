@@ -55,6 +55,7 @@ from gateway.store.files import FileStore
 from gateway.store.response_rows import Bounds
 from gateway.store.responses import ResponseStore
 from gateway.store.work import Work
+from gateway.tracing.tracing import tracing_to
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
 
@@ -155,7 +156,9 @@ def _lifespan(
         in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally)
+        tracing = tracing_to(settings.otlp_endpoint)
+        ended = tracing.ended if settings.otlp_endpoint else None
+        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally, ended)
         with store_file(settings.store) as file:
             store = Database(file)
             responses = ResponseStore(store, _bounds(settings))
@@ -192,6 +195,7 @@ def _lifespan(
                 await in_flight.drain(settings.shutdown_grace_s)
                 await work.close()
                 await store.close()
+                await asyncio.to_thread(tracing.close)
 
     return lifespan
 

@@ -109,6 +109,12 @@ class Settings(BaseModel):
     store_max_responses: Annotated[int, Field(ge=1, description="how many responses are kept")] = 100_000
     max_file_bytes: Annotated[int, Field(ge=1024, description="largest file that may be uploaded")] = 200 * 2**20
     access_log: Annotated[bool, Field(description="log a line for each request")] = True
+    otlp_endpoint: Annotated[
+        str,
+        Field(
+            description="base URL of a receiver of traces (OTLP over HTTP); none without", pattern=r"^(https?://.+)?$"
+        ),
+    ] = ""
     metrics_names: Annotated[
         tuple[str, ...], Field(description="whose names /metrics has: conch, triton, router, vllm, gen_ai")
     ] = ("conch", "triton", "router")

@@ -87,6 +87,11 @@ class Answer:
         return sum(choice.last_delta.completion_tokens for choice in self._choices if choice.last_delta)
 
     @property
+    def came_s(self) -> float:
+        """When it asked for its turn, on the monotonic clock."""
+        return self._tickets[0].came_s
+
+    @property
     def waited_s(self) -> float | None:
         """How long it waited for its turn, or the last of its turns; None where none has come."""
         return max((ticket.waited_s for ticket in self._tickets if ticket.waited_s is not None), default=None)

@@ -113,6 +113,11 @@ class Encoding:
         return "stop" if len(self._results) == len(self._texts) else None
 
     @property
+    def came_s(self) -> float:
+        """When it asked for its turn, on the monotonic clock."""
+        return self._ticket.came_s
+
+    @property
     def waited_s(self) -> float | None:
         """How long it waited for its turn; None where that has not come."""
         return self._ticket.waited_s

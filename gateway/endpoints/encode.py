@@ -53,6 +53,7 @@ def _endpoint(operation: Operation) -> Callable[[Request, Gateway], Awaitable[Re
     async def endpoint(request: Request, gateway: GatewayDep) -> Response:
         try:
             with gateway.metrics.record(request.scope["path"]) as record:
+                record.trace(request.scope[REQUEST_ID], request.scope["headers"])
                 return await _answer(request, gateway, operation, record)
         except ClientDisconnect:
             return Response(status_code=_CLIENT_LEFT)

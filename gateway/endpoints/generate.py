@@ -62,6 +62,7 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
         ClientDisconnect: the client has left.
     """
     with asked(gateway, Asker(scope["path"], scope.get(CALLER, ANYONE), scope[REQUEST_ID])) as asked_now:
+        asked_now.record.trace(scope[REQUEST_ID], scope["headers"])
         request = asked_now.within(*complete_and_begin_by_s(scope))
         call = await _read(request, scope, receive, operation)
         check_ignored(scope, call.ignored)

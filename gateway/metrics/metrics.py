@@ -21,7 +21,7 @@ from gateway.metrics.gpus import Gpus
 from gateway.metrics.names import gen_ai, router, vllm
 from gateway.metrics.names.projection import Labels, gauge
 from gateway.metrics.recorder import Recorder
-from gateway.metrics.request_record import RequestRecord
+from gateway.metrics.request_record import Ended, RequestRecord
 from gateway.metrics.triton import TritonMetrics
 from gateway.settings import Settings
 from triton_repo.contract.distribution import conch_version
@@ -31,9 +31,14 @@ logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """The metrics of one application; its own are those of all processes of the gateway."""
+    """The metrics of one application; its own are those of all processes of the gateway.
 
-    def __init__(self, settings: Settings, backend: Backend, tally: Tally) -> None:
+    Args:
+        ended: is given the record of each request at its end.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend, tally: Tally, ended: Ended | None = None) -> None:
+        self._ended = ended
         self._settings = settings
         self._names = frozenset(settings.metrics_names)
         self._tally = tally
@@ -43,7 +48,7 @@ class Metrics:
         self._gpus = Gpus()
 
     def record(self, endpoint: str) -> RequestRecord:
-        return RequestRecord(self._recorder, endpoint)
+        return RequestRecord(self._recorder, endpoint, self._ended)
 
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format that an Accept header asks for, else as plain text, and its content type."""

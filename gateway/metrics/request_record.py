@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final
 
@@ -16,6 +17,7 @@ from gateway.metrics.table import INTER_TOKEN
 from triton_repo.contract.errors import RequestError
 
 _GAPS_S: Final = INTER_TOKEN.buckets
+_TRACE_HEADERS: Final = (b"traceparent", b"tracestate")
 
 
 class RequestRecord:
@@ -26,9 +28,12 @@ class RequestRecord:
         answer: the engines' answer, once they are asked.
         first_token_s: when the stream began, in seconds since the request came; None as long as no status is out.
         is_handed_over: another record counts it.
+        failure: what ended a stream that had begun, which its client was told in the stream.
+        request_id, trace_parent, trace_state: for traces; W3C's headers of the client.
     """
 
     __slots__ = (
+        "_ended",
         "_gap_sum_s",
         "_gaps",
         "_last_s",
@@ -37,23 +42,38 @@ class RequestRecord:
         "answer",
         "began_s",
         "endpoint",
+        "failure",
         "first_token_s",
         "is_handed_over",
+        "request_id",
         "served",
+        "trace_parent",
+        "trace_state",
     )
 
-    def __init__(self, recorder: Recorder, endpoint: str) -> None:
+    def __init__(self, recorder: Recorder, endpoint: str, ended: Ended | None = None) -> None:
         self._recorder = recorder
+        self._ended = ended
         self.endpoint = endpoint
         self.began_s = time.perf_counter()
         self.served = NOT_SERVED
         self.answer: Answer | Encoding | None = None
         self.first_token_s: float | None = None
         self.is_handed_over = False
+        self.failure: BaseException | None = None
+        self.request_id = self.trace_parent = self.trace_state = ""
         self._last_s = 0.0
         self._num_tokens = 0
         self._gaps: list[int] | None = None
         self._gap_sum_s = 0.0
+
+    def trace(self, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take over a client's trace, if traces are made at all."""
+        if self._ended is None:
+            return
+        self.request_id = request_id
+        found = {name: value.decode("latin-1") for name, value in headers if name in _TRACE_HEADERS}
+        self.trace_parent, self.trace_state = (found.get(name, "") for name in _TRACE_HEADERS)
 
     def begin_stream(self, answer: Answer) -> None:
         self._last_s = time.perf_counter()
@@ -80,6 +100,8 @@ class RequestRecord:
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if not self.is_handed_over:
             self._observe(error)
+            if self._ended is not None:
+                self._ended(self, error)
 
     def _observe(self, error: BaseException | None) -> None:
         """`error` is what ended the request, None for its own end."""
@@ -112,6 +134,10 @@ class RequestRecord:
         later_tokens = usage.completion_tokens / answer.num_choices - 1
         if self.first_token_s is not None and later_tokens > 0:
             series.token.observe((took_s - self.first_token_s) / later_tokens)
+
+
+Ended = Callable[[RequestRecord, BaseException | None], None]
+"""Is given a record at its end, and the error that ended it."""
 
 
 def reason_of(error: BaseException) -> str:
