@@ -34,14 +34,16 @@ def families(engines: Sequence[EngineNow]) -> list[Metric]:
     return [
         gauge(REQUESTS, "Requests of the engine, by what becomes of them.", requests),
         gauge(KV_CACHE, "Blocks of the engine's paged KV cache.", blocks),
-        lora(),
+        lora(engines),
     ]
 
 
-def lora() -> Metric:
-    """No engine has adapters that are loaded and unloaded by need: all that it has are there."""
-    labels = {"max_lora": "0", "running_lora_adapters": "", "waiting_lora_adapters": ""}
-    return gauge(LORA, "Adapters that requests run with.", [(labels, time.time())])
+def lora(engines: Sequence[EngineNow]) -> Metric:
+    """All adapters of an engine are loaded with it, so each is told as running, by the name that a client asks for."""
+    adapters = [f"{one.model}:{adapter}" for one in engines if one.card for adapter in one.card.adapters]
+    names = ",".join(sorted(adapters))
+    labels = {"max_lora": str(len(adapters)), "running_lora_adapters": names, "waiting_lora_adapters": ""}
+    return gauge(LORA, "Adapters that requests can run with at once.", [(labels, time.time())])
 
 
 def _requests(engine: EngineNow) -> dict[str, float]:

@@ -108,7 +108,7 @@ def test_a_triton_that_is_gone_or_silent_leaves_nothing_behind() -> None:
 
 
 def test_a_router_finds_queue_load_and_cache_under_the_names_of_tritons_tensorrt_llm_backend() -> None:
-    backend = ScriptedBackend(cards={"demo": replace(CARD, max_batch_size=8)})
+    backend = ScriptedBackend(cards={"demo": replace(CARD, max_batch_size=8, adapters=("sql", "poet"))})
     with triton_metrics(OF_TRITON) as address, serving(backend, triton_metrics=address) as gateway:
         series = scrape(gateway.url)
     expected = {"waiting": 2, "scheduled": 3, "active": 5, "max": 8}
@@ -117,7 +117,8 @@ def test_a_router_finds_queue_load_and_cache_under_the_names_of_tritons_tensorrt
     for kind, number in {"fraction": 0.25, "tokens_per": 32, "max": 400, "used": 100, "free": 300}.items():
         assert value(series, "nv_trt_llm_kv_cache_block_metrics", kv_cache_block_type=kind) == number
     (lora,) = [labels for name, labels in series if name == "vllm:lora_requests_info"]
-    assert dict(lora) == {"max_lora": "0", "running_lora_adapters": "", "waiting_lora_adapters": ""}
+    adapters = {"max_lora": "2", "running_lora_adapters": "demo:poet,demo:sql", "waiting_lora_adapters": ""}
+    assert dict(lora) == adapters
     assert not any(name.startswith("vllm:num") for name, _ in series)  # only where it is asked for
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 
 from tests.gateway.bodies import CHAT, COMPLETIONS, HELLO, chat
 from tests.gateway.scrape import requests, scrape, scrape_until, value
-from tests.gateway.scripted_backend import HANG, ScriptedBackend, Step, delta
+from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, Step, delta
 from tests.gateway.server import serving
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 
@@ -187,3 +188,18 @@ def test_cached_tokens_are_those_that_engines_tell_of() -> None:
         with serving(ScriptedBackend([delta("a", "stop", cached_tokens=cached)])) as gateway:
             httpx.post(gateway.url + CHAT, json=body())
             assert value(scrape_until(gateway.url, requests), "conch_cached_tokens_total") == expected
+
+
+def test_what_is_counted_says_which_version_and_arm_answered(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text('[aliases]\nassistant = {"demo@1" = 0, "demo@2" = 100}\n', encoding="utf-8")
+    backend = ScriptedBackend(cards={"demo": CARD, "demo@2": CARD})
+    with serving(backend, catalog=catalog) as gateway:
+        for model in ("demo@1", "demo@2", "assistant"):
+            httpx.post(gateway.url + CHAT, json=body(model=model))
+        series = scrape(gateway.url)
+    for version, arm, count in (("1", "", 1), ("2", "", 1), ("2", "demo@2", 1)):
+        of = {"model": "demo", "version": version, "arm": arm}
+        assert value(series, "conch_requests_total", **of) == count
+        assert value(series, "conch_request_duration_seconds_count", **of) == count
+    assert value(series, "conch_requests_running", model="demo@2") == 0
