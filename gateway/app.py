@@ -46,6 +46,7 @@ from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
 from gateway.http.request_id import RequestIdMiddleware
 from gateway.metrics.metrics import Metrics
+from gateway.metrics.tracing.tracing import tracing_to
 from gateway.pool.addresses import DNS, Addresses
 from gateway.pool.pool import TritonPool
 from gateway.settings import Settings
@@ -55,7 +56,6 @@ from gateway.store.files import FileStore
 from gateway.store.response_rows import Bounds
 from gateway.store.responses import ResponseStore
 from gateway.store.work import Work
-from gateway.tracing.tracing import tracing_to
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
 

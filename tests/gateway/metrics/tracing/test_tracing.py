@@ -14,7 +14,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.tracing import conventions as names
+from gateway.metrics.tracing import conventions as names
 from tests.gateway.bodies import CHAT, HELLO, chat
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, Step, delta
 from tests.gateway.server import serving

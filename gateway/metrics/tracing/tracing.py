@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from gateway.metrics.names.gen_ai import PROVIDER
 from gateway.metrics.request_record import RequestRecord, reason_of
-from gateway.tracing import conventions as names
+from gateway.metrics.tracing import conventions as names
 from triton_repo.contract.distribution import conch_version, install_command
 from triton_repo.contract.errors import LaunchError
 
