@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.settings import Settings, load_settings
+from launch.ports import LOOPBACK
 from triton_repo.contract.api_key import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, check_api_key
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import ConchError, LaunchError
@@ -83,6 +84,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     kserve_without_key: Annotated[
         bool, typer.Option("--kserve-without-key", help="Let clients without the key infer through Triton's own API.")
     ] = False,
+    kserve_host: Annotated[
+        str, typer.Option(help="Address of Triton's own API, for a gateway on another machine; in plain text.")
+    ] = LOOPBACK,
     api_key: ApiKey = None,
     api_keys_file: Annotated[
         Path | None, typer.Option(help="File of more API keys: a name and the SHA-256 of a key in each line.")
@@ -164,7 +168,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
                 },
                 {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")},
             ),
-            kserve=Exposure(triton_http_port, triton_grpc_port, expose_kserve, kserve_without_key),
+            kserve=Exposure(triton_http_port, triton_grpc_port, expose_kserve, kserve_without_key, kserve_host),
             triton_metrics_port=triton_metrics_port,
             verbose=verbose,
             ranks=rank_options(launcher, hosts, rsh_agent),

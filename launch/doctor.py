@@ -18,8 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from launch.kserve import LOOPBACK
-from launch.ports import Listener, check_ports
+from launch.ports import LOOPBACK, Listener, check_ports
 from launch.shared_memory import SHM, check_shared_memory
 from launch.tritonserver import check_loads, find_tritonserver
 from triton_repo.contract.distribution import install_command

@@ -15,11 +15,10 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from launch.ports import Listener
+from launch.ports import LOOPBACK, Listener, reachable
 from triton_repo.contract.api_key import KSERVE_KEY_HEADER, KSERVE_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
 
-LOOPBACK: Final = "127.0.0.1"
 KEY_FILE: Final = "kserve-key"
 
 _NEVER_OPEN: Final = ("shared-memory", "model-repository", "logging", "trace")
@@ -59,11 +58,12 @@ class Exposure:
     grpc_port: int
     exposed: bool = False
     without_key: bool = False
+    host: str = LOOPBACK
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        http = Listener("--triton-http-port", LOOPBACK, self.http_port)
-        grpc = Listener("--triton-grpc-port", LOOPBACK, self.grpc_port)
+        http = Listener("--triton-http-port", self.host, self.http_port)
+        grpc = Listener("--triton-grpc-port", self.host, self.grpc_port)
         return (http, grpc) if self.exposed else ()
 
 
@@ -75,12 +75,14 @@ def triton_access(exposure: Exposure, directory: Path, environ: Mapping[str, str
     """
     if exposure.without_key and not exposure.exposed:
         raise LaunchError("--kserve-without-key: only with --expose-kserve")
+    if exposure.host != LOOPBACK and (exposure.without_key or not exposure.exposed):
+        raise LaunchError(f"--kserve-host = {exposure.host}: only with --expose-kserve, and not without a key")
     if not exposure.exposed:
         return private_sockets(directory)
     key = kserve_key(environ)
     if not exposure.without_key:
         _write_key(directory / KEY_FILE, key)
-    return loopback_ports(exposure, key, directory / KEY_FILE)
+    return ports(exposure, key, directory / KEY_FILE)
 
 
 def private_sockets(directory: Path) -> TritonAccess:
@@ -102,22 +104,23 @@ def private_sockets(directory: Path) -> TritonAccess:
     )
 
 
-def loopback_ports(exposure: Exposure, key: str, key_file: Path) -> TritonAccess:
+def ports(exposure: Exposure, key: str, key_file: Path) -> TritonAccess:
     apis = ",".join(_NEVER_OPEN if exposure.without_key else _WITH_KEY)
     restriction = f"{apis}:{KSERVE_KEY_HEADER}={key}"
-    http = f"http://{LOOPBACK}:{exposure.http_port}"
+    host = reachable(exposure.host)
+    http = f"http://{host}:{exposure.http_port}"
     access = "without a key" if exposure.without_key else f'with the header {KSERVE_KEY_HEADER}: "$(cat {key_file})"'
     return TritonAccess(
         arguments=(
-            f"--http-address={LOOPBACK}",
+            f"--http-address={exposure.host}",
             f"--http-port={exposure.http_port}",
             "$CONCH_HTTP_RESTRICTION",
-            f"--grpc-address={LOOPBACK}",
+            f"--grpc-address={exposure.host}",
             f"--grpc-port={exposure.grpc_port}",
             "$CONCH_GRPC_RESTRICTION",
         ),
         http=http,
-        grpc=f"{LOOPBACK}:{exposure.grpc_port}",
+        grpc=f"{host}:{exposure.grpc_port}",
         key=key,
         secrets={
             "CONCH_HTTP_RESTRICTION": f"--http-restricted-api={restriction}",

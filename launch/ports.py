@@ -7,8 +7,12 @@ import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Final
 
 from triton_repo.contract.errors import LaunchError
+
+LOOPBACK: Final = "127.0.0.1"
+_EVERY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,11 @@ class Listener:
     flag: str
     host: str
     port: int
+
+
+def reachable(host: str) -> str:
+    """Where this machine reaches what listens on `host`, as URLs have it."""
+    return _EVERY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
 
 
 def check_ports(listeners: Sequence[Listener]) -> None:

@@ -24,8 +24,8 @@ from launch.health.recovery import EngineRecovery
 from launch.health.reports import EngineReports
 from launch.health.stubs import StubWatch
 from launch.journal import Journal, triton_line_matters
-from launch.kserve import LOOPBACK, Exposure, TritonAccess, triton_access
-from launch.ports import Listener, check_ports
+from launch.kserve import Exposure, TritonAccess, triton_access
+from launch.ports import LOOPBACK, Listener, check_ports, reachable
 from launch.ranks import RankOptions, ranked_argv
 from launch.run_directory import RunDirectory, run_directory
 from launch.service import Service
@@ -61,7 +61,6 @@ _EXAMPLES: Final = {  # by kind of engine: a path, and what a body holds beside 
     "rerank": ("/v1/rerank", '"query": "Hello!", "documents": ["Good morning.", "A stone."]'),
     "classify": ("/v1/classify", '"input": "Hello!"'),
 }
-_EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,8 @@ class ServeOptions:
     @property
     def url(self) -> str:
         """Where a client on this machine reaches the gateway."""
-        host = self.gateway.host
-        reachable = _EVERY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
         scheme = "http" if self.gateway.tls_cert is None else "https"
-        return f"{scheme}://{reachable}:{self.gateway.port}"
+        return f"{scheme}://{reachable(self.gateway.host)}:{self.gateway.port}"
 
 
 def serve(options: ServeOptions) -> None:

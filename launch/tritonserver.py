@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.kserve import LOOPBACK, TritonAccess
+from launch.kserve import TritonAccess
+from launch.ports import LOOPBACK
 from triton_repo.contract.api_key import KEY_VARIABLES
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError

@@ -189,6 +189,20 @@ def test_no_key_goes_with_no_ports() -> None:
         triton_access(Exposure(1, 2, without_key=True), Path("/run"), {})
 
 
+@pytest.mark.parametrize("flags", [{"exposed": False}, {"exposed": True, "without_key": True}])
+def test_only_who_has_the_key_gets_in_from_another_machine(flags: dict[str, bool], tmp_path: Path) -> None:
+    with pytest.raises(
+        LaunchError, match=r"^--kserve-host = 0\.0\.0\.0: only with --expose-kserve, and not without a key"
+    ):
+        triton_access(Exposure(1, 2, host="0.0.0.0", **flags), tmp_path, {})
+
+
+def test_triton_on_every_address_is_reached_on_loopback(tmp_path: Path) -> None:
+    access = triton_access(Exposure(1, 2, exposed=True, host="0.0.0.0"), tmp_path, {})
+    assert (access.http, access.grpc) == ("http://127.0.0.1:1", "127.0.0.1:2")
+    assert "--grpc-address=0.0.0.0" in access.arguments
+
+
 def test_a_directory_whose_path_is_too_long_for_a_socket_is_rejected(tmp_path: Path) -> None:
     directory = Path("/" + "d" * 101)
     with pytest.raises(LaunchError, match=r"too long for sockets; set XDG_RUNTIME_DIR to a shorter one$"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.kserve import Exposure, loopback_ports, private_sockets
+from launch.kserve import Exposure, ports, private_sockets
 from launch.tritonserver import (
     STUB,
     ServerOptions,
@@ -176,7 +176,7 @@ def test_the_command_line_keeps_every_listener_private() -> None:
 
 
 def test_where_triton_has_ports_no_client_controls_models() -> None:
-    exposed = replace(OPTIONS, access=loopback_ports(Exposure(8000, 8001, exposed=True), "key", Path("/run/key")))
+    exposed = replace(OPTIONS, access=ports(Exposure(8000, 8001, exposed=True), "key", Path("/run/key")))
     assert not [word for word in server_argv(Path("/bin/tritonserver"), None, exposed) if "model-control" in word]
 
 
