@@ -124,7 +124,8 @@ def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment
     gateway = gateway_service(ServeOptions(("a",), settings, Exposure(81, 82), 83), directory, environment, access)
     assert gateway.argv[1:7] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80")
     assert gateway.argv[7:9] == ("--triton-grpc", "unix:/run/conch-1/grpc:1")
-    assert gateway.argv[9:] == ("--engine-states-file", "/run/conch-1/engine-states")
+    assert gateway.argv[9:11] == ("--engine-states-file", "/run/conch-1/engine-states")
+    assert gateway.argv[11:] == ("--triton-metrics", "127.0.0.1:83")
     assert gateway.environment == {
         "HOME": "/me",
         "CONCH_API_KEY": KEY,
