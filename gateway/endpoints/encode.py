@@ -11,7 +11,6 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
-from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.admission.terms import Terms
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.encodings.classify import Classify
@@ -21,6 +20,7 @@ from gateway.dialects.openai.encodings.rerank import Rerank
 from gateway.dialects.openai.encodings.score import Score
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints.finding import check_open, found
+from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
@@ -63,7 +63,7 @@ def _endpoint(operation: Operation) -> Callable[[Request, Gateway], Awaitable[Re
 
 async def _answer(request: Request, gateway: Gateway, operation: Operation, record: RequestRecord) -> Response:
     scope, settings = request.scope, gateway.settings
-    caller: Caller = scope.get(CALLER, ANYONE)
+    caller = caller_of(scope)
     quota = gateway.quotas.of(caller.name, caller.limits)
     quota.take_request()
     with quota:

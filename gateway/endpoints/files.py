@@ -11,8 +11,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from gateway.admission.caller import ANYONE, CALLER
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.http.auth import caller_of
 from gateway.http.errors import described
 from gateway.http.form import Upload, read_upload
 from gateway.state import GatewayDep
@@ -114,8 +114,7 @@ async def get_content(file: str, request: Request, gateway: GatewayDep) -> Respo
 
 def owner(request: Request) -> str:
     """The name of the key that asks: what it keeps, it alone sees."""
-    name: str = request.scope.get(CALLER, ANYONE).name
-    return name
+    return caller_of(request.scope).name
 
 
 async def find_file(id: str, request: Request, gateway: GatewayDep) -> StoredFile:

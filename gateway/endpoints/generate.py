@@ -9,11 +9,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.admission.caller import ANYONE, CALLER
 from gateway.dialects.dialect import Call, Operation
 from gateway.endpoints.answering import Asked, Asker, asked, parsed, stream, whole
 from gateway.endpoints.background import begin
 from gateway.endpoints.finding import check_open
+from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import ErrorResponses, method_not_allowed
@@ -61,7 +61,7 @@ async def answer_post(scope: Scope, receive: Receive, send: Send, gateway: Gatew
         RequestError: it failed, and the status line is not out.
         ClientDisconnect: the client has left.
     """
-    with asked(gateway, Asker(scope["path"], scope.get(CALLER, ANYONE), scope[REQUEST_ID])) as asked_now:
+    with asked(gateway, Asker(scope["path"], caller_of(scope), scope[REQUEST_ID])) as asked_now:
         asked_now.record.trace(scope[REQUEST_ID], scope["headers"])
         request = asked_now.within(*complete_and_begin_by_s(scope))
         call = await _read(request, scope, receive, operation)

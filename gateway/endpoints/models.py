@@ -6,13 +6,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
-from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.catalog.listing import Listed, listed_as
 from gateway.dialects.anthropic.models import model_info, models_page
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints.capabilities import Capabilities, capabilities
 from gateway.endpoints.finding import found
 from gateway.endpoints.routes import is_anthropic
+from gateway.http.auth import caller_of
 from gateway.http.errors import described
 from gateway.http.request_id import REQUEST_ID
 from gateway.state import Gateway, GatewayDep
@@ -30,7 +30,7 @@ async def list_models(request: Request, gateway: GatewayDep) -> dict[str, Any]:
 
     To Anthropic's clients, which send its version, in Anthropic's form.
     """
-    caller = _caller(request)
+    caller = caller_of(request.scope)
     models = [one for one in await gateway.catalog.listed(caller.name) if caller.may_use(*one.resolution.names)]
     models.sort(key=lambda one: one.id != gateway.settings.first_model)
     if is_anthropic(request.scope):
@@ -48,13 +48,8 @@ async def get_capabilities(model: str, request: Request, gateway: GatewayDep) ->
     return capabilities(model, (await _find(model, request, gateway)).card)
 
 
-def _caller(request: Request) -> Caller:
-    caller: Caller = request.scope.get(CALLER, ANYONE)
-    return caller
-
-
 async def _find(model: str, request: Request, gateway: Gateway) -> Listed:
-    found_ = await found(gateway, model, {}, _caller(request), request.scope[REQUEST_ID])
+    found_ = await found(gateway, model, {}, caller_of(request.scope), request.scope[REQUEST_ID])
     return listed_as(*found_)
 
 

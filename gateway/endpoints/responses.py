@@ -9,11 +9,11 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.responses.create import CreateResponse
 from gateway.endpoints.answering import parsed
 from gateway.endpoints.background import follow
+from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
@@ -62,7 +62,7 @@ def add_responses(app: FastAPI) -> None:
 async def count_tokens(request: Request, gateway: GatewayDep) -> Json:
     """How many tokens the prompt of a response would have, with all that it goes on from; no engine is asked."""
     scope, settings = request.scope, gateway.settings
-    caller: Caller = scope.get(CALLER, ANYONE)
+    caller = caller_of(scope)
     quota = gateway.quotas.of(caller.name, caller.limits)
     quota.take_request()
     with quota:
@@ -164,8 +164,7 @@ def _not_found(id: str) -> ResponseNotFound:
 
 
 def _owner(request: Request) -> str:
-    caller: Caller = request.scope.get(CALLER, ANYONE)
-    return caller.name
+    return caller_of(request.scope).name
 
 
 def _flag(request: Request, name: str) -> bool:

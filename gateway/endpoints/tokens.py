@@ -14,7 +14,6 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.answers.backend import Backend, PromptText
 from gateway.dialects.anthropic.conversation import chat_of
 from gateway.dialects.anthropic.envelope import ANTHROPIC
@@ -33,6 +32,7 @@ from gateway.dialects.openai.requests.tokens import (
 )
 from gateway.endpoints.finding import found
 from gateway.endpoints.routes import OPERATIONS
+from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
@@ -182,7 +182,7 @@ def _endpoint(path: TokenPath) -> Callable[..., Awaitable[Response]]:
 async def _answer(path: TokenPath, request: Request, gateway: Gateway) -> Response:
     """A request counts in the quota of its caller; its tokens do not."""
     scope, settings = request.scope, gateway.settings
-    caller: Caller = scope.get(CALLER, ANYONE)
+    caller = caller_of(scope)
     quota = gateway.quotas.of(caller.name, caller.limits)
     quota.take_request()
     with quota:

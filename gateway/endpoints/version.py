@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 
-from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.http.auth import caller_of
 from gateway.http.errors import described
 from gateway.state import GatewayDep
 from triton_repo.contract.distribution import conch_version
@@ -32,7 +32,7 @@ async def release() -> dict[str, str]:
 
 async def metadata(request: Request, gateway: GatewayDep) -> dict[str, Any]:
     """The models that the caller may use. (Where a checkpoint came from may be a path of this machine.)"""
-    caller: Caller = request.scope.get(CALLER, ANYONE)
+    caller = caller_of(request.scope)
     models = [one for one in await gateway.catalog.listed() if caller.may_use(*one.resolution.names)]
     infos = [{"shortName": one.id, "modelUrl": one.id} for one in models]
     return {"version": conch_version(), "modelInfo": infos, "assetInfo": []}

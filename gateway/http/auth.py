@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.admission.caller import CALLER
+from gateway.admission.caller import ANYONE, CALLER, Caller
 from gateway.http.errors import ErrorResponses
 from gateway.http.keys import ApiKeys
 from gateway.http.request_id import KEY_NAME
@@ -26,6 +26,12 @@ class KeyScheme(Protocol):
     def key_hint(self) -> str: ...
 
     def api_keys(self, headers: Mapping[bytes, list[bytes]], /) -> list[bytes]: ...
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who asks, as `RequireApiKey` has found: anyone, where no key is needed."""
+    caller: Caller = scope.get(CALLER, ANYONE)
+    return caller
 
 
 class RequireApiKey:
