@@ -17,6 +17,7 @@ from gateway.dialects.body import parse_body
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints.answering import Asker, answer_whole, parsed
 from gateway.endpoints.files import MAX_EXPIRY_S, MIN_EXPIRY_S, find_file, owner
+from gateway.endpoints.list_page import ListPage
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.body import read_object
 from gateway.http.errors import described
@@ -56,12 +57,8 @@ class BatchRequest(BaseModel):
     output_expires_after: OutputExpiresAfter | None = None
 
 
-class BatchList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Batch]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class BatchList(ListPage[Batch]):
+    """A page of the batches of one key."""
 
 
 def add_batches(app: FastAPI) -> None:
@@ -106,10 +103,7 @@ async def list_batches(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: str | None = None,
 ) -> BatchList:
-    batches = await gateway.batches.page(owner(request), Page(limit, after))
-    shown = batches[:limit]
-    ends = (shown[0].id, shown[-1].id) if shown else (None, None)
-    return BatchList(data=shown, first_id=ends[0], last_id=ends[1], has_more=len(batches) > limit)
+    return BatchList.of(await gateway.batches.page(owner(request), Page(limit, after)), limit)
 
 
 async def get_batch(batch: str, request: Request, gateway: GatewayDep) -> Batch:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.endpoints.list_page import ListPage
 from gateway.http.auth import caller_of
 from gateway.http.errors import described
 from gateway.http.form import Upload, read_upload
@@ -43,12 +44,8 @@ class FileObject(BaseModel):
     status: Literal["processed"] = "processed"
 
 
-class FileList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[FileObject]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class FileList(ListPage[FileObject]):
+    """A page of the files of one key."""
 
 
 class FilesQuery(BaseModel):
@@ -90,9 +87,7 @@ async def list_files(
 ) -> FileList:
     page = Page(asked.limit, asked.after, asked.order == "desc")
     files = [_object(file) for file in await gateway.files.page(owner(request), page, asked.purpose)]
-    shown = files[: asked.limit]
-    ends = (shown[0].id, shown[-1].id) if shown else (None, None)
-    return FileList(data=shown, first_id=ends[0], last_id=ends[1], has_more=len(files) > asked.limit)
+    return FileList.of(files, asked.limit)
 
 
 async def get_file(file: str, request: Request, gateway: GatewayDep) -> FileObject:

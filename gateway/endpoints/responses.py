@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -13,6 +14,7 @@ from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.responses.create import CreateResponse
 from gateway.endpoints.answering import parsed
 from gateway.endpoints.background import follow
+from gateway.endpoints.list_page import ListPage
 from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
@@ -126,14 +128,7 @@ def _page(items: list[Json], after: str | None, limit: int) -> Json:
     if after is not None and after not in ids:
         raise InvalidRequest(f"after = {after[:80]!r}: must be the id of an item in the list", "after")
     first = 0 if after is None else ids.index(after) + 1
-    data = items[first : first + limit]
-    return {
-        "object": "list",
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-        "has_more": first + limit < len(items),
-    }
+    return ListPage[Json].of(items[first:], limit, itemgetter("id")).model_dump()
 
 
 class _Following(Response):
