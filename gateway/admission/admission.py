@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing_extensions import TypedDict
+
 from gateway.admission.deadlines import Deadlines
 from gateway.admission.estimate import Prompt
 from gateway.admission.gate import Gate
 from gateway.admission.tally import Tally
 from gateway.admission.terms import Capacity, Terms
 from gateway.admission.ticket import Ticket
+
+
+class EngineStatus(TypedDict):
+    """`drain_s`: how long it needs for what waits; None is not known."""
+
+    running: int
+    waiting: int
+    drain_s: float | None
 
 
 class Admission:
@@ -49,7 +59,7 @@ class Admission:
     def num_waiting(self) -> int:
         return sum(gate.num_waiting for gate in self._gates.values())
 
-    def status(self) -> dict[str, dict[str, float | None]]:
+    def status(self) -> dict[str, EngineStatus]:
         """What each engine has been given, by its name, and what waits here."""
         return {
             name: {"running": gate.num_running, "waiting": gate.num_waiting, "drain_s": gate.drain_s()}

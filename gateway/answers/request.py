@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from gateway.admission.terms import PRIORITY
 from gateway.answers.backend import Chat, Generation, Prompt, PromptIds, PromptText
@@ -138,14 +138,14 @@ class AnswerRequest:
         # Such a guide holds from the first token on, so that the answer cannot begin with reasoning.
         is_guided = own is None and (guide or sampling.guide) is not None
         must_not_reason = is_guided and card.reasoning is not None and card.reasoning.switch is not None
-        arguments = template_arguments(card, "none" if must_not_reason else self.effort, self.model)
-        prompts = [_told(prompt, arguments, card, override=must_not_reason) for prompt in self.prompts]
+        effort = "none" if must_not_reason else self.effort
+        prompts = [told(prompt, card, effort, self.model, override=must_not_reason) for prompt in self.prompts]
         if guide is not None:
             return prompts, sampling.guided_by(guide), Parsing(tools=self.tools, is_list=True)
-        told = [prompt.template_arguments() for prompt in prompts if isinstance(prompt, Chat)]
-        is_open = any(prompt_opens_reasoning(card.reasoning, arguments) for arguments in told)
+        given = [prompt.template_arguments() for prompt in prompts if isinstance(prompt, Chat)]
+        is_open = any(prompt_opens_reasoning(card.reasoning, arguments) for arguments in given)
         if own is not None:
-            reasons = any(may_reason(card.reasoning, arguments) for arguments in told)
+            reasons = any(may_reason(card.reasoning, arguments) for arguments in given)
             sampling = sampling.guided_by(own.guide(card.reasoning if reasons else None, is_open=is_open))
         reasoning = card.reasoning if self.reads_reasoning and not is_guided else None
         return prompts, sampling, parsing_for(card, self.tools, reasoning, own, is_open=is_open)
@@ -185,8 +185,13 @@ class AnswerRequest:
             raise InvalidRequest(f"n = {n}: {rule}", "n")
 
 
-def _told(prompt: Prompt, arguments: Mapping[str, Any], card: ModelCard, *, override: bool) -> Prompt:
-    """The chat with more arguments for its template, which those that a client sent override, or are overridden by."""
+def told(prompt: Prompt, card: ModelCard, effort: Effort | None, model: str, *, override: bool = False) -> Prompt:
+    """The chat whose template is told of an effort: by arguments that those of its client override, unless `override`.
+
+    Raises:
+        UnsupportedParameter: the model is not to reason, and always does.
+    """
+    arguments = template_arguments(card, effort, model)
     if not isinstance(prompt, Chat):
         return prompt
     sent = prompt.template_arguments()

@@ -6,6 +6,7 @@ Source: OpenAI's API reference, "Batch".
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -41,6 +42,53 @@ class RequestCounts(_Value):
     failed: int = 0
 
 
+class CachedTokens(_Value):
+    cached_tokens: int = 0
+
+
+class ReasoningTokens(_Value):
+    reasoning_tokens: int = 0
+
+
+class BatchUsage(_Value):
+    """The tokens of all answers together; what engines do not report counts 0."""
+
+    input_tokens: int = 0
+    input_tokens_details: CachedTokens = CachedTokens()
+    output_tokens: int = 0
+    output_tokens_details: ReasoningTokens = ReasoningTokens()
+    total_tokens: int = 0
+
+    @classmethod
+    def of(cls, usage: Mapping[str, Any]) -> BatchUsage:
+        """Of one answer: the counts of a response, or those of a chat, a completion or embeddings."""
+        given = usage.get("input_tokens", usage.get("prompt_tokens", 0))
+        made = usage.get("output_tokens", usage.get("completion_tokens", 0))
+        of_given = usage.get("input_tokens_details", usage.get("prompt_tokens_details", {}))
+        of_made = usage.get("output_tokens_details", usage.get("completion_tokens_details", {}))
+        return cls(
+            input_tokens=given,
+            input_tokens_details=CachedTokens(cached_tokens=of_given.get("cached_tokens", 0)),
+            output_tokens=made,
+            output_tokens_details=ReasoningTokens(reasoning_tokens=of_made.get("reasoning_tokens", 0)),
+            total_tokens=given + made,
+        )
+
+    def __add__(self, other: BatchUsage) -> BatchUsage:
+        cached = self.input_tokens_details.cached_tokens + other.input_tokens_details.cached_tokens
+        reasoned = self.output_tokens_details.reasoning_tokens + other.output_tokens_details.reasoning_tokens
+        return BatchUsage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            input_tokens_details=CachedTokens(cached_tokens=cached),
+            output_tokens=self.output_tokens + other.output_tokens,
+            output_tokens_details=ReasoningTokens(reasoning_tokens=reasoned),
+            total_tokens=self.total_tokens + other.total_tokens,
+        )
+
+
+NO_USAGE: Final = BatchUsage()
+
+
 class Batch(_Value):
     """Times are Unix seconds."""
 
@@ -64,6 +112,7 @@ class Batch(_Value):
     cancelling_at: int | None = None
     cancelled_at: int | None = None
     request_counts: RequestCounts = RequestCounts()
+    usage: BatchUsage = NO_USAGE
     metadata: Metadata | None = None
 
     @property
@@ -77,12 +126,12 @@ class Batch(_Value):
     def failed_with(self, *errors: LineError) -> Batch:
         return self.now("failed", errors=Errors(data=errors))
 
-    def counting(self, *, is_ok: bool) -> Batch:
-        """One more request has ended."""
+    def counting(self, usage: BatchUsage, *, is_ok: bool) -> Batch:
+        """One more request has ended, whose answer took so many tokens."""
         counts = self.request_counts
         field = "completed" if is_ok else "failed"
         more = counts.model_copy(update={field: getattr(counts, field) + 1})
-        return self.model_copy(update={"request_counts": more})
+        return self.model_copy(update={"request_counts": more, "usage": self.usage + usage})
 
     def validated(self, total: int, model: str | None) -> Batch:
         if self.status != "validating":  # it was cancelled

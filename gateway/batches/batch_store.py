@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.batches.batch import FINAL, Batch, LineError, RequestCounts
+from gateway.batches.batch import FINAL, NO_USAGE, Batch, BatchUsage, LineError, RequestCounts
 from gateway.batches.lines import Line
 from gateway.store.database import Database
 from gateway.store.files import Page
@@ -121,13 +121,13 @@ class BatchStore:
                 yield Line(*row)
             last = rows[-1][0]
 
-    async def end_line(self, id: str, number: int, output: bytes, *, is_ok: bool) -> None:
+    async def end_line(self, id: str, number: int, output: bytes, usage: BatchUsage = NO_USAGE, *, is_ok: bool) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE batch_lines SET output = ?, is_ok = ?, request = x'' WHERE batch = ? AND number = ?",
                 (output, is_ok, id, number),
             )
-            _change(connection, id, lambda batch: batch.counting(is_ok=is_ok))
+            _change(connection, id, lambda batch: batch.counting(usage, is_ok=is_ok))
 
         await self._store.write(write)
 

@@ -18,7 +18,7 @@ import orjson
 
 from gateway.admission.caller import Caller
 from gateway.admission.errors import RateLimitExceeded
-from gateway.batches.batch import Batch, LineError
+from gateway.batches.batch import Batch, BatchUsage, LineError
 from gateway.batches.batch_store import BatchStore, Held
 from gateway.batches.lines import Line, answered, failed, not_run, read_line
 from gateway.store.errors import StoreFull
@@ -178,7 +178,8 @@ class BatchRunner:
                 await self._batches.end_line(held.batch.id, line.number, failed(line, id, error), is_ok=False)
                 return
             else:
-                await self._batches.end_line(held.batch.id, line.number, answered(line, id, body), is_ok=True)
+                usage = BatchUsage.of(orjson.loads(body).get("usage") or {})
+                await self._batches.end_line(held.batch.id, line.number, answered(line, id, body), usage, is_ok=True)
                 return
 
     async def _finish(self, held: Held) -> None:

@@ -140,8 +140,8 @@ class Dialect(Protocol):
         """How a client presents its API key, for the error of one that does not."""
 
     @property
-    def error_model(self) -> type[BaseModel]:
-        """The model of its error bodies, for the API's description."""
+    def error_model(self) -> Any:
+        """The type of its error bodies, for the API's description."""
 
     @property
     def ping(self) -> bytes:
@@ -167,6 +167,14 @@ class Operation(Protocol):
     @property
     def body(self) -> type[BaseModel]:
         """The model of its request bodies, for the API's description."""
+
+    @property
+    def answer(self) -> Any:
+        """The type of its whole answers, for the API's description; the encoder's own functions make it."""
+
+    @property
+    def event(self) -> Any:
+        """The type of the data of its server-sent events; None where they are no JSON."""
 
     def parse(self, fields: dict[str, Any], /) -> Call:
         """

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final
+from typing import Final, cast
 
 from gateway.admission.errors import RateLimitExceeded, ServerOverloaded
 from gateway.dialects.dialect import Call, Session
 from gateway.dialects.openai.chunks import DONE
 from gateway.dialects.responses.encoder import event_bytes, response_id
+from gateway.dialects.responses.events import LifecycleType
+from gateway.dialects.responses.resource import Response
 from gateway.endpoints.answering import Asked, Asker, Sink, asked, stream, whole
 from gateway.metrics.recorder import served_by
 from gateway.state import Gateway
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 _LOOK_S: Final = 0.1
 _PATIENCE_S: Final = 2.0  # for the last events of a response whose status is final
 _END: Final = b"\n\n"  # of an event
+_LAST_TYPES: Final[Mapping[str, LifecycleType]] = {"completed": "response.completed", "failed": "response.failed"}
 _LAST: Final = (b"event: response.completed", b"event: response.incomplete", b"event: response.failed")
 
 
@@ -178,5 +181,5 @@ def _last_event(response: Json | None, after: int) -> bytes:
     """Of a response whose stream was cut off: it was cancelled, or its process has ended. None was deleted."""
     if response is None:
         return b""
-    kind = response["status"] if response["status"] in ("completed", "failed") else "incomplete"
-    return event_bytes({"type": f"response.{kind}", "sequence_number": after + 1, "response": response})
+    kind = _LAST_TYPES.get(response["status"], "response.incomplete")
+    return event_bytes({"type": kind, "sequence_number": after + 1, "response": cast("Response", response)})

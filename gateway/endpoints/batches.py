@@ -12,11 +12,14 @@ from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admission.caller import ANYONE, Caller
+from gateway.admission.terms import Terms
 from gateway.batches.batch import Batch, Metadata
 from gateway.dialects.body import parse_body
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.endpoints import encode
 from gateway.endpoints.answering import Asker, answer_whole, parsed
 from gateway.endpoints.files import MAX_EXPIRY_S, MIN_EXPIRY_S, find_file, owner
+from gateway.endpoints.finding import found
 from gateway.endpoints.list_page import ListPage
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.body import read_object
@@ -27,7 +30,7 @@ from triton_repo.contract.errors import InvalidRequest, ModelNotFound
 
 WINDOW_S: Final[Mapping[str, int]] = {"24h": 86400}
 MAX_OPEN: Final = 100  # batches of one key that have not ended
-ENDPOINTS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+ENDPOINTS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"})
 
 _FEW: Final = 8  # requests at once, where an engine does not say how large its batch is
 _MANY: Final = 64
@@ -143,9 +146,19 @@ class BatchAnswering:
         return next((caller for caller in self.gateway.keys.callers if caller.name == name), None)
 
     async def answer(self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str) -> bytes:
+        if endpoint in encode.BY_PATH:
+            return await self._encode(endpoint, fields, caller, id)
         call = await parsed(self.gateway, OPERATIONS[endpoint], fields, caller, id)
         behind_others = replace(call, request=replace(call.request, batch=True))
         return await answer_whole(self.gateway, Asker(endpoint, caller, id, is_counted=True), behind_others)
+
+    async def _encode(self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str) -> bytes:
+        quota = self.gateway.quotas.of(caller.name, caller.limits)
+        call = encode.BY_PATH[endpoint].parse(fields)
+        with self.gateway.metrics.record(endpoint) as record, quota:
+            engine = await found(self.gateway, call.model, fields, caller, id)
+            asker = encode.Asker(id, Terms(caller.name, quota, batch=True), record)
+            return await encode.encode(self.gateway, call, engine, asker)
 
 
 _BODY: Final = {

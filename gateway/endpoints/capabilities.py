@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, Field
 
 from gateway.answers.parsing import reads_calls
-from gateway.dialects.openai.envelope import ErrorBody
+from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import rejected_parameters
 from gateway.dialects.openai.requests.response_format import FormedRequest
 from gateway.endpoints.routes import OPERATIONS
@@ -78,7 +78,7 @@ def capabilities(name: str, card: ModelCard) -> Capabilities:
 
 def _parameters(path: str, card: ModelCard) -> Iterator[tuple[str, Parameter]]:
     operation = OPERATIONS[path]
-    if operation.dialect.error_model is ErrorBody:
+    if operation.dialect is OPENAI:
         for name, (reason, accepts) in rejected_parameters(operation.body).items():
             yield name, Parameter(status="rejected", reason=reason, accepts=list(accepts))
     for name, bounds in _bounds_of(operation.body).items():

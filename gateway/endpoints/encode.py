@@ -6,16 +6,17 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from gateway.admission.terms import Terms
+from gateway.catalog.catalog import Found
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.encodings.classify import Classify
 from gateway.dialects.openai.encodings.embeddings import Embeddings
-from gateway.dialects.openai.encodings.operation import Operation, check_fields
+from gateway.dialects.openai.encodings.operation import Call, Operation, check_fields
 from gateway.dialects.openai.encodings.rerank import Rerank
 from gateway.dialects.openai.encodings.score import Score
 from gateway.dialects.openai.envelope import OPENAI
@@ -32,6 +33,7 @@ from gateway.state import Gateway, GatewayDep
 
 OPERATIONS: Final[tuple[Operation, ...]] = (Embeddings(), Rerank(), Score(), Classify())
 
+BY_PATH: Final = {path: operation for operation in OPERATIONS for path in operation.paths}
 BODIES: Final = tuple(operation.body for operation in OPERATIONS)
 
 _CLIENT_LEFT: Final = 499  # nginx's, for the access log: no client reads it
@@ -75,12 +77,29 @@ async def _answer(request: Request, gateway: Gateway, operation: Operation, reco
         ignored = check_fields(fields, operation.body)
         call = operation.parse(fields)
         engine = await found(gateway, call.model, fields, caller, scope[REQUEST_ID])
-        record.served = served_by(engine.resolution.engine, engine.resolution)
-        asked = replace(call.request(engine.card), model=engine.resolution.engine)
-        head = Head(scope[REQUEST_ID], int(time.time()), call.model, "")
-        opened = gateway.in_flight.open_encoding(asked, engine.card, settings.max_body_bytes, terms)
-        with closing(opened) as record.answer:
-            async with UnlessDisconnected(request.receive):
-                body = call.answer(head, await opened.numbers(), opened.usage, engine.card)
+        async with UnlessDisconnected(request.receive):
+            body = await encode(gateway, call, engine, Asker(scope[REQUEST_ID], terms, record))
         headers = {**quota.headers(), **({"x-ignored-parameters": ignored} if ignored else {})}
     return Response(body, headers=headers, media_type="application/json")
+
+
+class Asker(NamedTuple):
+    """Who waits for an answer. `id` is the request's."""
+
+    id: str
+    terms: Terms
+    record: RequestRecord
+
+
+async def encode(gateway: Gateway, call: Call, engine: Found, asker: Asker) -> bytes:
+    """The body of the answer.
+
+    Raises:
+        RequestError
+    """
+    asker.record.served = served_by(engine.resolution.engine, engine.resolution)
+    asked = replace(call.request(engine.card), model=engine.resolution.engine)
+    head = Head(asker.id, int(time.time()), call.model, "")
+    opened = gateway.in_flight.open_encoding(asked, engine.card, gateway.settings.max_body_bytes, asker.terms)
+    with closing(opened) as asker.record.answer:
+        return call.answer(head, await opened.numbers(), opened.usage, engine.card)

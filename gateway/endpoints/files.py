@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints.list_page import ListPage
 from gateway.http.auth import caller_of
-from gateway.http.errors import described
+from gateway.http.errors import STORED, described
 from gateway.http.form import Upload, read_upload
 from gateway.state import GatewayDep
 from gateway.store.files import Page, StoredFile
@@ -62,13 +62,18 @@ class FileDeleted(BaseModel):
 
 
 def add_files(app: FastAPI) -> None:
-    errors = described(OPENAI.error_model)
+    errors = described(OPENAI.error_model, *STORED)
     options = {"tags": ["files"], "responses": errors}
     app.post("/v1/files", openapi_extra=_FORM, **options)(upload_file)  # type: ignore[arg-type]
     app.get("/v1/files", **options)(list_files)  # type: ignore[arg-type]
     app.get("/v1/files/{file}", **options)(get_file)  # type: ignore[arg-type]
     app.delete("/v1/files/{file}", **options)(delete_file)  # type: ignore[arg-type]
-    app.get("/v1/files/{file}/content", response_class=Response, **options)(get_content)  # type: ignore[arg-type]
+    content: dict[int | str, Any] = {
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    }
+    app.get("/v1/files/{file}/content", tags=["files"], response_class=Response, responses=content | errors)(
+        get_content
+    )
 
 
 async def upload_file(request: Request, gateway: GatewayDep) -> FileObject:

@@ -7,27 +7,51 @@ format. The same paths below /v1 are those of NVIDIA's NIM.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from fastapi import FastAPI, Request, Response
 from starlette.responses import PlainTextResponse
+from typing_extensions import TypedDict
 
+from gateway.dialects.openai.envelope import OPENAI
+from gateway.http.errors import described
 from gateway.state import GatewayDep
 from triton_repo.contract.errors import RequestError
 
 
+class Live(TypedDict):
+    status: Literal["live"]
+
+
+class Ready(TypedDict):
+    status: Literal["ready"]
+
+
+class NotReady(TypedDict):
+    status: Literal["not ready"]
+    reason: str
+
+
 def add_health(app: FastAPI) -> None:
+    errors = described(OPENAI.error_model)
+    not_ready: dict[int | str, Any] = {503: {"description": "Not ready; `reason` says why.", "model": NotReady}}
     for path in ("/health/live", "/v1/health/live"):
-        app.get(path, tags=["health"])(live)
+        app.get(path, tags=["health"], responses=errors)(live)
     for path in ("/health", "/health/ready", "/v1/health/ready"):
-        app.get(path, tags=["health"], responses={503: {"description": "Not ready; `reason` says why."}})(ready)
+        responses: dict[int | str, dict[str, Any]] = {200: {"model": Ready}, **errors, **not_ready}
+        app.get(path, tags=["health"], response_model=None, responses=responses)(ready)
+    text = {"schema": {"type": "string"}}
+    formats = {"text/plain": text, "application/openmetrics-text": text}
+    responses = {200: {"content": formats}, **errors}
     for path in ("/metrics", "/v1/metrics"):
-        app.get(path, tags=["health"], response_class=PlainTextResponse)(metrics)
+        app.get(path, tags=["health"], response_class=PlainTextResponse, responses=responses)(metrics)
 
 
-async def live() -> dict[str, str]:
+async def live() -> Live:
     return {"status": "live"}
 
 
-async def ready(gateway: GatewayDep, response: Response) -> dict[str, str]:
+async def ready(gateway: GatewayDep, response: Response) -> Ready | NotReady:
     reason = await _not_ready_reason(gateway)
     if reason is None:
         return {"status": "ready"}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
+from fastapi import Response as HttpResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from gateway.answers.request import told
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.responses.create import CreateResponse
+from gateway.dialects.responses.resource import InputItemList, InputTokenCount, Response, ResponseDeleted
 from gateway.endpoints.answering import parsed
 from gateway.endpoints.background import follow
 from gateway.endpoints.list_page import ListPage
@@ -19,7 +23,7 @@ from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
-from gateway.http.event_stream import EventStream
+from gateway.http.event_stream import EventStream, described_events
 from gateway.http.request_id import REQUEST_ID
 from gateway.state import Gateway, GatewayDep
 from gateway.store.response_rows import Json
@@ -28,6 +32,8 @@ from triton_repo.contract.errors import InvalidRequest, RequestError
 MAX_LIMIT: Final = 100
 
 _DEFAULT_LIMIT: Final = 20
+_EVENT: Final = {"$ref": "#/components/schemas/ResponseEvent"}
+_EVENTS: Final = {"text/event-stream": {"schema": described_events(_EVENT, end="[DONE]")}}
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -52,16 +58,30 @@ class ResponseNotFound(InvalidRequest):
 def add_responses(app: FastAPI) -> None:
     errors = described(OPENAI.error_model)
     path = "/v1/responses/{response}"
-    app.get(path, tags=["responses"], responses=errors, openapi_extra=_FOLLOWING)(get_response)
-    app.delete(path, tags=["responses"], responses=errors)(delete_response)
-    app.post(path + "/cancel", tags=["responses"], responses=errors)(cancel_response)
-    app.get(path + "/input_items", tags=["responses"], responses=errors, openapi_extra=_PAGING)(list_input_items)
     body = {"application/json": {"schema": {"$ref": f"#/components/schemas/{CreateResponse.body.__name__}"}}}
     of_create = {"requestBody": {"required": True, "content": body}}
-    app.post("/v1/responses/input_tokens", tags=["responses"], responses=errors, openapi_extra=of_create)(count_tokens)
+
+    def add(method: str, path: str, endpoint: Callable[..., Any], answer: Json, extra: Json | None = None) -> None:
+        """What was kept is sent as it is: `answer` describes it, and nothing is validated."""
+        responses: dict[int | str, Json] = {200: answer, **errors}
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            tags=["responses"],
+            response_model=None,
+            responses=responses,
+            openapi_extra=extra,
+        )
+
+    add("GET", path, get_response, {"model": Response, "content": _EVENTS}, _FOLLOWING)
+    add("DELETE", path, delete_response, {"model": ResponseDeleted})
+    add("POST", path + "/cancel", cancel_response, {"model": Response})
+    add("GET", path + "/input_items", list_input_items, {"model": InputItemList}, _PAGING)
+    add("POST", "/v1/responses/input_tokens", count_tokens, {"model": InputTokenCount}, of_create)
 
 
-async def count_tokens(request: Request, gateway: GatewayDep) -> Json:
+async def count_tokens(request: Request, gateway: GatewayDep) -> InputTokenCount:
     """How many tokens the prompt of a response would have, with all that it goes on from; no engine is asked."""
     scope, settings = request.scope, gateway.settings
     caller = caller_of(scope)
@@ -73,7 +93,9 @@ async def count_tokens(request: Request, gateway: GatewayDep) -> Json:
         )
         call = await parsed(gateway, CreateResponse(), fields, caller, scope[REQUEST_ID])
         try:
-            ids = await gateway.backend.tokenize(call.request.model, call.request.prompts[0])
+            model, effort = call.request.model, call.request.effort
+            prompt = told(call.request.prompts[0], await gateway.backend.card(model), effort, model)
+            ids = await gateway.backend.tokenize(model, prompt)
         except RequestError as error:
             raise call.named_as_sent(error) from None
     return {"object": "response.input_tokens", "input_tokens": len(ids)}
@@ -90,7 +112,7 @@ async def get_response(response: str, request: Request, gateway: GatewayDep) -> 
     return _Following(gateway, _owner(request), response, after)
 
 
-async def delete_response(response: str, request: Request, gateway: GatewayDep) -> Json:
+async def delete_response(response: str, request: Request, gateway: GatewayDep) -> ResponseDeleted:
     if not await gateway.responses.delete(_owner(request), response):
         raise _not_found(response)
     gateway.work.cancel(response)
@@ -106,7 +128,7 @@ async def cancel_response(response: str, request: Request, gateway: GatewayDep) 
     return await _find(response, request, gateway)
 
 
-async def list_input_items(response: str, request: Request, gateway: GatewayDep) -> Json:
+async def list_input_items(response: str, request: Request, gateway: GatewayDep) -> InputItemList:
     """A page of the items that a response was made from, those of the responses that it goes on from included."""
     try:
         items = await gateway.responses.input(_owner(request), response, gateway.settings.max_body_bytes)
@@ -123,15 +145,15 @@ async def list_input_items(response: str, request: Request, gateway: GatewayDep)
     return _page(items if order == "asc" else items[::-1], after, limit)
 
 
-def _page(items: list[Json], after: str | None, limit: int) -> Json:
+def _page(items: list[Json], after: str | None, limit: int) -> InputItemList:
     ids = [item["id"] for item in items]
     if after is not None and after not in ids:
         raise InvalidRequest(f"after = {after[:80]!r}: must be the id of an item in the list", "after")
     first = 0 if after is None else ids.index(after) + 1
-    return ListPage[Json].of(items[first:], limit, itemgetter("id")).model_dump()
+    return cast("InputItemList", ListPage[Json].of(items[first:], limit, itemgetter("id")).model_dump())
 
 
-class _Following(Response):
+class _Following(HttpResponse):
     """The events of a response, for as long as its client is there."""
 
     def __init__(self, gateway: Gateway, owner: str, id: str, after: int) -> None:

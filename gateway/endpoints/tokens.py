@@ -13,8 +13,10 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
+from typing_extensions import TypedDict
 
 from gateway.answers.backend import Backend, PromptText
+from gateway.answers.request import told
 from gateway.dialects.anthropic.conversation import chat_of
 from gateway.dialects.anthropic.envelope import ANTHROPIC
 from gateway.dialects.anthropic.messages import reject_thread
@@ -56,7 +58,7 @@ class Engine(NamedTuple):
     request_id: str
 
 
-class TokenCount(BaseModel):
+class TokenCount(TypedDict):
     input_tokens: int
 
 
@@ -66,10 +68,10 @@ class TokenPath(NamedTuple):
     dialect: Dialect
     body: type[BaseModel]
     answer_model: Any
-    answer: Callable[[Json, Engine], Awaitable[Json | list[Json]]]
+    answer: Callable[[Json, Engine], Awaitable[Any]]
 
 
-async def tokenize(fields: Json, engine: Engine) -> Json:
+async def tokenize(fields: Json, engine: Engine) -> TokenizeResponse:
     """The tokens of a prompt or a conversation, however many they are."""
     body = parse_body(TokenizeRequest, fields)
     if body.messages is None:
@@ -85,7 +87,7 @@ async def tokenize(fields: Json, engine: Engine) -> Json:
     return {"count": len(ids), "max_model_len": engine.card.max_seq_len, "tokens": ids, "token_strs": pieces}
 
 
-async def detokenize(fields: Json, engine: Engine) -> Json:
+async def detokenize(fields: Json, engine: Engine) -> DetokenizeResponse:
     """The text of tokens."""
     body = parse_body(DetokenizeRequest, fields)
     try:
@@ -95,7 +97,7 @@ async def detokenize(fields: Json, engine: Engine) -> Json:
     return {"prompt": texts.text}
 
 
-async def render(operation: Operation, fields: Json, engine: Engine) -> list[Json]:
+async def render(operation: Operation, fields: Json, engine: Engine) -> list[RenderedPrompt]:
     """The prompts of a request to a path that generates, in its own body."""
     call = operation.parse(fields)
     request = call.request
@@ -120,18 +122,19 @@ async def render(operation: Operation, fields: Json, engine: Engine) -> list[Jso
     ]
 
 
-async def render_one(operation: Operation, fields: Json, engine: Engine) -> Json:
+async def render_one(operation: Operation, fields: Json, engine: Engine) -> RenderedPrompt:
     """The prompt of a request to a path that generates, in its own body."""
     [rendered] = await render(operation, fields, engine)
     return rendered
 
 
-async def count_tokens(fields: Json, engine: Engine) -> Json:
+async def count_tokens(fields: Json, engine: Engine) -> TokenCount:
     """How many tokens the prompt of a message has."""
     reject_thread(fields)
     body = parse_body(CountTokensRequest, fields)
     listed, _ = offered_tools(body.tools, body.tool_choice)
-    return {"input_tokens": len(await engine.backend.tokenize(engine.model, chat_of(body, listed)))}
+    prompt = told(chat_of(body, listed), engine.card, body.effort, engine.model)
+    return {"input_tokens": len(await engine.backend.tokenize(engine.model, prompt))}
 
 
 def _rendered(path: str) -> TokenPath:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from typing_extensions import TypedDict
 
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.http.auth import caller_of
@@ -15,6 +16,26 @@ from triton_repo.contract.distribution import conch_version
 _API: Final = "1"  # of the paths below /v1
 
 
+class Version(TypedDict):
+    version: str
+
+
+class Release(TypedDict):
+    release: str
+    api: str
+
+
+class ModelName(TypedDict):
+    shortName: str
+    modelUrl: str
+
+
+class ServerMetadata(TypedDict):
+    version: str
+    modelInfo: list[ModelName]
+    assetInfo: list[Any]
+
+
 def add_version(app: FastAPI) -> None:
     errors = described(OPENAI.error_model)
     app.get("/version", tags=["models"], responses=errors)(version)
@@ -22,17 +43,17 @@ def add_version(app: FastAPI) -> None:
     app.get("/v1/metadata", tags=["models"], responses=errors)(metadata)
 
 
-async def version() -> dict[str, str]:
+async def version() -> Version:
     return {"version": conch_version()}
 
 
-async def release() -> dict[str, str]:
+async def release() -> Release:
     return {"release": conch_version(), "api": _API}
 
 
-async def metadata(request: Request, gateway: GatewayDep) -> dict[str, Any]:
+async def metadata(request: Request, gateway: GatewayDep) -> ServerMetadata:
     """The models that the caller may use. (Where a checkpoint came from may be a path of this machine.)"""
     caller = caller_of(request.scope)
     models = [one for one in await gateway.catalog.listed() if caller.may_use(*one.resolution.names)]
-    infos = [{"shortName": one.id, "modelUrl": one.id} for one in models]
+    infos: list[ModelName] = [{"shortName": one.id, "modelUrl": one.id} for one in models]
     return {"version": conch_version(), "modelInfo": infos, "assetInfo": []}

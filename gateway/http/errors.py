@@ -19,7 +19,6 @@ from typing import Any, Final, Protocol, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -34,6 +33,8 @@ from triton_repo.contract.errors import (
     RequestTimedOut,
 )
 
+ANSWER_CHECKED: Final = (502,)  # statuses of paths whose answers may have to match a schema
+STORED: Final = (507,)  # of those that keep files
 _STATUSES: Final = (400, 401, 404, 405, 408, 413, 415, 421, 429, 500, 503, 504)
 
 
@@ -73,9 +74,10 @@ class MisdirectedRequest(InvalidRequest):
     code = "misdirected_request"
 
 
-def described(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Every error status, with the model of its body, for the API's description."""
-    return {status: {"description": http.HTTPStatus(status).phrase, "model": model} for status in _STATUSES}
+def described(model: Any, *others: int) -> dict[int | str, dict[str, Any]]:
+    """Every error status of any path, and `others`, with the type of its body, for the API's description."""
+    statuses = (*_STATUSES, *others)
+    return {status: {"description": http.HTTPStatus(status).phrase, "model": model} for status in statuses}
 
 
 class ErrorWriter(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import Send
 
@@ -82,3 +82,15 @@ class EventStream:
         if self._silent and (self._ping is None or self._ping.done()):
             self._ping = asyncio.create_task(self._write(self._ping_bytes))
         self._silent = True
+
+
+def described_events(data: Mapping[str, Any], *, end: str | None = None) -> dict[str, Any]:
+    """The schema of each server-sent event, for the API's description, as OpenAPI 3.2 writes it.
+
+    Args:
+        data: that of their data, which is JSON.
+        end: the data of the last event, where that is no JSON.
+    """
+    content: dict[str, Any] = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    any_data = content if end is None else {"anyOf": [content, {"const": end}]}
+    return {"type": "object", "required": ["data"], "properties": {"event": {"type": "string"}, "data": any_data}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ class Kept:
     """A response, the items that it was asked with, and those that its body has as output."""
 
     owner: str
-    body: Json
-    input: Sequence[Json]
+    body: Mapping[str, Any]
+    input: Sequence[Mapping[str, Any]]
     has_events: bool = False  # those of its stream are kept, too
 
     @property
@@ -52,7 +52,7 @@ def insert(connection: sqlite3.Connection, kept: Kept, process: str) -> None:
     made.insert(connection, kept.id, len(kept.input))
 
 
-def finish(connection: sqlite3.Connection, body: Json) -> bool:
+def finish(connection: sqlite3.Connection, body: Mapping[str, Any]) -> bool:
     """Give an open response its end; whether it was open."""
     id, dumped, made = body["id"], _dumped(body), _Items(1, body["output"])
     ended = connection.execute(
@@ -140,7 +140,7 @@ def make_room(connection: sqlite3.Connection, bounds: Bounds, added: str = "") -
 class _Items:
     """Items as they are kept: of an input, or of an output."""
 
-    def __init__(self, is_output: int, items: Sequence[Json]) -> None:
+    def __init__(self, is_output: int, items: Sequence[Mapping[str, Any]]) -> None:
         self._rows = [(is_output, item["id"], orjson.dumps(item)) for item in items]
 
     @property
@@ -152,6 +152,6 @@ class _Items:
         connection.executemany("INSERT INTO response_items VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def _dumped(body: Json) -> bytes:
+def _dumped(body: Mapping[str, Any]) -> bytes:
     """Without its output, whose items are kept by themselves."""
     return orjson.dumps({**body, "output": []})

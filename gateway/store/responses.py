@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import orjson
 
@@ -35,7 +36,7 @@ class ResponseStore:
         update = "UPDATE responses SET status = 'in_progress' WHERE id = ? AND process IS NOT NULL"
         return await self._store.write(lambda connection: connection.execute(update, (id,)).rowcount > 0)
 
-    async def finish(self, body: Json) -> bool:
+    async def finish(self, body: Mapping[str, Any]) -> bool:
         """The end of an open response. Whether it was one: it may have been cancelled or deleted meanwhile."""
         return await self._store.write(lambda connection: rows.finish(connection, body))
 

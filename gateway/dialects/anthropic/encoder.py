@@ -6,7 +6,8 @@ Anthropic's API reference, "Streaming messages".
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 import orjson
 
@@ -21,17 +22,21 @@ from gateway.answers.events import (
     Usage,
     WholeAnswer,
 )
+from gateway.dialects.anthropic import answer as answers
 from gateway.dialects.anthropic.envelope import error_json
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chunks import one_line
 from triton_repo.contract.errors import RequestError
 
-Json = dict[str, Any]
 # How much a client sees of the reasoning: all of it, blocks without text ("omitted" in a request), or nothing.
 ShownThinking = Literal["text", "omitted", "none"]
 
-_STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-_EMPTY_BLOCKS: Final[dict[str, Json]] = {
+_STOP_REASONS: Final[Mapping[FinalReason, answers.StopReason]] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+}
+_EMPTY_BLOCKS: Final[Mapping[str, answers.AnswerContent]] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
 }
@@ -59,7 +64,9 @@ class MessageEncoder:
     def event(self, event: Event) -> bytes:
         match event:
             case Text(_, text, _):
-                return self._begin_unless_open("text") + self._delta("text_delta", "text", text) if text else b""
+                return (
+                    self._begin_unless_open("text") + self._delta({"type": "text_delta", "text": text}) if text else b""
+                )
             case Reasoning(_, text, _):
                 return self._thinking(text)
             case ToolCallDelta():
@@ -74,11 +81,11 @@ class MessageEncoder:
         return _event({"type": "message_stop"})
 
     def fail(self, error: RequestError) -> bytes:
-        return _event(error_json(error, self._head.id), name="error")
+        return _event(error_json(error, self._head.id))
 
     def whole(self, answer: WholeAnswer) -> bytes:
         choice = answer.choices[0]
-        content: list[Json] = []
+        content: list[answers.AnswerContent] = []
         if choice.reasoning and self._shown_thinking != "none":
             thinking = choice.reasoning if self._shown_thinking == "text" else ""
             content.append({"type": "thinking", "thinking": thinking, "signature": self._signature})
@@ -93,7 +100,9 @@ class MessageEncoder:
         """Anthropic's proves that its own server has reasoned so. Here it only has to be there."""
         return f"conch-{self._head.id}"
 
-    def _message(self, content: list[Json], reason: str | None, stop: str | None, usage: Usage) -> Json:
+    def _message(
+        self, content: list[answers.AnswerContent], reason: answers.StopReason | None, stop: str | None, usage: Usage
+    ) -> answers.MessageAnswer:
         return {
             "id": f"msg_{self._head.id}",
             "type": "message",
@@ -109,19 +118,22 @@ class MessageEncoder:
         if not text or self._shown_thinking == "none":
             return b""
         begun = self._begin_unless_open("thinking")
-        return begun + self._delta("thinking_delta", "thinking", text) if self._shown_thinking == "text" else begun
+        if self._shown_thinking != "text":
+            return begun
+        return begun + self._delta({"type": "thinking_delta", "thinking": text})
 
     def _tool_call(self, delta: ToolCallDelta) -> bytes:
         begun = b""
         if delta.id is not None:
-            block: Json = {"type": "tool_use", "id": delta.id, "name": delta.name, "input": {}}
-            begun = self._begin("tool_use", block)
-        return begun + (self._delta("input_json_delta", "partial_json", delta.arguments) if delta.arguments else b"")
+            begun = self._begin("tool_use", {"type": "tool_use", "id": delta.id, "name": delta.name or "", "input": {}})
+        if not delta.arguments:
+            return begun
+        return begun + self._delta({"type": "input_json_delta", "partial_json": delta.arguments})
 
     def _begin_unless_open(self, kind: Literal["text", "thinking"]) -> bytes:
         return b"" if self._open == kind else self._begin(kind, _EMPTY_BLOCKS[kind])
 
-    def _begin(self, kind: Literal["text", "thinking", "tool_use"], block: Json) -> bytes:
+    def _begin(self, kind: Literal["text", "thinking", "tool_use"], block: answers.AnswerContent) -> bytes:
         ended = self._end()
         self._open = kind
         self._index += 1
@@ -130,19 +142,20 @@ class MessageEncoder:
     def _end(self) -> bytes:
         if self._open is None:
             return b""
-        signed = self._delta("signature_delta", "signature", self._signature) if self._open == "thinking" else b""
+        signature: answers.SignatureDelta = {"type": "signature_delta", "signature": self._signature}
+        signed = self._delta(signature) if self._open == "thinking" else b""
         self._open = None
         return signed + _event({"type": "content_block_stop", "index": self._index})
 
-    def _delta(self, kind: str, key: str, text: str) -> bytes:
-        return _event({"type": "content_block_delta", "index": self._index, "delta": {"type": kind, key: text}})
+    def _delta(self, delta: answers.BlockDelta) -> bytes:
+        return _event({"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def _usage(self, usage: Usage) -> bytes:
         reason = self._stop_reason(self._finish.reason, self._finish.stop, usage)
-        delta = {"stop_reason": reason, "stop_sequence": self._finish.stop}
+        delta: answers.StopDelta = {"stop_reason": reason, "stop_sequence": self._finish.stop}
         return _event({"type": "message_delta", "delta": delta, "usage": _usage_json(usage)})
 
-    def _stop_reason(self, reason: FinalReason, stop: str | None, usage: Usage) -> str:
+    def _stop_reason(self, reason: FinalReason, stop: str | None, usage: Usage) -> answers.StopReason:
         if stop is not None:
             return "stop_sequence"
         if reason == "length" and usage.completion_tokens < self._max_tokens:
@@ -150,11 +163,11 @@ class MessageEncoder:
         return _STOP_REASONS[reason]
 
 
-def _event(data: Json, name: str | None = None) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % ((name or data["type"]).encode(), one_line(orjson.dumps(data)))
+def _event(data: answers.MessageEvent) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (data["type"].encode(), one_line(orjson.dumps(data)))
 
 
-def _whole_call(call: ToolCall) -> Json:
+def _whole_call(call: ToolCall) -> answers.ToolUseContent:
     """Arguments that are no JSON object, which a model may write where no grammar forbids it, are there as text."""
     try:
         arguments = orjson.loads(call.arguments or "{}")
@@ -165,8 +178,9 @@ def _whole_call(call: ToolCall) -> Json:
     return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
 
 
-def _usage_json(usage: Usage) -> Json:
-    """`input_tokens` are those that were not cached; what the engine does not report is left out."""
-    cached = usage.cached_tokens
-    counts = {"input_tokens": usage.prompt_tokens - (cached or 0), "output_tokens": usage.completion_tokens}
-    return counts if cached is None else {**counts, "cache_read_input_tokens": cached}
+def _usage_json(usage: Usage) -> answers.MessageUsage:
+    cached, num_input = usage.cached_tokens, usage.prompt_tokens - (usage.cached_tokens or 0)
+    counts: answers.MessageUsage = {"input_tokens": num_input, "output_tokens": usage.completion_tokens}
+    if cached is not None:
+        counts["cache_read_input_tokens"] = cached
+    return counts

@@ -6,11 +6,11 @@ Source of the formats: Anthropic's API reference, "Errors"; types of errors as i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Final
 
 import orjson
-from pydantic import BaseModel
 
+from gateway.dialects.anthropic.answer import MessagesErrorBody, MessagesErrorFields
 from triton_repo.contract.errors import ContextLengthExceeded, EngineUnavailable, RequestError, UnsupportedParameter
 
 _TYPES: Final = {
@@ -30,20 +30,6 @@ class ThreadUnsupported(UnsupportedParameter):
     code = "thread_unsupported_request"
 
 
-class MessagesErrorFields(BaseModel):
-    """`details` have an `error_code` where a client is to act on one."""
-
-    type: str
-    message: str
-    details: dict[str, str] | None = None
-
-
-class MessagesErrorBody(BaseModel):
-    type: Literal["error"]
-    error: MessagesErrorFields
-    request_id: str
-
-
 class Anthropic:
     key_hint: Final = "x-api-key: KEY"
     error_model: Final = MessagesErrorBody
@@ -60,11 +46,11 @@ class Anthropic:
         return [*headers.get(b"x-api-key", []), *bearers]
 
 
-def error_json(error: RequestError, request_id: str) -> dict[str, Any]:
+def error_json(error: RequestError, request_id: str) -> MessagesErrorBody:
     """The form of an error, as a body and as the last event of a stream."""
-    fields: dict[str, Any] = {"type": _type(error), "message": _message(error)}
+    fields: MessagesErrorFields = {"type": _type(error), "message": _message(error)}
     if isinstance(error, ThreadUnsupported):
-        fields["details"] = {"error_code": error.code}
+        fields["details"] = {"error_code": error.code or ""}
     return {"type": "error", "error": fields, "request_id": request_id}
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.answers.request import AnswerRequest
+from gateway.dialects.anthropic.answer import MessageAnswer, MessageEvent
 from gateway.dialects.anthropic.conversation import chat_of
 from gateway.dialects.anthropic.encoder import MessageEncoder
 from gateway.dialects.anthropic.envelope import ANTHROPIC, ThreadUnsupported
@@ -22,6 +23,8 @@ _MAX_NAMES: Final = 32
 class Messages:
     dialect: Final = ANTHROPIC
     body: Final = MessagesRequest
+    answer: Final = MessageAnswer
+    event: Final = MessageEvent
 
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_thread(fields)
@@ -34,6 +37,7 @@ class Messages:
             stops=tuple(stop for stop in body.stop_sequences or () if stop),
             stream=bool(body.stream),
             tools=tools,
+            effort=body.effort,
             clip_max_tokens=True,
         )
         encoder = partial(MessageEncoder, max_tokens=body.max_tokens, thinking=body.shown_thinking)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, Literal
+
+from typing_extensions import TypedDict
 
 from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.model_card import ModelCard
@@ -13,7 +15,24 @@ _DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 1000
 
 
-def model_info(name: str, card: ModelCard) -> dict[str, Any]:
+class ModelInfo(TypedDict):
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
+    max_input_tokens: int
+    max_tokens: int
+
+
+class ModelsPage(TypedDict):
+    data: list[ModelInfo]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+def model_info(name: str, card: ModelCard) -> ModelInfo:
     return {
         "type": "model",
         "id": name,
@@ -25,7 +44,7 @@ def model_info(name: str, card: ModelCard) -> dict[str, Any]:
     }
 
 
-def models_page(models: Mapping[str, ModelCard], query: Mapping[str, str]) -> dict[str, Any]:
+def models_page(models: Mapping[str, ModelCard], query: Mapping[str, str]) -> ModelsPage:
     """One page: up to `limit` models behind `after_id`, or those before `before_id`.
 
     Raises:

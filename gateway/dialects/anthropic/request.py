@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.answers.reasoning import EFFORT_FIELD, Effort
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
 from gateway.dialects.anthropic.encoder import ShownThinking
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
@@ -106,7 +107,7 @@ class JsonFormat(_Value):
 
 
 class OutputConfig(_Value):
-    effort: str | None = None
+    effort: Effort | None = None
     format: JsonFormat | None = None
 
 
@@ -138,15 +139,12 @@ class CountTokensRequest(_Value):
     container: _Unsupported = None
 
     @property
-    def template_arguments(self) -> dict[str, Any]:
-        """Those that Anthropic's own parameters stand for, and those that the client names itself."""
-        arguments: dict[str, Any] = {}
-        if self.thinking is not None:
-            arguments["enable_thinking"] = self.thinking.type != "disabled"
-        if self.output_config is not None and self.output_config.effort is not None:
-            effort = self.output_config.effort
-            arguments["reasoning_effort"] = "high" if effort in ("xhigh", "max") else effort
-        return arguments | (self.chat_template_kwargs or {})
+    def effort(self) -> Effort | None:
+        """A model that is to think does so with some effort, be it none that the client names."""
+        asked = self.output_config.effort if self.output_config is not None else None
+        if self.thinking is None:
+            return asked
+        return "none" if self.thinking.type == "disabled" else asked or "medium"
 
 
 class MessagesRequest(CountTokensRequest, Sampling):
@@ -182,13 +180,16 @@ class MessagesRequest(CountTokensRequest, Sampling):
     @property
     def sent_as(self) -> Mapping[str, str]:
         """Names of an engine's parameters that this body has under other names."""
-        names = {"prompt": "messages"}
+        by_config = self.output_config is not None and self.output_config.effort == self.effort
+        names = {"prompt": "messages", EFFORT_FIELD: "output_config.effort" if by_config else "thinking"}
         return names | _OWN_NAMES if self.output_config is not None and self.output_config.format else names
 
     @property
     def shown_thinking(self) -> ShownThinking:
         """Nothing for a client that did not ask for it: it takes the first block of an answer for the text, although
         there are models that reason in any case."""
-        if not any(self.template_arguments.get(name) for name in _THINKING_SWITCHES):
+        asked = self.thinking.type != "disabled" if self.thinking is not None else False
+        own = self.chat_template_kwargs or {}
+        if not next((bool(own[name]) for name in _THINKING_SWITCHES if name in own), asked):
             return "none"
         return "omitted" if self.thinking is not None and self.thinking.display == "omitted" else "text"

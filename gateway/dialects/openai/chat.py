@@ -24,7 +24,8 @@ from gateway.answers.events import (
 from gateway.answers.tokens import Token
 from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
-from gateway.dialects.openai.chunks import Chunks, Json, StreamEnd, chat_logprobs, usage_json
+from gateway.dialects.openai.answers import chat as answers
+from gateway.dialects.openai.chunks import Chunks, StreamEnd, chat_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
@@ -37,6 +38,8 @@ _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 class ChatCompletions:
     dialect: Final = OPENAI
     body: Final = ChatCompletionRequest
+    answer: Final = answers.ChatCompletion
+    event: Final = answers.ChatStreamEvent
 
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_unsupported(fields, ChatCompletionRequest)
@@ -71,11 +74,11 @@ class ChatEncoder(StreamEnd):
         self._include_reasoning = include_reasoning
         self._num_choices = num_choices
         usage_so_far = head.usage if continuous_usage else None
-        self._chunks = Chunks(self._keys("chat.completion.chunk"), {}, include_usage, usage_so_far)
+        self._chunks = Chunks(_chunk_keys(head), {}, include_usage, usage_so_far)
         self._before_text = [b'{"index":%d,"delta":{"content":' % index for index in range(num_choices)]
 
     def start(self) -> bytes:
-        opening = {"role": "assistant", "content": ""}
+        opening: answers.ChatDelta = {"role": "assistant", "content": ""}
         return b"".join(self._delta(index, opening) for index in range(self._num_choices))
 
     def event(self, event: Event) -> bytes:
@@ -93,10 +96,16 @@ class ChatEncoder(StreamEnd):
 
     def whole(self, answer: WholeAnswer) -> bytes:
         choices = [_whole_choice(index, choice, self._include_reasoning) for index, choice in enumerate(answer.choices)]
-        keys = self._keys("chat.completion")
-        fingerprint = keys.pop("system_fingerprint")
-        body = {"choices": choices, "usage": usage_json(answer.usage), "system_fingerprint": fingerprint}
-        return orjson.dumps(keys | body)
+        body: answers.ChatCompletion = {
+            "id": f"chatcmpl-{self._head.id}",
+            "object": "chat.completion",
+            "created": self._head.created,
+            "model": self._head.model,
+            "choices": choices,
+            "usage": usage_json(answer.usage),
+            "system_fingerprint": self._head.fingerprint,
+        }
+        return orjson.dumps(body)
 
     def _text(self, index: int, text: str, tokens: Sequence[Token] | None) -> bytes:
         if tokens:
@@ -106,25 +115,30 @@ class ChatEncoder(StreamEnd):
     def _delta(
         self,
         index: int,
-        delta: Json,
+        delta: answers.ChatDelta,
         tokens: Sequence[Token] | None = None,
         reason: FinalReason | None = None,
         stop: str | None = None,
     ) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
+        choice: answers.ChatChunkChoice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": chat_logprobs(tokens),
+            "finish_reason": reason,
+        }
         if stop is not None:
             choice["stop_reason"] = stop
         return self._chunks.chunk(orjson.dumps(choice))
 
-    def _keys(self, object: str) -> Json:
-        head = self._head
-        return {
-            "id": f"chatcmpl-{head.id}",
-            "object": object,
-            "created": head.created,
-            "model": head.model,
-            "system_fingerprint": head.fingerprint,
-        }
+
+def _chunk_keys(head: Head) -> answers.ChatChunkHead:
+    return {
+        "id": f"chatcmpl-{head.id}",
+        "object": "chat.completion.chunk",
+        "created": head.created,
+        "model": head.model,
+        "system_fingerprint": head.fingerprint,
+    }
 
 
 def _prompt(body: ChatCompletionRequest, tools: Sequence[FunctionTool]) -> Chat:
@@ -137,23 +151,22 @@ def _prompt(body: ChatCompletionRequest, tools: Sequence[FunctionTool]) -> Chat:
     return Chat(orjson.dumps(chat))
 
 
-def _reasoning(text: str) -> Json:
-    """Under both of the names that clients look for."""
+def _reasoning(text: str) -> answers.ChatDelta:
     return {"reasoning_content": text, "reasoning": text}
 
 
-def _tool_call_delta(delta: ToolCallDelta) -> Json:
+def _tool_call_delta(delta: ToolCallDelta) -> answers.ChatToolCallDelta:
     """`id`, `type` and `name` are in the first part of a call only, as OpenAI sends them."""
     if delta.id is None:
         return {"index": delta.call, "function": {"arguments": delta.arguments}}
-    function = {"name": delta.name, "arguments": delta.arguments}
+    function: answers.CalledFunctionDelta = {"name": delta.name, "arguments": delta.arguments}
     return {"index": delta.call, "id": delta.id, "type": "function", "function": function}
 
 
-def _whole_choice(index: int, choice: WholeChoice, include_reasoning: bool) -> Json:
-    message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
+def _whole_choice(index: int, choice: WholeChoice, include_reasoning: bool) -> answers.ChatChoice:
+    message: answers.ChatMessage = {"role": "assistant", "content": choice.text, "refusal": None}
     if choice.reasoning and include_reasoning:
-        message |= _reasoning(choice.reasoning)
+        message["reasoning_content"] = message["reasoning"] = choice.reasoning
     if choice.tool_calls:
         message["content"] = choice.text or None
         message["tool_calls"] = [
@@ -161,5 +174,12 @@ def _whole_choice(index: int, choice: WholeChoice, include_reasoning: bool) -> J
             for call in choice.tool_calls
         ]
     logprobs = chat_logprobs(choice.tokens)
-    whole = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.reason}
-    return whole if choice.stop is None else {**whole, "stop_reason": choice.stop}
+    whole: answers.ChatChoice = {
+        "index": index,
+        "message": message,
+        "logprobs": logprobs,
+        "finish_reason": choice.reason,
+    }
+    if choice.stop is not None:
+        whole["stop_reason"] = choice.stop
+    return whole

@@ -13,6 +13,8 @@ import orjson
 from gateway.answers.events import Usage
 from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Head
+from gateway.dialects.openai.answers import tokens as answers
+from gateway.dialects.openai.answers.error import ErrorBody
 from triton_repo.contract.errors import RequestError
 
 Json = dict[str, Any]
@@ -48,7 +50,11 @@ class Chunks:
     """
 
     def __init__(
-        self, before: Json, after: Json, include_usage: bool, usage_so_far: Callable[[], Usage] | None = None
+        self,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        include_usage: bool,
+        usage_so_far: Callable[[], Usage] | None = None,
     ) -> None:
         self._before = b"data: " + orjson.dumps(before)[:-1] + b',"choices":['
         self._after = self._rest({**after, "usage": None} if include_usage else after)
@@ -70,7 +76,7 @@ class Chunks:
     def _with(self, usage: Usage) -> bytes:
         return self._rest({**self._keys_after, "usage": usage_json(usage)})
 
-    def _rest(self, keys: Json) -> bytes:
+    def _rest(self, keys: Mapping[str, Any]) -> bytes:
         return b"]" + (b"," + orjson.dumps(keys)[1:] if keys else b"}") + b"\n\n"
 
 
@@ -82,13 +88,13 @@ def one_line(json: bytes) -> bytes:
     return json
 
 
-def error_json(error: RequestError) -> Json:
+def error_json(error: RequestError) -> ErrorBody:
     """The envelope of an error, as a body and as the last event of a stream: OpenAI's clients raise on it."""
     return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
 
 
-def usage_json(usage: Usage) -> Json:
-    counts: Json = {
+def usage_json(usage: Usage) -> answers.CompletionUsage:
+    counts: answers.CompletionUsage = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -100,12 +106,12 @@ def usage_json(usage: Usage) -> Json:
     return counts
 
 
-def chat_logprobs(tokens: Sequence[Token] | None) -> Json | None:
+def chat_logprobs(tokens: Sequence[Token] | None) -> answers.ChatLogprobs | None:
     """`choices[].logprobs` of a chat; None where they were not asked for."""
     return None if tokens is None else {"content": [orjson.Fragment(token.entry) for token in tokens], "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[Token] | None) -> Json | None:
+def completion_logprobs(tokens: Sequence[Token] | None) -> answers.CompletionLogprobs | None:
     """`choices[].logprobs` of a (legacy) completion: of each place the likeliest tokens, and the one that was taken."""
     if tokens is None:
         return None

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.answers.events import Event, FinalReason, Finish, Text, Usage, WholeAnswer
+from gateway.answers.events import Event, FinalReason, Finish, Text, Usage, WholeAnswer, WholeChoice
 from gateway.answers.tokens import Token
 from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
-from gateway.dialects.openai.chunks import Chunks, Json, StreamEnd, completion_logprobs, usage_json
+from gateway.dialects.openai.answers import completion as answers
+from gateway.dialects.openai.chunks import Chunks, StreamEnd, completion_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.ranking import Ranking
@@ -25,6 +26,8 @@ _AFTER_TEXT: Final = b',"logprobs":null,"finish_reason":null}'
 class Completions:
     dialect: Final = OPENAI
     body: Final = CompletionRequest
+    answer: Final = answers.TextCompletion
+    event: Final = answers.TextStreamEvent
 
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_unsupported(fields, CompletionRequest)
@@ -65,8 +68,12 @@ class CompletionEncoder(StreamEnd):
     def __init__(self, head: Head, form: Form) -> None:
         self._head = head
         self._form = form
-        self._keys = {"id": f"cmpl-{head.id}", "object": "text_completion", "created": head.created}
-        self._keys_after = {"model": head.model, "system_fingerprint": head.fingerprint}
+        self._keys: answers.TextCompletionHead = {
+            "id": f"cmpl-{head.id}",
+            "object": "text_completion",
+            "created": head.created,
+        }
+        self._keys_after: answers.TextCompletionTail = {"model": head.model, "system_fingerprint": head.fingerprint}
         usage_so_far = head.usage if form.continuous_usage else None
         self._chunks = Chunks(self._keys, self._keys_after, form.include_usage, usage_so_far)
         self._after_text = [b',"index":%d' % index + _AFTER_TEXT for index in range(form.num_choices)]
@@ -79,7 +86,7 @@ class CompletionEncoder(StreamEnd):
             case Text(index, text, tokens):
                 return self._text(index, text, tokens)
             case Finish(index, reason, stop):
-                return self._chunks.chunk(orjson.dumps(_choice(index, "", reason, stop=stop)))
+                return self._chunks.chunk(orjson.dumps(_end(index, reason, stop)))
             case Usage():
                 return self._chunks.usage(event)
             case _:
@@ -87,21 +94,37 @@ class CompletionEncoder(StreamEnd):
 
     def whole(self, answer: WholeAnswer) -> bytes:
         kept = self._form.ranking.best(answer.choices) if self._form.ranking else answer.choices
-        choices = [
-            _choice(index, choice.text, choice.reason, choice.tokens if self._form.list_logprobs else None, choice.stop)
-            for index, choice in enumerate(kept)
-        ]
-        rest = {**self._keys_after, "choices": choices, "usage": usage_json(answer.usage)}
-        return orjson.dumps({**self._keys, **rest})
+        body: answers.TextCompletion = {
+            **self._keys,
+            **self._keys_after,
+            "choices": [self._whole(index, choice) for index, choice in enumerate(kept)],
+            "usage": usage_json(answer.usage),
+        }
+        return orjson.dumps(body)
+
+    def _whole(self, index: int, choice: WholeChoice) -> answers.TextChoice:
+        whole: answers.TextChoice = {
+            "text": choice.text,
+            "index": index,
+            "logprobs": completion_logprobs(choice.tokens) if self._form.list_logprobs else None,
+            "finish_reason": choice.reason,
+        }
+        if choice.stop is not None:
+            whole["stop_reason"] = choice.stop
+        return whole
 
     def _text(self, index: int, text: str, tokens: Sequence[Token] | None) -> bytes:
         if tokens:
-            return self._chunks.chunk(orjson.dumps(_choice(index, text, None, tokens)))
+            return self._chunks.chunk(orjson.dumps(_part(index, text, tokens)))
         return self._chunks.chunk(b'{"text":' + orjson.dumps(text) + self._after_text[index]) if text else b""
 
 
-def _choice(
-    index: int, text: str, reason: FinalReason | None, tokens: Sequence[Token] | None = None, stop: str | None = None
-) -> Json:
-    choice = {"text": text, "index": index, "logprobs": completion_logprobs(tokens), "finish_reason": reason}
-    return choice if stop is None else {**choice, "stop_reason": stop}
+def _part(index: int, text: str, tokens: Sequence[Token]) -> answers.TextChunkChoice:
+    return {"text": text, "index": index, "logprobs": completion_logprobs(tokens), "finish_reason": None}
+
+
+def _end(index: int, reason: FinalReason, stop: str | None) -> answers.TextChunkChoice:
+    choice: answers.TextChunkChoice = {"text": "", "index": index, "logprobs": None, "finish_reason": reason}
+    if stop is not None:
+        choice["stop_reason"] = stop
+    return choice

@@ -6,21 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from pydantic import BaseModel
 
+from gateway.dialects.openai.answers.error import ErrorBody
 from gateway.dialects.openai.chunks import error_json
 from triton_repo.contract.errors import RequestError
-
-
-class ErrorFields(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(BaseModel):
-    error: ErrorFields
 
 
 class OpenAi:

@@ -9,7 +9,9 @@ from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
+from gateway.dialects.responses.events import ResponseEvent
 from gateway.dialects.responses.request import LOGPROBS, ResponsesRequest
+from gateway.dialects.responses.resource import Response
 from gateway.dialects.responses.session import ResponseSession
 from triton_repo.contract.errors import UnsupportedParameter
 
@@ -27,6 +29,8 @@ _OF_CHATS: Final[Mapping[str, str]] = {
 class CreateResponse:
     dialect: Final = OPENAI
     body: Final = ResponsesRequest
+    answer: Final = Response
+    event: Final = ResponseEvent
 
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_unsupported(fields, ResponsesRequest)

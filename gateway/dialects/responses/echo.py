@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import BaseModel
-
-from gateway.dialects.responses.items import Json
 from gateway.dialects.responses.request import ResponsesRequest
+from gateway.dialects.responses.resource import Echo
 from gateway.dialects.responses.tools import flat_choice, flat_tool
 
 
-def echo(body: ResponsesRequest) -> Json:
+def echo(body: ResponsesRequest) -> Echo:
     """The fields of a response that repeat its request; OpenAI's defaults stand for what was left out, as the schema
     wants them to. An engine may have another temperature of its own."""
     text, reasoning = body.text, body.reasoning
@@ -22,10 +18,10 @@ def echo(body: ResponsesRequest) -> Json:
         "tool_choice": flat_choice(body.tool_choice or "auto"),
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "text": {
-            "format": _plain(text and text.format) or {"type": "text"},
+            "format": text.format.model_dump(by_alias=True) if text and text.format else {"type": "text"},
             "verbosity": (text and text.verbosity) or "medium",
         },
-        "reasoning": {"effort": reasoning and reasoning.effort, "summary": None},
+        "reasoning": {"effort": reasoning.effort if reasoning else None, "summary": None},
         "max_output_tokens": None if body.max_output_tokens == -1 else body.max_output_tokens,
         "max_tool_calls": body.max_tool_calls,
         "temperature": 1.0 if body.temperature is None else body.temperature,
@@ -43,8 +39,3 @@ def echo(body: ResponsesRequest) -> Json:
         "prompt_cache_key": body.prompt_cache_key,
         "prompt_cache_retention": body.prompt_cache_retention,
     }
-
-
-def _plain(value: Any) -> Any:
-    """A part of the body as its JSON."""
-    return value.model_dump(by_alias=True) if isinstance(value, BaseModel) else value

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from itertools import count
 
 import orjson
 
 from gateway.answers.events import Event, Finish, Usage, WholeAnswer
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chunks import DONE, one_line
-from gateway.dialects.responses.items import Json
+from gateway.dialects.responses.events import LifecycleType, ResponseEvent
 from gateway.dialects.responses.output import Output
+from gateway.dialects.responses.resource import (
+    Echo,
+    FailureCode,
+    Response,
+    ResponseError,
+    ResponseStatus,
+    ResponseUsage,
+)
 from triton_repo.contract.errors import InvalidRequest, RequestError
 
 
@@ -23,24 +31,22 @@ class ResponsesEncoder:
         is_queued: it has told its client that it waits.
     """
 
-    def __init__(self, head: Head, echo: Mapping[str, Any], is_queued: bool = False) -> None:
-        self.response: Json = new_response(head, echo, "queued" if is_queued else "in_progress")
-        self._output = Output(head.id)
+    def __init__(self, head: Head, echo: Echo, is_queued: bool = False) -> None:
+        self.response: Response = new_response(head, echo, "queued" if is_queued else "in_progress")
+        self._numbers = count()
+        self._output = Output(head.id, self._numbers)
         self._usage_so_far = head.usage
-        self._number = 0
         self._is_queued = is_queued
         self._reason = "stop"
-
-    @property
-    def has_started(self) -> bool:
-        return self._number > 0
+        self.has_started = False
 
     def start(self) -> bytes:
-        created = self._lifecycle("created")
+        self.has_started = True
+        created = self._lifecycle("response.created")
         if self._is_queued:
-            created += self._lifecycle("queued")
+            created += self._lifecycle("response.queued")
             self.response["status"] = "in_progress"
-        return created + self._lifecycle("in_progress")
+        return created + self._lifecycle("response.in_progress")
 
     def event(self, event: Event) -> bytes:
         if isinstance(event, Usage):
@@ -52,15 +58,21 @@ class ResponsesEncoder:
 
     def finish(self) -> bytes:
         self._complete()
-        return self._lifecycle(str(self.response["status"])) + DONE
+        is_cut = self.response["status"] == "incomplete"
+        return self._lifecycle("response.incomplete" if is_cut else "response.completed") + DONE
 
     def fail(self, error: RequestError) -> bytes:
         """No other event of an error: a client may take both for an end."""
         ended = self._sent(self._output.end("incomplete"))
-        self.response |= {"status": "failed", "completed_at": None, "output": self._output.items}
         usage = self._usage_so_far()
-        self.response |= {"error": failure(error), "usage": usage_json(usage) if usage.prompt_tokens else None}
-        return ended + self._lifecycle("failed") + DONE
+        self.response |= {
+            "status": "failed",
+            "completed_at": None,
+            "output": self._output.items,
+            "error": failure(error),
+            "usage": usage_json(usage) if usage.prompt_tokens else None,
+        }
+        return ended + self._lifecycle("response.failed") + DONE
 
     def whole(self, answer: WholeAnswer) -> bytes:
         for event in answer.events:
@@ -75,19 +87,14 @@ class ResponsesEncoder:
         else:
             self.response |= {"status": "completed", "completed_at": int(time.time())}
 
-    def _lifecycle(self, status: str) -> bytes:
-        return self._sent([{"type": f"response.{status}", "response": self.response}])
+    def _lifecycle(self, type: LifecycleType) -> bytes:
+        return event_bytes({"type": type, "sequence_number": next(self._numbers), "response": self.response})
 
-    def _sent(self, events: Iterable[Json]) -> bytes:
-        return b"".join(map(self._event, events))
-
-    def _event(self, event: Json) -> bytes:
-        numbered = {"type": event["type"], "sequence_number": self._number, **event}
-        self._number += 1
-        return event_bytes(numbered)
+    def _sent(self, events: Iterable[ResponseEvent]) -> bytes:
+        return b"".join(map(event_bytes, events))
 
 
-def event_bytes(event: Json) -> bytes:
+def event_bytes(event: ResponseEvent) -> bytes:
     """A server-sent event, named by its type."""
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), one_line(orjson.dumps(event)))
 
@@ -96,7 +103,7 @@ def response_id(request_id: str) -> str:
     return f"resp_{request_id}"
 
 
-def new_response(head: Head, echo: Mapping[str, Any], status: str) -> Json:
+def new_response(head: Head, echo: Echo, status: ResponseStatus) -> Response:
     """A response of which nothing is known yet but what it was asked for."""
     return {
         "id": response_id(head.id),
@@ -113,8 +120,7 @@ def new_response(head: Head, echo: Mapping[str, Any], status: str) -> Json:
     }
 
 
-def usage_json(usage: Usage) -> Json:
-    """All of these fields are required, so that what is not known is 0 here."""
+def usage_json(usage: Usage) -> ResponseUsage:
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens or 0, "cache_write_tokens": 0},
@@ -124,9 +130,8 @@ def usage_json(usage: Usage) -> Json:
     }
 
 
-def failure(error: RequestError) -> Json:
-    """`code` is one of OpenAI's, which typed clients know; `type` is ours."""
-    code = "server_error"
+def failure(error: RequestError) -> ResponseError:
+    code: FailureCode = "server_error"
     if isinstance(error, InvalidRequest):
         code = "invalid_prompt"
     elif error.status == 429:

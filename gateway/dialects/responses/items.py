@@ -9,10 +9,18 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from gateway.dialects.openai.messages import must_be
+from gateway.dialects.responses.resource import (
+    FunctionCallItem,
+    FunctionCallOutputItem,
+    InputItem,
+    InputMessage,
+    OutputMessage,
+    ReasoningItem,
+)
 from triton_repo.contract.sampling import UNSUPPORTED
 
 MAX_ITEMS: Final = 4096
@@ -40,18 +48,16 @@ _Parts = Annotated[
 ]
 
 
-def _joined(content: Any) -> Any:
-    return "".join(part.text for part in content) if isinstance(content, list) else content
+def _text(content: str | Sequence[_TextPart | _RefusalPart] | None) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in content or ())
 
 
 Content = Annotated[
     str | _Parts,
-    AfterValidator(_joined),
     must_be('a string or a list of {"type": "input_text", "text": ...} parts; no images, audio or files'),
 ]
 _ReasoningText = Annotated[
     str | _Parts | None,
-    AfterValidator(_joined),
     must_be('a list of {"type": "reasoning_text", "text": ...} parts'),
 ]
 ItemId = Annotated[str, Field(min_length=1, max_length=256)]
@@ -68,10 +74,13 @@ class Message(_Value):
     role: Literal["user", "system", "developer"]
     content: Content
 
-    def as_item(self, id: str) -> Json:
-        content = [{"type": "input_text", "text": self.content}]
-        return {"id": self.id or f"msg_{id}", "type": "message", "status": "completed", "role": self.role} | {
-            "content": content
+    def as_item(self, id: str) -> InputMessage:
+        return {
+            "id": self.id or f"msg_{id}",
+            "type": "message",
+            "status": "completed",
+            "role": self.role,
+            "content": [{"type": "input_text", "text": _text(self.content)}],
         }
 
 
@@ -81,10 +90,13 @@ class AnswerMessage(_Value):
     role: Literal["assistant"]
     content: Content
 
-    def as_item(self, id: str) -> Json:
-        content = [{"type": "output_text", "text": self.content, "annotations": [], "logprobs": []}]
-        return {"id": self.id or f"msg_{id}", "type": "message", "status": "completed", "role": self.role} | {
-            "content": content
+    def as_item(self, id: str) -> OutputMessage:
+        return {
+            "id": self.id or f"msg_{id}",
+            "type": "message",
+            "status": "completed",
+            "role": self.role,
+            "content": [{"type": "output_text", "text": _text(self.content), "annotations": [], "logprobs": []}],
         }
 
 
@@ -95,9 +107,15 @@ class FunctionCall(_Value):
     name: Annotated[str, Field(min_length=1, max_length=256)]
     arguments: Annotated[str, BeforeValidator(_as_text)]
 
-    def as_item(self, id: str) -> Json:
-        item = {"id": self.id or f"fc_{id}", "type": "function_call", "status": "completed"}
-        return item | {"call_id": self.call_id, "name": self.name, "arguments": self.arguments}
+    def as_item(self, id: str) -> FunctionCallItem:
+        return {
+            "id": self.id or f"fc_{id}",
+            "type": "function_call",
+            "status": "completed",
+            "call_id": self.call_id,
+            "name": self.name,
+            "arguments": self.arguments,
+        }
 
 
 class FunctionCallOutput(_Value):
@@ -106,9 +124,14 @@ class FunctionCallOutput(_Value):
     call_id: ItemId
     output: Content
 
-    def as_item(self, id: str) -> Json:
-        item = {"id": self.id or f"fco_{id}", "type": "function_call_output", "status": "completed"}
-        return item | {"call_id": self.call_id, "output": self.output}
+    def as_item(self, id: str) -> FunctionCallOutputItem:
+        return {
+            "id": self.id or f"fco_{id}",
+            "type": "function_call_output",
+            "status": "completed",
+            "call_id": self.call_id,
+            "output": _text(self.output),
+        }
 
 
 class Reasoning(_Value):
@@ -119,11 +142,13 @@ class Reasoning(_Value):
     summary: _ReasoningText = None
     content: _ReasoningText = None
 
-    def as_item(self, id: str) -> Json:
-        text = self.content or self.summary or ""
-        content = [{"type": "reasoning_text", "text": text}]
-        return {"id": self.id or f"rs_{id}", "type": "reasoning", "status": "completed", "summary": []} | {
-            "content": content
+    def as_item(self, id: str) -> ReasoningItem:
+        return {
+            "id": self.id or f"rs_{id}",
+            "type": "reasoning",
+            "status": "completed",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": _text(self.content) or _text(self.summary)}],
         }
 
 
@@ -196,7 +221,7 @@ Input = Annotated[
 ]
 
 
-def as_kept(items: Sequence[Item], seed: str) -> list[Json | ItemReference]:
+def as_kept(items: Sequence[Item], seed: str) -> list[InputItem | ItemReference]:
     """The items as they are kept: each with its own id, or one that is made of the seed."""
     return [
         item if isinstance(item, ItemReference) else item.as_item(f"{seed}i{index}") for index, item in enumerate(items)

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.answers.reasoning import EFFORT_FIELD, Effort
 from gateway.dialects.openai.requests.chat import MAX_TEMPLATE_ARGUMENTS_BYTES
 from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_number
 from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
@@ -84,7 +85,7 @@ class TextConfig(_Value):
 
 
 class ReasoningConfig(_Value):
-    effort: Annotated[str, Field(pattern=r"^[a-z]{1,16}$")] | None = None
+    effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None  # the former name of `summary`
 
@@ -200,6 +201,7 @@ class ResponsesRequest(FormedRequest):
     def sent_as(self) -> dict[str, str]:
         """Names of an engine's parameters that this body has under other names."""
         names = {"max_tokens": "max_output_tokens", "messages": "input", "prompt": "input", **self.form_sent_as}
+        names[EFFORT_FIELD] = "reasoning.effort"
         return names | ({"logprobs": "top_logprobs"} if self.top_logprobs else {})
 
     def _forms(self) -> dict[str, tuple[Any, Callable[[Any], Form | None]]]:
@@ -207,14 +209,8 @@ class ResponsesRequest(FormedRequest):
         return super()._forms() | {"text": (None if isinstance(given, TextFormat) else given, _form)}
 
     @property
-    def template_arguments(self) -> dict[str, Any]:
-        """What the chat template gets beside messages and tools: the effort under the names that templates have."""
-        arguments: dict[str, Any] = {}
-        if self.reasoning is not None and self.reasoning.effort is not None:
-            arguments["reasoning_effort"] = self.reasoning.effort
-            if self.reasoning.effort == "none":
-                arguments["enable_thinking"] = False
-        return arguments | (self.chat_template_kwargs or {})
+    def effort(self) -> Effort | None:
+        return self.reasoning.effort if self.reasoning is not None else None
 
     @property
     def is_stored(self) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -39,7 +39,7 @@ class ResponseSession:
         self._echo = echo(body)
         self._listed, self._tools = offered_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         self._given = as_kept(body.input or (), token_hex(12))
-        self._input = [item for item in self._given if not isinstance(item, ItemReference)]
+        self._input: list[Mapping[str, Any]] = [item for item in self._given if not isinstance(item, ItemReference)]
         self._created: int | None = None
         self._encoder: ResponsesEncoder | None = None
         self._responses: ResponseStore | None = None
@@ -112,14 +112,15 @@ class ResponseSession:
             stream=bool(body.stream),
             batch=body.service_tier == "flex",
             tools=self._tools,
+            effort=body.effort,
         )
         return Call(request, self._new_encoder, self._ignored, body.sent_as, self)
 
-    def _prompt(self, items: Sequence[Json]) -> Chat:
+    def _prompt(self, items: Sequence[Mapping[str, Any]]) -> Chat:
         chat = {
             "messages": messages(self._body.instructions, items),
             "tools": [template_tool(tool) for tool in self._listed] or None,
-            "template_arguments": self._body.template_arguments,
+            "template_arguments": self._body.chat_template_kwargs or {},
         }
         return Chat(orjson.dumps(chat))
 
@@ -138,7 +139,7 @@ class ResponseSession:
             raise InvalidRequest(f"previous response {id[:80]!r} {rule}", "previous_response_id")
         return items
 
-    async def _resolved(self, responses: ResponseStore, max_bytes: int) -> list[Json]:
+    async def _resolved(self, responses: ResponseStore, max_bytes: int) -> list[Mapping[str, Any]]:
         """The input with the items that it refers to, which may be the same one many times."""
         times = Counter(item.id for item in self._given if isinstance(item, ItemReference))
         known = await responses.items(self._owner, times) if times else {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator
 
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.openai.requests import tools as chat
 from gateway.dialects.responses.items import Json
+from gateway.dialects.responses.resource import AllowedFunctions, FlatFunction, FunctionReference
 
 _OF_FUNCTION: Final = ("name", "description", "parameters", "strict")
 
@@ -42,16 +43,25 @@ ToolChoice = Annotated[
 ]
 
 
-def flat_tool(tool: chat.FunctionTool) -> Json:
-    return {"type": "function", **tool.function.model_dump()}
+def flat_tool(tool: chat.FunctionTool) -> FlatFunction:
+    function = tool.function
+    return {
+        "type": "function",
+        "name": function.name,
+        "description": function.description,
+        "parameters": function.parameters,
+        "strict": function.strict,
+    }
 
 
-def flat_choice(choice: ToolChoice) -> str | Json:
+def flat_choice(choice: ToolChoice) -> Literal["none", "auto", "required"] | FunctionReference | AllowedFunctions:
     match choice:
         case chat.NamedFunction(function=function):
             return {"type": "function", "name": function.name}
         case chat.AllowedTools(allowed_tools=allowed):
-            tools = [{"type": "function", "name": tool.function.name} for tool in allowed.tools]
+            tools: list[FunctionReference] = [
+                {"type": "function", "name": tool.function.name} for tool in allowed.tools
+            ]
             return {"type": "allowed_tools", "mode": allowed.mode, "tools": tools}
         case _:
             return choice

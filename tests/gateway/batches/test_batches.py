@@ -13,9 +13,10 @@ import openai
 import pytest
 
 from gateway.endpoints import batches
-from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
+from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
 from tests.gateway.server import Running, serving
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
+from triton_repo.contract.model_card import EncoderCard, ModelCard
 
 CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
@@ -78,6 +79,8 @@ def test_every_request_is_answered_and_the_answers_have_their_order(client: open
     assert batch.status == "completed"
     assert batch.request_counts is not None
     assert batch.request_counts.to_dict() == {"total": 100, "completed": 100, "failed": 0}
+    assert batch.usage is not None
+    assert (batch.usage.input_tokens, batch.usage.output_tokens, batch.usage.total_tokens) == (300, 200, 500)
     assert batch.model == "demo"
     assert batch.error_file_id is None
     output = content(client, batch.output_file_id)
@@ -87,6 +90,25 @@ def test_every_request_is_answered_and_the_answers_have_their_order(client: open
     assert batch.output_file_id is not None
     written = client.files.retrieve(batch.output_file_id)
     assert (written.purpose, written.filename) == ("batch_output", f"{batch.id}_output.jsonl")
+
+
+def test_texts_are_encoded_and_responses_are_counted_in_their_own_words() -> None:
+    cards = {"demo": CARD, "embed": ModelCard(512, "embed", encoder=EncoderCard("embed", 2))}
+    with serving(ScriptedBackend(cards=cards)) as server, client_of(server) as client:
+        texts = [
+            line(name, {"model": "embed", "input": text}, "/v1/embeddings") for name, text in (("a", "x"), ("b", ""))
+        ]
+        batch = wait(client, begin(client, lines(*texts), endpoint="/v1/embeddings"))
+        [one] = content(client, batch.output_file_id)
+        assert (one["custom_id"], one["response"]["body"]["data"][0]["embedding"]) == ("a", [1.0, 1.0])
+        [other] = content(client, batch.error_file_id)
+        assert (other["custom_id"], other["response"]["body"]["error"]["param"]) == ("b", "input")
+        assert batch.usage is not None
+        assert (batch.usage.input_tokens, batch.usage.output_tokens) == (1, 0)
+        response = line("c", {"input": "Hello", "messages": None}, "/v1/responses")
+        batch = wait(client, begin(client, lines(response), endpoint="/v1/responses"))
+        assert batch.usage is not None
+        assert (batch.usage.input_tokens, batch.usage.output_tokens) == (3, 2)
 
 
 def test_requests_that_are_rejected_are_in_the_error_file(client: openai.OpenAI) -> None:

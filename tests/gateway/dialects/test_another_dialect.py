@@ -30,6 +30,11 @@ class Ask(BaseModel):
     limit: int | None = None
 
 
+class Answer(BaseModel):
+    answer: str
+    tokens: int
+
+
 class Problem(BaseModel):
     problem: str
 
@@ -52,6 +57,8 @@ class Lines:
 class Question:
     dialect: Final = Lines()
     body: Final = Ask
+    answer: Final = Answer
+    event: Final = None
 
     def parse(self, fields: dict[str, Any]) -> Call:
         if "question" not in fields:
@@ -145,4 +152,8 @@ def test_it_is_described_with_the_others(client: httpx.Client) -> None:
     described = schema["paths"][PATH]["post"]
     assert described["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Ask"}
     assert described["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
+    assert described["responses"]["200"]["content"] == {
+        "application/json": {"schema": {"$ref": "#/components/schemas/Answer"}},
+        "text/event-stream": {},
+    }
     assert {"Ask", "Problem", "ErrorBody", "ChatCompletionRequest"} <= set(schema["components"]["schemas"])

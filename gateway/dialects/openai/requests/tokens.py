@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from gateway.answers.backend import PromptIds
 from triton_repo.contract.sampling import INT32_MAX
@@ -38,13 +39,13 @@ class TokenizeRequest(_Value):
         return self
 
 
-class TokenizeResponse(BaseModel):
+class TokenizeResponse(TypedDict):
     """`token_strs` are pieces of the vocabulary, as its files write them."""
 
     count: int
     max_model_len: int
     tokens: list[int]
-    token_strs: list[str] | None = None
+    token_strs: list[str] | None
 
 
 def _packed(value: Any) -> PromptIds:
@@ -60,13 +61,13 @@ class DetokenizeRequest(_Value):
     tokens: Annotated[PromptIds, PlainValidator(_packed, json_schema_input_type=list[int])]
 
 
-class DetokenizeResponse(BaseModel):
+class DetokenizeResponse(TypedDict):
     """The text of all tokens, special ones included."""
 
     prompt: str
 
 
-class RenderedPrompt(BaseModel):
+class RenderedPrompt(TypedDict):
     """A prompt as its engine would get it.
 
     Its form is that of vLLM's GenerateRequest; `text` is what the chat template wrote.
@@ -76,7 +77,7 @@ class RenderedPrompt(BaseModel):
     model: str
     token_ids: list[int]
     text: str
-    features: None = None
+    features: None
     sampling_params: dict[str, Any]
     stream: bool
-    cache_salt: str | None = None
+    cache_salt: str | None

@@ -156,17 +156,19 @@ def test_a_choice_of_tools_says_what_may_be_called(choice: Any, mode: str, names
 
 
 @pytest.mark.parametrize(
-    ("fields", "arguments"),
+    ("fields", "effort"),
     [
-        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, {"enable_thinking": True}),
-        ({"thinking": {"type": "adaptive"}}, {"enable_thinking": True}),
-        ({"thinking": {"type": "disabled"}}, {"enable_thinking": False}),
-        ({"output_config": {"effort": "xhigh"}}, {"reasoning_effort": "high"}),
-        ({"output_config": {"effort": "low"}, "chat_template_kwargs": {"a": 1}}, {"reasoning_effort": "low", "a": 1}),
+        ({}, None),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, "medium"),
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, "low"),
+        ({"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}}, "none"),
+        ({"output_config": {"effort": "xhigh"}}, "xhigh"),
     ],
 )
-def test_thinking_and_effort_are_arguments_of_the_template(fields: dict[str, Any], arguments: dict[str, Any]) -> None:
-    assert prompt(**fields)["template_arguments"] == arguments
+def test_thinking_and_effort_say_how_much_is_to_be_reasoned(fields: dict[str, Any], effort: str | None) -> None:
+    call = Messages().parse({"model": "demo", "max_tokens": 9, "messages": [HELLO], **fields})
+    assert call.request.effort == effort
+    assert prompt(**fields, chat_template_kwargs={"a": 1})["template_arguments"] == {"a": 1}
 
 
 def test_a_schema_of_the_answer_is_a_guide() -> None:

@@ -16,12 +16,18 @@ from gateway.dialects.responses.request import ResponsesRequest
 from tests.gateway.dialects.responses.bodies import PATH, WEATHER, body, create, rejected, stream
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving
+from triton_repo.contract.model_card import ReasoningCard
 from triton_repo.contract.tensors import TEXT_LENGTH
 
 LISTED = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
 TOKENS = json.dumps([{**LISTED, TEXT_LENGTH: 2}])
 PARSED = replace(CARD, tool_parser="hermes", max_logprobs=20, guides=("json_schema",))
-BACKEND = ScriptedBackend((delta('{"a": 1}', "stop", 5),), cards={"demo": PARSED})
+CARDS = {
+    "demo": PARSED,
+    "levels": replace(CARD, reasoning=ReasoningCard("openai_gptoss", reads_effort=True)),
+    "switched": replace(CARD, reasoning=ReasoningCard("deepseek_v3", "thinking")),
+}
+BACKEND = ScriptedBackend((delta('{"a": 1}', "stop", 5),), cards=CARDS)
 CALLED = (delta('[{"name": "weather", "arguments": {"city": "Bonn"}}]', "stop", 5),)
 CALLED_TIME = (delta('[{"name": "time", "arguments": {}}]', "stop", 5),)
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -72,9 +78,11 @@ def test_it_reaches_the_engine(client: httpx.Client, fields: dict[str, Any], sam
 
 
 def test_effort_reaches_the_template_under_the_names_that_templates_have(client: httpx.Client) -> None:
-    assert template_arguments(asked(client, reasoning={"effort": "low"})) == {"reasoning_effort": "low"}
-    none = template_arguments(asked(client, reasoning={"effort": "none"}))
-    assert none == {"reasoning_effort": "none", "enable_thinking": False}
+    assert template_arguments(asked(client, model="levels", reasoning={"effort": "max"})) == {
+        "reasoning_effort": "high"
+    }
+    none = template_arguments(asked(client, model="switched", reasoning={"effort": "none"}))
+    assert none == {"thinking": False}
     own = template_arguments(asked(client, chat_template_kwargs={"enable_thinking": True}))
     assert own == {"enable_thinking": True}
 
@@ -199,7 +207,8 @@ def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
         "user": "u",
     }
     answer = client.post(PATH, json=body(**fields))
-    assert (answer.status_code, answer.headers[NO_EFFECT]) == (200, "reasoning.summary, text.verbosity")
+    assert answer.status_code == 200
+    assert answer.headers[NO_EFFECT] == "reasoning.summary, text.verbosity, reasoning.effort"
     cut = client.post(PATH, json=body(truncation="auto"))  # as agents send it; none here is cut
     assert (cut.json()["truncation"], cut.headers[NO_EFFECT]) == ("disabled", "truncation")
     assert client.post(PATH, json=body(wings=2)).headers[NO_EFFECT] == "wings"

@@ -1,0 +1,104 @@
+"""A chat completion, whole and in chunks. Source: OpenAI's API reference, "Chat"."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypeAliasType, TypedDict
+
+from gateway.answers.events import FinalReason
+from gateway.dialects.openai.answers.error import ErrorBody
+from gateway.dialects.openai.answers.tokens import ChatLogprobs, CompletionUsage
+
+
+class CalledFunction(TypedDict):
+    """`arguments` are JSON, as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class ChatToolCall(TypedDict):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class ReasoningText(TypedDict, total=False):
+    """Under both of the names that clients look for."""
+
+    reasoning_content: str
+    reasoning: str
+
+
+class ChatMessage(ReasoningText):
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+    tool_calls: NotRequired[list[ChatToolCall]]
+
+
+class ChatChoice(TypedDict):
+    """`stop_reason` is the stop string that ended it."""
+
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinalReason
+    stop_reason: NotRequired[str]
+
+
+class ChatCompletion(TypedDict):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: CompletionUsage
+    system_fingerprint: str
+
+
+class CalledFunctionDelta(TypedDict):
+    name: NotRequired[str | None]
+    arguments: str
+
+
+class ChatToolCallDelta(TypedDict):
+    """`id`, `type` and the name come with the first part of a call."""
+
+    index: int
+    id: NotRequired[str]
+    type: NotRequired[Literal["function"]]
+    function: CalledFunctionDelta
+
+
+class ChatDelta(ReasoningText, total=False):
+    role: Literal["assistant"]
+    content: str
+    tool_calls: list[ChatToolCallDelta]
+
+
+class ChatChunkChoice(TypedDict):
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinalReason | None
+    stop_reason: NotRequired[str]
+
+
+class ChatChunkHead(TypedDict):
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str
+
+
+class ChatCompletionChunk(ChatChunkHead):
+    """`usage` is there where it was asked for, and null before the last chunk, unless each was to have it."""
+
+    choices: list[ChatChunkChoice]
+    usage: NotRequired[CompletionUsage | None]
+
+
+ChatStreamEvent = TypeAliasType("ChatStreamEvent", ChatCompletionChunk | ErrorBody)
