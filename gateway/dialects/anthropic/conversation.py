@@ -37,7 +37,7 @@ def chat_of(body: CountTokensRequest, tools: Sequence[ToolDefinition]) -> Chat:
     chat = {
         "messages": template_messages(body),
         "tools": [template_tool(tool) for tool in tools] or None,
-        "template_arguments": body.chat_template_kwargs or {},
+        "template_arguments": body.template_arguments,
     }
     return Chat(orjson.dumps(chat))
 

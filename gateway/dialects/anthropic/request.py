@@ -140,11 +140,15 @@ class CountTokensRequest(_Value):
 
     @property
     def effort(self) -> Effort | None:
-        """A model that is to think does so with some effort, be it none that the client names."""
-        asked = self.output_config.effort if self.output_config is not None else None
-        if self.thinking is None:
-            return asked
-        return "none" if self.thinking.type == "disabled" else asked or "medium"
+        """None where the model is not to think: one that always does answers all the same."""
+        is_off = self.thinking is not None and self.thinking.type == "disabled"
+        return None if is_off or self.output_config is None else self.output_config.effort
+
+    @property
+    def template_arguments(self) -> dict[str, Any]:
+        """Those that the client names itself, and whether the model is to think."""
+        switch = {} if self.thinking is None else {"enable_thinking": self.thinking.type != "disabled"}
+        return switch | (self.chat_template_kwargs or {})
 
 
 class MessagesRequest(CountTokensRequest, Sampling):
@@ -180,16 +184,13 @@ class MessagesRequest(CountTokensRequest, Sampling):
     @property
     def sent_as(self) -> Mapping[str, str]:
         """Names of an engine's parameters that this body has under other names."""
-        by_config = self.output_config is not None and self.output_config.effort == self.effort
-        names = {"prompt": "messages", EFFORT_FIELD: "output_config.effort" if by_config else "thinking"}
+        names = {"prompt": "messages", EFFORT_FIELD: "output_config.effort"}
         return names | _OWN_NAMES if self.output_config is not None and self.output_config.format else names
 
     @property
     def shown_thinking(self) -> ShownThinking:
         """Nothing for a client that did not ask for it: it takes the first block of an answer for the text, although
         there are models that reason in any case."""
-        asked = self.thinking.type != "disabled" if self.thinking is not None else False
-        own = self.chat_template_kwargs or {}
-        if not next((bool(own[name]) for name in _THINKING_SWITCHES if name in own), asked):
+        if not any(self.template_arguments.get(name) for name in _THINKING_SWITCHES):
             return "none"
         return "omitted" if self.thinking is not None and self.thinking.display == "omitted" else "text"

@@ -156,19 +156,21 @@ def test_a_choice_of_tools_says_what_may_be_called(choice: Any, mode: str, names
 
 
 @pytest.mark.parametrize(
-    ("fields", "effort"),
+    ("fields", "effort", "arguments"),
     [
-        ({}, None),
-        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, "medium"),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, "low"),
-        ({"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}}, "none"),
-        ({"output_config": {"effort": "xhigh"}}, "xhigh"),
+        ({}, None, {}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, None, {"enable_thinking": True}),
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, "low", {"enable_thinking": True}),
+        ({"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}}, None, {"enable_thinking": False}),
+        ({"output_config": {"effort": "xhigh"}, "chat_template_kwargs": {"a": 1}}, "xhigh", {"a": 1}),
     ],
 )
-def test_thinking_and_effort_say_how_much_is_to_be_reasoned(fields: dict[str, Any], effort: str | None) -> None:
+def test_thinking_and_effort_say_how_much_is_to_be_reasoned(
+    fields: dict[str, Any], effort: str | None, arguments: dict[str, Any]
+) -> None:
     call = Messages().parse({"model": "demo", "max_tokens": 9, "messages": [HELLO], **fields})
     assert call.request.effort == effort
-    assert prompt(**fields, chat_template_kwargs={"a": 1})["template_arguments"] == {"a": 1}
+    assert prompt(**fields)["template_arguments"] == arguments
 
 
 def test_a_schema_of_the_answer_is_a_guide() -> None:
