@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -20,6 +20,7 @@ from triton_repo.contract.model_card import GENERATE
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.chat import ChatCompletionMessageParam
+    from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
 HELP = "/model NAME  talk to another model    /reset  forget the dialogue    /quit  leave    Ctrl-C  stop the answer"
 
@@ -55,6 +56,13 @@ class Pace:
         return " · ".join(parts)
 
 
+class Piece(NamedTuple):
+    """A part of an answer; or, where `is_aside`, of its reasoning or its calls, which are shown and not kept."""
+
+    text: str
+    is_aside: bool = False
+
+
 class Dialogue:
     """The messages so far, and the model they go to."""
 
@@ -70,7 +78,7 @@ class Dialogue:
         system = self._options.system
         self.messages = [{"role": "system", "content": system}] if system else []
 
-    def answer(self, text: str) -> Generator[str, None, None]:
+    def answer(self, text: str) -> Generator[Piece, None, None]:
         """The answer piece by piece; closing the generator stops the server, and what came so far is kept.
 
         A question that got no answer at all is forgotten, so that the dialogue stays one of turns.
@@ -82,7 +90,8 @@ class Dialogue:
         pieces: list[str] = []
         try:
             for piece in self._stream():
-                pieces.append(piece)
+                if not piece.is_aside:
+                    pieces.append(piece.text)
                 yield piece
         except openai.APIStatusError as error:
             raise ConchError(f"{self._options.url} answered {error.status_code}: {error.message}") from error
@@ -97,7 +106,7 @@ class Dialogue:
             else:
                 self.messages.pop()
 
-    def _stream(self) -> Iterator[str]:
+    def _stream(self) -> Iterator[Piece]:
         from openai import omit
 
         options = self._options
@@ -112,9 +121,20 @@ class Dialogue:
             for chunk in chunks:
                 if chunk.usage:
                     self.pace.num_tokens = chunk.usage.completion_tokens
-                if chunk.choices and (piece := chunk.choices[0].delta.content):
+                for piece in pieces_of(chunk.choices[0].delta) if chunk.choices else ():
                     self.pace.first = self.pace.first or time.monotonic()
                     yield piece
+
+
+def pieces_of(delta: ChoiceDelta) -> Iterator[Piece]:
+    if reasoning := getattr(delta, "reasoning_content", None):  # which is no field of OpenAI's
+        yield Piece(reasoning, is_aside=True)
+    for call in delta.tool_calls or ():
+        if call.function is not None:
+            name = f"\ncalls {call.function.name}: " if call.function.name else ""
+            yield Piece(name + (call.function.arguments or ""), is_aside=True)
+    if delta.content:
+        yield Piece(delta.content)
 
 
 def _unreachable(url: str) -> ConchError:
@@ -190,9 +210,16 @@ class Terminal:
 
     def _turn(self, line: str) -> None:
         answer = self._dialogue.answer(line)
+        was_aside = False
         try:
-            for piece in answer:
-                sys.stdout.write(printable(piece))
+            for text, is_aside in answer:
+                if was_aside and not is_aside:
+                    self._note("\n")
+                was_aside = is_aside
+                if is_aside:
+                    self._note(printable(text), end="")
+                    continue
+                sys.stdout.write(printable(text))
                 sys.stdout.flush()
         except KeyboardInterrupt:
             self._note("\nstopped")
@@ -206,8 +233,8 @@ class Terminal:
         sys.stdout.write("\n")
         self._note(self._dialogue.pace.summary())
 
-    def _note(self, text: str) -> None:
-        self._notes.print(Text(text, style="dim"), soft_wrap=True, highlight=False)
+    def _note(self, text: str, end: str = "\n") -> None:
+        self._notes.print(Text(text, style="dim"), soft_wrap=True, highlight=False, end=end)
 
 
 def chat(options: ChatOptions) -> None:

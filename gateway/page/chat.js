@@ -1,6 +1,7 @@
 /** The chat page: one conversation with one model, over the same OpenAI API that any other client uses. */
 
 import { ApiError, request, setApiKey, streamChunks } from "./api.js";
+import { Asides } from "./asides.js";
 import { render } from "./markdown.js";
 
 const MODEL_KEY = "conch.model"; // in localStorage
@@ -10,7 +11,7 @@ const PAINT_SHARE = 0.25; // of the time, so that an answer that is slow to draw
 
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
 
-/** What has been said. A turn: question, answer (text so far), nodes, controller, and its figures. */
+/** What has been said. A turn: question, answer (text so far), asides, nodes, controller, and its figures. */
 let turns = [];
 /** The turn whose answer is being streamed, or null. */
 let active = null;
@@ -72,7 +73,8 @@ async function ask(question) {
 function openTurn(question) {
   const asked = openMessage("user");
   const answered = openMessage("assistant");
-  const turn = { question, answer: "", nodes: [asked, answered], controller: new AbortController(), sentAt: performance.now() };
+  const turn = { question, answer: "", asides: new Asides(), nodes: [asked, answered] };
+  Object.assign(turn, { controller: new AbortController(), sentAt: performance.now() });
   turns.push(turn);
   asked.firstChild.textContent = question;
   answered.dataset.state = "waiting";
@@ -99,9 +101,10 @@ function receive(turn, chunk) {
   const [choice] = chunk.choices ?? []; // the usage chunk has none
   turn.usage = chunk.usage ?? turn.usage;
   turn.finishReason = choice?.finish_reason ?? turn.finishReason;
-  if (!choice?.delta?.content) return;
+  const delta = choice?.delta ?? {};
+  if (!turn.asides.add(delta) && !delta.content) return;
   turn.firstTextAt ??= performance.now();
-  turn.answer += choice.delta.content;
+  turn.answer += delta.content ?? "";
   // One paint per frame, however many tokens arrive in it.
   turn.timer ??= setTimeout(() => {
     turn.frame = requestAnimationFrame(() => paint(turn, "streaming"));
@@ -113,7 +116,8 @@ function paint(turn, state) {
   turn.timer = null;
   const [, message] = turn.nodes;
   message.dataset.state = state;
-  render(message.firstChild, turn.answer);
+  render(message.querySelector(".text"), turn.answer);
+  turn.asides.paint(message);
   follow();
   turn.restMs = (performance.now() - startedAt) * (1 / PAINT_SHARE - 1);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import pty
@@ -10,14 +11,19 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
+from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
-from launch.chat import ChatOptions, Dialogue, Pace, choose_model, connect
+from launch.chat import ChatOptions, Dialogue, Pace, Terminal, choose_model, connect, pieces_of
 from launch.journal import printable
+from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
+from tests.gateway.server import serving as gateway_serving
 from tests.launch.replay_engine import ANSWER, write_spec
 from tests.launch.server import CONCH, KEY, WAIT_S, Server, serving, wait_for
 from triton_repo.contract.errors import ConchError
+from triton_repo.contract.model_card import ReasoningCard
 
 PACE = re.compile(r"first token \d+ ms · (\d+) tokens · [\d.]+ tokens/s")
 
@@ -55,7 +61,7 @@ def test_on_a_pipe_every_line_is_a_turn_and_only_answers_are_on_stdout(server: S
 
 def test_a_dialogue_keeps_its_turns_until_it_is_reset(dialogue: Dialogue) -> None:
     pieces = list(dialogue.answer("Hello?"))
-    assert "".join(pieces) == ANSWER
+    assert "".join(piece.text for piece in pieces) == ANSWER
     assert len(pieces) > 1
     assert [message["role"] for message in dialogue.messages] == ["system", "user", "assistant"]
     assert dialogue.messages[-1].get("content") == ANSWER
@@ -67,7 +73,31 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_came(dialogue: Dialogue) -
     answer = dialogue.answer("Hello?")
     first = next(answer)
     answer.close()
-    assert dialogue.messages[-1] == {"role": "assistant", "content": first}
+    assert dialogue.messages[-1] == {"role": "assistant", "content": first.text}
+
+
+def test_reasoning_and_calls_are_shown_beside_the_answer_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = replace(CARD, tool_parser="hermes", reasoning=ReasoningCard("qwen3"))
+    backend = ScriptedBackend((delta("<think>So it"), delta(" is.</think>\n\nYes"), delta(".", "stop")), {"demo": card})
+    with gateway_serving(backend) as gateway:
+        dialogue = connect(ChatOptions(f"{gateway.url}/v1"))
+        monkeypatch.setattr("sys.stdin", io.StringIO("Is it?\n"))
+        Terminal(dialogue, interactive=False).run()
+    said = capsys.readouterr()
+    assert said.out == "Yes.\n"
+    assert said.err.startswith("So it is.\n\n")
+    assert dialogue.messages[-1] == {"role": "assistant", "content": "Yes."}
+
+
+def test_a_call_is_shown_with_its_arguments() -> None:
+    function = {"name": "weather", "arguments": '{"city"'}
+    calls = [{"index": 0, "id": "a", "type": "function", "function": function}]
+    first = ChoiceDelta.model_validate({"tool_calls": calls})
+    rest = ChoiceDelta.model_validate({"tool_calls": [{"index": 0, "function": {"arguments": ': "Bonn"}'}}]})
+    texts = [piece.text for each in (first, rest) for piece in pieces_of(each)]
+    assert "".join(texts) == '\ncalls weather: {"city": "Bonn"}'
 
 
 def test_a_rejected_question_is_forgotten(dialogue: Dialogue) -> None:
@@ -86,7 +116,7 @@ def test_a_wrong_key_and_an_unknown_model_are_one_line(server: Server) -> None:
     assert unknown.stderr == "conch: model 'nobody' is not served; there is tale\n"
 
 
-class Terminal:
+class PseudoTerminal:
     """`conch chat` on a pseudo terminal."""
 
     def __init__(self, server: Server) -> None:
@@ -136,15 +166,15 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(server: Server) -> Iterator[Terminal]:
-    opened = Terminal(server)
+def terminal(server: Server) -> Iterator[PseudoTerminal]:
+    opened = PseudoTerminal(server)
     yield opened
     if opened.process.returncode is None:
         opened.process.kill()
         opened.close()
 
 
-def test_in_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal: Terminal) -> None:
+def test_in_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal: PseudoTerminal) -> None:
     terminal.wait("tale: /help lists the commands")
     terminal.wait("> ")
     terminal.type("Tell me everything\n")
@@ -163,7 +193,7 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal: Termi
     assert terminal.close() == 0
 
 
-def test_ctrl_c_at_the_prompt_only_clears_the_line(terminal: Terminal) -> None:
+def test_ctrl_c_at_the_prompt_only_clears_the_line(terminal: PseudoTerminal) -> None:
     terminal.wait("> ")
     terminal.interrupt("> ")
     terminal.type("/quit\n")

@@ -153,6 +153,32 @@ def test_an_error_inside_the_stream_takes_the_place_of_the_answer(page: ChatPage
     assert answer.text == page.find("#error").text == "The engine failed."
 
 
+def test_reasoning_is_folded_away_above_the_answer_and_calls_stand_below(page: ChatPage) -> None:
+    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city": '}}
+    deltas: list[dict[str, object]] = [
+        {"reasoning_content": "It is ", "reasoning": "It is "},
+        {"reasoning_content": "<b>Bonn</b>.", "reasoning": "<b>Bonn</b>."},
+        {"content": "I look."},
+        {"tool_calls": [first]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '"Bonn"}'}}]},
+    ]
+    chunks = [json.dumps({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+    page.script_answer(200, "".join(f"data: {chunk}\n\n" for chunk in [*chunks, "[DONE]"]))
+    answer = page.ask("Hello!")
+    assert [part.get_attribute("class") for part in answer.find_elements("xpath", "*")][:3] == [
+        "reasoning",
+        "text",
+        "calls",
+    ]
+    reasoning = answer.find_element("css selector", ".reasoning")
+    assert "Bonn" not in reasoning.text
+    reasoning.find_element("tag name", "summary").click()
+    assert "It is <b>Bonn</b>." in reasoning.text
+    assert page.last_text() == "I look."
+    call = answer.find_element("css selector", ".calls pre")
+    assert (call.text, call.get_attribute("data-language")) == ('{"city": "Bonn"}', "calls weather")
+
+
 def test_a_stream_that_breaks_off_keeps_its_text_and_says_so(page: ChatPage) -> None:
     page.script_answer(200, CUT_STREAM)
     answer = page.ask("Hello!")
