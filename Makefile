@@ -47,11 +47,12 @@ test-pins:  ## Run the gateway's and the models' tests on the Python packages of
 faults: $(VENV)/.dev  ## Kill, stop and starve each part of a running server under load, and print how long it takes to come back
 	$(BIN)/python -m pytest -m fault tests/faults
 
-soak: $(VENV)/.dev  ## Random inputs and events for an hour or two: readers, the engine's loop, disconnects; SEED=1
+soak: $(VENV)/.dev  ## Random inputs and events for two hours or three: readers, the engine's loop, disconnects, faults; SEED=1
 	$(BIN)/python -m tests.soak.engine --seed $(SEED)
 	$(BIN)/python -m tests.soak.fuzz --seed $(SEED)
 	$(BIN)/python -m tests.soak.disconnects --seed $(SEED)
 	$(BIN)/python -m tests.soak.inputs
+	$(BIN)/python -m tests.soak.chaos --seed $(SEED) --minutes 30
 
 conformance: $(VENV)/.dev  ## Drive clients and frameworks that others wrote against a running server (the network; 5 GB of cache)
 	$(BIN)/python -m pytest -m conformance tests/conformance

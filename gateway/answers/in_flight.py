@@ -99,6 +99,12 @@ class InFlight:
         """No grace any more, for the drain that is under way or comes."""
         self._grace_ended.set()
 
+    def check_open(self) -> None:
+        """Reject what `open` would reject whatever it asks for, before it is parsed. Raises: EngineUnavailable."""
+        if self.draining:
+            raise EngineUnavailable("the server is shutting down")
+        self._check_num(self._tally.total() + 1)
+
     @contextmanager
     def _one_more(self) -> Iterator[None]:
         """Around the opening of an answer. Raises: EngineUnavailable: no more may be open."""
@@ -113,7 +119,10 @@ class InFlight:
 
     def _count_another(self) -> None:
         self._tally.set(len(self._answers) + 1)
-        if self._tally.total() > self._max_answers:  # after it was counted: other processes check at the same time
+        self._check_num(self._tally.total())  # after it was counted: other processes check at the same time
+
+    def _check_num(self, num_answers: int) -> None:
+        if num_answers > self._max_answers:
             raise ServerOverloaded(f"the server is busy with {self._max_answers} requests")
 
     def _deadline(self, answer: Answer | Encoding, terms: Terms) -> Deadline | None:

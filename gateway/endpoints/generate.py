@@ -76,6 +76,7 @@ async def _read(asked: Asked, scope: Scope, receive: Receive, operation: Operati
     """The parsed body; the body itself, which can be far larger, is freed before the answer."""
     gateway, settings = asked.gateway, asked.gateway.settings
     fields = await read_object(scope, receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies)
+    gateway.in_flight.check_open()
     check_open(gateway, fields, asked.caller, asked.id, asked.terms)
     return await parsed(gateway, operation, fields, asked.caller, asked.id)
 

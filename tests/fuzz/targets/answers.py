@@ -64,7 +64,8 @@ def fuzz_reasoning(data: bytes) -> None:
 def _fuzz_parser(tools: str | None, reasoning: str | None, data: bytes) -> None:
     answer = data.decode(errors="replace")[:4000]
     found = []
-    for cuts in ([], range(0, len(answer), 1 + data[0] % 7 if data else 1)):
+    steps = range(0, len(answer), 1 + data[0] % 7 if data else 1)
+    for cuts in (range(0), steps):
         parser = answer_parser(tools, reasoning, _FUNCTIONS if tools else None)
         assert parser is not None
         found.append(read(parser, answer, cuts))
