@@ -7,7 +7,7 @@ import os
 import sys
 
 from gateway.processes.log_output import log_to
-from gateway.secret_files import warn_if_others_read
+from gateway.processes.secret_files import warn_if_others_read
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
 from triton_repo.contract.errors import LaunchError
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
 def _serve(settings: Settings) -> int:
     os.environ.pop(METRICS_DIRECTORY_VARIABLE, None)  # another program's: this one shares its values with none
     from gateway.app import create_app  # heavy, and the parent of workers needs none of it
-    from gateway.server import Server, freeze_heap
+    from gateway.processes.server import Server, freeze_heap
 
     server = Server(create_app(settings), settings)
     freeze_heap()

@@ -67,7 +67,7 @@ async def _chat(port: int) -> None:
 async def travel() -> Journey:
     """One streamed chat of two deltas, the second one of its gateway."""
     from gateway.app import create_app
-    from gateway.server import Server
+    from gateway.processes.server import Server
     from gateway.settings import Settings
     from tests.gateway.scripted_backend import CARD
     from tests.gateway.scripted_triton import ScriptedTriton, connected, response

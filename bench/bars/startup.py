@@ -14,7 +14,7 @@ from bench.server import build, serving
 
 IMPORTS: Final = 5
 _TIMED_IMPORT: Final = (
-    "import time; t = time.perf_counter(); import gateway.app, gateway.server; print(time.perf_counter() - t)"
+    "import time; t = time.perf_counter(); import gateway.app, gateway.processes.server; print(time.perf_counter() - t)"
 )
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from gateway.admission.tally import Tally
 from gateway.app import Application, create_app
 from gateway.processes.log_output import log_to
+from gateway.processes.server import Server, freeze_heap
 from gateway.processes.supervisor import BEAT_S, TALLY_FILE
-from gateway.server import Server, freeze_heap
 from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings, flag_values, load_settings
 
 

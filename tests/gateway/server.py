@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.answers.backend import Backend
 from gateway.app import create_app
-from gateway.server import Server
+from gateway.processes.server import Server
 from gateway.settings import Settings
 
 

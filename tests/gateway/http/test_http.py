@@ -15,7 +15,7 @@ from starlette.routing import Route
 from gateway.app import create_app
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.page_files import PAGE_DIRECTORY, page_path
-from gateway.server import Server
+from gateway.processes.server import Server
 from gateway.settings import Settings, flag_values, load_settings, to_flags
 from tests.gateway.scripted_backend import CARD, ScriptedBackend
 from tests.gateway.server import serving

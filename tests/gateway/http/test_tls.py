@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gateway import tls
-from gateway.secret_files import warn_if_others_read
+from gateway.processes.secret_files import warn_if_others_read
 from gateway.settings import Settings, load_settings
 from tests.gateway.bodies import CHAT, HELLO
 from tests.gateway.http.raw_client import LIVE, LIVE_ANSWER, connect
