@@ -47,6 +47,9 @@ class TritonPool:
 
     async def models(self) -> Mapping[str, ModelCard]:
         await asyncio.shield(self._known)
+        return self.known()
+
+    def known(self) -> Mapping[str, ModelCard]:
         names = {name for member in self._members.values() for name in member.cards}
         return {name: together(cards) for name in sorted(names) if (cards := self._cards(name))}
 

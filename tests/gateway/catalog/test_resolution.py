@@ -71,7 +71,7 @@ def test_a_split_has_the_shares_of_its_weights_and_every_client_keeps_its_arm() 
     assert set(arms) == {"demo@1", "demo@2"}
     assert abs(arms["demo@2"] - 1000) < 5 * math.sqrt(10_000 * 0.9 * 0.1)
     for client, one in found.items():
-        again = resolve("demo", rules, reversed(ENGINES), client)
+        again = resolve("demo", rules, [*reversed(ENGINES)], client)
         assert (again.engine, again.version) == (one.engine, one.version)
 
 
