@@ -281,8 +281,10 @@ def test_a_request_that_takes_too_long_is_stopped(backend: Encoder) -> None:
 def test_the_requests_and_their_tokens_are_counted(running: Running) -> None:
     post(running, "/v1/classify", model="classify", input=["a", "b"])
     text = httpx.get(f"{running.url}/metrics").text
-    assert 'conch_requests_total{endpoint="/v1/classify",finish_reason="stop",model="classify",status="2xx"}' in text
-    assert 'conch_prompt_tokens_total{model="classify"}' in text
+    engine = 'arm="",{}model="classify",{}version="1"'
+    labels = engine.format('endpoint="/v1/classify",finish_reason="stop",', 'status="2xx",')
+    assert f"conch_requests_total{{{labels}}}" in text
+    assert f"conch_prompt_tokens_total{{{engine.format('', '')}}}" in text
 
 
 def test_the_description_has_every_path_with_its_body_and_its_answer(running: Running) -> None:
