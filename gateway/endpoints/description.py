@@ -7,6 +7,7 @@ those that the encoders build, so that nothing is written down twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI
@@ -32,6 +33,7 @@ def describe(app: FastAPI, bodies: Iterable[type[BaseModel]] = ()) -> None:
     """Add `OPERATIONS` to what `app.openapi()` says, and the models of bodies that other routes read by themselves."""
     of_the_others, others = app.openapi, tuple(bodies)
 
+    @cache  # it takes 80 ms, and any client may ask
     def openapi() -> Json:
         schema = of_the_others()
         types: list[tuple[Any, Mode, TypeAdapter[Any]]] = [(it, "validation", TypeAdapter(it)) for it in others]
