@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from gateway.catalog.rules import Rules, read_rules
+from gateway.catalog.watched_file import WatchedFile
 from triton_repo.contract.errors import LaunchError
 
 logger = logging.getLogger(__name__)
-
-_LOOK_AGAIN_S: Final = 1.0
 
 
 class RulesFile:
@@ -25,17 +22,12 @@ class RulesFile:
     def __init__(self, file: Path | None, aliases: Sequence[str]) -> None:
         self._file = file
         self._aliases = tuple(aliases)
-        self._read_version = self._version()
+        self._watched = WatchedFile(file) if file else None
         self._rules = read_rules(file, self._aliases)
-        self._looked_s = time.monotonic()
 
     def current(self) -> Rules:
-        if self._file is not None and time.monotonic() >= self._looked_s + _LOOK_AGAIN_S:
-            self._looked_s = time.monotonic()
-            version = self._version()
-            if version != self._read_version:
-                self._read_version = version
-                self._read_again()
+        if self._watched is not None and self._watched.has_changed():
+            self._read_again()
         return self._rules
 
     def _read_again(self) -> None:
@@ -45,11 +37,3 @@ class RulesFile:
             logger.error("%s; the names of models stay as they were", error)
         else:
             logger.info("%s: read again", self._file)
-
-    def _version(self) -> tuple[int, int, int] | None:
-        """Another one whenever the file is replaced or written."""
-        try:
-            stat = self._file.stat() if self._file else None
-        except OSError:
-            return None
-        return (stat.st_ino, stat.st_mtime_ns, stat.st_size) if stat else None

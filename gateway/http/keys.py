@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import logging
 import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from typing import Final
 
 from gateway.admission.caller import Caller
 from gateway.admission.quota import Limits
+from gateway.catalog.watched_file import WatchedFile
 from triton_repo.contract.api_key import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
 
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT_KEY: Final = "default"  # the name of the key of the environment
 
-_LOOK_AGAIN_S: Final = 1.0
 MAX_KEYS: Final = 1000  # each has counts that all processes of a gateway share
 
 _LINE: Final = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64})[ \t]+(?P<digest>[0-9a-fA-F]{64})(?P<words>([ \t]+\S+)*)")
@@ -49,9 +48,8 @@ class ApiKeys:
         if self._admin in self._own:
             raise LaunchError(f"{ADMIN_KEY_VARIABLE} and {API_KEY_VARIABLE} are the same key; they must differ")
         self._file = file
-        self._read_version = self._version()
+        self._watched = WatchedFile(file) if file else None
         self._callers = self._read(file) if file else self._own
-        self._looked_s = time.monotonic()
 
     def caller(self, key: bytes) -> Caller | None:
         """Who holds this key, None if it is not valid.
@@ -76,13 +74,8 @@ class ApiKeys:
         return [*self._callers.values()]
 
     def _look_again(self) -> None:
-        if self._file is None or time.monotonic() < self._looked_s + _LOOK_AGAIN_S:
+        if self._file is None or self._watched is None or not self._watched.has_changed():
             return
-        self._looked_s = time.monotonic()
-        version = self._version()
-        if version == self._read_version:
-            return
-        self._read_version = version
         try:
             self._callers = self._read(self._file)
         except LaunchError as error:
@@ -95,14 +88,6 @@ class ApiKeys:
         if self._admin is not None:
             others[self._admin] = ADMIN_KEY_VARIABLE
         return {**self._own, **read_key_file(file, others)}
-
-    def _version(self) -> tuple[int, int, int] | None:
-        """Another one whenever the file is replaced or written."""
-        try:
-            stat = self._file.stat() if self._file else None
-        except OSError:
-            return None
-        return (stat.st_ino, stat.st_mtime_ns, stat.st_size) if stat else None
 
 
 def read_key_file(file: Path, others: Mapping[bytes, str] = MappingProxyType({})) -> Mapping[bytes, Caller]:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.admission.caller import Caller
 from gateway.admission.quota import Limits
-from gateway.http import keys
+from gateway.catalog import watched_file
 from gateway.http.keys import ApiKeys, read_key_file
 from gateway.settings import Settings, flag_values, load_settings, to_flags
 from tests.gateway.scripted_backend import ScriptedBackend
@@ -49,7 +49,7 @@ def test_keys_of_the_file_and_that_of_the_environment_are_valid(tmp_path: Path) 
 def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "_LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(watched_file, "_LOOK_AGAIN_S", 0.0)
     file = tmp_path / "keys"
     file.write_text(f"alice {digest('sk-a')}\n", encoding="utf-8")
     with serving(ScriptedBackend(), api_keys_file=file) as gateway:
@@ -137,7 +137,7 @@ def test_a_key_has_one_holder(tmp_path: Path) -> None:
 
 
 def test_a_file_that_takes_a_key_of_another_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(watched_file, "_LOOK_AGAIN_S", 0.0)
     file = tmp_path / "keys"
     file.write_text(f"alice {digest('sk-a')}\n", encoding="utf-8")
     known = ApiKeys("sk-own", file)

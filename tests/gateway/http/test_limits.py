@@ -14,7 +14,7 @@ import httpx
 import openai
 import pytest
 
-from gateway.http import keys
+from gateway.catalog import watched_file
 from tests.gateway.bodies import refusal
 from tests.gateway.scrape import scrape_until, value
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend
@@ -99,7 +99,7 @@ def test_a_key_sees_and_uses_its_own_models_alone(tmp_path: Path) -> None:
 
 
 def test_limits_of_a_changed_file_hold_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(watched_file, "_LOOK_AGAIN_S", 0.0)
     with limited(tmp_path, "") as gateway:
         assert "x-ratelimit-limit-requests" not in post(gateway).headers
         file = tmp_path / "keys"
