@@ -22,6 +22,9 @@ SILENT_S: Final = 10.0  # after which what a server still has is taken for lost
 class Member:
     """Created inside the event loop that uses it; it asks what it serves until it is closed.
 
+    Args:
+        changed: is called when it has other `cards`.
+
     Attributes:
         cards: of the engines that are ready there; none while it is down.
         is_down: it did not answer when it was last asked.
@@ -29,13 +32,14 @@ class Member:
         num_open: requests that it has.
     """
 
-    def __init__(self, address: str, backend: TritonBackend) -> None:
+    def __init__(self, address: str, backend: TritonBackend, changed: Callable[[], None]) -> None:
         self.address = address
         self.backend = backend
         self.cards: Mapping[str, ModelCard] = {}
         self.is_down = False
         self.leaves = False
         self.num_open = 0
+        self._changed = changed
         self._lost: set[str] = set()
         self._work = 0
         self._answered_s = time.monotonic()
@@ -97,12 +101,18 @@ class Member:
         except RequestError as error:
             if not self.is_down:
                 logger.warning("Triton at %s gets no requests: %s", self.address, error)
-            self.cards, self.is_down = {}, True
+            self._have({}, is_down=True)
             if time.monotonic() - self._answered_s > SILENT_S:
                 self.backend.lose_requests()
             return
         if self.is_down:
             logger.info("Triton at %s is back", self.address)
         self._answered_s = time.monotonic()
-        self.cards, self.is_down = cards, False
+        self._have(cards, is_down=False)
         self._lost.clear()
+
+    def _have(self, cards: Mapping[str, ModelCard], *, is_down: bool) -> None:
+        self.is_down = is_down
+        if cards != self.cards:
+            self.cards = cards
+            self._changed()

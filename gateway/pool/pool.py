@@ -36,6 +36,7 @@ class TritonPool:
         self._addresses = addresses
         self._connect = connect
         self._members: dict[str, Member] = {}
+        self._cards: Mapping[str, ModelCard] | None = None  # of all together; None: a member has changed since
         self._asked: dict[str, Member] = {}  # by request id
         self._known = asyncio.create_task(self._begin())
         self._watching = asyncio.create_task(self._watch())
@@ -50,13 +51,16 @@ class TritonPool:
         return self.known()
 
     def known(self) -> Mapping[str, ModelCard]:
-        names = {name for member in self._members.values() for name in member.cards}
-        return {name: together(cards) for name in sorted(names) if (cards := self._cards(name))}
+        if self._cards is None:
+            staying = [member.cards for member in self._members.values() if not member.leaves]
+            names = sorted({name for cards in staying for name in cards})
+            self._cards = {name: together([cards[name] for cards in staying if name in cards]) for name in names}
+        return self._cards
 
     async def card(self, model: str) -> ModelCard:
-        await asyncio.shield(self._known)
-        if cards := self._cards(model):
-            return together(cards)
+        cards = await self.models()
+        if model in cards:
+            return cards[model]
         if not self._members or any(member.may_have(model) for member in self._members.values()):
             raise EngineUnavailable("no server that may have this model is ready")
         raise model_not_found(model)
@@ -122,10 +126,6 @@ class TritonPool:
         self._known.cancel()
         await asyncio.gather(*(member.close() for member in self._members.values()))
 
-    def _cards(self, model: str) -> list[ModelCard]:
-        able = [member for member in self._members.values() if not member.leaves]
-        return [member.cards[model] for member in able if model in member.cards]
-
     def _able(self, model: str) -> list[Member]:
         return [member for member in self._members.values() if member.can_serve(model)]
 
@@ -149,6 +149,9 @@ class TritonPool:
             finally:
                 release()
 
+    def _changed(self) -> None:
+        self._cards = None
+
     async def _begin(self) -> None:
         await self._follow()
         await asyncio.gather(*(member.known() for member in self._members.values()))
@@ -163,9 +166,10 @@ class TritonPool:
         """Take in the servers that are new, and let go of those that are no longer listed and have no requests."""
         listed = await self._addresses.current()
         for address in listed - self._members.keys():
-            self._members[address] = Member(address, self._connect(address))
+            self._members[address] = Member(address, self._connect(address), self._changed)
         for address, member in list(self._members.items()):
             member.leaves = address not in listed
+            self._changed()
             if member.leaves and not member.num_open:
                 del self._members[address]
                 await member.close()

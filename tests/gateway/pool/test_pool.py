@@ -195,7 +195,7 @@ async def test_a_server_that_says_nothing_loses_what_it_has(monkeypatch: pytest.
     monkeypatch.setattr("gateway.pool.member.SILENT_S", 0.1)
     silent = triton(response("a"))
     async with listening(silent) as address:
-        member = Member(address, TritonBackend(address))
+        member = Member(address, TritonBackend(address), lambda: None)
         try:
             await member.known()
             deltas = member.backend.generate(generation())
