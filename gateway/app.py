@@ -46,7 +46,7 @@ from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
 from gateway.http.request_id import RequestIdMiddleware
 from gateway.metrics.metrics import Metrics
-from gateway.metrics.tracing.tracing import tracing_to
+from gateway.metrics.tracing.tracing import OtlpTracing
 from gateway.pool.addresses import DNS, Addresses
 from gateway.pool.pool import TritonPool
 from gateway.settings import Settings
@@ -156,9 +156,8 @@ def _lifespan(
         in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        tracing = tracing_to(settings.otlp_endpoint)
-        ended = tracing.ended if settings.otlp_endpoint else None
-        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally, ended)
+        tracing = OtlpTracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
+        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally, tracing.ended if tracing else None)
         with store_file(settings.store) as file:
             store = Database(file)
             responses = ResponseStore(store, _bounds(settings))
@@ -195,7 +194,8 @@ def _lifespan(
                 await in_flight.drain(settings.shutdown_grace_s)
                 await work.close()
                 await store.close()
-                await asyncio.to_thread(tracing.close)
+                if tracing is not None:
+                    await asyncio.to_thread(tracing.close)
 
     return lifespan
 

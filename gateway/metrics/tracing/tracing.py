@@ -7,7 +7,7 @@ OpenTelemetry is imported.
 from __future__ import annotations
 
 import time
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from starlette.requests import ClientDisconnect
 
@@ -19,22 +19,6 @@ from triton_repo.contract.errors import LaunchError
 
 _NS: Final = 1_000_000_000
 _CANCELLED: Final = "cancelled"
-
-
-class Tracing(Protocol):
-    def ended(self, record: RequestRecord, error: BaseException | None, /) -> None:
-        """Called once for each request, at its end."""
-
-    def close(self) -> None:
-        """Send what waits; takes as long as the receiver, within its timeout."""
-
-
-class NoTracing:
-    def ended(self, record: RequestRecord, error: BaseException | None, /) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class OtlpTracing:
@@ -63,6 +47,7 @@ class OtlpTracing:
         self._trace = trace
 
     def ended(self, record: RequestRecord, error: BaseException | None, /) -> None:
+        """Called once for each request, at its end."""
         offset_ns = time.time_ns() - time.perf_counter_ns()
         error = error or record.failure
         parent = self._propagator.extract({"traceparent": record.trace_parent, "tracestate": record.trace_state})
@@ -83,6 +68,7 @@ class OtlpTracing:
         span.end(_ns(time.perf_counter(), offset_ns))
 
     def close(self) -> None:
+        """Send what waits; takes as long as the receiver, within its timeout."""
         self._provider.shutdown()
 
     def _add_steps(self, record: RequestRecord, context: Any, offset_ns: int) -> None:
@@ -100,11 +86,6 @@ class OtlpTracing:
         for name, begin_s, end_s in steps:
             step = self._tracer.start_span(name, context, start_time=_ns(begin_s, offset_ns))
             step.end(_ns(end_s, offset_ns))
-
-
-def tracing_to(endpoint: str) -> Tracing:
-    """Of no endpoint: none."""
-    return OtlpTracing(endpoint) if endpoint else NoTracing()
 
 
 def _attributes(record: RequestRecord, operation: str) -> dict[str, Any]:
