@@ -153,9 +153,7 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
             except RequestError as error:
                 asked.record.failure = error
                 ending = await _failed(call, encoder, call.named_as_sent(error))
-            except (
-                Exception
-            ) as error:  # a process boundary: the status is out, so the stream itself has to say that it failed
+            except Exception as error:  # a process boundary: the stream, whose status is out, has to say that it failed
                 logger.exception("a stream failed")
                 asked.record.failure = error
                 ending = await _failed(call, encoder, EngineFailed("internal error"))

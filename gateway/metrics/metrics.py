@@ -46,6 +46,7 @@ class Metrics:
         self._engines = Engines(backend, tally)
         self._triton = TritonMetrics(settings.triton_metrics)
         self._gpus = Gpus()
+        self._build = {"version": conch_version(), "python": platform.python_version()}
 
     def record(self, endpoint: str) -> RequestRecord:
         return RequestRecord(self._recorder, endpoint, self._ended)
@@ -79,14 +80,13 @@ class Metrics:
 
     def _looked_up(self, engines: Sequence[EngineNow], *, is_triton_up: bool) -> list[Metric]:
         batches = {one.model: one.card.max_batch_size for one in engines if one.card is not None}
-        build = {"version": conch_version(), "python": platform.python_version()}
         return [
             _gauge(table.IN_FLIGHT, [({}, self._tally.total())]),
             _gauge(table.RUNNING, [({"model": one.model}, one.sent) for one in engines]),
             _gauge(table.WAITING, [({"model": one.model}, one.waiting_here) for one in engines]),
             _gauge(table.ENGINE_UP, [({"model": one.model}, one.is_up) for one in engines]),
             _gauge(table.MAX_BATCH, [({"model": model}, most) for model, most in batches.items() if most is not None]),
-            _gauge(table.BUILD, [(build, 1)]),
+            _gauge(table.BUILD, [(self._build, 1)]),
             *([_gauge(table.TRITON_UP, [({}, is_triton_up)])] if self._triton.is_known else []),
             *self._of_files(),
         ]

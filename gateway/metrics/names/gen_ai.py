@@ -14,7 +14,7 @@ from prometheus_client import Metric
 
 from gateway.metrics import table
 from gateway.metrics.engines import EngineNow
-from gateway.metrics.names.projection import Labels, project
+from gateway.metrics.names.projection import Labels, renamed
 
 PROVIDER: Final = "conch"
 _RENAMED: Final = {
@@ -25,10 +25,8 @@ _RENAMED: Final = {
 
 
 def families(own: Sequence[Metric], engines: Sequence[EngineNow]) -> list[Metric]:
-    by_name = {family.name: family for family in own}
     encoders = {engine.model for engine in engines if engine.card is not None and engine.card.encoder is not None}
-    relabel = partial(_labels, encoders)
-    return [project(by_name[series.name], name, relabel) for name, series in _RENAMED.items() if series.name in by_name]
+    return renamed(own, _RENAMED, partial(_labels, encoders))
 
 
 def _labels(encoders: set[str], labels: Labels) -> Labels | None:

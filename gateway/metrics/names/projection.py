@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import Metric
+
+from gateway.metrics.table import Series
 
 Labels = Mapping[str, str]
 Relabel = Callable[[Labels], Labels | None]
@@ -23,6 +25,12 @@ def project(family: Metric, name: str, relabel: Relabel) -> Metric:
     for (sample_name, items), value in sums.items():
         projected.add_sample(sample_name, dict(items), value)
     return projected
+
+
+def renamed(own: Sequence[Metric], series: Mapping[str, Series], relabel: Relabel) -> list[Metric]:
+    """The families of these series, those that there are, by their other names."""
+    by_name = {family.name: family for family in own}
+    return [project(by_name[one.name], name, relabel) for name, one in series.items() if one.name in by_name]
 
 
 def gauge(name: str, help: str, samples: list[tuple[Labels, float]]) -> Metric:

@@ -9,7 +9,7 @@ from prometheus_client import Metric
 
 from gateway.metrics import table
 from gateway.metrics.engines import EngineNow
-from gateway.metrics.names.projection import Labels, gauge, project
+from gateway.metrics.names.projection import Labels, gauge, renamed
 
 _REASONS: Final = {"stop": "stop", "tool_calls": "stop", "length": "length", "cancelled": "abort", "error": "error"}
 _RENAMED: Final = {
@@ -28,13 +28,8 @@ _RENAMED: Final = {
 
 
 def families(own: Sequence[Metric], engines: Sequence[EngineNow]) -> list[Metric]:
-    by_name = {family.name: family for family in own}
-    renamed = [
-        project(by_name[series.name], name, _labels) for name, series in _RENAMED.items() if series.name in by_name
-    ]
-    if table.REQUESTS.name in by_name:
-        renamed.append(project(by_name[table.REQUESTS.name], "vllm:request_success", _with_reason))
-    return renamed + _gauges(engines)
+    ends = renamed(own, {"vllm:request_success": table.REQUESTS}, _with_reason)
+    return [*renamed(own, _RENAMED, _labels), *ends, *_gauges(engines)]
 
 
 def _gauges(engines: Sequence[EngineNow]) -> list[Metric]:
