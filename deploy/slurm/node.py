@@ -136,6 +136,7 @@ def free_ports(num: int) -> list[int]:
 
 def run(node: Node, command: Sequence[str], lists: Lists, *, keeps_lists: bool) -> int:
     """Serve until a signal or the server's own end; its exit status."""
+    keep = lists.write if keeps_lists else lambda: None
     server = subprocess.Popen(command)
     stopping = False
 
@@ -150,19 +151,16 @@ def run(node: Node, command: Sequence[str], lists: Lists, *, keeps_lists: bool) 
         if not was_listed and node.is_ready:
             lists.add(node)
             was_listed = True
-        if keeps_lists:
-            lists.write()
+        keep()
         time.sleep(_POLL_S)
     lists.remove(node)
     time.sleep(_POLL_S)  # Slurm signals the server itself too, and a second signal would end its grace
     if server.poll() is None and (node.is_ready or not was_listed):
         server.terminate()
     while server.poll() is None:
-        if keeps_lists:
-            lists.write()
+        keep()
         time.sleep(_POLL_S)
-    if keeps_lists:
-        lists.write()
+    keep()
     return server.wait()
 
 
