@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.syntax import parsed
+
 ROOT: Final = Path(__file__).parents[1]
 FOLDERS: Final = ("triton_repo", "gateway", "build_scripts", "bench", "launch", "engines")
 
@@ -83,7 +85,7 @@ def source_files(folder: Path) -> Iterator[Path]:
 def imported_modules(file: Path) -> set[str]:
     """Absolute names; of `from a import b` both a and a.b, as either may be the module."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from tests.layout import FOLDERS, ROOT
+from tests.syntax import parsed
 
 _TEXT: Final = {"text", "universal_newlines"}  # of a process: its output is text
 _PROCESSES: Final = {"run", "Popen", "check_output", "check_call", "call"}
@@ -18,7 +19,7 @@ _FILES: Final = {"read_text", "write_text"}
 
 def calls_without_encoding(source: str) -> Iterator[int]:
     """Lines of calls that read or write text in the encoding of the locale."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Call):
             owner = node.func.value if isinstance(node.func, ast.Attribute) else None
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

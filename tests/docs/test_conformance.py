@@ -9,6 +9,7 @@ import pytest
 from tests.conformance import page, results
 from tests.conformance.clients import CLIENTS
 from tests.docs.pages import ROOT
+from tests.syntax import parsed
 
 
 def named_tests() -> list[str]:
@@ -34,6 +35,6 @@ def test_what_conch_does_has_a_test_and_what_it_does_not_says_no() -> None:
 @pytest.mark.parametrize("test", named_tests())
 def test_a_test_that_the_page_names_exists(test: str) -> None:
     file, _, name = test.partition("::")
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tree = parsed((ROOT / file).read_text(encoding="utf-8"))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, functions)}

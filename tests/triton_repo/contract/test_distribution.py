@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import parsed
 from triton_repo.contract.distribution import DISTRIBUTION, conch_version, install_command
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +22,7 @@ SOURCES = [
 
 def named_extras(file: Path) -> set[str]:
     """The extras that a source file passes to `install_command` as literals."""
-    calls = (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    calls = (node for node in ast.walk(parsed(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
     calls = (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == install_command.__name__)
     return {str(argument.value) for call in calls for argument in call.args if isinstance(argument, ast.Constant)}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
 
 from tests.triton_repo.engines_under_test import RecordingSink
 from triton_repo.contract.sampling import Sampling
@@ -31,15 +31,10 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-@contextmanager
 def engine_loop(
     runtime: Runtime, flush_s: float = 0.0, observe: Callable[[Counters], None] = lambda _: None
-) -> Iterator[EngineLoop]:
-    loop = EngineLoop(runtime, LoopSettings(FlushIntervals(flush_s, flush_s)), observe)
-    try:
-        yield loop
-    finally:
-        loop.close()
+) -> AbstractContextManager[EngineLoop]:
+    return closing(EngineLoop(runtime, LoopSettings(FlushIntervals(flush_s, flush_s)), observe))
 
 
 class BrokenSink(RecordingSink):

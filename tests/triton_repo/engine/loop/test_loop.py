@@ -201,6 +201,7 @@ def test_a_runtime_that_fails_again_and_again_is_given_up() -> None:
     runtime.steps = [RuntimeError("lost") for _ in range(MAX_FAILURES)]
     loop.stop("absent")
     assert given_up.wait(WAIT_S)
+    loop.close()
 
 
 def test_closing_fails_what_is_live() -> None:

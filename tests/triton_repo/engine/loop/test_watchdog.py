@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,9 +14,9 @@ from tests.triton_repo.engines_under_test import RecordingSink, ScriptedRuntime
 from triton_repo.contract.engine_config import ReplayConfig
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
-from triton_repo.engine.loop.watchdog import Progress
+from triton_repo.engine.loop.watchdog import STALL_S, Progress
 from triton_repo.engine.runtimes.replay import ReplayRuntime
-from triton_repo.engine.runtimes.runtime import TokenDelta
+from triton_repo.engine.runtimes.runtime import Runtime, TokenDelta
 
 SHORT_S = 0.05
 
@@ -44,15 +45,43 @@ class HangingRuntime(ScriptedRuntime):
 
 
 @pytest.fixture
-def hanging() -> Iterator[HangingRuntime]:
-    runtime = HangingRuntime()
-    yield runtime
-    runtime.released.set()
+def hanging() -> HangingRuntime:
+    return HangingRuntime()
 
 
-def test_a_step_that_hangs_fails_what_is_live_and_what_waits_and_is_given_up(hanging: HangingRuntime) -> None:
+class Loops:
+    """The engine loops of a test, which end with it: their threads would report into the tests that follow."""
+
+    def __init__(self, ends: ExitStack) -> None:
+        self._ends = ends
+
+    def open(
+        self,
+        runtime: Runtime,
+        *,
+        max_step_s: float = 0.0,
+        stall_s: float = STALL_S,
+        observe_step_age: Callable[[float], None] = lambda _: None,
+        give_up: Callable[[], None] = lambda: None,
+    ) -> EngineLoop:
+        settings = LoopSettings(AT_ONCE, max_step_s, stall_s)
+        loop = EngineLoop(runtime, settings, observe_step_age=observe_step_age, give_up=give_up)
+        self._ends.callback(loop.close)
+        return loop
+
+
+@pytest.fixture
+def loops(hanging: HangingRuntime) -> Iterator[Loops]:
+    with ExitStack() as ends:
+        yield Loops(ends)
+        hanging.released.set()
+
+
+def test_a_step_that_hangs_fails_what_is_live_and_what_waits_and_is_given_up(
+    hanging: HangingRuntime, loops: Loops
+) -> None:
     given_up, hung, waiting, channel = threading.Event(), RecordingSink(), RecordingSink(), RecordingSink()
-    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), give_up=given_up.set)
+    loop = loops.open(hanging, max_step_s=SHORT_S, give_up=given_up.set)
     loop.subscribe("channel", channel)
     loop.submit("a", request(), hung, "channel")
     assert hanging.hangs.wait(WAIT_S)
@@ -75,29 +104,29 @@ class BlockedSink(RecordingSink):
         self.released.wait()
 
 
-def test_a_client_that_cannot_be_answered_does_not_keep_a_hung_engine_alive(hanging: HangingRuntime) -> None:
+def test_a_client_that_cannot_be_answered_does_not_keep_a_hung_engine_alive(
+    hanging: HangingRuntime, loops: Loops
+) -> None:
     given_up, sink = threading.Event(), BlockedSink()
-    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), give_up=given_up.set)
+    loop = loops.open(hanging, max_step_s=SHORT_S, give_up=given_up.set)
     loop.submit("a", request(), sink)
     assert given_up.wait(WAIT_S)
     sink.released.set()
 
 
-def test_without_a_limit_a_step_may_take_as_long_as_it_likes(hanging: HangingRuntime) -> None:
+def test_without_a_limit_a_step_may_take_as_long_as_it_likes(hanging: HangingRuntime, loops: Loops) -> None:
     given_up, sink, ages = threading.Event(), RecordingSink(), list[float]()
-    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=0), observe_step_age=ages.append, give_up=given_up.set)
+    loop = loops.open(hanging, observe_step_age=ages.append, give_up=given_up.set)
     loop.submit("a", request(), sink)
     eventually(lambda: len(ages) >= 2 and ages[-1] > 1)
     assert not given_up.is_set()
     assert sink.errors == []
 
 
-def test_loading_the_model_again_is_no_step(hanging: HangingRuntime) -> None:
+def test_loading_the_model_again_is_no_step(hanging: HangingRuntime, loops: Loops) -> None:
     hanging.loaded = float("inf")
     given_up, ages = threading.Event(), list[float]()
-    loop = EngineLoop(
-        hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
-    )
+    loop = loops.open(hanging, max_step_s=SHORT_S, observe_step_age=ages.append, give_up=given_up.set)
     loop.submit("a", request(), RecordingSink())
     assert hanging.hangs.wait(WAIT_S)
     eventually(lambda: len(ages) > 20)
@@ -120,43 +149,39 @@ def fails(_: float) -> None:
     raise OSError("the server of the metrics is gone")
 
 
-def test_a_hang_is_noticed_though_its_age_cannot_be_reported(hanging: HangingRuntime) -> None:
+def test_a_hang_is_noticed_though_its_age_cannot_be_reported(hanging: HangingRuntime, loops: Loops) -> None:
     given_up = threading.Event()
-    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=fails, give_up=given_up.set)
+    loop = loops.open(hanging, max_step_s=SHORT_S, observe_step_age=fails, give_up=given_up.set)
     time.sleep(SHORT_S)  # a report or more before there is a hang
     loop.submit("a", request(), RecordingSink())
     assert given_up.wait(WAIT_S)
 
 
-def test_a_hang_is_noticed_though_a_report_of_its_age_never_returns(hanging: HangingRuntime) -> None:
+def test_a_hang_is_noticed_though_a_report_of_its_age_never_returns(hanging: HangingRuntime, loops: Loops) -> None:
     given_up, reports, released = threading.Event(), threading.Event(), threading.Event()
 
     def blocks(_: float) -> None:
         reports.set()
         released.wait()
 
-    settings = LoopSettings(AT_ONCE, max_step_s=SHORT_S)
-    loop = EngineLoop(hanging, settings, observe_step_age=blocks, give_up=given_up.set)
+    loop = loops.open(hanging, max_step_s=SHORT_S, observe_step_age=blocks, give_up=given_up.set)
     assert reports.wait(WAIT_S)
     loop.submit("a", request(), RecordingSink())
     assert given_up.wait(WAIT_S)
     released.set()
 
 
-def test_an_engine_that_makes_progress_or_has_nothing_to_do_is_not_given_up() -> None:
+def test_an_engine_that_makes_progress_or_has_nothing_to_do_is_not_given_up(loops: Loops) -> None:
     given_up, sink, ages = threading.Event(), RecordingSink(), list[float]()
     runtime = ReplayRuntime(ReplayConfig(token_ids=TEXT, tokens_per_second=20))
-    loop = EngineLoop(
-        runtime, LoopSettings(AT_ONCE, max_step_s=5.0), observe_step_age=ages.append, give_up=given_up.set
-    )
+    loop = loops.open(runtime, max_step_s=5.0, observe_step_age=ages.append, give_up=given_up.set)
     loop.submit("a", request(20), sink)
     eventually(lambda: sink.ends == 1 and len(ages) > 1)
-    loop.close()
     assert not given_up.is_set()
 
 
-def test_a_renewal_names_the_stall_and_extends_the_lease_all_the_same(hanging: HangingRuntime) -> None:
-    loop = EngineLoop(hanging, LoopSettings(AT_ONCE, stall_s=SHORT_S))
+def test_a_renewal_names_the_stall_and_extends_the_lease_all_the_same(hanging: HangingRuntime, loops: Loops) -> None:
+    loop = loops.open(hanging, stall_s=SHORT_S)
     loop.renew("channel")
     loop.submit("a", request(), RecordingSink())
     assert hanging.hangs.wait(WAIT_S)
@@ -174,8 +199,8 @@ def test_a_renewal_names_the_stall_and_extends_the_lease_all_the_same(hanging: H
     eventually(lambda: not renewal_fails())
 
 
-def test_closing_an_engine_that_hangs_ends_and_answers_its_clients(hanging: HangingRuntime) -> None:
-    loop, sink = EngineLoop(hanging, LoopSettings(AT_ONCE)), RecordingSink()
+def test_closing_an_engine_that_hangs_ends_and_answers_its_clients(hanging: HangingRuntime, loops: Loops) -> None:
+    loop, sink = loops.open(hanging), RecordingSink()
     loop.submit("a", request(), sink)
     assert hanging.hangs.wait(WAIT_S)
     loop.close(timeout_s=SHORT_S)
@@ -199,11 +224,9 @@ class RemoteRuntime(ScriptedRuntime):
         return self.worked_s
 
 
-def test_an_asynchronous_runtime_that_shows_no_work_is_given_up_once_requests_are_live() -> None:
+def test_an_asynchronous_runtime_that_shows_no_work_is_given_up_once_requests_are_live(loops: Loops) -> None:
     given_up, sink, ages = threading.Event(), RecordingSink(), list[float]()
-    loop = EngineLoop(
-        RemoteRuntime(), LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
-    )
+    loop = loops.open(RemoteRuntime(), max_step_s=SHORT_S, observe_step_age=ages.append, give_up=given_up.set)
     eventually(lambda: len(ages) > 10)
     assert not given_up.is_set(), "nothing is live"
     loop.submit("a", request(), sink)
@@ -211,14 +234,11 @@ def test_an_asynchronous_runtime_that_shows_no_work_is_given_up_once_requests_ar
     assert [type(error) for error in sink.errors] == [EngineFailed]
 
 
-def test_an_asynchronous_runtime_that_works_without_a_token_is_not_given_up() -> None:
+def test_an_asynchronous_runtime_that_works_without_a_token_is_not_given_up(loops: Loops) -> None:
     runtime, given_up, ages = RemoteRuntime(), threading.Event(), list[float]()
     runtime.worked_s = float("inf")  # at any time
-    loop = EngineLoop(
-        runtime, LoopSettings(AT_ONCE, max_step_s=SHORT_S), observe_step_age=ages.append, give_up=given_up.set
-    )
+    loop = loops.open(runtime, max_step_s=SHORT_S, observe_step_age=ages.append, give_up=given_up.set)
     loop.submit("a", request(), RecordingSink())
     eventually(lambda: len(runtime.submitted) == 1)
     eventually(lambda: len(ages) > 20)
     assert not given_up.is_set()
-    loop.close()

@@ -244,6 +244,7 @@ def test_the_engine_loop_gives_up_an_executor_that_died(runtime: Runtime) -> Non
     loop.submit("a", EngineRequest([10, DIES], 9, (END,), GREEDY, stream=True), sink)
     assert given_up.wait(WAIT_S)
     assert str(sink.errors[0]) == "the engine failed while this request was running"
+    loop.close()
 
 
 def test_the_engine_loop_wakes_for_what_arrives(opened: TensorRtLlmRuntime) -> None:
