@@ -76,7 +76,7 @@ def ensure_engine(spec_or_name: str) -> Engine:
 
 def build(request: BuildRequest) -> Engine:
     """Bring one engine up to date."""
-    store = EngineStore(request.built, request.spec.name)
+    store = EngineStore(request.built, request.spec.engine)
     try:
         with store.lock(lambda pid: progress.say(f"{store.name}: waiting for the build of process {pid}")):
             store.sweep()
@@ -241,4 +241,4 @@ def _open_built(directory: EngineDirectory) -> Engine:
         render(directory, manifest)
     except OSError as error:
         raise BuildError(f"{directory.path}: {error}") from error
-    return Engine(manifest.spec.name, manifest.spec, directory.path.absolute())
+    return Engine(manifest.spec.engine, manifest.spec, directory.path.absolute())

@@ -105,7 +105,7 @@ def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[P
             found = stack.enter_context(resolve(spec.speculative.draft_model, base, formats))
             draft = check_draft(found, facts, length, origin)
         adapters = find_adapters(spec, base, origin)
-        directory = EngineDirectory(request.built / spec.name)
+        directory = EngineDirectory(request.built / spec.engine)
         materials = Materials(spec, origin, directory, checkpoint, facts, length, draft, adapters)
         outline = builder.prepare(materials, request.fit, preview=preview)
         yield PreparedBuild(request, builder, replace(materials, spec=outline.spec), outline.preview)
@@ -163,7 +163,7 @@ def _within(limit: LengthLimit | None, spec: EngineSpec, facts: CheckpointFacts,
     if asked is not None:
         raise spec_error(origin, "build.max_seq_len", asked, f"must be ≤ {limit.tokens}: {limit.reason}")
     rule = f"the longest that is computed right, not the checkpoint's {own}"
-    progress.say(f"{spec.name}: max_seq_len {limit.tokens}: {rule}: {limit.reason}")
+    progress.say(f"{spec.engine}: max_seq_len {limit.tokens}: {rule}: {limit.reason}")
     return spec.model_copy(update={"build": spec.build.model_copy(update={"max_seq_len": limit.tokens})})
 
 

@@ -30,6 +30,7 @@ from gateway.endpoints.encode import add_encoders
 from gateway.endpoints.files import add_files
 from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
+from gateway.endpoints.model_control import add_model_control
 from gateway.endpoints.models import add_models
 from gateway.endpoints.responses import add_responses
 from gateway.endpoints.routes import OPERATIONS, dialect_of
@@ -116,6 +117,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_tokens(api)
     add_version(api)
     add_admin(api)
+    add_model_control(api)
     page_paths = add_pages(api)
     generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)
     return Application(_layers(generate, settings, keys, _OPEN_PATHS | set(page_paths), errors), api)

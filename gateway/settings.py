@@ -88,6 +88,9 @@ class Settings(BaseModel):
     engine_states_file: Annotated[
         Path | None, Field(description="where `conch serve` says which engines hang or were lost")
     ] = None
+    orders_socket: Annotated[
+        Path | None, Field(description="where `conch serve` takes orders to load and unload engines")
+    ] = None
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS, description="processes that share the port")] = 1
     cors_origins: Annotated[tuple[str, ...], Field(description="origins whose pages may call the API")] = ()
     alias: Annotated[tuple[str, ...], Field(description="another name of a model, as ALIAS=NAME; may be repeated")] = ()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from gateway.settings import Settings, load_settings
 from launch.ports import LOOPBACK
+from launch.serving.flags import with_gateway_flags
 from triton_repo.contract.api_key import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, check_api_key
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import ConchError, LaunchError
@@ -67,9 +67,10 @@ ApiKey = Annotated[
 
 
 @app.command()
-def serve(  # noqa: PLR0913, PLR0917 - the options of a command
+@with_gateway_flags
+def serve(  # noqa: PLR0913 - the options of a command
     engines: Annotated[list[str] | None, typer.Argument(help="Names or spec files of engines; demo if none.")] = None,
-    host: Annotated[str, typer.Option(help="Address of the gateway; Triton itself stays on loopback.")] = DEFAULTS.host,
+    *,
     port: Port = DEFAULTS.port,
     triton_http_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Of Triton's own API, with --expose-kserve.")
@@ -88,46 +89,15 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
         str, typer.Option(help="Address of Triton's own API, for a gateway on another machine; in plain text.")
     ] = LOOPBACK,
     api_key: ApiKey = None,
-    api_keys_file: Annotated[
-        Path | None, typer.Option(help="File of more API keys: a name and the SHA-256 of a key in each line.")
+    available: Annotated[
+        list[str] | None,
+        typer.Option(help="Engine that is built, and loaded by `conch models load`; may be repeated."),
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain in PEM: the port then speaks TLS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate, in PEM.")] = None,
-    workers: Annotated[int, typer.Option(help="Gateway processes that share the port.")] = DEFAULTS.workers,
-    cors_origins: Annotated[
-        list[str] | None, typer.Option(help="Origin whose pages may call the API, or *; may be repeated.")
+    model_control: Annotated[
+        str | None,
+        typer.Option(help="Triton's: none, explicit or poll; explicit where its own API has no port, else none."),
     ] = None,
-    allowed_hosts: Annotated[
-        list[str] | None, typer.Option(help="Name of this server besides those of loopback, or *; may be repeated.")
-    ] = None,
-    keep_alive_timeout_s: Annotated[
-        float, typer.Option(help="How long an idle connection is kept open; longer than the pools of proxies do.")
-    ] = DEFAULTS.keep_alive_timeout_s,
-    request_timeout_s: Annotated[
-        float, typer.Option(help="How long an answer may take; 0 is no limit.")
-    ] = DEFAULTS.request_timeout_s,
-    queue_timeout_s: Annotated[
-        float, typer.Option(help="How long a request may wait for an engine.")
-    ] = DEFAULTS.queue_timeout_s,
-    shutdown_grace_s: Annotated[
-        float, typer.Option(help="How long open requests may take to end after a stop signal.")
-    ] = DEFAULTS.shutdown_grace_s,
-    hang_timeout_s: Annotated[
-        float, typer.Option(help="A process that gives no sign of life for so long is started again.")
-    ] = DEFAULTS.hang_timeout_s,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="SQLite file of what is kept between requests; without it, until the end."),
-    ] = None,
-    store_max_bytes: Annotated[int, typer.Option(help="Of all that is kept.")] = DEFAULTS.store_max_bytes,
-    store_max_age_s: Annotated[
-        float, typer.Option(help="How long what is not used is kept.")
-    ] = DEFAULTS.store_max_age_s,
-    store_max_responses: Annotated[
-        int, typer.Option(help="How many responses are kept.")
-    ] = DEFAULTS.store_max_responses,
-    max_file_bytes: Annotated[int, typer.Option(help="Largest file that may be uploaded.")] = DEFAULTS.max_file_bytes,
-    access_log: Annotated[bool, typer.Option(help="Log a line for each request.")] = DEFAULTS.access_log,
+    gateway: Mapping[str, Any],
     launcher: Annotated[
         str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
     ] = "single",
@@ -138,40 +108,20 @@ def serve(  # noqa: PLR0913, PLR0917 - the options of a command
     """Serve engines: tritonserver and the OpenAI gateway, until Ctrl-C. Builds what is not built yet."""
     from launch.kserve import Exposure
     from launch.ranks import rank_options
-    from launch.serve import ServeOptions
-    from launch.serve import serve as run
+    from launch.serving.options import ServeOptions, control_mode
+    from launch.serving.serve import serve as run
 
+    keys = {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")}
     run(
         ServeOptions(
             engines=tuple(engines or ("demo",)),
-            gateway=load_settings(
-                {
-                    "host": host,
-                    "port": port,
-                    "api_keys_file": api_keys_file and api_keys_file.absolute(),
-                    "tls_cert": tls_cert and tls_cert.absolute(),
-                    "tls_key": tls_key and tls_key.absolute(),
-                    "workers": workers,
-                    "cors_origins": cors_origins or (),
-                    "allowed_hosts": allowed_hosts or (),
-                    "keep_alive_timeout_s": keep_alive_timeout_s,
-                    "request_timeout_s": request_timeout_s,
-                    "queue_timeout_s": queue_timeout_s,
-                    "shutdown_grace_s": shutdown_grace_s,
-                    "hang_timeout_s": hang_timeout_s,
-                    "store": store and store.absolute(),
-                    "store_max_bytes": store_max_bytes,
-                    "store_max_age_s": store_max_age_s,
-                    "store_max_responses": store_max_responses,
-                    "max_file_bytes": max_file_bytes,
-                    "access_log": access_log,
-                },
-                {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")},
-            ),
+            gateway=load_settings({**gateway, "port": port}, keys),
             kserve=Exposure(triton_http_port, triton_grpc_port, expose_kserve, kserve_without_key, kserve_host),
             triton_metrics_port=triton_metrics_port,
             verbose=verbose,
             ranks=rank_options(launcher, hosts, rsh_agent),
+            available=tuple(available or ()),
+            model_control=control_mode(model_control),
         )
     )
 
@@ -190,6 +140,50 @@ def chat(  # noqa: PLR0913, PLR0917 - the options of a command
     from launch.chat import chat as run
 
     run(ChatOptions(url, model, api_key, system, temperature, max_tokens))
+
+
+models = typer.Typer(help="The engines of a running server.", no_args_is_help=True)
+app.add_typer(models, name="models")
+Url = Annotated[str, typer.Option(help="Where the gateway is.")]
+GATEWAY_URL = "http://127.0.0.1:9000"
+
+
+@models.command("list")
+def list_models(url: Url = GATEWAY_URL) -> None:
+    """The names that clients may use, and what each stands for."""
+    from launch.models import list_models as run
+
+    typer.echo(run(url))
+
+
+@models.command("status")
+def model_states(url: Url = GATEWAY_URL) -> None:
+    """Every engine, and whether it is loaded. Needs the key in CONCH_ADMIN_KEY, as load and unload do."""
+    from launch.models import show_states as run
+
+    typer.echo(run(url))
+
+
+@models.command("load")
+def load_model(model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], url: Url = GATEWAY_URL) -> None:
+    """Load an engine that was unloaded, or is --available; returns once it serves."""
+    from launch.models import load as run
+
+    typer.echo(run(url, model))
+
+
+@models.command("unload")
+def unload_model(
+    model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
+    url: Url = GATEWAY_URL,
+    grace_s: Annotated[
+        float | None, typer.Option(min=0, help="For its open requests; by default the grace of a shutdown.")
+    ] = None,
+) -> None:
+    """Unload an engine, once its open requests have ended."""
+    from launch.models import unload as run
+
+    typer.echo(run(url, model, grace_s))
 
 
 @app.command()

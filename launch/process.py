@@ -49,7 +49,7 @@ class Process:
         read_end, write_end = os.pipe()
         try:
             child = await asyncio.create_subprocess_exec(
-                *tethered(service.argv, service.stop_signal),
+                *tethered((*service.argv, *service.more_arguments()), service.stop_signal),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=write_end,
@@ -99,7 +99,8 @@ class Process:
         return False
 
     async def _misses_all_parts(self) -> bool:
-        parts = self.service.parts
+        not_wanted = self.service.not_wanted()
+        parts = {name: url for name, url in self.service.parts.items() if name not in not_wanted}
         missing = [name for name, url in parts.items() if not await _all_answer((url,))]
         self.missing = {name: why_not_loaded(name, self._lines) for name in missing}
         for name, reason in self.missing.items():

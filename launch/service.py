@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from launch.descendants import kill_marked
 from launch.health.faults import FindFault
 from launch.journal import LogLine
 from launch.shared_memory import remove_shared_memory
+from triton_repo.contract.health.model_orders import Order, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +20,12 @@ class Service:
 
     `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
     once every one of `ready_urls` answers 200; of its `parts`, name -> URL, those that then do not are missing, and it
-    is not ready if all are. Each of `find_faults` is asked while it runs, and names what makes a restart necessary
+    is not ready if all are; none of those of `not_wanted` is. `more_arguments` go behind `argv`, as they are when it
+    starts. Each of `find_faults` is asked while it runs, and names what makes a restart necessary
     although the process lives; so does silence at `live_url` that is longer than `max_silence_s`, or than `frozen_s`
     while the process uses no CPU time. `recover` is told of the engine that alone is at fault, and of the process; it
     says whether the process can go on. `line_matters` picks the output lines that are shown. Each of `forget` is called
-    when the server has ended.
+    when the server has ended. `carry_out` loads and unloads its parts while it runs.
 
     `stop_signal` is what stops it. If that is not SIGTERM, then SIGTERM is kept from it and from all that it starts: a
     service manager sends it to every process at once, and this one has to outlast those that need it.
@@ -47,6 +49,9 @@ class Service:
     line_matters: Callable[[str], bool] = bool
     recover: Callable[[str, int, LogLine], Awaitable[bool]] | None = None
     forget: tuple[Callable[[], None], ...] = ()
+    carry_out: Callable[[Order], Awaitable[Outcome]] | None = None
+    more_arguments: Callable[[], tuple[str, ...]] = tuple
+    not_wanted: Callable[[], Collection[str]] = frozenset
 
     async def clean_up(self) -> None:
         """End every process and remove every shared memory region and socket that the service left."""

@@ -11,6 +11,7 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from launch.kserve import TritonAccess
 from launch.ports import LOOPBACK
@@ -22,6 +23,9 @@ BINARY_VARIABLE = "CONCH_TRITONSERVER"
 CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
 LOADER_FAILED = 127
 STUB = "triton_python_backend_stub"
+POLL_S = 15  # between two looks at the repositories, which Triton itself has as its default
+
+ControlMode = Literal["none", "explicit", "poll"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,8 @@ def _missing_library(loader_error: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How Conch runs tritonserver, which loads every model that is in `repositories`."""
+    """How Conch runs tritonserver. With `explicit` control it loads the models that it is told to, else all that are in
+    `repositories`; with `poll` it looks there again while it runs."""
 
     repositories: tuple[Path, ...]
     access: TritonAccess
@@ -147,19 +152,20 @@ class ServerOptions:
     gpu: bool
     exit_timeout_s: int = 10
     response_cache_bytes: int = 0
+    control: ControlMode = "none"
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
     """The command line; `launch.wrappers.hidden_arguments` runs it where the access has secrets.
 
-    Where only its own user reaches Triton, models are controlled explicitly, so that one engine can be loaded again.
-    Elsewhere they are not: Triton would load a model, code included, that came with a request. By default it refuses to
-    load or unload any after its start. The port of metrics has nothing else.
+    With `explicit` control Triton loads a model, code included, that comes with a request: of those who have its key.
+    With `none` it rejects to load or unload any after its start. The port of metrics has nothing else.
     """
     return (
         str(binary),
         *(f"--model-repository={path}" for path in options.repositories),
-        *(("--model-control-mode=explicit", "--load-model=*") if options.access.sockets else ()),
+        *((f"--model-control-mode={options.control}",) if options.control != "none" else ()),
+        *((f"--repository-poll-secs={POLL_S}",) if options.control == "poll" else ()),
         *((f"--backend-directory={backends}",) if backends else ()),
         "--disable-auto-complete-config",
         # An engine that cannot be loaded leaves the others up; `Service.parts` are asked for each.

@@ -14,7 +14,7 @@ def encoder_config(manifest: Manifest, directory: EngineDirectory) -> EncoderCon
     spec, facts = manifest.spec, EncoderFacts.load(directory.model.path)
     section = spec.embed or EmbedSection()
     return EncoderConfig(
-        name=spec.name,
+        name=spec.engine,
         max_seq_len=manifest.max_seq_len,
         max_batch_size=spec.build.max_batch_size,
         max_num_tokens=spec.build.max_num_tokens,

@@ -62,7 +62,7 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
     greedy = _GREEDY if "temperature" in unsupported else Sampling()
     checkpoints = facts.sampling.model_copy(update=dict.fromkeys(unsupported))
     return EngineConfig(
-        name=spec.name,
+        name=spec.engine,
         runtime=spec.runtime,
         max_seq_len=max_seq_len,
         max_batch_size=spec.build.max_batch_size,

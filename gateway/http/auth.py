@@ -5,6 +5,7 @@ Those of the operator need the admin key, which opens nothing else; without one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
@@ -17,6 +18,8 @@ from gateway.http.request_id import KEY_NAME
 from triton_repo.contract.errors import AuthenticationFailed
 
 ADMIN_PATHS: Final = "/admin/"
+
+_ADMIN: Final = re.compile(rf"{ADMIN_PATHS}.*|/v1/models/.+/(load|unload)", re.DOTALL)
 
 
 class KeyScheme(Protocol):
@@ -59,7 +62,7 @@ class RequireApiKey:
             await self._errors.response(scope, error)(scope, receive, send)
 
     def _is_authorized(self, scope: Scope) -> bool:
-        if scope["path"].startswith(ADMIN_PATHS):
+        if _ADMIN.fullmatch(scope["path"]):
             keys = self._presented(scope)
             return bool(keys) and all(map(self._keys.is_admin, keys))
         if not self._keys.are_needed:

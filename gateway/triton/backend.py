@@ -22,6 +22,7 @@ from gateway.triton.errors import model_not_found, rpc_error
 from gateway.triton.stream import TritonStream
 from gateway.triton.tokenizer import Tokenizer
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, SendAlone
+from triton_repo.contract.health.engine_states import LOADING
 from triton_repo.contract.model_card import CARD_PARAMETER, ModelCard
 
 logger = logging.getLogger(__name__)
@@ -55,12 +56,23 @@ class TritonBackend:
         self._encodings = Encodings(self._connection)
 
     async def models(self) -> Mapping[str, ModelCard]:
-        return await self._cards.all()
+        if self._states.has_changed():
+            self._cards.forget()
+        return self._wanted(await self._cards.all())
 
     def known(self) -> Mapping[str, ModelCard]:
-        return self._cards.known
+        if self._states.has_changed():
+            self._cards.forget()
+        return self._wanted(self._cards.known)
+
+    def _wanted(self, cards: Mapping[str, ModelCard]) -> Mapping[str, ModelCard]:
+        """Those of engines that get requests: one that is being unloaded still has its card."""
+        absent = self._states.absent
+        return {model: card for model, card in cards.items() if model not in absent} if absent else cards
 
     async def card(self, model: str) -> ModelCard:
+        if (state := self._states.absent.get(model)) is not None:
+            raise EngineUnavailable("the model is being loaded") if state == LOADING else model_not_found(model)
         try:
             return await self._cards.of(model)
         except ModelNotFound:
@@ -88,6 +100,8 @@ class TritonBackend:
     async def is_back(self, model: str) -> None:
         await asyncio.sleep(_NOTICED_S)
         while True:
+            if model in self._states.absent:
+                return  # it does not come back by itself; to ask it again tells so
             with suppress(RequestError):
                 self.check_progress(model)
                 await self._cards.of(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ class EngineStatesFile:
         self._file = file
         self._states = EngineStates() if file is None else read_states(file)
         self._lost = dict(self._states.lost)
+        self._loads = self._states.loads
         self._next_s = 0.0
 
     def stall(self, model: str) -> str | None:
@@ -26,6 +28,17 @@ class EngineStatesFile:
 
     def was_lost(self, model: str) -> bool:
         return model in self._read().lost
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """The engines that the operator has unloaded, or is loading, and which of it."""
+        return self._read().absent
+
+    def has_changed(self) -> bool:
+        """An engine was loaded or unloaded since it was asked before."""
+        loads = self._read().loads
+        changed, self._loads = loads != self._loads, loads
+        return changed
 
     def newly_lost(self) -> list[str]:
         """The engines that were lost since it was asked before."""

@@ -12,21 +12,20 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from launch.descendants import command_line, marked_processes, parent_of
 from launch.health.reports import EngineReports
+from launch.health.repository import ModelRepository
 from launch.health.stubs import StubWatch, stub_model
 from launch.journal import LogLine
 from launch.kserve import TritonAccess
 from launch.shared_memory import hide_shared_memory, remove_regions
-from triton_repo.contract.http_probe import probe
 from triton_repo.contract.restart_policy import RestartPolicy
 
-LOAD_TIMEOUT_S: Final = 900.0
 PROGRAMS: Final = "*/1/model.py"  # of a model repository: the models that Triton runs in processes of their own
 
 _POLICY: Final = RestartPolicy(longest_delay_s=5.0)  # on top of what loading takes; none gives up, since others serve
@@ -49,7 +48,7 @@ class EngineRecovery:
         self._engines = engines
         self._mark = stubs.mark
         self._shm_prefix = shm_prefix
-        self._access = access
+        self._repository = ModelRepository(access)
         self._reports = reports
         self._stubs = stubs
         self._failures: Counter[str] = Counter()  # in a row, by engine
@@ -58,8 +57,11 @@ class EngineRecovery:
     async def recover(self, engine: str, server: int, log: LogLine) -> bool:
         """Whether `engine` is served again, however often that has to be tried, and the others have gone on.
 
-        `server` is tritonserver's id. False at once where there is no other engine to spare.
+        `server` is tritonserver's id. False at once where there is no other engine to spare. One that the
+        operator has unloaded is left as it is.
         """
+        if engine in self._reports.absent:
+            return True
         if engine not in self._engines or len(self._engines) == 1:
             return False
         self._reports.lose(engine)
@@ -90,11 +92,11 @@ class EngineRecovery:
         if (failures := self._failures[engine] - 1) > 0:
             await asyncio.sleep(_POLICY.delay_s(failures))
         log("conch", f"loading {engine} again")
-        await self._call_all("unload", (engine,))
-        await self._call_all("unload", steps)
+        await self._repository.unload([engine])
+        await self._repository.unload(steps)
         # Triton, which keeps the requests of a dead process, keeps their memory too, but needs its name no more.
         remove_regions(self._stubs.take_regions(models))
-        if not (await self._call_all("load", steps) and await self._call_all("load", (engine,))):
+        if await self._repository.load(steps) or await self._repository.load([engine]):
             return False
         hide_shared_memory(self._shm_prefix)
         running = {stub_model(command_line(pid)) for pid in marked_processes(self._mark)}
@@ -110,14 +112,6 @@ class EngineRecovery:
     def _models(self, engine: str) -> set[str]:
         """Those of its models that have a process."""
         return {program.parent.parent.name for program in self._engines[engine].glob(PROGRAMS)}
-
-    async def _call_all(self, verb: str, models: Iterable[str]) -> bool:
-        return all(await asyncio.gather(*(self._call(verb, model) for model in models)))
-
-    async def _call(self, verb: str, model: str) -> bool:
-        url = f"{self._access.http}/v2/repository/models/{model}/{verb}"
-        answer = await asyncio.to_thread(probe, url, "POST", b"{}", LOAD_TIMEOUT_S)
-        return answer is not None and answer.status == 200
 
 
 def _descends(pid: int, ancestor: int) -> bool:

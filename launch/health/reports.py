@@ -20,6 +20,8 @@ class EngineReports:
         self._stalls: Mapping[str, str] = {}
         self._down: dict[str, str] = {}
         self._lost: Counter[str] = Counter()
+        self._absent: dict[str, str] = {}
+        self._loads = 0
         with self._lock:
             self._write()
 
@@ -36,6 +38,27 @@ class EngineReports:
             self._down[engine] = f"{engine} is being started again"
             self._write()
 
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """The engines that are not to be served, or not yet, and why."""
+        with self._lock:
+            return dict(self._absent)
+
+    def count_lost(self, engine: str) -> None:
+        """An engine has ended with requests that it still had, and nothing starts it again."""
+        with self._lock:
+            self._lost[engine] += 1
+            self._write()
+
+    def set_absent(self, engine: str, state: str | None) -> None:
+        """An engine is not to be served; None: it is."""
+        with self._lock:
+            self._absent.pop(engine, None)
+            if state is not None:
+                self._absent[engine] = state
+            self._loads += 1
+            self._write()
+
     def forget(self) -> None:
         """The server of the engines has ended, as the gateway itself can see."""
         with self._lock:
@@ -50,4 +73,5 @@ class EngineReports:
 
     def _write(self) -> None:
         """With the lock: all writes go through one new file."""
-        write_states(self._file, EngineStates({**self._stalls, **self._down}, dict(self._lost)))
+        stalls = {**self._stalls, **self._down}
+        write_states(self._file, EngineStates(stalls, dict(self._lost), dict(self._absent), self._loads))

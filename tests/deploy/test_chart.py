@@ -19,7 +19,7 @@ from build_scripts.spec.reading import read_spec
 from gateway.endpoints.health import add_health
 from gateway.settings import Settings
 from launch.cli import app
-from launch.serve import GATEWAY_STOP_MARGIN_S, TRITON_STOP_MARGIN_S
+from launch.serving.services import GATEWAY_STOP_MARGIN_S, TRITON_STOP_MARGIN_S
 from launch.shared_memory import SHM_PER_STEP
 from launch.tritonserver import ServerOptions
 from tests.docker.dockerfile import IMAGES, last

@@ -25,9 +25,18 @@ Written from the code by `.venv/bin/python -m tests.docs.commands`; a test fails
 
 
 def verbs() -> dict[str, click.Command]:
+    """Those of groups too, by the words that call them."""
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group)
-    return dict(group.commands)
+    return dict(_commands(group))
+
+
+def _commands(group: click.Group, words: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{words}{name} ")
+        else:
+            yield f"{words}{name}", command
 
 
 def gateway_flags() -> dict[str, Any]:
@@ -68,11 +77,11 @@ def _allowed(kind: click.ParamType[Any]) -> str:
 
 
 def _shown(default: object) -> str:
-    if default is None or default is False or default in {(), ""} or callable(default):
+    if default is None or default is False or default in ((), [], "") or callable(default):
         return ""
     if type(default).__name__ == "Sentinel":
         return ""
-    if isinstance(default, tuple):
+    if isinstance(default, tuple | list):
         return f"`{' '.join(default)}`"
     return f"`{getattr(default, 'value', default)}`"
 

@@ -11,9 +11,10 @@ from gateway.settings import Settings
 from launch.descendants import command_line, marked_processes
 from launch.health.stubs import stub_model
 from launch.kserve import Exposure, triton_access
-from launch.run_directory import RunDirectory
-from launch.serve import ServeOptions, triton_service
 from launch.service import Service
+from launch.serving.options import ServeOptions
+from launch.serving.run_directory import RunDirectory
+from launch.serving.services import triton_service
 from launch.tritonserver import find_tritonserver
 from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
 

@@ -12,6 +12,7 @@ CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_s
 TEMPLATE = "{#- ▁ is no ASCII -#}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
 SPEC = """
 name = "{name}"
+version = {version}
 model = "checkpoint"
 runtime = "replay"
 [build]
@@ -24,7 +25,9 @@ text = "{text}"
 """
 
 
-def write_spec(directory: Path, name: str = "tale", tokens_per_second: int = 0, text: str = ANSWER) -> Path:
+def write_spec(
+    directory: Path, name: str = "tale", tokens_per_second: int = 0, text: str = ANSWER, version: int = 1
+) -> Path:
     """A spec file and the checkpoint that lends its tokenizer."""
     checkpoint = directory / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
@@ -37,6 +40,6 @@ def write_spec(directory: Path, name: str = "tale", tokens_per_second: int = 0, 
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "chat_template": TEMPLATE}
     (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings))
     (checkpoint / "config.json").write_text(json.dumps(CONFIG))
-    spec = directory / f"{name}.toml"
-    spec.write_text(SPEC.format(name=name, tokens_per_second=tokens_per_second, text=text))
+    spec = directory / f"{name}-{version}.toml"
+    spec.write_text(SPEC.format(name=name, version=version, tokens_per_second=tokens_per_second, text=text))
     return spec

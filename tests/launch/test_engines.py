@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from build_scripts.spec.reading import spec_file
-from launch.engines import build_engines, check_encoders, check_names
+from launch.serving.engines import build_engines, check_encoders, check_names
 from tests.conftest import ROOT
 from triton_repo.contract.errors import BuildError, LaunchError, SpecError
 from triton_repo.contract.steps import step_engine

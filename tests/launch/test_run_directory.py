@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from launch.run_directory import run_directory
+from launch.serving.run_directory import run_directory
 from triton_repo.contract.errors import LaunchError
 
 HOLDS_ONE = (
-    "from launch.run_directory import run_directory\nwith run_directory() as d: print(d.path, flush=True); input()"
+    "from launch.serving.run_directory import run_directory\n"
+    "with run_directory() as d: print(d.path, flush=True); input()"
 )
 
 

@@ -12,8 +12,10 @@ from pydantic import SecretStr
 
 from gateway.settings import Settings
 from launch.kserve import Exposure, private_sockets
-from launch.run_directory import RunDirectory
-from launch.serve import ServeOptions, gateway_service, ready_message
+from launch.serving.announcement import ready_message
+from launch.serving.options import ServeOptions
+from launch.serving.run_directory import RunDirectory
+from launch.serving.services import gateway_service
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import KEY, Server, listening_ports, regions, serving, wait_for
 from triton_repo.contract.http_probe import http_status
@@ -125,7 +127,8 @@ def test_the_gateway_gets_its_address_tritons_address_and_the_key_by_environment
     assert gateway.argv[1:7] == ("-m", "gateway", "--host", "0.0.0.0", "--port", "80")
     assert gateway.argv[7:9] == ("--triton-grpc", "unix:/run/conch-1/grpc:1")
     assert gateway.argv[9:11] == ("--engine-states-file", "/run/conch-1/engine-states")
-    assert gateway.argv[11:] == ("--triton-metrics", "127.0.0.1:83")
+    assert gateway.argv[11:13] == ("--orders-socket", "/run/conch-1/orders")
+    assert gateway.argv[13:] == ("--triton-metrics", "127.0.0.1:83")
     assert gateway.environment == {
         "HOME": "/me",
         "CONCH_API_KEY": KEY,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import Settings
 from launch.kserve import Exposure, ports, private_sockets
+from launch.serving.options import ServeOptions
 from launch.tritonserver import (
     STUB,
     ServerOptions,
@@ -30,6 +32,7 @@ OPTIONS = ServerOptions(
     metrics_port=8002,
     shm_prefix="conch_0123_",
     gpu=True,
+    control="explicit",
 )
 
 
@@ -160,7 +163,6 @@ def test_the_command_line_keeps_every_listener_private() -> None:
         "--model-repository=/engines/a/repository",
         "--model-repository=/engines/b/repository",
         "--model-control-mode=explicit",
-        "--load-model=*",
         "--backend-directory=/run/backends",
         "--disable-auto-complete-config",
         "--exit-on-error=false",
@@ -176,7 +178,9 @@ def test_the_command_line_keeps_every_listener_private() -> None:
 
 
 def test_where_triton_has_ports_no_client_controls_models() -> None:
-    exposed = replace(OPTIONS, access=ports(Exposure(8000, 8001, exposed=True), "key", Path("/run/key")))
+    exposure = Exposure(8000, 8001, exposed=True)
+    control = ServeOptions(("a",), Settings(), exposure, 8002).control
+    exposed = replace(OPTIONS, access=ports(exposure, "key", Path("/run/key")), control=control)
     assert not [word for word in server_argv(Path("/bin/tritonserver"), None, exposed) if "model-control" in word]
 
 

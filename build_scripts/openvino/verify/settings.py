@@ -16,7 +16,7 @@ def settings_of(spec: EngineSpec, vocab_size: int, max_seq_len: int, prompts: Se
     """Without speculation: a model and its draft are checked one by one."""
     build, serve = spec.build, spec.serve
     return EngineConfig(
-        name=spec.name,
+        name=spec.engine,
         runtime=spec.runtime,
         max_seq_len=max_seq_len,
         max_batch_size=max(build.max_batch_size, len(prompts)),

@@ -32,7 +32,10 @@ REJECTED = [
         "build.max_batchsize = 2; unknown key; allowed: dtype, quantization, max_seq_len, max_batch_size, "
         "max_num_tokens, tensor_parallel, pipeline_parallel",
     ),
-    ("port = 1", "port = 1; unknown key; allowed: name, model, runtime, build, serve, sampling, speculative, replay"),
+    (
+        "port = 1",
+        "port = 1; unknown key; allowed: name, model, version, runtime, build, serve, sampling, speculative, replay",
+    ),
     ("build = 3", "build = 3; must be a table"),
     ("[serve]\nflush_interval_ms = -1", "serve.flush_interval_ms = -1; must be ≥ 0"),
     ("[serve]\nflush_interval_ms = nan", "serve.flush_interval_ms = NaN; must be a finite number"),

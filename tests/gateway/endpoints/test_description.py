@@ -12,9 +12,11 @@ import pytest
 
 from gateway.endpoints.routes import OPERATIONS
 from tests.gateway.endpoints.described import Description, Json
+from tests.gateway.orders import orders_taken
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
 from tests.gateway.server import serving
 from triton_repo.contract.errors import EngineFailed
+from triton_repo.contract.health.model_orders import Order, Outcome
 from triton_repo.contract.model_card import EncoderCard, ModelCard, ReasoningCard
 from triton_repo.contract.tensors import FinishReason
 
@@ -49,10 +51,16 @@ def backend() -> ScriptedBackend:
     return ScriptedBackend([said("Hello"), said(" END", "length", 2)], cards=CARDS)
 
 
+async def carried_out(order: Order) -> Outcome:
+    return Outcome(known=order.engine == "demo")
+
+
 @pytest.fixture(scope="module")
-def client(backend: ScriptedBackend) -> Iterator[httpx.Client]:
+def client(backend: ScriptedBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    socket = tmp_path_factory.mktemp("run") / "orders"
     with (
-        serving(backend, admin_key="sk-operator") as gateway,
+        orders_taken(socket, carried_out),
+        serving(backend, admin_key="sk-operator", orders_socket=socket) as gateway,
         httpx.Client(base_url=gateway.url, headers=KEYS, timeout=120) as client,
     ):
         yield client
@@ -192,7 +200,7 @@ def test_what_tokenizes_or_encodes_answers_as_described(
 GETS = [
     *("/health", "/health/live", "/health/ready", "/metrics"),
     *("/v1/health/live", "/v1/health/ready", "/v1/metrics"),
-    *("/version", "/v1/version", "/v1/metadata", "/v1/models", "/admin/status"),
+    *("/version", "/v1/version", "/v1/metadata", "/v1/models", "/admin/status", "/admin/models"),
 ]
 
 
@@ -218,6 +226,14 @@ def test_models_are_described_in_the_forms_of_both_apis(
     for name in ("demo", "embed", "none"):
         description.check("/v1/models/{model}", client.get(f"/v1/models/{name}", headers=headers))
     description.check("/v1/models/{model}/capabilities", client.get("/v1/models/demo/capabilities"))
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_orders_for_engines_are_answered_as_described(
+    client: httpx.Client, description: Description, verb: str
+) -> None:
+    for model in ("demo", "none"):
+        description.check(f"/v1/models/{{model}}/{verb}", client.post(f"/v1/models/{model}/{verb}"))
 
 
 def test_files_and_batches_are_as_described(

@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
+
+LOADING: Final = "loading"
+UNLOADING: Final = "unloading"  # it ends the requests that it has, and gets no others
+UNLOADED: Final = "unloaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +22,14 @@ class EngineStates:
     Attributes:
         stalls: why an engine makes no progress, as a sentence.
         lost: how often an engine was lost, with all its requests, while the others went on.
+        absent: those that the operator has unloaded, or that are on their way, and which of it.
+        loads: how often an engine was loaded or unloaded.
     """
 
     stalls: Mapping[str, str] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    loads: int = 0
 
 
 def write_states(path: Path, states: EngineStates) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from launch.engines import ServedEngine
+from launch.serving.engines import ServedEngine
 from triton_repo.contract.errors import LaunchError
 
 _PREFIX: Final = "conch-"
@@ -26,6 +26,11 @@ class RunDirectory:
     @property
     def heartbeats(self) -> Path:
         return self.path / "heartbeats"
+
+    @property
+    def orders(self) -> Path:
+        """A socket."""
+        return self.path / "orders"
 
     @property
     def engine_states(self) -> Path:

@@ -1,0 +1,66 @@
+"""The command line of `conch serve`, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import get_args
+
+from gateway.settings import Settings
+from launch.kserve import Exposure
+from launch.ports import LOOPBACK, Listener, reachable
+from launch.ranks import RankOptions
+from launch.tritonserver import ControlMode
+from triton_repo.contract.errors import LaunchError
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """The command line of `conch serve`; `engines` are names or paths of specs, the first is the default of clients.
+
+    Those that are `available` are built too, and loaded when the operator says so; once they are built, it has their
+    names.
+
+    Every setting of the `gateway` reaches it as it is, but for Triton's address.
+    """
+
+    engines: tuple[str, ...]
+    gateway: Settings
+    kserve: Exposure
+    triton_metrics_port: int
+    verbose: bool = False
+    ranks: RankOptions = field(default_factory=RankOptions)
+    available: tuple[str, ...] = ()
+    model_control: ControlMode | None = None
+
+    @property
+    def control(self) -> ControlMode:
+        """Unless it is chosen: explicit where only this user reaches Triton, so that one engine can be loaded again."""
+        return self.model_control or ("none" if self.kserve.exposed else "explicit")
+
+    def check(self) -> None:
+        """Raises: LaunchError: two options do not agree."""
+        if self.available and self.control != "explicit":
+            chosen = f"--model-control {self.control}" if self.model_control else "--expose-kserve"
+            raise LaunchError(f"{chosen}: no engine can be loaded later; --available needs --model-control explicit")
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        return (
+            Listener("--port", self.gateway.host, self.gateway.port),
+            *self.kserve.listeners,
+            Listener("--triton-metrics-port", LOOPBACK, self.triton_metrics_port),
+        )
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches the gateway."""
+        scheme = "http" if self.gateway.tls_cert is None else "https"
+        return f"{scheme}://{reachable(self.gateway.host)}:{self.gateway.port}"
+
+
+def control_mode(word: str | None) -> ControlMode | None:
+    """Raises: LaunchError: there is no such mode."""
+    mode = next((mode for mode in get_args(ControlMode) if mode == word), None)
+    if mode is None and word is not None:
+        raise LaunchError(f"--model-control {word}: allowed: {', '.join(get_args(ControlMode))}")
+    return mode

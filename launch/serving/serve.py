@@ -1,0 +1,107 @@
+"""`conch serve`: from engines and ports to the two services that serve them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from launch.journal import Journal
+from launch.kserve import triton_access
+from launch.ports import check_ports
+from launch.ranks import ranked_argv
+from launch.service import Service
+from launch.serving.announcement import ready_message, this_command
+from launch.serving.control_socket import taking_orders
+from launch.serving.engines import ServedEngine, build_engines, check_names
+from launch.serving.options import ServeOptions
+from launch.serving.run_directory import run_directory
+from launch.serving.services import gateway_service, triton_service
+from launch.shared_memory import check_shared_memory
+from launch.supervisor import Supervisor
+from launch.tritonserver import find_tritonserver
+from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.contract.errors import LaunchError
+from triton_repo.contract.model_card import GENERATE
+from triton_repo.contract.steps import STEPS, engine_version
+from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
+
+
+def serve(options: ServeOptions) -> None:
+    """Build what is not built, serve it, and return after a stop signal, drained."""
+    started = time.monotonic()
+    installation = find_tritonserver(os.environ)
+    options.check()
+    check_ports(options.listeners)
+    check_shared_memory(len(STEPS) * len(options.engines + options.available))
+    journal = Journal(Console(stderr=True))
+    engines = _engines(options.engines, journal)
+    others = _engines(options.available, journal) if options.available else ()
+    check_names(engine.name for engine in engines + others)
+    first = next((engine for engine in engines if engine.kind == GENERATE), engines[0])  # clients chat with it
+    settings = options.gateway.model_copy(update={"first_model": engine_version(first.name)[0]})
+    options = replace(options, gateway=settings, available=tuple(engine.name for engine in others))
+    with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
+        access = triton_access(options.kserve, directory.path, os.environ)
+        triton = triton_service(options, directory, repositories, installation, access)
+        argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories), triton.environment)
+        gateway = gateway_service(options, directory, os.environ, access)
+        services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway)
+        announce = partial(_announce, options, engines, started, access.announcement)
+        asyncio.run(_run(services, journal, directory.orders, announce))
+
+
+async def _run(
+    services: Sequence[Service], journal: Journal, orders: Path, announce: Callable[[Collection[str]], None]
+) -> None:
+    supervisor = Supervisor(services, journal)
+    carry_out = services[0].carry_out
+    async with taking_orders(orders, carry_out) if carry_out else nullcontext():
+        await supervisor.run(lambda: announce(supervisor.missing))
+
+
+def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...]:
+    """Those of engines that this machine can run; LaunchError if it cannot run one."""
+    directories = [repository.resolve().parent for repository in repositories.values()]
+    directories = [each for each in directories if EngineDirectory(each).config_file.is_file()]
+    configurations = tuple(map(EngineConfig.load, directories))
+    for directory, configuration in zip(directories, configurations, strict=True):
+        if configuration.runtime == "tensorrt_llm":
+            check_engine(EngineDirectory(directory).model.path, configuration, installed())
+    return configurations
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise LaunchError(f"{name} is not installed here, or not on the PATH")
+    return path
+
+
+def _engines(specs: Sequence[str], journal: Journal) -> tuple[ServedEngine, ...]:
+    from build_scripts.build import ensure_engine  # building is the heavy half of Conch
+
+    return build_engines(specs, ensure_engine, partial(journal, "conch"))
+
+
+def _announce(
+    options: ServeOptions,
+    engines: Sequence[ServedEngine],
+    started: float,
+    announcement: str,
+    missing: Collection[str],
+) -> None:
+    kinds = {engine.name: engine.kind for engine in engines if engine.name not in missing}
+    message = ready_message(options, kinds, time.monotonic() - started, this_command(), announcement)
+    sys.stdout.write(message)
+    sys.stdout.flush()

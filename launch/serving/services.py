@@ -1,0 +1,138 @@
+"""The two services of `conch serve`: tritonserver with its engines, and the gateway before it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from gateway.settings import to_flags
+from launch.health.heartbeats import HeartbeatWatch
+from launch.health.recovery import EngineRecovery
+from launch.health.reports import EngineReports
+from launch.health.repository import ModelRepository
+from launch.health.stubs import StubWatch
+from launch.journal import triton_line_matters
+from launch.kserve import TritonAccess
+from launch.ports import LOOPBACK
+from launch.service import Service
+from launch.serving.engines import check_encoders
+from launch.serving.model_control import ModelControl
+from launch.serving.options import ServeOptions
+from launch.serving.run_directory import RunDirectory
+from launch.tritonserver import (
+    ServerOptions,
+    TritonInstallation,
+    lay_out_backends,
+    server_argv,
+    server_environment,
+)
+from launch.wrappers.hidden_arguments import hiding
+from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
+from triton_repo.contract.distribution import installed_version
+from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.contract.gpu import installed_gpus
+from triton_repo.contract.health.engine_states import UNLOADED
+from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE
+from triton_repo.embed.settings import EncoderConfig
+
+GATEWAY_STOP_MARGIN_S = 20.0  # beyond the gateway's own grace for open requests
+GATEWAY_MAX_SILENCE_S = 30.0
+TRITON_STOP_MARGIN_S = 5.0
+
+
+def triton_service(
+    options: ServeOptions,
+    directory: RunDirectory,
+    repositories: Mapping[str, Path],
+    installation: TritonInstallation,
+    access: TritonAccess,
+) -> Service:
+    """`repositories` by the name of the engine in each."""
+    mark = uuid.uuid4().hex
+    gpu = installed_gpus().count > 0
+    backends = lay_out_backends(installation, directory.path)
+    server = ServerOptions(
+        repositories=tuple(repositories.values()),
+        access=access,
+        metrics_port=options.triton_metrics_port,
+        shm_prefix=f"conch_{mark}_",
+        gpu=gpu,
+        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in _encoders(repositories)),
+        control=options.control,
+    )
+    api = f"{access.http}/v2"
+    stubs = StubWatch(mark, access)
+    reports = EngineReports(directory.engine_states)
+    heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, reports.stall)
+    recovery = EngineRecovery(repositories, server.shm_prefix, access, reports, stubs)
+    control = ModelControl(repositories, ModelRepository(access), reports, stubs, server.shm_prefix)
+    for engine in options.available:
+        reports.set_absent(engine, UNLOADED)
+    is_explicit = options.control == "explicit"
+    is_controlled = is_explicit and options.ranks.launcher == "single"
+    return Service(
+        name="triton",
+        argv=hiding(server_argv(installation.binary, backends, server), access.secrets),
+        environment={
+            **server_environment(installation, os.environ, access),
+            HEARTBEATS_VARIABLE: str(directory.heartbeats),
+        },
+        mark=mark,
+        ready_urls=(f"{api}/health/ready",),
+        parts={name: f"{api}/models/{name}/ready" for name in repositories},
+        live_url=f"{api}/health/live",
+        shm_prefix=server.shm_prefix,
+        sockets=access.sockets,
+        stop_timeout_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
+        max_silence_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
+        frozen_s=options.gateway.hang_timeout_s,
+        stop_signal=signal.SIGINT if options.ranks.launcher == "single" else signal.SIGTERM,
+        find_faults=(stubs.find_fault, heartbeats.find_fault),
+        recover=recovery.recover if is_controlled else None,
+        carry_out=control.carry_out if is_controlled else None,
+        more_arguments=control.arguments if is_explicit else tuple,
+        not_wanted=lambda: reports.absent,
+        forget=(heartbeats.forget, recovery.forget),
+        line_matters=partial(triton_line_matters, gpu=gpu, verbose=options.verbose),
+    )
+
+
+def gateway_service(
+    options: ServeOptions, directory: RunDirectory, environ: Mapping[str, str], access: TritonAccess
+) -> Service:
+    settings = options.gateway.model_copy(
+        update={
+            "triton_grpc": (access.grpc,),
+            "engine_states_file": directory.engine_states,
+            "orders_socket": directory.orders,
+            "triton_metrics": f"{LOOPBACK}:{options.triton_metrics_port}",
+        }
+    )
+    api_key = settings.api_key.get_secret_value() if settings.api_key else ""
+    keys = {API_KEY_VARIABLE: api_key, KSERVE_KEY_VARIABLE: access.key or ""}
+    return Service(
+        name="gateway",
+        argv=(sys.executable, "-m", "gateway", *to_flags(settings)),
+        # What a killed gateway leaves in its temporary directory goes with that of this run.
+        environment={**environ, **keys, "PYTHONUNBUFFERED": "1", "TMPDIR": str(directory.path)},
+        mark=uuid.uuid4().hex,
+        ready_urls=(f"{options.url}/health/ready",),
+        live_url=f"{options.url}/health/live",
+        # A parent of workers has nothing to do, and replaces those that hang.
+        frozen_s=settings.hang_timeout_s if settings.workers == 1 else GATEWAY_MAX_SILENCE_S,
+        max_silence_s=GATEWAY_MAX_SILENCE_S,
+        stop_timeout_s=settings.shutdown_grace_s + GATEWAY_STOP_MARGIN_S,
+    )
+
+
+def _encoders(repositories: Mapping[str, Path]) -> tuple[EncoderConfig, ...]:
+    directories = [repository.resolve().parent for repository in repositories.values()]
+    directories = [each for each in directories if EngineDirectory(each).encoder_config_file.is_file()]
+    encoders = tuple(map(EncoderConfig.load, directories))
+    check_encoders((encoder.name for encoder in encoders), installed_version("openvino"))
+    return encoders
