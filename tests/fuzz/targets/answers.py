@@ -48,6 +48,41 @@ SCHEMAS = [
     {"anyOf": [{"type": "integer", "minimum": -5, "multipleOf": 5}, {"type": "number", "exclusiveMaximum": 1.5}]},
     {"allOf": [{"type": "string", "minLength": 1}, {"maxLength": 4, "format": "date"}], "not": {"const": "x"}},
 ]
+# Every keyword that becomes a part of a grammar.
+GUIDES = [
+    *SCHEMAS,
+    {
+        "type": ["object", "null"],
+        "properties": {"a": {"type": "integer", "maximum": 9, "exclusiveMinimum": 0}, "b": {"const": "x"}},
+        "patternProperties": {"^x": {"$ref": "#/$defs/other/0"}},
+        "propertyNames": {"pattern": "^[a-z]+$", "maxLength": 3},
+        "additionalProperties": {"$ref": "#tail"},
+        "dependentRequired": {"a": ["b"]},
+        "minProperties": 1,
+        "maxProperties": 3,
+        "$defs": {"tail": {"$anchor": "tail", "type": "boolean"}, "other": [{"minLength": 2, "maxLength": 5}]},
+    },
+    {
+        "items": [{"type": "number", "multipleOf": 2, "minimum": 0, "maximum": 8}],
+        "additionalItems": {"enum": [1, 2.5, True, None, "é", [1], {"a": 1}], "maxLength": 1},
+        "contains": {"type": "integer"},
+        "minContains": 1,
+        "maxItems": 3,
+        "dependencies": {"a": {"required": ["b"]}, "c": ["d"]},
+    },
+    {"type": "array", "prefixItems": [True, {"oneOf": [{"type": "string"}, False]}], "items": False, "minItems": 2},
+    {
+        "type": "structural_tag",
+        "format": {
+            "type": "triggered_tags",
+            "triggers": ["<f="],
+            "tags": [
+                {"begin": "<f=g>", "content": {"type": "json_schema", "json_schema": SCHEMAS[0]}, "end": "</f>"},
+                {"begin": "<f=h>", "content": {"type": "regex", "pattern": "a+"}, "end": "</f>"},
+            ],
+        },
+    },
+]
 
 
 def fuzz_calls(data: bytes) -> None:
@@ -87,9 +122,16 @@ def fuzz_regex(data: bytes) -> None:
     _as_grammar("regex", data.decode(errors="replace"))
 
 
-def _as_grammar(kind: Literal["json_schema", "regex"], text: str) -> None:
+def fuzz_guide(data: bytes) -> None:
+    """A guide as a client of Triton's own API sends it: nothing has looked at it before."""
+    text = data.decode(errors="replace")
+    _as_grammar("json_schema", text)
+    _as_grammar("structural_tag", text)
+
+
+def _as_grammar(kind: Literal["json_schema", "regex", "structural_tag"], text: str) -> None:
     """With the errors that a client is told. The time that it takes is bounded where it serves."""
-    with suppress(ValueError, TypeError, RecursionError):
+    with suppress(ValueError, RecursionError):
         as_grammar(Guide(kind, text))
 
 
@@ -108,5 +150,6 @@ def targets() -> tuple[Target, ...]:
         Target("calls", fuzz_calls, calls, (*_WORDS, *sorted(special))),
         Target("reasoning", fuzz_reasoning, reasonings, (*_WORDS, *sorted(ends))),
         json_target("schema", fuzz_schema, SCHEMAS),
+        json_target("guide", fuzz_guide, GUIDES),
         Target("regex", fuzz_regex, expressions, words),
     )

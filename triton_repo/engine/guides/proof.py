@@ -7,12 +7,15 @@ proved is what the engine gets: a library may have its own form of a guide.
 from __future__ import annotations
 
 import json
+import logging
 from typing import Final, NamedTuple
 
 from triton_repo.bounded_process import Answer, BoundedProcess, Bounds, ProcessEnded
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.sampling import Guide
 from triton_repo.engine.guides.libraries import LIBRARIES
+
+logger = logging.getLogger(__name__)
 
 LIMIT_S: Final = 2.0
 # What proving may take on top of the library itself. A guide has 64 Ki characters: some kilobytes for each are more
@@ -79,6 +82,11 @@ def prover_of(library: str, *arguments: str) -> Answer:
             proof = Proof(enforced(guide))
         except (RuntimeError, ValueError, TypeError) as error:  # a RecursionError is a RuntimeError
             proof = Proof(guide, _first_line(error))
+        except MemoryError:  # the bound of this process
+            raise
+        except Exception as error:  # the boundary of one guide: the library is code of others
+            logger.exception("the library of guides failed on one")
+            proof = Proof(guide, f"the library fails on it ({type(error).__name__})")
         return (json.dumps(proof).encode(),)
 
     return proof_of

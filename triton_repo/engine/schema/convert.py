@@ -10,10 +10,11 @@ from typing import Any, Final
 from triton_repo.engine.schema.arrays import array
 from triton_repo.engine.schema.automaton import Automaton, Choice, Node, text
 from triton_repo.engine.schema.grammar import Grammar, NoValue, alternatives, json_text, possible
-from triton_repo.engine.schema.merge import Object, Schema, count, merge, resolve, types_of
+from triton_repo.engine.schema.merge import Object, Schema, count, is_integer, merge, resolve, types_of
 from triton_repo.engine.schema.numbers import integers, nearest, numbers
 from triton_repo.engine.schema.objects import object_
 from triton_repo.engine.schema.regex import expression
+from triton_repo.engine.schema.shape import check_shape
 from triton_repo.engine.schema.strings import string
 
 _COMBINED: Final = ("$ref", "allOf", "anyOf", "oneOf")
@@ -21,12 +22,13 @@ _MOST_RULES: Final = 20_000
 _DEEPEST_REFERENCE: Final = 64
 
 
-def grammar_of(schema: Schema) -> str:
+def grammar_of(schema: Any) -> str:
     """EBNF of the JSON that a schema allows.
 
     Raises:
-        ValueError: nothing matches it, or a grammar cannot express it.
+        ValueError: it is no schema, nothing matches it, or a grammar cannot express it.
     """
+    check_shape(schema)
     grammar = Grammar()
     converter = _Converter(schema, grammar)
     return grammar.text(converter.value(schema))
@@ -44,6 +46,7 @@ class _Converter:
         self._grammar = grammar
         self._rules: dict[str, str] = {}  # of schemas by their text, begun or done
         self._impossible: dict[str, NoValue] = {}
+        self._resolved: dict[str, Schema] = {}
 
     def value(self, schema: Schema) -> str:
         """The rule of what a schema allows. One that it is part of itself is found by its text."""
@@ -81,7 +84,7 @@ class _Converter:
     def _combined(self, schema: Object) -> str:
         """All of the schemas that it refers to, and of one of its alternatives."""
         if [*schema] == ["$ref"]:
-            return self.value(resolve(self._root, schema["$ref"]))
+            return self.value(self._referred(schema["$ref"]))
         if "$ref" in schema or "allOf" in schema:
             return self.value(self._flat(schema))
         base: Schema = {keyword: value for keyword, value in schema.items() if keyword not in _COMBINED}
@@ -99,10 +102,17 @@ class _Converter:
         if depth > _DEEPEST_REFERENCE:
             raise ValueError("$ref: the references go in circles")
         flat: Schema = {keyword: value for keyword, value in schema.items() if keyword not in ("$ref", "allOf")}
-        parts = [resolve(self._root, schema["$ref"])] if "$ref" in schema else []
+        parts = [self._referred(schema["$ref"])] if "$ref" in schema else []
         for part in [*parts, *schema.get("allOf", ())]:
             flat = merge(flat, self._flat(part, depth + 1))
         return flat
+
+    def _referred(self, reference: str) -> Schema:
+        """What a reference leads to: any place of the schema, also one that no keyword makes a part of it."""
+        if reference not in self._resolved:
+            self._resolved[reference] = found = resolve(self._root, reference)
+            check_shape(found)
+        return self._resolved[reference]
 
     def _any(self, makers: list[Any]) -> str:
         if len(makers) == 1:
@@ -190,7 +200,7 @@ def _is_of(value: Any, kinds: set[str]) -> bool:
     if isinstance(value, bool):
         return "boolean" in kinds
     if isinstance(value, int | float):
-        return "number" in kinds or ("integer" in kinds and value == int(value))
+        return "number" in kinds or ("integer" in kinds and is_integer(value))
     names = {str: "string", list: "array", type(None): "null"}
     return names.get(type(value), "object") in kinds
 

@@ -51,9 +51,14 @@ def count(schema: Object, keyword: str) -> int | None:
     value = schema.get(keyword)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or not is_integer(value):
         raise ValueError(f"{keyword} = {value!r}: must be an integer ≥ 0")
     return int(value)
+
+
+def is_integer(value: float) -> bool:
+    """As JSON schemas take it: 2.0 is one."""
+    return isinstance(value, int) or value.is_integer()
 
 
 def resolve(root: Schema, reference: str) -> Schema:

@@ -73,7 +73,7 @@ def _dependents(schema: Object) -> list[set[str]]:
 def _schema_of(name: str, schema: Object) -> Schema:
     """All that is said of a property of this name."""
     said = [schema["properties"][name]] if name in schema.get("properties", {}) else []
-    said += [rule for pattern, rule in schema.get("patternProperties", {}).items() if re.search(pattern, name)]
+    said += [rule for pattern, rule in schema.get("patternProperties", {}).items() if _found(pattern, name)]
     of_name = schema.get("propertyNames", True)
     if of_name is False or not _allows(of_name, name):
         raise NoValue(f"no property is called {name}")
@@ -93,8 +93,15 @@ def _allows(of_name: Schema, name: str) -> bool:
         name in of_name.get("enum", [name])
         and len(name) <= of_name.get("maxLength", len(name))
         and len(name) >= of_name.get("minLength", 0)
-        and all(re.search(pattern, name) for pattern in listed(of_name.get("pattern", ())))
+        and all(_found(pattern, name) for pattern in listed(of_name.get("pattern", ())))
     )
+
+
+def _found(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise ValueError(f"pattern {pattern[:40]!r}: {error}") from None
 
 
 def _others(schema: Object, names: list[str], grammar: Grammar, value: Value) -> str | None:

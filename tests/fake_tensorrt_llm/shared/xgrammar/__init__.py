@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["Grammar"]
 
-HANGS, CRASHES, GLUTTON = "hangs", "crashes", "glutton"  # regular expressions that do so
+HANGS, CRASHES, GLUTTON, FAILS = "hangs", "crashes", "glutton", "fails"  # regular expressions that do so
 
 
 class Grammar:
@@ -29,6 +29,8 @@ class Grammar:
             os.kill(os.getpid(), signal.SIGSEGV)
         if regex_string == GLUTTON:
             bytearray(3 << 29)
+        if regex_string == FAILS:
+            raise AttributeError("'str' object has no attribute 'items'")
         try:
             re.compile(regex_string)
         except re.error as error:

@@ -58,3 +58,10 @@ def test_a_library_that_is_not_there_is_no_fault_of_the_request(capfd: pytest.Ca
     with pytest.raises(EngineFailed, match="guides: xgrammar could not be started"):
         error_of(GuideProver("xgrammar"), "a")
     assert "No module named 'xgrammar'" in capfd.readouterr().err
+
+
+def test_a_library_that_fails_on_a_guide_costs_that_guide_alone(prover: GuideProver) -> None:
+    error_of(prover, "a")
+    process = prover._process
+    assert error_of(prover, "fails") == "the library fails on it (AttributeError)"
+    assert prover._process is process

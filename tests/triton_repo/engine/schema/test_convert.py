@@ -37,6 +37,34 @@ def test_what_nothing_matches_or_no_grammar_can_say_is_rejected(schema: Any, err
         grammar_of(schema)
 
 
+@pytest.mark.parametrize(
+    ("schema", "error"),
+    [
+        ("text", "a JSON schema is an object or a boolean, not 'text'"),
+        ({"properties": {"a": 5}}, "a JSON schema is an object or a boolean, not 5"),
+        ({"properties": ["a"]}, "properties = an array: must be an object of schemas"),
+        ({"additionalProperties": [[]]}, "a JSON schema is an object or a boolean, not an array"),
+        ({"anyOf": {"type": "null"}}, "anyOf = an object: must be an array of schemas"),
+        ({"anyOf": ["", {}]}, "a JSON schema is an object or a boolean, not ''"),
+        ({"allOf": [{"minLength": 1}, None]}, "a JSON schema is an object or a boolean, not None"),
+        ({"$ref": 1.5}, "[$]ref = 1.5: must be a string"),
+        ({"$ref": "#/x", "x": {"required": "a"}}, "required = 'a': must be an array of strings"),
+        ({"required": True}, "required = True: must be an array of strings"),
+        ({"type": {"a": 1}}, "type = an object: must be a string or an array of strings"),
+        ({"enum": "a"}, "enum = 'a': must be an array"),
+        ({"type": "integer", "minimum": "1"}, "minimum = '1': must be a number"),
+        ({"type": "integer", "multipleOf": 0}, "multipleOf = 0: must be a number > 0"),
+        ({"maxLength": float("inf")}, "maxLength = inf: must be an integer ≥ 0"),
+        ({"pattern": ["a"]}, "pattern = an array: must be a string"),
+        ({"patternProperties": {"(": {}}, "properties": {"a": {}}}, "pattern '[(]': missing [)]"),
+        ({"dependentRequired": {"a": "b"}}, "dependentRequired = an object: must be an object of arrays of strings"),
+    ],
+)
+def test_what_is_no_schema_is_rejected_by_its_keyword(schema: Any, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        grammar_of(schema)
+
+
 def test_notes_on_both_sides_are_no_contradiction() -> None:
     notes = [{"x-translation": 1, "title": "a", "if": {}}, {"x-translation": 2, "title": "b", "if": True}]
     grammar_of({"type": "integer", "allOf": notes})

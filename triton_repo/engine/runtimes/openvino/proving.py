@@ -7,6 +7,7 @@ followed in time, or one that no answer matches, which goes unnoticed: the pipel
 from __future__ import annotations
 
 import json
+import math
 import re
 import resource
 from collections.abc import Callable
@@ -60,11 +61,11 @@ def as_grammar(guide: Guide) -> Guide:
     if guide.kind == "json":
         return Guide("ebnf_grammar", grammar_of(_ANY_OBJECT))
     if guide.kind == "json_schema":
-        return Guide("ebnf_grammar", grammar_of(_schema(json.loads(guide.text or ""))))
+        return Guide("ebnf_grammar", grammar_of(_json(guide.text or "")))
     if guide.kind == "regex":
         return Guide("ebnf_grammar", grammar_of_regex(guide.text or ""))
     if guide.kind == "structural_tag":
-        return Guide("structural_tag", json.dumps(_with_grammars(json.loads(guide.text or "")), ensure_ascii=False))
+        return Guide("structural_tag", json.dumps(_with_grammars(_json(guide.text or "")), ensure_ascii=False))
     return guide
 
 
@@ -74,13 +75,19 @@ def _with_grammars(tag: Any) -> Any:
     if not isinstance(tag, dict):
         return tag
     if tag.get("type") == "json_schema" and tag.get("style", "json") == "json":
-        return {"type": "grammar", "grammar": grammar_of(_schema(tag.get("json_schema")))}
+        return {"type": "grammar", "grammar": grammar_of(tag.get("json_schema"))}
     if tag.get("type") == "regex":
         return {"type": "grammar", "grammar": grammar_of_regex(str(tag.get("pattern")))}
     return {key: _with_grammars(value) for key, value in tag.items()}
 
 
-def _schema(value: Any) -> dict[str, Any] | bool:
-    if not isinstance(value, dict | bool):
-        raise ValueError("a JSON schema is an object")  # noqa: TRY004 - it is a client's
-    return value
+def _json(text: str) -> Any:
+    """Raises: ValueError: it is none, or has a number that JSON has not."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]}: JSON has no such number")
+    return number
