@@ -24,7 +24,7 @@ class Delta(NamedTuple):
     """What an engine adds to one generation. Counts are totals so far; `cached_tokens` < 0 is not reported.
 
     `tokens` is the JSON of the new tokens, if their logprobs or lengths were asked for
-    (see `triton_repo.contract.tensors.TEXT_OUTPUT`).
+    (see `triton_repo.contract.tensors.TEXT_OUTPUT`); `prompt` that of the prompt, once, if it was asked for.
     """
 
     text: str
@@ -33,6 +33,7 @@ class Delta(NamedTuple):
     cached_tokens: int
     completion_tokens: int
     tokens: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Generation:
         keep_stop: the stop string that ends it is part of its text.
         clip_max_tokens: `max_tokens` beyond the room in the context is no error.
         echo: its text begins with the prompt, or is the prompt alone.
+        token_ids: its deltas are to bring the ids of their tokens, and of the prompt.
         num_last: of its prompt only so many tokens are kept, the last ones; None keeps all.
     """
 
@@ -113,10 +115,16 @@ class Generation:
     most_tokens: int | None = None
     keep_stop: bool = False
     num_last: int | None = None
+    token_ids: bool = False
     echo: Echo = ""
     keep_special: bool = False
     clip_max_tokens: bool = False
     parsing: Parsing | None = None
+
+    @property
+    def lists_tokens(self) -> bool:
+        """The client gets the tokens, not the text alone."""
+        return self.token_ids or self.sampling.logprobs is not None
 
     @property
     def token_lengths(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
+
 from gateway.answers.backend import Delta, Generation
-from gateway.answers.events import Event, FinalReason, Finish
+from gateway.answers.events import Event, FinalReason, Finish, PromptTokens
 from gateway.answers.promised import Promised
 from gateway.answers.readers import ParsedReader, PlainReader, Reader
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
-from triton_repo.contract.tensors import FinishReason
+from triton_repo.contract.tensors import PROMPT_IDS, PROMPT_LOGPROBS, FinishReason
 
 
 class Choice:
@@ -44,6 +46,8 @@ class Choice:
             self.finish_reason = self._stopped() if reason == "stop" else reason
         elif is_full:
             self.finish_reason = "length"
+        if delta.prompt:
+            events = [self._of_prompt(delta.prompt), *events]
         if self.finish_reason is None:
             return events
         return [*events, Finish(self.index, self.finish_reason, self._reader.stop)]
@@ -64,6 +68,10 @@ class Choice:
     def reasoning_tokens(self) -> int | None:
         """Those of `completion_tokens` that went into reasoning; None where that is not known."""
         return self._reader.reasoning_tokens
+
+    def _of_prompt(self, prompt: str) -> PromptTokens:
+        told = orjson.loads(prompt)
+        return PromptTokens(self.index, told[PROMPT_IDS], orjson.dumps(told[PROMPT_LOGPROBS] or None))
 
     def _stopped(self) -> FinalReason:
         return "tool_calls" if self._reader.has_calls else "stop"

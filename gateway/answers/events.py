@@ -1,7 +1,7 @@
 """The events that an answer consists of, whatever API it is asked for in, and their fold into a whole answer.
 
 An answer has choices, by index. Each choice is a sequence of Text, Reasoning and ToolCallDelta events that one Finish
-ends; the Usage of all choices comes last.
+ends, after PromptTokens where the prompt's were asked for; the Usage of all choices comes last.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from gateway.answers.tokens import Token
 FinalReason = Literal["stop", "length", "tool_calls"]
 
 
+class PromptTokens(NamedTuple):
+    """The token ids of a choice's prompt, and as JSON its logprobs, null where they were not asked for."""
+
+    choice: int
+    ids: Sequence[int]
+    logprobs: bytes
+
+
 class Text(NamedTuple):
-    """Text that is added to a choice. `tokens` are those that arrive with it; None where logprobs are not asked for."""
+    """Text that is added to a choice. `tokens` are those that arrive with it; None where tokens are not asked for."""
 
     choice: int
     text: str
@@ -58,7 +66,7 @@ class Usage(NamedTuple):
     reasoning_tokens: int | None = None
 
 
-Event = Text | Reasoning | ToolCallDelta | Finish | Usage
+Event = PromptTokens | Text | Reasoning | ToolCallDelta | Finish | Usage
 
 
 @dataclass(slots=True)
@@ -70,7 +78,7 @@ class ToolCall:
 
 @dataclass(slots=True)
 class WholeChoice:
-    """A choice with all of its text; `tokens` None where logprobs were not asked for."""
+    """A choice with all of its text; `tokens` and `prompt` None where they were not asked for."""
 
     text: str = ""
     reasoning: str = ""
@@ -78,6 +86,7 @@ class WholeChoice:
     tokens: list[Token] | None = None
     reason: FinalReason = "stop"
     stop: str | None = None
+    prompt: PromptTokens | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +109,8 @@ def fold(events: Sequence[Event]) -> WholeAnswer:
             continue
         choice = choices.setdefault(event.choice, WholeChoice())
         match event:
+            case PromptTokens():
+                choice.prompt = event
             case Text(index, text, tokens):
                 texts.setdefault(index, []).append(text)
                 _add_tokens(choice, tokens)

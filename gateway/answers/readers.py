@@ -54,7 +54,7 @@ class PlainReader:
         self.reasoning_tokens: int | None = None
         self._index = index
         self._matcher = StopMatcher(generation.stops, keep_stop=generation.keep_stop) if generation.stops else None
-        self._lists_tokens = generation.sampling.logprobs is not None
+        self._lists_tokens = generation.lists_tokens
         self._tokens: TokenQueue | None = None
         if self._lists_tokens or generation.stops:
             self._tokens = TokenQueue(generation.sampling.min_tokens or 0)
@@ -83,7 +83,7 @@ class PlainReader:
         if self._awaits_prompt:
             self._awaits_prompt = False
             self._num_prompt_tokens = delta.prompt_tokens
-            tokens.exempt_more(delta.prompt_tokens)
+            tokens.expect_prompt(delta.prompt_tokens)
         tokens.add(delta.tokens)
         if self._matcher is None:
             return delta.text
@@ -125,7 +125,7 @@ class ParsedReader:
         self._counts_reasoning = parsing.reasoning_parser is not None
         self._matcher = StopMatcher(generation.stops, keep_stop=generation.keep_stop)
         self._min_tokens = generation.sampling.min_tokens or 0
-        self._lists_tokens = generation.sampling.logprobs is not None
+        self._lists_tokens = generation.lists_tokens
         self._index = index
         self._num_calls = 0
         self._ids: set[str] = set()

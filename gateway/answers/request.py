@@ -29,6 +29,7 @@ from triton_repo.contract.sampling import (
     ADAPTER_FIELD,
     LOGPROBS_FIELD,
     PRIORITY_FIELD,
+    PROMPT_LOGPROBS_FIELD,
     Guide,
     Sampling,
     without_unsupported,
@@ -51,6 +52,7 @@ class AnswerRequest:
         keep_stop: the stop string that ends an answer is part of it.
         keep_special: so are special tokens, but for those that end it.
         echo: each answer begins with its prompt, or is the prompt alone.
+        token_ids: the answers come with the ids of their tokens and of their prompts.
         truncate_prompt_tokens: of each prompt only its last so many are kept; -1: as many as leave room for the answer.
     """
 
@@ -68,6 +70,7 @@ class AnswerRequest:
     keep_stop: bool = False
     keep_special: bool = False
     truncate_prompt_tokens: int | None = None
+    token_ids: bool = False
     echo: Echo = ""
 
     @property
@@ -89,11 +92,11 @@ class AnswerRequest:
         num_choices = len(self.prompts) * self.num_choices
         most_tokens = None if self.stream else _most_tokens(sampling, num_choices, card.max_seq_len)
         # Stop strings are found in the text as it arrives, so the engine streams even an answer that is sent whole;
-        # and the logprobs of a long answer are work that must not hold up the deltas of others.
-        stream = self.stream or bool(self.stops) or sampling.logprobs is not None
+        # and the tokens of a long answer are work that must not hold up the deltas of others.
+        stream = self.stream or bool(self.stops) or sampling.logprobs is not None or self.token_ids
         stream = stream or (parsing is not None and parsing.most_calls is not None)
         num_last = self._num_last(sampling, card)
-        samplings = [_with_seed(sampling, offset) for offset in range(self.num_choices)]
+        samplings = [_of_choice(sampling, offset) for offset in range(self.num_choices)]
         choices = enumerate((prompt, sampling) for prompt in prompts for sampling in samplings)
         return [
             Generation(
@@ -109,6 +112,7 @@ class AnswerRequest:
                 keep_stop=self.keep_stop,
                 clip_max_tokens=self.clip_max_tokens,
                 num_last=num_last,
+                token_ids=self.token_ids,
                 echo=self.echo,
             )
             for index, (prompt, sampling) in choices
@@ -220,10 +224,12 @@ def _supported(sampling: Sampling, card: ModelCard, model: str, *, echo: bool) -
     return supported
 
 
-def _with_seed(sampling: Sampling, offset: int) -> Sampling:
-    if sampling.seed is None or not offset:
+def _of_choice(sampling: Sampling, offset: int) -> Sampling:
+    """With a seed of its own; the first choice of a prompt tells the prompt's logprobs for all of them."""
+    if not offset or (sampling.seed is None and sampling.prompt_logprobs is None):
         return sampling
-    return sampling.model_copy(update={"seed": (sampling.seed + offset) % 2**64})
+    seed = None if sampling.seed is None else (sampling.seed + offset) % 2**64
+    return sampling.model_copy(update={"seed": seed, PROMPT_LOGPROBS_FIELD: None})
 
 
 def _most_tokens(sampling: Sampling, num_choices: int, max_seq_len: int) -> int | None:

@@ -6,18 +6,25 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from triton_repo.contract.tensors import TEXT_LENGTH
+from triton_repo.contract.tensors import TEXT_LENGTH, TOKEN_ID
 
 
 class Token(NamedTuple):
     """One token as OpenAI's chat format lists it, and where in the text of its choice it begins, in characters.
 
     `entry` is JSON: as Python objects the tokens of a long answer would take ten times the memory. It is empty where
-    only the lengths of tokens were asked for.
+    only the lengths of tokens were asked for. `id` is that of a token of the answer, not of a prompt in its text, where
+    ids were asked for.
     """
 
     entry: bytes
     start: int
+    id: int | None = None
+
+    @property
+    def is_listed(self) -> bool:
+        """It has a logprob, or would have one if the engine knew it."""
+        return self.entry != _NO_ENTRY
 
 
 _NO_ENTRY: Final = b"{}"
@@ -35,6 +42,7 @@ class TokenQueue:
 
     def __init__(self, min_tokens: int = 0) -> None:
         self._min_tokens = min_tokens
+        self._num_prompt = 0
         self._waiting: list[Token] = []
         self._next_start = 0
         self._sent = 0  # characters
@@ -42,9 +50,10 @@ class TokenQueue:
         self.num_taken = 0
         self.exempt = 0
 
-    def exempt_more(self, num: int) -> None:
-        """As many more tokens are `exempt`, before any is added."""
+    def expect_prompt(self, num: int) -> None:
+        """The first `num` tokens, none of which has been added yet, are those of the prompt; they are `exempt` too."""
         self._min_tokens += num
+        self._num_prompt = num
 
     def length_of(self, num: int) -> int:
         """The characters of the first `num` tokens, none of which has been taken yet."""
@@ -53,10 +62,11 @@ class TokenQueue:
     def add(self, arrived: str) -> None:
         """Add the tokens of one delta: JSON, see `triton_repo.contract.tensors.TEXT_OUTPUT`."""
         for entry in orjson.loads(arrived or "[]"):
-            length = entry.pop(TEXT_LENGTH)
-            self._waiting.append(Token(orjson.dumps(entry) if entry else _NO_ENTRY, self._next_start))
-            self._next_start += length
+            length, id = entry.pop(TEXT_LENGTH), entry.pop(TOKEN_ID, None)
             self.num_added += 1
+            own_id = id if self.num_added > self._num_prompt else None
+            self._waiting.append(Token(orjson.dumps(entry) if entry else _NO_ENTRY, self._next_start, own_id))
+            self._next_start += length
             if self.num_added <= self._min_tokens:
                 self.exempt = self._next_start
 

@@ -17,14 +17,26 @@ from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import rejected_parameters
 from gateway.dialects.openai.requests.response_format import FormedRequest
 from gateway.endpoints.routes import OPERATIONS
+from triton_repo.contract.logprobs import NO_PROMPT_LOGPROBS
 from triton_repo.contract.model_card import ModelCard
-from triton_repo.contract.sampling import GUIDE_FIELDS, LOGPROBS_FIELD, NEUTRAL, PRIORITY_FIELD, Sampling
+from triton_repo.contract.sampling import (
+    GUIDE_FIELDS,
+    LOGPROBS_FIELD,
+    NEUTRAL,
+    PRIORITY_FIELD,
+    PROMPT_LOGPROBS_FIELD,
+    Sampling,
+)
 
 Status = Literal["honoured", "bounded", "rejected"]
 
 _GUIDED: Final = frozenset(FormedRequest.model_fields) - frozenset(Sampling.model_fields) | {"output_config"}
 _LENGTHS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 _TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+_LACKING: Final = {
+    "messages": "the model has no chat template",
+    PROMPT_LOGPROBS_FIELD: f"the model {NO_PROMPT_LOGPROBS}",
+}
 _BOUNDS: Final = (
     "minimum",
     "maximum",
@@ -93,19 +105,22 @@ def _of_model(name: str, bounds: Mapping[str, Any], card: ModelCard) -> Paramete
         limits["maximum"] = card.max_seq_len - 1
     if name == "top_logprobs":
         limits["maximum"] = min(card.max_logprobs, limits.get("maximum", card.max_logprobs))
+    if name == PROMPT_LOGPROBS_FIELD:
+        limits["maximum"] = min(card.max_prompt_logprobs or 0, limits["maximum"])
     return Parameter(status="bounded" if limits else "honoured", bounds=limits)
 
 
 def _why_rejected(name: str, card: ModelCard) -> str | None:
     runtime = f"the {card.runtime} runtime of this model cannot do this"
+    lacking = {"messages": not card.chat, PROMPT_LOGPROBS_FIELD: card.max_prompt_logprobs is None}
+    if lacking.get(name):
+        return _LACKING[name]
     if name in _GUIDED:
         return runtime if GUIDE_FIELDS[0] in card.unsupported else None
     if name == "top_logprobs":
         return runtime if LOGPROBS_FIELD in card.unsupported else None
     if name in _TOOLS and not reads_calls(card):
         return "the model has no parser of tool calls; its spec may name one, serve.tool_parser"
-    if name == "messages" and not card.chat:
-        return "the model has no chat template"
     if name != PRIORITY_FIELD and name in Sampling.model_fields and name in card.unsupported:
         return runtime
     return None

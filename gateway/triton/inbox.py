@@ -42,7 +42,7 @@ class Inbox(asyncio.Queue[Delta | RequestError]):
 
     def add(self, delta: Delta | RequestError) -> None:
         if isinstance(delta, Delta):
-            self._count(len(delta.text) + len(delta.tokens))
+            self._count(_characters(delta))
             if delta.finish_reason:
                 self._ended()
         self.put_nowait(delta)
@@ -57,7 +57,7 @@ class Inbox(asyncio.Queue[Delta | RequestError]):
     async def next(self) -> Delta | RequestError:
         delta = await self.get()
         if isinstance(delta, Delta):
-            self._count(-len(delta.text) - len(delta.tokens))
+            self._count(-_characters(delta))
         return delta
 
     def drop(self) -> None:
@@ -67,3 +67,7 @@ class Inbox(asyncio.Queue[Delta | RequestError]):
     def _count(self, characters: int) -> None:
         self.num_waiting += characters
         self._backlog.num_waiting += characters
+
+
+def _characters(delta: Delta) -> int:
+    return len(delta.text) + len(delta.tokens) + len(delta.prompt)

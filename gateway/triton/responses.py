@@ -48,11 +48,12 @@ def _deltas(response: Any) -> Iterator[tuple[str, Delta | RequestError]]:
     ids, reasons = (_strings(raw[tensor.name]) for tensor in (REQUEST_IDS, FINISH_REASON))
     counts = _COUNTS.iter_unpack(raw[TOKEN_COUNTS.name])
     num_deltas = len(raw[TOKEN_COUNTS.name]) // _COUNTS.size
-    tokens = texts[num_deltas:] or repeat("", num_deltas)
-    deltas = zip(ids, texts[:num_deltas], reasons, counts, tokens, strict=True)
-    for id, text, reason, (prompt, cached, completion), own_tokens in deltas:
+    tokens = texts[num_deltas : 2 * num_deltas] or repeat("", num_deltas)
+    prompts = texts[2 * num_deltas :] or repeat("", num_deltas)
+    deltas = zip(ids, texts[:num_deltas], reasons, counts, tokens, prompts, strict=True)
+    for id, text, reason, (num_prompt, cached, completion), own_tokens, prompt in deltas:
         if reason in FINISH_REASONS:
-            yield id, Delta(text, reason, prompt, cached, completion, own_tokens)  # type: ignore[arg-type]
+            yield id, Delta(text, reason, num_prompt, cached, completion, own_tokens, prompt)
         else:
             yield id, from_wire(reason) or EngineFailed("the engine failed")
 

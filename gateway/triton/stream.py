@@ -176,7 +176,7 @@ class TritonStream:
             inbox = self._inboxes.get(request_id)
             if inbox is not None:
                 inbox.add(delta)
-                if inbox.num_waiting > MAX_WAITING:
+                if inbox.num_waiting > MAX_WAITING and inbox.qsize() > 1:  # a single one waits for no slow reader
                     self._give_up(inbox)
         while self._backlog.num_waiting > MAX_ALL_WAITING:
             self._give_up(max(self._inboxes.values(), key=attrgetter("num_waiting")))

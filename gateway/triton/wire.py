@@ -34,6 +34,7 @@ from triton_repo.contract.tensors import (
     STREAM,
     SUBSCRIBE,
     TEXT_INPUT,
+    TOKEN_IDS,
     TOKEN_LENGTHS,
     TOKEN_TEXTS,
     TOKENIZE,
@@ -80,6 +81,8 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
     parameters = [(name, _parameter(value)) for name, value in given if value is not None]
     if generation.token_lengths:
         parameters.append((TOKEN_LENGTHS, True))
+    if generation.token_ids:
+        parameters.append((TOKEN_IDS, True))
     if generation.echo:
         parameters.append((ECHO, generation.echo))
     if generation.num_last is not None:

@@ -39,9 +39,9 @@ class Sampling(BaseModel):
     `top_k` 0 or -1 switches it off, as in vLLM. Ranges of the penalties are OpenAI's, the others are those of
     vLLM and TensorRT-LLM. A guide is the grammar that an answer must match; its two fields are those of NVIDIA's
     ensemble. `lora_name` is one of the engine's adapters. `logprobs` None asks for none, 0 for those of the tokens
-    alone, n also for those of the n most likely tokens at each position. Of the requests that wait for the engine those
-    of higher `priority` go first (0 to 1, 0.5 where it is left out); only those with the same `cache_salt` share the
-    cache of their prompts.
+    alone, n also for those of the n most likely tokens at each position; `prompt_logprobs` is the same of the prompt.
+    Of the requests that wait for the engine those of higher `priority` go first (0 to 1, 0.5 where it is left out);
+    only those with the same `cache_salt` share the cache of their prompts.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
@@ -62,6 +62,7 @@ class Sampling(BaseModel):
     guided_decoding_guide: Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)] | None = None
     lora_name: Annotated[str, Field(pattern=ADAPTER_NAME)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    prompt_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     priority: Annotated[float, Field(ge=0, le=1)] | None = None
     cache_salt: Annotated[str, Field(pattern=CACHE_SALT)] | None = None
 
@@ -77,10 +78,18 @@ class Sampling(BaseModel):
 GUIDE_FIELDS: Final = ("guided_decoding_guide_type", "guided_decoding_guide")
 ADAPTER_FIELD: Final = "lora_name"
 LOGPROBS_FIELD: Final = "logprobs"
+PROMPT_LOGPROBS_FIELD: Final = "prompt_logprobs"
 PRIORITY_FIELD: Final = "priority"
 CACHE_SALT_FIELD: Final = "cache_salt"
 # Per-request fields: no engine has a default for them.
-REQUEST_FIELDS: Final = (*GUIDE_FIELDS, ADAPTER_FIELD, LOGPROBS_FIELD, PRIORITY_FIELD, CACHE_SALT_FIELD)
+REQUEST_FIELDS: Final = (
+    *GUIDE_FIELDS,
+    ADAPTER_FIELD,
+    LOGPROBS_FIELD,
+    PROMPT_LOGPROBS_FIELD,
+    PRIORITY_FIELD,
+    CACHE_SALT_FIELD,
+)
 
 # Sampling field -> the values that ask an engine for nothing; clients that always send them are not rejected.
 NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {

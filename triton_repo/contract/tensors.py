@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Any, Final, Literal, get_args
 
 Datatype = Literal["BYTES", "BOOL", "INT32", "UINT64", "FP16", "FP32"]
@@ -67,6 +68,7 @@ SAMPLING_PARAMETERS: Final = (
     "guided_decoding_guide",
     "lora_name",
     "logprobs",
+    "prompt_logprobs",
     "cache_salt",
 )
 
@@ -83,10 +85,11 @@ STOP: Final = Tensor("stop", "BOOL")  # sent to NAME_engine itself, with the id 
 # One message holds any number of deltas, each of one request; without a channel it holds one. Every tensor holds the
 # values of the first delta, then those of the second, and so on.
 OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # per delta: context ids, then new ids
-# Per delta three numbers: how many context ids it has, how many ids in all, and 1 if the text shows special tokens.
+# Per delta three numbers: how many context ids it has, how many ids in all, and its `DeltaFlags`.
 DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)
-# Only in a message in which some delta has logprobs or token lengths: one element per delta, `logprobs.to_json`,
-# `logprobs.LENGTHS_ONLY` or "". (Triton lets a step of an ensemble leave out an optional input of the next.)
+# Only in a message in which some delta lists tokens: one element per delta, `logprobs.to_json`, `logprobs.LENGTHS_ONLY`
+# or ""; then, if some delta tells its prompt, one more per delta, `logprobs.prompt_to_json` or "". (Triton lets a step
+# of an ensemble leave out an optional input of the next.)
 LOGPROBS: Final = Tensor("logprobs", "BYTES", (-1,))
 
 # How many ids sent before the engine repeats as context, so that detokenization needs no memory. A UTF-8 character has
@@ -94,15 +97,32 @@ LOGPROBS: Final = Tensor("logprobs", "BYTES", (-1,))
 # ids complete, and up to 3 the rest of one that began before the context.
 MAX_CONTEXT_IDS: Final = 6
 
+
+class DeltaFlags(IntFlag):
+    """How the detokenizer is to read a delta."""
+
+    KEEPS_SPECIAL = 1  # its text shows special tokens
+    SILENT_END = 2  # its last id has ended the answer and leaves no text
+    LISTS_IDS = 4  # its list of tokens has their ids
+
+
+NO_FLAGS: Final = DeltaFlags(0)
+
 # --- What the ensemble answers: one value per delta of a message ---
 # If some request of the message asked for `logprobs` or `token_lengths`, TEXT_OUTPUT holds after the texts one more
 # element per delta ("" for a delta without): JSON, a list of the delta's tokens as in OpenAI's
 # `choices[].logprobs.content`, each with the number of characters that it adds to the text, `text_length`; for a
-# request that asked for `token_lengths` alone, `text_length` is all that a token has. They have no tensor of their own:
-# for every output that a message leaves out, an ensemble keeps a note as long as its request lasts (Triton's
+# request that asked for `token_lengths` alone, `text_length` is all that a token has, but for its `token_id` with
+# `token_ids`. If some request asked for its prompt (`token_ids`, `prompt_logprobs`), one more element per delta
+# follows, which is "" but for the first delta of such a request: JSON, see `PROMPT_IDS`. They have no tensor of their
+# own: for every output that a message leaves out, an ensemble keeps a note as long as its request lasts (Triton's
 # ensemble_scheduler.cc), and a channel lasts as long as it is used.
 TEXT_OUTPUT: Final = Tensor("text_output", "BYTES", (-1,), optional=False)
 TEXT_LENGTH: Final = "text_length"
+TOKEN_ID: Final = "token_id"  # noqa: S105
+# Members of the JSON of a prompt: its token ids, and of each the logprobs: null, or an object in vLLM's form.
+PROMPT_IDS: Final = "token_ids"
+PROMPT_LOGPROBS: Final = "logprobs"
 FINISH_REASON: Final = Tensor("finish_reason", "BYTES", (-1,), optional=False)  # "" until the last delta; see below
 TOKEN_COUNTS: Final = Tensor("token_counts", "INT32", (-1,), optional=False)  # prompt, cached, generated so far
 NOT_REPORTED: Final = -1  # the cached tokens of a runtime that does not tell them
@@ -127,6 +147,8 @@ TOKENIZE: Final = "tokenize"
 ADD_SPECIAL_TOKENS: Final = "add_special_tokens"  # a bool: tokenize `text_input` with BOS and the like; default true
 CLIP_MAX_TOKENS: Final = "clip_max_tokens"  # a bool: a `max_tokens` beyond the room in the context is that room
 TOKEN_LENGTHS: Final = "token_lengths"  # noqa: S105  (a bool: list the `text_length` of each token in TEXT_OUTPUT)
+# A bool: list the `token_id` of each token too, that of the end token included, and tell those of the prompt.
+TOKEN_IDS: Final = "token_ids"  # noqa: S105
 ECHO: Final = "echo"  # "all": the answer begins with the prompt, "prompt": it is the prompt alone
 Echo = Literal["", "all", "prompt"]
 TRUNCATE_PROMPT_TOKENS: Final = "truncate_prompt_tokens"

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tokenizers import Tokenizer
 
-from triton_repo.contract.tensors import MAX_CONTEXT_IDS
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS, NO_FLAGS, DeltaFlags
 
 
 class Detokenizer(Protocol):
@@ -77,9 +77,15 @@ class EncodedDelta(NamedTuple):
     ids: Sequence[int]
     num_context: int
     final: bool
+    flags: DeltaFlags = NO_FLAGS
 
     def text(self) -> str:
-        return self.detokenizer.delta(self.ids, self.num_context, self.final)
+        return self.detokenizer.delta(self.spoken_ids, self.num_context, self.final)
+
+    @property
+    def spoken_ids(self) -> Sequence[int]:
+        """Without the id that leaves no text because it ended the answer."""
+        return self.ids[:-1] if DeltaFlags.SILENT_END in self.flags else self.ids
 
 
 def split_deltas(
@@ -87,8 +93,10 @@ def split_deltas(
 ) -> list[EncodedDelta]:
     """All deltas of one message; `ids` and `lengths` as `OUTPUT_IDS` and `DELTA_LENGTHS` describe them."""
     deltas, start = [], 0
-    for num_context, length, keep, final in zip(lengths[::3], lengths[1::3], lengths[2::3], finals, strict=True):
-        deltas.append(EncodedDelta(detokenizers[keep], ids[start : start + length], num_context, final))
+    for num_context, length, flag, final in zip(lengths[::3], lengths[1::3], lengths[2::3], finals, strict=True):
+        flags = DeltaFlags(flag)
+        detokenizer = detokenizers[DeltaFlags.KEEPS_SPECIAL in flags]
+        deltas.append(EncodedDelta(detokenizer, ids[start : start + length], num_context, final, flags))
         start += length
     return deltas
 

@@ -12,7 +12,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
 from triton_repo.contract.logprobs import check_logprobs
-from triton_repo.contract.sampling import Sampling, TokenId, invalid_request, without_unsupported
+from triton_repo.contract.sampling import (
+    LOGPROBS_FIELD,
+    PROMPT_LOGPROBS_FIELD,
+    Sampling,
+    TokenId,
+    invalid_request,
+    without_unsupported,
+)
 from triton_repo.contract.tensors import (
     CLIP_MAX_TOKENS,
     ECHO,
@@ -27,12 +34,15 @@ from triton_repo.contract.tensors import (
     SAMPLING_TENSORS,
     STOP_SEQUENCES,
     STREAM,
+    TOKEN_IDS,
     TOKEN_LENGTHS,
     Echo,
     strip_padding,
 )
 from triton_repo.engine.features import check_adapter, check_guide, check_whole_prompt, defaults_beside
 
+# Those of one prompt, alternatives included: they travel in one message, of at most some megabytes.
+MAX_PROMPT_LOGPROBS: Final = 1 << 16
 _TOKEN_SEQUENCES: Final = TypeAdapter(tuple[tuple[TokenId, ...], ...], config=ConfigDict(strict=True))
 
 
@@ -42,7 +52,8 @@ class EngineRequest:
 
     `stop_sequences` are token sequences that end it, each kept in the output. `echo`: the answer
     begins with the prompt, or is the prompt alone. `token_lengths`: the client wants to know how many characters each
-    token adds. `keep_special`: special tokens are to be part of the text.
+    token adds, `token_ids`: which tokens these and those of the prompt are. `keep_special`: special tokens are to be
+    part of the text.
     """
 
     input_ids: Sequence[int]
@@ -53,11 +64,19 @@ class EngineRequest:
     stream: bool = False
     echo: Echo = ""
     token_lengths: bool = False
+    token_ids: bool = False
     keep_special: bool = False
 
     @property
-    def scores_prompt(self) -> bool:
-        return bool(self.echo) and self.sampling.logprobs is not None
+    def prompt_logprobs(self) -> int | None:
+        """How many alternatives to the tokens of the prompt are wanted; None: no logprobs of it."""
+        asked = [self.sampling.prompt_logprobs, self.sampling.logprobs if self.echo else None]
+        return max((most for most in asked if most is not None), default=None)
+
+    @property
+    def lists_end(self) -> bool:
+        """The token that ends the answer is listed with the others, though it leaves no text."""
+        return self.token_ids or (bool(self.echo) and self.sampling.logprobs is not None)
 
 
 def parse_request(
@@ -86,7 +105,7 @@ def parse_request(
     check_guide(sampling, end_ids, config)
     stream = bool(tensors.get(STREAM.name, [False])[0])
     echo = _echo(parameters) or ("all" if not stream and _parse_echo(tensors, sampling) else "")
-    return EngineRequest(
+    request = EngineRequest(
         input_ids=input_ids,
         max_tokens=max_tokens,
         end_ids=end_ids,
@@ -94,9 +113,24 @@ def parse_request(
         stop_sequences=_parse_stop_sequences(tensors),
         stream=stream,
         echo=echo,
-        token_lengths=_parse_flag(parameters, TOKEN_LENGTHS),
+        token_lengths=_parse_flag(parameters, TOKEN_LENGTHS) or _parse_flag(parameters, TOKEN_IDS),
+        token_ids=_parse_flag(parameters, TOKEN_IDS),
         keep_special=_parse_flag(parameters, KEEP_SPECIAL),
     )
+    _check_size(request)
+    return request
+
+
+def _check_size(request: EngineRequest) -> None:
+    """Raises InvalidRequest if the logprobs of the prompt are too many for one answer."""
+    num_top, num_tokens = request.prompt_logprobs, len(request.input_ids)
+    if num_top is not None and num_tokens * (1 + num_top) > MAX_PROMPT_LOGPROBS:
+        field = PROMPT_LOGPROBS_FIELD if request.sampling.prompt_logprobs is not None else LOGPROBS_FIELD
+        raise InvalidRequest(
+            f"{field} = {num_top}: the {num_tokens} tokens of the prompt with as many alternatives to each make "
+            f"{num_tokens * (1 + num_top)} logprobs; at most {MAX_PROMPT_LOGPROBS} in one answer",
+            field,
+        )
 
 
 def _parse_prompt(values: Sequence[int], config: EngineConfig) -> list[int]:

@@ -15,6 +15,7 @@ from gateway.answers.events import (
     Event,
     FinalReason,
     Finish,
+    PromptTokens,
     Reasoning,
     Text,
     ToolCall,
@@ -76,6 +77,8 @@ class MessageEncoder:
                 return self._end()
             case Usage():
                 return self._usage(event)
+            case PromptTokens():
+                return b""
 
     def finish(self) -> bytes:
         return _event({"type": "message_stop"})

@@ -12,8 +12,8 @@ import orjson
 from gateway.answers.backend import Chat
 from gateway.answers.events import (
     Event,
-    FinalReason,
     Finish,
+    PromptTokens,
     Reasoning,
     Text,
     ToolCallDelta,
@@ -25,8 +25,10 @@ from gateway.answers.tokens import Token
 from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.answers import chat as answers
+from gateway.dialects.openai.answers.tokens import OfPrompt
 from gateway.dialects.openai.chunks import Chunks, StreamEnd, chat_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.dialects.openai.form import ChatForm
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests.chat import ChatCompletionRequest
@@ -51,84 +53,108 @@ class ChatCompletions:
             reads_reasoning=body.separate_reasoning is not False,
             effort=body.reasoning_effort,
         )
-        encoder = partial(
-            ChatEncoder,
+        form = ChatForm(
             num_choices=body.num_choices,
+            choices_per_prompt=body.num_choices,
             include_usage=body.include_usage,
             continuous_usage=body.continuous_usage,
+            list_logprobs=bool(body.logprobs),
+            token_ids=bool(body.return_token_ids),
+            prompt_logprobs=body.prompt_logprobs is not None,
             include_reasoning=body.include_reasoning is not False,
         )
-        return Call(request, encoder, ignored_parameters(fields, ChatCompletionRequest), body.sent_as)
+        ignored = ignored_parameters(fields, ChatCompletionRequest)
+        return Call(request, partial(ChatEncoder, form=form), ignored, body.sent_as)
 
 
 class ChatEncoder(StreamEnd):
-    def __init__(
-        self,
-        head: Head,
-        num_choices: int,
-        include_usage: bool,
-        continuous_usage: bool = False,
-        include_reasoning: bool = True,
-    ) -> None:
+    def __init__(self, head: Head, form: ChatForm) -> None:
         self._head = head
-        self._include_reasoning = include_reasoning
-        self._num_choices = num_choices
-        usage_so_far = head.usage if continuous_usage else None
-        self._chunks = Chunks(_chunk_keys(head), {}, include_usage, usage_so_far)
-        self._before_text = [b'{"index":%d,"delta":{"content":' % index for index in range(num_choices)]
+        self._form = form
+        usage_so_far = head.usage if form.continuous_usage else None
+        self._chunks = Chunks(_chunk_keys(head), {}, form.include_usage, usage_so_far)
+        self._before_text = [b'{"index":%d,"delta":{"content":' % index for index in range(form.num_choices)]
+        self._tells_prompt = form.token_ids or form.prompt_logprobs  # it has yet to
 
     def start(self) -> bytes:
-        opening: answers.ChatDelta = {"role": "assistant", "content": ""}
-        return b"".join(self._delta(index, opening) for index in range(self._num_choices))
+        """What tells of the prompt is part of the first chunk, and so begins with the first event."""
+        return b"" if self._tells_prompt else self._opening({})
 
     def event(self, event: Event) -> bytes:
-        match event:
-            case Text(index, text, tokens):
-                return self._text(index, text, tokens)
-            case Finish(index, reason, stop):
-                return self._delta(index, {}, reason=reason, stop=stop)
-            case Usage():
-                return self._chunks.usage(event)
-            case Reasoning(index, text, tokens):
-                return self._delta(index, _reasoning(text), tokens) if self._include_reasoning else b""
-            case ToolCallDelta():
-                return self._delta(event.choice, {"tool_calls": [_tool_call_delta(event)]})
+        if self._tells_prompt:
+            self._tells_prompt = False
+            of_prompt = self._form.of_prompt(event if isinstance(event, PromptTokens) else None)
+            return self._opening(of_prompt) + self._chunk(event)
+        return self._chunk(event)
 
     def whole(self, answer: WholeAnswer) -> bytes:
-        choices = [_whole_choice(index, choice, self._include_reasoning) for index, choice in enumerate(answer.choices)]
         body: answers.ChatCompletion = {
             "id": f"chatcmpl-{self._head.id}",
             "object": "chat.completion",
             "created": self._head.created,
             "model": self._head.model,
-            "choices": choices,
+            "choices": [self._whole_choice(index, choice) for index, choice in enumerate(answer.choices)],
             "usage": usage_json(answer.usage),
             "system_fingerprint": self._head.fingerprint,
+            **self._form.of_prompt(answer.choices[0].prompt),
         }
         return orjson.dumps(body)
 
+    def _chunk(self, event: Event) -> bytes:
+        match event:
+            case Text(index, text, tokens):
+                return self._text(index, text, tokens)
+            case Finish():
+                return self._delta(event.choice, {}, finish=event)
+            case Usage():
+                return self._chunks.usage(event)
+            case Reasoning(index, text, tokens):
+                return self._reasoning(index, text, tokens)
+            case ToolCallDelta():
+                return self._delta(event.choice, {"tool_calls": [_tool_call_delta(event)]})
+            case PromptTokens():
+                return b""
+
+    def _opening(self, of_prompt: OfPrompt) -> bytes:
+        opening: answers.ChatDelta = {"role": "assistant", "content": ""}
+        first = self._delta(0, opening, of_prompt=of_prompt)
+        return first + b"".join(self._delta(index, opening) for index in range(1, self._form.num_choices))
+
     def _text(self, index: int, text: str, tokens: Sequence[Token] | None) -> bytes:
-        if tokens:
+        if tokens or (text and self._form.token_ids):
             return self._delta(index, {"content": text}, tokens)
         return self._chunks.chunk(self._before_text[index] + orjson.dumps(text) + _AFTER_TEXT) if text else b""
+
+    def _reasoning(self, index: int, text: str, tokens: Sequence[Token] | None) -> bytes:
+        if self._form.include_reasoning:
+            return self._delta(index, _reasoning(text), tokens)
+        return self._delta(index, {"content": ""}, tokens) if tokens else b""
 
     def _delta(
         self,
         index: int,
         delta: answers.ChatDelta,
         tokens: Sequence[Token] | None = None,
-        reason: FinalReason | None = None,
-        stop: str | None = None,
+        finish: Finish | None = None,
+        of_prompt: OfPrompt | None = None,
     ) -> bytes:
         choice: answers.ChatChunkChoice = {
             "index": index,
             "delta": delta,
-            "logprobs": chat_logprobs(tokens),
-            "finish_reason": reason,
+            "logprobs": chat_logprobs(tokens) if self._form.list_logprobs else None,
+            "finish_reason": finish.reason if finish else None,
+            **self._form.of_choice(tokens, finish.stop if finish else None),
         }
-        if stop is not None:
-            choice["stop_reason"] = stop
-        return self._chunks.chunk(orjson.dumps(choice))
+        return self._chunks.chunk(orjson.dumps(choice), of_prompt)
+
+    def _whole_choice(self, index: int, choice: WholeChoice) -> answers.ChatChoice:
+        return {
+            "index": index,
+            "message": _message(choice, self._form.include_reasoning),
+            "logprobs": chat_logprobs(choice.tokens) if self._form.list_logprobs else None,
+            "finish_reason": choice.reason,
+            **self._form.of_choice(choice.tokens, choice.stop),
+        }
 
 
 def _chunk_keys(head: Head) -> answers.ChatChunkHead:
@@ -163,7 +189,7 @@ def _tool_call_delta(delta: ToolCallDelta) -> answers.ChatToolCallDelta:
     return {"index": delta.call, "id": delta.id, "type": "function", "function": function}
 
 
-def _whole_choice(index: int, choice: WholeChoice, include_reasoning: bool) -> answers.ChatChoice:
+def _message(choice: WholeChoice, include_reasoning: bool) -> answers.ChatMessage:
     message: answers.ChatMessage = {"role": "assistant", "content": choice.text, "refusal": None}
     if choice.reasoning and include_reasoning:
         message["reasoning_content"] = message["reasoning"] = choice.reasoning
@@ -173,13 +199,4 @@ def _whole_choice(index: int, choice: WholeChoice, include_reasoning: bool) -> a
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in choice.tool_calls
         ]
-    logprobs = chat_logprobs(choice.tokens)
-    whole: answers.ChatChoice = {
-        "index": index,
-        "message": message,
-        "logprobs": logprobs,
-        "finish_reason": choice.reason,
-    }
-    if choice.stop is not None:
-        whole["stop_reason"] = choice.stop
-    return whole
+    return message

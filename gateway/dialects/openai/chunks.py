@@ -57,24 +57,25 @@ class Chunks:
         usage_so_far: Callable[[], Usage] | None = None,
     ) -> None:
         self._before = b"data: " + orjson.dumps(before)[:-1] + b',"choices":['
-        self._after = self._rest({**after, "usage": None} if include_usage else after)
+        self._no_usage: Json = {"usage": None} if include_usage else {}
+        self._after = self._rest({**after, **self._no_usage})
         self._keys_after = after
         self._include_usage = include_usage
         self._usage_so_far = usage_so_far
 
-    def chunk(self, choice: bytes) -> bytes:
-        """The event of one choice, which is JSON."""
-        after = self._with(self._usage_so_far()) if self._usage_so_far else self._after
+    def chunk(self, choice: bytes, more: Mapping[str, Any] | None = None) -> bytes:
+        """The event of one choice, which is JSON; `more` keys stand beside the choices."""
+        after = self._after
+        if self._usage_so_far or more:
+            usage = {"usage": usage_json(self._usage_so_far())} if self._usage_so_far else self._no_usage
+            after = self._rest({**self._keys_after, **(more or {}), **usage})
         return self._before + one_line(choice) + after
 
     def usage(self, usage: Usage) -> bytes:
         """The event of the counts; none where they were not asked for."""
         if not self._include_usage:
             return b""
-        return self._before + self._with(usage)
-
-    def _with(self, usage: Usage) -> bytes:
-        return self._rest({**self._keys_after, "usage": usage_json(usage)})
+        return self._before + self._rest({**self._keys_after, "usage": usage_json(usage)})
 
     def _rest(self, keys: Mapping[str, Any]) -> bytes:
         return b"]" + (b"," + orjson.dumps(keys)[1:] if keys else b"}") + b"\n\n"
@@ -108,19 +109,22 @@ def usage_json(usage: Usage) -> answers.CompletionUsage:
 
 def chat_logprobs(tokens: Sequence[Token] | None) -> answers.ChatLogprobs | None:
     """`choices[].logprobs` of a chat; None where they were not asked for."""
-    return None if tokens is None else {"content": [orjson.Fragment(token.entry) for token in tokens], "refusal": None}
+    if tokens is None:
+        return None
+    return {"content": [orjson.Fragment(token.entry) for token in tokens if token.is_listed], "refusal": None}
 
 
 def completion_logprobs(tokens: Sequence[Token] | None) -> answers.CompletionLogprobs | None:
     """`choices[].logprobs` of a (legacy) completion: of each place the likeliest tokens, and the one that was taken."""
     if tokens is None:
         return None
-    entries = [orjson.loads(token.entry) for token in tokens]
+    listed = [token for token in tokens if token.is_listed]
+    entries = [orjson.loads(token.entry) for token in listed]
     return {
         "tokens": [entry["token"] for entry in entries],
         "token_logprobs": [entry["logprob"] for entry in entries],
         "top_logprobs": [None if entry["logprob"] is None else _by_text(entry) for entry in entries],
-        "text_offset": [token.start for token in tokens],
+        "text_offset": [token.start for token in listed],
     }
 
 

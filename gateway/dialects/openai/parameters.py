@@ -38,8 +38,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "lora_request": (),
     "mm_processor_kwargs": (),
     "prompt_embeds": (),
-    "prompt_logprobs": (),
-    "return_token_ids": (False,),
     "return_tokens_as_token_ids": (False,),
     "spaces_between_special_tokens": (True, False),  # of tokenizers without a fast form
     "stop_regex": (),
@@ -117,7 +115,6 @@ REASONS: Final[Mapping[str, str]] = {
     "audio": "the models write text alone",
     "modalities": "the models write text alone",
     "prompt_embeds": "prompts are text or token ids",
-    "prompt_logprobs": "a completion with echo and logprobs has them",
     "suffix": "a model that fills in takes its own tokens in the prompt",
     "thinking_token_budget": "no runtime here counts the tokens of reasoning while it generates",
     "web_search_options": "the server searches nothing",

@@ -14,7 +14,8 @@ from gateway.answers.choice import Choice
 from gateway.answers.events import Event, Finish, Text
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chat import ChatEncoder
-from gateway.dialects.openai.completions import CompletionEncoder, Form
+from gateway.dialects.openai.completions import CompletionEncoder
+from gateway.dialects.openai.form import ChatForm, CompletionForm
 from tests.fuzz.rendering import MAX_CHARACTERS, BoundedTemplates
 from tests.fuzz.target import Target
 from tests.gateway.answers.test_stop import reference, run
@@ -61,10 +62,10 @@ def fuzz_sse(data: bytes) -> None:
     parts = _parts(data)
     for number, part in enumerate(parts):
         events += choice.feed(Delta(part, "stop" if number == len(parts) - 1 else "", 1, -1, number))
-    for encoder in (ChatEncoder(_HEAD, 1, False), CompletionEncoder(_HEAD, Form())):
+    for encoder in (ChatEncoder(_HEAD, ChatForm()), CompletionEncoder(_HEAD, CompletionForm())):
         sent = encoder.start() + b"".join(map(encoder.event, events)) + encoder.finish()
         assert "".join(_text(chunk) for chunk in _chunks(sent)) == "".join(parts)
-    [error] = _chunks(ChatEncoder(_HEAD, 1, False).fail(EngineFailed(data.decode(errors="replace"))))
+    [error] = _chunks(ChatEncoder(_HEAD, ChatForm()).fail(EngineFailed(data.decode(errors="replace"))))
     assert json.loads(error)["error"]["message"] == data.decode(errors="replace")
     assert isinstance(events[-1], Finish)
     assert all(isinstance(event, Text | Finish) for event in events)

@@ -23,6 +23,7 @@ from triton_repo.contract.tensors import FinishReason
 KEYS = {"authorization": "Bearer sk-operator"}
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
 TOP = [{"token": "x", "logprob": -0.25, "bytes": [120]}]
+RANKED = {"logprob": -0.5, "rank": 1, "decoded_token": "x"}
 SAYS = ("<think>Well.</think>", "Here it is. ", CALL)
 CARDS = {
     "demo": replace(CARD, max_logprobs=5, max_prompt_logprobs=5),
@@ -43,7 +44,9 @@ CHAT, TEXT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v
 
 def said(text: str, reason: FinishReason = "", count: int = 1) -> Any:
     entry = {"token": text, "logprob": -1.5, "bytes": [*text.encode()], "top_logprobs": TOP, "text_length": len(text)}
-    return delta(text, reason, count, cached_tokens=2)._replace(tokens=json.dumps([entry]))
+    prompt = json.dumps({"token_ids": [1, 2], "logprobs": [None, {"2": RANKED}]})
+    said = delta(text, reason, count, cached_tokens=2)
+    return said._replace(tokens=json.dumps([entry | {"token_id": 5}]), prompt=prompt if count == 1 else "")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,9 @@ TEXTS: list[tuple[str, Json]] = [
     (CHAT, {"messages": HELLO}),
     (CHAT, {"messages": HELLO, "logprobs": True, "top_logprobs": 2, "n": 2, "stop": "END"}),
     (CHAT, {"messages": HELLO, "model": "agent", "tools": [OPENAI_TOOL]}),
+    (CHAT, {"messages": HELLO, "return_token_ids": True, "prompt_logprobs": 2}),
     (TEXT, {"prompt": "Hello"}),
+    (TEXT, {"prompt": "Hello", "return_token_ids": True, "prompt_logprobs": 2, "n": 2}),
     (TEXT, {"prompt": ["Hello", "you"], "logprobs": 2, "stop": "END"}),
     (MESSAGES, {"messages": HELLO, "max_tokens": 5}),
     (MESSAGES, {"messages": HELLO, "max_tokens": 5, "stop_sequences": ["END"]}),

@@ -67,6 +67,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "guided_decoding_guide": "[ab]",
         "lora_name": "french",
         "logprobs": 3,
+        "prompt_logprobs": 2,
         "priority": 0.25,
         "cache_salt": "tenant-7",
     }
@@ -86,6 +87,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
     assert json.loads(parameters["stop_token_ids"].string_param) == [7, 8]
     assert parameters["guided_decoding_guide"].string_param == "[ab]"
     assert parameters["logprobs"].int64_param == 3
+    assert parameters["prompt_logprobs"].int64_param == 2
 
 
 def test_one_message_may_bring_deltas_of_several_requests() -> None:

@@ -109,9 +109,23 @@ def test_logprobs_of_a_prompt_are_rejected_by_an_engine_that_has_none() -> None:
         parse_request({"input_ids": [5]}, {"echo": "all", "logprobs": 0}, CONFIG)
     scoring = CONFIG.model_copy(update={"card": replace(CONFIG.card, max_prompt_logprobs=2)})
     of_first = parse_request({"input_ids": [5], "max_tokens": [1]}, {"echo": "all", "logprobs": 2}, scoring)
-    assert of_first.scores_prompt
+    assert of_first.prompt_logprobs is not None
     with pytest.raises(UnsupportedParameter, match="at most 2 alternatives"):
         parse_request({"input_ids": [5]}, {"echo": "all", "logprobs": 3}, scoring)
+
+
+def test_the_logprobs_of_a_prompt_may_be_asked_for_alone_and_are_bounded_in_number() -> None:
+    card = replace(CONFIG.card, max_prompt_logprobs=20)
+    scoring = CONFIG.model_copy(update={"card": card, "max_seq_len": 9_000, "max_num_tokens": 9_000})
+    assert parse_request({"input_ids": [5]}, {"prompt_logprobs": 3}, scoring).prompt_logprobs == 3
+    both = {"prompt_logprobs": 1, "logprobs": 0, "echo": "all"}
+    assert parse_request({"input_ids": [5]}, both, scoring).prompt_logprobs == 1
+    assert parse_request({"input_ids": [5] * 8_000}, {"prompt_logprobs": 7}, scoring).prompt_logprobs == 7
+    with pytest.raises(InvalidRequest, match="prompt_logprobs = 8: the 8000 tokens .* at most 65536") as rejected:
+        parse_request({"input_ids": [5] * 8_000}, {"prompt_logprobs": 8}, scoring)
+    assert rejected.value.param == "prompt_logprobs"
+    with pytest.raises(UnsupportedParameter, match="prompt_logprobs: this engine has no logprobs of prompts"):
+        parse_request({"input_ids": [5]}, {"prompt_logprobs": 0}, CONFIG)
 
 
 def test_an_answer_that_begins_with_the_prompt_has_no_logprobs() -> None:

@@ -33,7 +33,7 @@ from triton_repo.engine.loop.flush import FlushIntervals
 from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.loop.outlet import Sink
 from triton_repo.engine.loop.rows import RowSink, SharedSink, row_ids
-from triton_repo.engine.loop.stream import Emission
+from triton_repo.engine.loop.stream import Emission, listed
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.runtime import PreparingRuntime
@@ -150,7 +150,6 @@ def _message(emissions: Sequence[Emission]) -> list[Any]:
         pb_utils.Tensor(TOKEN_COUNTS.name, np.array([counts], dtype=np.int32)),
         pb_utils.Tensor(REQUEST_IDS.name, np.array([request_ids], dtype=np.object_)),
     ]
-    if any(emission.logprobs or emission.token_lengths for emission in emissions):
-        logprobs = [emission.token_data() for emission in emissions]
+    if logprobs := listed(emissions):
         tensors.append(pb_utils.Tensor(LOGPROBS.name, np.array([logprobs], dtype=np.object_)))
     return tensors

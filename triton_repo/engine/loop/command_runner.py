@@ -56,7 +56,7 @@ class CommandRunner:
             self._delivery.cancel(live)
             return
         generation = Generation(
-            live.key, request.input_ids, request.max_tokens, request.end_ids, request.sampling, request.scores_prompt
+            live.key, request.input_ids, request.max_tokens, request.end_ids, request.sampling, request.prompt_logprobs
         )
         try:
             self._runtime.submit(generation)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, to_json
-from triton_repo.contract.tensors import MAX_CONTEXT_IDS, NOT_REPORTED, FinishReason
+from triton_repo.contract.logprobs import LENGTHS_ONLY, TokenLogprob, prompt_to_json, to_json
+from triton_repo.contract.tensors import MAX_CONTEXT_IDS, NO_FLAGS, NOT_REPORTED, DeltaFlags, FinishReason
 from triton_repo.engine.request import EngineRequest
 
 
@@ -16,8 +16,8 @@ class Emission:
 
     `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
     sampled so far, an end token included. `finish_reason` is a FinishReason, or the error of one of several rows.
-    `logprobs` are those of the new ids; `token_lengths` asks for the lengths of their texts, and `keep_special`
-    for special tokens in them.
+    `logprobs` are those of the new ids; `token_lengths` asks for the lengths of their texts. `prompt` is what is told
+    of the prompt, as JSON.
     """
 
     request_id: str
@@ -29,18 +29,28 @@ class Emission:
     generated: int
     logprobs: Sequence[TokenLogprob] = ()
     token_lengths: bool = False
-    keep_special: bool = False
+    flags: DeltaFlags = NO_FLAGS
+    prompt: bytes = b""
 
     @property
     def lengths(self) -> tuple[int, int, int]:
         """This delta's elements of the DELTA_LENGTHS tensor."""
-        return self.window_length, len(self.output_ids), int(self.keep_special)
+        return self.window_length, len(self.output_ids), self.flags
 
     def token_data(self) -> bytes:
         """This delta's element of the LOGPROBS tensor."""
         if self.token_lengths and not self.logprobs and len(self.output_ids) > self.window_length:
             return LENGTHS_ONLY
         return to_json(self.logprobs)
+
+
+def listed(emissions: Sequence[Emission]) -> list[bytes]:
+    """The LOGPROBS tensor of a message; empty where no delta lists anything."""
+    if not any(emission.logprobs or emission.token_lengths or emission.prompt for emission in emissions):
+        return []
+    tokens = [emission.token_data() for emission in emissions]
+    prompts = [emission.prompt for emission in emissions]
+    return [*tokens, *prompts] if any(prompts) else tokens
 
 
 class Stream:
@@ -59,6 +69,7 @@ class Stream:
         self.cached_tokens = NOT_REPORTED
         self.finish_reason: FinishReason = ""
         self._emitted = False
+        self._has_silent_end = False
 
     @property
     def waits(self) -> bool:
@@ -89,8 +100,9 @@ class Stream:
             self._generated += 1
             if token_id in self._end_ids and self._generated > (self._request.sampling.min_tokens or 0):
                 self.finish_reason = "stop"
-                if self._request.scores_prompt and token_id not in (self._request.sampling.stop_token_ids or ()):
-                    self._ids.append(token_id)  # it leaves no text, and is listed with the others
+                if self._request.lists_end:
+                    self._ids.append(token_id)
+                    self._has_silent_end = True
                 return
             self._ids.append(token_id)
             if self._tail_length and self._ends_in_stop_sequence():
@@ -112,7 +124,8 @@ class Stream:
         logprobs: Sequence[TokenLogprob] = self._logprobs[self._sent :] if self._logprobs else ()
         if self._request.echo and not self._emitted:
             output_ids = [*self._request.input_ids, *output_ids]
-            logprobs = [*self.prompt_logprobs, *logprobs]
+            logprobs = [*self._prompt_logprobs(self._request.sampling.logprobs), *logprobs]
+        prompt = self._prompt() if not self._emitted else b""
         self._sent = len(self._ids)
         self._emitted = True
         return Emission(
@@ -125,8 +138,25 @@ class Stream:
             generated=self._generated,
             logprobs=logprobs,
             token_lengths=self._request.token_lengths,
-            keep_special=self._request.keep_special,
+            flags=self._flags(),
+            prompt=prompt,
         )
+
+    def _flags(self) -> DeltaFlags:
+        flags = DeltaFlags.KEEPS_SPECIAL if self._request.keep_special else NO_FLAGS
+        flags |= DeltaFlags.SILENT_END if self._has_silent_end else NO_FLAGS
+        return flags | (DeltaFlags.LISTS_IDS if self._request.token_ids else NO_FLAGS)
+
+    def _prompt(self) -> bytes:
+        """What the request asked to be told of its prompt."""
+        most = self._request.sampling.prompt_logprobs
+        if most is None and not self._request.token_ids:
+            return b""
+        return prompt_to_json(self._request.input_ids, self._prompt_logprobs(most))
+
+    def _prompt_logprobs(self, most: int | None) -> Sequence[TokenLogprob]:
+        """Those of the prompt, with at most so many alternatives; none where it is None."""
+        return [] if most is None else [each._replace(top=each.top[:most]) for each in self.prompt_logprobs]
 
     def _ends_in_stop_sequence(self) -> bool:
         tail = tuple(self._ids[-self._tail_length :])

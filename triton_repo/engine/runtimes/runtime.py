@@ -25,7 +25,7 @@ class Generation:
         max_tokens: how many tokens may be generated; prompt and answer fit into `max_seq_len`.
         end_ids: any of these ends the generation (EOS and `stop_token_ids`; no EOS under `ignore_eos`).
         sampling: with the engine's defaults filled in.
-        scores_prompt: the logprobs of the prompt are wanted too, like those of `sampling.logprobs`.
+        prompt_logprobs: the logprobs of the prompt are wanted too, with so many alternatives to each; None: not.
     """
 
     key: int
@@ -33,7 +33,7 @@ class Generation:
     max_tokens: int
     end_ids: tuple[int, ...]
     sampling: Sampling
-    scores_prompt: bool = False
+    prompt_logprobs: int | None = None
 
 
 class TokenDelta(NamedTuple):

@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from gateway.answers.events import FinalReason
 from gateway.dialects.openai.answers.error import ErrorBody
-from gateway.dialects.openai.answers.tokens import ChatLogprobs, CompletionUsage
+from gateway.dialects.openai.answers.tokens import ChatLogprobs, CompletionUsage, OfChoice, OfPrompt
 
 
 class CalledFunction(TypedDict):
@@ -38,17 +38,14 @@ class ChatMessage(ReasoningText):
     tool_calls: NotRequired[list[ChatToolCall]]
 
 
-class ChatChoice(TypedDict):
-    """`stop_reason` is the stop string that ended it."""
-
+class ChatChoice(OfChoice):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: FinalReason
-    stop_reason: NotRequired[str]
 
 
-class ChatCompletion(TypedDict):
+class ChatCompletion(OfPrompt):
     id: str
     object: Literal["chat.completion"]
     created: int
@@ -78,12 +75,11 @@ class ChatDelta(ReasoningText, total=False):
     tool_calls: list[ChatToolCallDelta]
 
 
-class ChatChunkChoice(TypedDict):
+class ChatChunkChoice(OfChoice):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
     finish_reason: FinalReason | None
-    stop_reason: NotRequired[str]
 
 
 class ChatChunkHead(TypedDict):
@@ -94,8 +90,9 @@ class ChatChunkHead(TypedDict):
     system_fingerprint: str
 
 
-class ChatCompletionChunk(ChatChunkHead):
-    """`usage` is there where it was asked for, and null before the last chunk, unless each was to have it."""
+class ChatCompletionChunk(ChatChunkHead, OfPrompt):
+    """The first one tells of the prompt, where that was asked for. `usage` is there where it was asked for, and null
+    before the last chunk, unless each was to have it."""
 
     choices: list[ChatChunkChoice]
     usage: NotRequired[CompletionUsage | None]

@@ -8,15 +8,16 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from gateway.answers.events import FinalReason
 from gateway.dialects.openai.answers.error import ErrorBody
-from gateway.dialects.openai.answers.tokens import CompletionLogprobs, CompletionUsage
+from gateway.dialects.openai.answers.tokens import CompletionLogprobs, CompletionUsage, OfChoice, OfPrompt
 
 
-class TextChunkChoice(TypedDict):
+class TextChunkChoice(OfChoice, OfPrompt):
+    """The first one of a choice tells of its prompt, where that was asked for."""
+
     text: str
     index: int
     logprobs: CompletionLogprobs | None
     finish_reason: FinalReason | None
-    stop_reason: NotRequired[str]
 
 
 class TextCompletionHead(TypedDict):
@@ -37,12 +38,11 @@ class TextCompletionChunk(TextCompletionHead, TextCompletionTail):
     usage: NotRequired[CompletionUsage | None]
 
 
-class TextChoice(TypedDict):
+class TextChoice(OfChoice, OfPrompt):
     text: str
     index: int
     logprobs: CompletionLogprobs | None
     finish_reason: FinalReason
-    stop_reason: NotRequired[str]
 
 
 class TextCompletion(TextCompletionHead, TextCompletionTail):

@@ -51,6 +51,35 @@ class TokenLogprob(TopLogprob):
 TokenEntry = Annotated[orjson.Fragment, GetPydanticSchema(lambda _, schema_of: schema_of(TokenLogprob))]
 
 
+class PromptLogprob(TypedDict):
+    """`rank` is how likely the token is among all, 1 the likeliest; null where the engine does not tell."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str
+
+
+# Also from the detokenizer: of each token of the prompt, but for the first, itself and the likeliest ones, by id.
+PromptLogprobs = Annotated[
+    orjson.Fragment, GetPydanticSchema(lambda _, schema_of: schema_of(list[dict[str, PromptLogprob] | None] | None))
+]
+
+
+class OfChoice(TypedDict, total=False):
+    """`stop_reason` is the stop string that ended it. `token_ids` are those that the engine has generated, the one that
+    ended the answer included."""
+
+    stop_reason: str
+    token_ids: list[int]
+
+
+class OfPrompt(TypedDict, total=False):
+    """What vLLM's parameters `return_token_ids` and `prompt_logprobs` ask for."""
+
+    prompt_token_ids: list[int]
+    prompt_logprobs: PromptLogprobs
+
+
 class ChatLogprobs(TypedDict):
     content: list[TokenEntry]
     refusal: None

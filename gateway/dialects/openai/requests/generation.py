@@ -80,6 +80,7 @@ class GenerationRequest(FormedRequest):
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
+    return_token_ids: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None
@@ -93,7 +94,9 @@ class GenerationRequest(FormedRequest):
     prompt_cache_retention: Any = None
     metadata: Any = None
 
-    @field_validator("min_tokens", "top_k", "seed", "n", "best_of", "truncate_prompt_tokens", mode="before")
+    @field_validator(
+        "min_tokens", "top_k", "seed", "n", "best_of", "truncate_prompt_tokens", "prompt_logprobs", mode="before"
+    )
     @classmethod
     def _integral(cls, value: Any) -> Any:
         return whole_number(value)
@@ -142,6 +145,7 @@ class GenerationRequest(FormedRequest):
             keep_stop=bool(self.include_stop_str_in_output),
             keep_special=self.skip_special_tokens is False,
             truncate_prompt_tokens=self.truncate_prompt_tokens or None,
+            token_ids=bool(self.return_token_ids),
         )
 
     def sampling(self, **changes: Any) -> Sampling:

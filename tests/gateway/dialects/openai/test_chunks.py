@@ -10,7 +10,8 @@ from gateway.answers.events import Event, Finish, Reasoning, Text, ToolCallDelta
 from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chat import ChatEncoder
-from gateway.dialects.openai.completions import CompletionEncoder, Form
+from gateway.dialects.openai.completions import CompletionEncoder
+from gateway.dialects.openai.form import ChatForm, CompletionForm
 from gateway.dialects.openai.ranking import Ranking
 from triton_repo.contract.errors import ContextLengthExceeded
 
@@ -56,7 +57,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chat(num_choices: int = 1, include_usage: bool = False) -> ChatEncoder:
-    return ChatEncoder(HEAD, num_choices, include_usage)
+    return ChatEncoder(HEAD, ChatForm(num_choices=num_choices, include_usage=include_usage))
 
 
 def test_a_chat_stream_is_role_then_text_then_finish_then_done() -> None:
@@ -77,7 +78,7 @@ def test_usage_is_null_in_every_chunk_but_the_last() -> None:
 
 def test_every_chunk_has_the_counts_at_its_time_if_that_is_asked_for() -> None:
     counts = iter([Usage(3, 1), Usage(3, 2)])
-    encoder = CompletionEncoder(HEAD._replace(usage=lambda: next(counts)), Form(continuous_usage=True))
+    encoder = CompletionEncoder(HEAD._replace(usage=lambda: next(counts)), CompletionForm(continuous_usage=True))
     stream = encoder.event(Text(0, "x")) + encoder.event(Finish(0, "stop"))
     chunks = [json.loads(line.removeprefix(b"data: ")) for line in stream.splitlines() if line]
     assert [chunk["usage"]["completion_tokens"] for chunk in chunks] == [1, 2]
@@ -86,7 +87,10 @@ def test_every_chunk_has_the_counts_at_its_time_if_that_is_asked_for() -> None:
 
 def test_a_stream_that_fails_ends_with_the_counts_so_far_and_the_error() -> None:
     head = HEAD._replace(usage=lambda: Usage(3, 2))
-    for encoder in (ChatEncoder(head, 1, True), CompletionEncoder(head, Form(include_usage=True))):
+    for encoder in (
+        ChatEncoder(head, ChatForm(include_usage=True)),
+        CompletionEncoder(head, CompletionForm(include_usage=True)),
+    ):
         usage, error, rest = encoder.fail(ContextLengthExceeded("too long", "messages")).split(b"\n\n")
         chunk = json.loads(usage.removeprefix(b"data: "))
         assert (chunk["choices"], chunk["usage"]["total_tokens"]) == ([], 5)
@@ -95,7 +99,7 @@ def test_a_stream_that_fails_ends_with_the_counts_so_far_and_the_error() -> None
 
 def test_the_stop_string_that_ended_a_choice_is_told() -> None:
     whole = fold([Text(0, "x"), Finish(0, "stop", "END"), Finish(1, "stop"), Usage(3, 2)])
-    for encoder in (chat(), CompletionEncoder(HEAD, Form())):
+    for encoder in (chat(), CompletionEncoder(HEAD, CompletionForm())):
         chunk = json.loads(encoder.event(Finish(0, "stop", "END")).removeprefix(b"data: "))
         assert chunk["choices"][0]["stop_reason"] == "END"
         ended, other = json.loads(encoder.whole(whole))["choices"]
@@ -110,20 +114,22 @@ def test_the_likeliest_answers_by_token_are_kept_of_each_prompt() -> None:
     events: list[Event] = []
     for index, logprobs in enumerate(of_two_prompts):
         events += [Text(index, f"{index}", [*map(entry, logprobs)]), Finish(index, "stop")]
-    encoder = CompletionEncoder(HEAD, Form(num_choices=6, list_logprobs=False, ranking=Ranking(3, 2)))
+    encoder = CompletionEncoder(
+        HEAD, CompletionForm(num_choices=6, choices_per_prompt=3, list_logprobs=False, ranking=Ranking(3, 2))
+    )
     choices = json.loads(encoder.whole(fold([*events, Usage(3, 2)])))["choices"]
     assert [(choice["index"], choice["text"]) for choice in choices] == [(0, "1"), (1, "0"), (2, "5"), (3, "4")]
     assert {choice["logprobs"] for choice in choices} == {None}
 
 
 def test_a_completion_stream_has_no_role_and_ends_with_an_empty_text() -> None:
-    encoder = CompletionEncoder(HEAD, Form())
+    encoder = CompletionEncoder(HEAD, CompletionForm())
     assert encoder.start() == b""
     assert encoder.event(Text(0, "x")) + encoder.event(Finish(0, "stop")) == COMPLETION_TEXT_AND_FINISH
 
 
 def test_a_completion_with_usage_has_it_behind_all_other_keys() -> None:
-    encoder = CompletionEncoder(HEAD, Form(include_usage=True))
+    encoder = CompletionEncoder(HEAD, CompletionForm(include_usage=True))
     assert encoder.event(Text(0, "x")).endswith(b'"model":"demo","system_fingerprint":"fp_1","usage":null}\n\n')
     counts = b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
     assert encoder.event(Usage(3, 2)).endswith(b'"choices":[],"model":"demo","system_fingerprint":"fp_1",' + counts)
@@ -147,7 +153,7 @@ def test_text_that_looks_like_the_frame_stays_text() -> None:
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
 def test_no_reader_of_lines_finds_one_inside_an_event(separator: str) -> None:
     text = f"one{separator}two é"
-    for encoder in (chat(), CompletionEncoder(HEAD, Form())):
+    for encoder in (chat(), CompletionEncoder(HEAD, CompletionForm())):
         event = encoder.event(Text(0, text)).decode()
         assert event.splitlines() == [event.rstrip("\n"), ""]
         choice = json.loads(event.removeprefix("data: "))["choices"][0]

@@ -16,6 +16,7 @@ from gateway.answers.events import Text
 from gateway.answers.tokens import Token
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chat import ChatEncoder
+from gateway.dialects.openai.form import ChatForm
 from tests.gateway.bodies import CHAT, COMPLETIONS, chat, completion, post, refusal
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import serving
@@ -66,7 +67,7 @@ def content(choices: Sequence[Any], index: int = 0) -> list[Any]:
 
 def test_a_streamed_chunk_with_logprobs_byte_for_byte() -> None:
     token = {key: value for key, value in entry(" hé").items() if key != "text_length"}
-    encoder = ChatEncoder(Head("ID", 1700000000, "demo", "fp_1"), num_choices=1, include_usage=False)
+    encoder = ChatEncoder(Head("ID", 1700000000, "demo", "fp_1"), ChatForm())
     assert encoder.event(Text(0, " hé", [Token(orjson.dumps(token), 0)])) == GOLDEN_CHUNK
 
 

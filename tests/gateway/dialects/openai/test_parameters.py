@@ -41,7 +41,6 @@ def client() -> Iterator[httpx.Client]:
         ("audio", {}),
         ("web_search_options", {}),
         ("suffix", "x"),
-        ("prompt_logprobs", -1),
         ("grammar", 'root ::= "a"'),
         ("min_length", 60),
         ("num_beams", 4),

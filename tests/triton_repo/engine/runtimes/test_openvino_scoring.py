@@ -44,7 +44,7 @@ def drain(runtime: ScoringOpenVinoRuntime) -> list[TokenDelta]:
 
 def test_the_logprobs_of_prompts_are_those_of_transformers(runtime: ScoringOpenVinoRuntime, reference: Any) -> None:
     for key, prompt in enumerate(PROMPTS):
-        runtime.submit(Generation(key, prompt, 1, (), SCORED, scores_prompt=True))
+        runtime.submit(Generation(key, prompt, 1, (), SCORED, prompt_logprobs=SCORED.logprobs))
     deltas = {delta.key: delta for delta in drain(runtime)}
     for key, prompt in enumerate(PROMPTS):
         with torch.inference_mode():
@@ -53,6 +53,7 @@ def test_the_logprobs_of_prompts_are_those_of_transformers(runtime: ScoringOpenV
         assert (first.logprob, first.top) == (None, ())
         for row, score, id in zip(expected, scores, prompt[1:], strict=False):
             assert score.logprob == pytest.approx(float(row[id]), abs=TOLERANCE)
+            assert score.rank == 1 + int((row > row[id]).sum())
             best = row.topk(3)
             assert [id for id, _ in score.top] == best.indices.tolist()
             assert [logprob for _, logprob in score.top] == pytest.approx(best.values.tolist(), abs=TOLERANCE)
@@ -61,8 +62,15 @@ def test_the_logprobs_of_prompts_are_those_of_transformers(runtime: ScoringOpenV
         assert listed.logprob == pytest.approx(float(expected[-1].max()), abs=TOLERANCE)
 
 
+def test_a_prompt_is_scored_without_logprobs_of_the_answer(runtime: ScoringOpenVinoRuntime) -> None:
+    runtime.submit(Generation(20, PROMPTS[2], 2, (), Sampling(temperature=0.0, prompt_logprobs=1), prompt_logprobs=1))
+    first, second = drain(runtime)
+    assert [len(score.top) for score in first.prompt_logprobs] == [0] + [1] * 63
+    assert (first.logprobs, second.logprobs, second.prompt_logprobs) == ([], [], ())
+
+
 def test_a_request_that_leaves_while_it_is_scored_is_gone_and_others_go_on(runtime: ScoringOpenVinoRuntime) -> None:
-    runtime.submit(Generation(10, PROMPTS[-1], 4, (), SCORED, scores_prompt=True))
+    runtime.submit(Generation(10, PROMPTS[-1], 4, (), SCORED, prompt_logprobs=SCORED.logprobs))
     runtime.submit(Generation(11, PROMPTS[1], 4, (), Sampling(temperature=0.0)))
     runtime.step()
     assert runtime.load().waiting >= 1

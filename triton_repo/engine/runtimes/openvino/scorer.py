@@ -42,8 +42,12 @@ class PromptScorer:
             logprobs = _log_softmax(self._logits(chunk, start))
             following = ids[start + 1 : start + 1 + len(chunk)]
             for row, next_id in zip(logprobs, [*following, None][: len(chunk)], strict=True):
-                of_next = None if next_id is None else float(row[next_id])
-                scores.append(TokenLogprob(of_next, _top(row, num_top)))
+                top = _top(row, num_top)
+                if next_id is None:
+                    scores.append(TokenLogprob(None, top))
+                else:
+                    rank = 1 + int((row > row[next_id]).sum())
+                    scores.append(TokenLogprob(float(row[next_id]), top, rank))
             yield scores
             scores = []
 

@@ -31,7 +31,7 @@ class ScoringOpenVinoRuntime(OpenVinoRuntime):
         self._scored: dict[int, _Scored] = {}  # in the batch, with no token yet
 
     def submit(self, generation: Generation) -> None:
-        if generation.scores_prompt:
+        if generation.prompt_logprobs is not None:
             self._unscored[generation.key] = _Scored(generation)
         else:
             super().submit(generation)
@@ -62,7 +62,7 @@ class ScoringOpenVinoRuntime(OpenVinoRuntime):
         """Read one more chunk; behind the last one the request joins the batch."""
         generation = scored.generation
         if scored.chunks is None:
-            scored.chunks = self._scorer.score(generation.input_ids, generation.sampling.logprobs or 0)
+            scored.chunks = self._scorer.score(generation.input_ids, generation.prompt_logprobs or 0)
         scored.scores += next(scored.chunks)
         if len(scored.scores) > len(generation.input_ids):
             del self._unscored[generation.key]
@@ -70,11 +70,14 @@ class ScoringOpenVinoRuntime(OpenVinoRuntime):
             super().submit(generation)
 
     def _with_scores(self, delta: TokenDelta) -> TokenDelta:
-        """The first tokens with the scores of the prompt, and the very first with alternatives."""
+        """The first tokens with the scores of the prompt, and the very first with alternatives, if it has a logprob."""
         scored = self._scored.pop(delta.key, None)
         if scored is None or not delta.token_ids:
             return delta
         *of_prompt, of_first = scored.scores
+        scored_delta = delta._replace(prompt_logprobs=of_prompt)
+        num_top = scored.generation.sampling.logprobs
+        if num_top is None:
+            return scored_delta
         first, *others = delta.logprobs or [TokenLogprob(None)]
-        logprobs = [first._replace(top=of_first.top), *others]
-        return delta._replace(logprobs=logprobs, prompt_logprobs=of_prompt)
+        return scored_delta._replace(logprobs=[first._replace(top=of_first.top[:num_top]), *others])
