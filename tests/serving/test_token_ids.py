@@ -62,7 +62,8 @@ def test_streams_beside_each_other_get_the_ids_that_they_asked_for(stack: Stack,
     async def ask(client: AsyncOpenAI, number: int) -> list[Any]:
         body: dict[str, Any] = {"model": "replay", "prompt": f"x{number}", "max_tokens": 40 + number, "stream": True}
         stream: Any = await client.completions.create(**body, extra_body=ASKED if number % 2 else {})
-        return [chunk.choices[0] async for chunk in stream]
+        choices: list[Any] = [chunk.choices[0] async for chunk in stream]
+        return choices
 
     async def crowd() -> list[Any]:
         async with AsyncOpenAI(base_url=f"{stack.gateway}/v1", api_key="none", max_retries=0) as asynchronous:

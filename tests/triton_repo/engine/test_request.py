@@ -121,7 +121,7 @@ def test_the_logprobs_of_a_prompt_may_be_asked_for_alone_and_are_bounded_in_numb
     both = {"prompt_logprobs": 1, "logprobs": 0, "echo": "all"}
     assert parse_request({"input_ids": [5]}, both, scoring).prompt_logprobs == 1
     assert parse_request({"input_ids": [5] * 8_000}, {"prompt_logprobs": 7}, scoring).prompt_logprobs == 7
-    with pytest.raises(InvalidRequest, match="prompt_logprobs = 8: the 8000 tokens .* at most 65536") as rejected:
+    with pytest.raises(InvalidRequest, match=r"prompt_logprobs = 8: the 8000 tokens .* at most 65536") as rejected:
         parse_request({"input_ids": [5] * 8_000}, {"prompt_logprobs": 8}, scoring)
     assert rejected.value.param == "prompt_logprobs"
     with pytest.raises(UnsupportedParameter, match="prompt_logprobs: this engine has no logprobs of prompts"):
