@@ -32,7 +32,7 @@ Status = Literal["honoured", "bounded", "rejected"]
 
 _GUIDED: Final = frozenset(FormedRequest.model_fields) - frozenset(Sampling.model_fields) | {"output_config"}
 _LENGTHS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
-_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
 _LACKING: Final = {
     "messages": "the model has no chat template",
     PROMPT_LOGPROBS_FIELD: f"the model {NO_PROMPT_LOGPROBS}",

@@ -67,7 +67,8 @@ def test_streams_beside_each_other_get_the_ids_that_they_asked_for(stack: Stack,
 
     async def crowd() -> list[Any]:
         async with AsyncOpenAI(base_url=f"{stack.gateway}/v1", api_key="none", max_retries=0) as asynchronous:
-            return await asyncio.gather(*(ask(asynchronous, number) for number in range(16)))
+            answers: list[Any] = await asyncio.gather(*(ask(asynchronous, number) for number in range(16)))
+            return answers
 
     for number, choices in enumerate(asyncio.run(crowd())):
         told = [id for choice in choices for id in getattr(choice, "token_ids", None) or ()]

@@ -12,6 +12,7 @@ import orjson
 from gateway.answers.backend import Chat
 from gateway.answers.events import (
     Event,
+    FinalReason,
     Finish,
     PromptTokens,
     Reasoning,
@@ -26,13 +27,14 @@ from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.answers import chat as answers
 from gateway.dialects.openai.answers.tokens import OfPrompt
+from gateway.dialects.openai.calls import add_calls, call_delta, chat_reason
 from gateway.dialects.openai.chunks import Chunks, StreamEnd, chat_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.form import ChatForm
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests.chat import ChatCompletionRequest
-from gateway.dialects.openai.requests.tools import FunctionTool, offered_tools, template_tool
+from gateway.dialects.openai.requests.tools import FunctionTool, template_tool
 
 _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 
@@ -46,7 +48,7 @@ class ChatCompletions:
     def parse(self, fields: dict[str, Any]) -> Call:
         reject_unsupported(fields, ChatCompletionRequest)
         body = parse_body(ChatCompletionRequest, fields)
-        listed, tools = offered_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
+        listed, tools = body.offered
         request = replace(
             body.answer_request([_prompt(body, listed)]),
             tools=tools,
@@ -62,6 +64,7 @@ class ChatCompletions:
             token_ids=bool(body.return_token_ids),
             prompt_logprobs=body.prompt_logprobs is not None,
             include_reasoning=body.include_reasoning is not False,
+            as_function=bool(body.functions),
         )
         ignored = ignored_parameters(fields, ChatCompletionRequest)
         return Call(request, partial(ChatEncoder, form=form), ignored, body.sent_as)
@@ -111,7 +114,7 @@ class ChatEncoder(StreamEnd):
             case Reasoning(index, text, tokens):
                 return self._reasoning(index, text, tokens)
             case ToolCallDelta():
-                return self._delta(event.choice, {"tool_calls": [_tool_call_delta(event)]})
+                return self._delta(event.choice, call_delta(event, as_function=self._form.as_function))
             case PromptTokens():
                 return b""
 
@@ -142,7 +145,7 @@ class ChatEncoder(StreamEnd):
             "index": index,
             "delta": delta,
             "logprobs": chat_logprobs(tokens) if self._form.list_logprobs else None,
-            "finish_reason": finish.reason if finish else None,
+            "finish_reason": self._reason(finish.reason) if finish else None,
             **self._form.of_choice(tokens, finish.stop if finish else None),
         }
         return self._chunks.chunk(orjson.dumps(choice), of_prompt)
@@ -150,11 +153,21 @@ class ChatEncoder(StreamEnd):
     def _whole_choice(self, index: int, choice: WholeChoice) -> answers.ChatChoice:
         return {
             "index": index,
-            "message": _message(choice, self._form.include_reasoning),
+            "message": self._message(choice),
             "logprobs": chat_logprobs(choice.tokens) if self._form.list_logprobs else None,
-            "finish_reason": choice.reason,
+            "finish_reason": self._reason(choice.reason),
             **self._form.of_choice(choice.tokens, choice.stop),
         }
+
+    def _message(self, choice: WholeChoice) -> answers.ChatMessage:
+        message: answers.ChatMessage = {"role": "assistant", "content": choice.text, "refusal": None}
+        if choice.reasoning and self._form.include_reasoning:
+            message["reasoning_content"] = message["reasoning"] = choice.reasoning
+        add_calls(message, choice.tool_calls, as_function=self._form.as_function)
+        return message
+
+    def _reason(self, reason: FinalReason) -> answers.ChatReason:
+        return chat_reason(reason, as_function=self._form.as_function)
 
 
 def _chunk_keys(head: Head) -> answers.ChatChunkHead:
@@ -179,24 +192,3 @@ def _prompt(body: ChatCompletionRequest, tools: Sequence[FunctionTool]) -> Chat:
 
 def _reasoning(text: str) -> answers.ChatDelta:
     return {"reasoning_content": text, "reasoning": text}
-
-
-def _tool_call_delta(delta: ToolCallDelta) -> answers.ChatToolCallDelta:
-    """`id`, `type` and `name` are in the first part of a call only, as OpenAI sends them."""
-    if delta.id is None:
-        return {"index": delta.call, "function": {"arguments": delta.arguments}}
-    function: answers.CalledFunctionDelta = {"name": delta.name, "arguments": delta.arguments}
-    return {"index": delta.call, "id": delta.id, "type": "function", "function": function}
-
-
-def _message(choice: WholeChoice, include_reasoning: bool) -> answers.ChatMessage:
-    message: answers.ChatMessage = {"role": "assistant", "content": choice.text, "refusal": None}
-    if choice.reasoning and include_reasoning:
-        message["reasoning_content"] = message["reasoning"] = choice.reasoning
-    if choice.tool_calls:
-        message["content"] = choice.text or None
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in choice.tool_calls
-        ]
-    return message

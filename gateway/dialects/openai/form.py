@@ -52,7 +52,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class ChatForm(Form):
+    """`as_function`: a call is written as `function_call`."""
+
     include_reasoning: bool = True
+    as_function: bool = False
 
 
 @dataclass(frozen=True, slots=True)

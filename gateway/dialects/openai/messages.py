@@ -125,7 +125,7 @@ class AssistantMessage(_Value):
     reasoning: str | None = None  # another name of it
     tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
     audio: None = None
-    function_call: None = None
+    function_call: FunctionCall | None = None  # a tool call in the words of 2023
     # Prefilled answers of DeepSeek, Mistral and Moonshot: an answer that the model is to continue.
     prefix: bool | None = None
     partial: bool | None = None
@@ -138,7 +138,15 @@ class ToolMessage(_Value):
     name: str | None = None  # of the function; some templates write it
 
 
-AnyMessage = PromptMessage | AssistantMessage | ToolMessage
+class FunctionMessage(_Value):
+    """What the function of a `function_call` returned."""
+
+    role: Literal["function"]
+    content: ToolContent
+    name: str
+
+
+AnyMessage = PromptMessage | AssistantMessage | ToolMessage | FunctionMessage
 
 
 def _few_parts(messages: Any) -> Any:
@@ -175,14 +183,18 @@ def template_message(message: AnyMessage) -> dict[str, Any]:
     fields = {"role": message.role, "content": message.content, **message.model_dump(exclude_none=True)}
     if isinstance(message, PromptMessage) and message.role == "developer":
         fields["role"] = "system"  # OpenAI's newer name for it, which most templates drop in silence
+    if isinstance(message, FunctionMessage):
+        fields["role"] = "tool"  # its call has no id, and gets one where the template needs it
     if isinstance(message, AssistantMessage):
         refusal = fields.pop("refusal", "")
         other_name = fields.pop("reasoning", None)
         if reasoning := message.reasoning_content or other_name:
             fields["reasoning_content"] = reasoning
+        call = fields.pop("function_call", None)
+        calls = fields.pop("tool_calls", None) or ([{"type": "function", "function": call}] if call else None)
         fields = {name: value for name, value in fields.items() if name not in ("prefix", "partial")}
-        if not fields.get("tool_calls"):
-            fields.pop("tool_calls", None)  # templates ask whether the key is there
-        if fields["content"] is None and not message.tool_calls:
+        if calls:  # templates ask whether the key is there
+            fields["tool_calls"] = calls
+        elif fields["content"] is None:
             fields["content"] = refusal
     return fields

@@ -76,14 +76,17 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 
 # The same for those that a chat takes and a completion does not.
-OF_CHATS: Final[Mapping[str, tuple[Any, ...]]] = {"tool_choice": ("none", "auto"), "tools": ([],)}
+OF_CHATS: Final[Mapping[str, tuple[Any, ...]]] = {
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+}
 OF_COMPLETIONS: Final[Mapping[str, tuple[Any, ...]]] = {"echo": (False,)}
 
 # Other servers' name of a parameter -> the name that it has here, and the values that ask for nothing.
 OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "extra_body": ("its fields at the top level of the body", ({},)),
-    "function_call": ("tool_choice", ("none", "auto")),
-    "functions": ("tools", ([],)),
     "lora_path": ("lora_name", ()),
     "max_length": ("max_tokens", ()),
     "max_new_tokens": ("max_tokens", ()),

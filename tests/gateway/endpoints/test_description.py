@@ -78,6 +78,7 @@ TEXTS: list[tuple[str, Json]] = [
     (CHAT, {"messages": HELLO}),
     (CHAT, {"messages": HELLO, "logprobs": True, "top_logprobs": 2, "n": 2, "stop": "END"}),
     (CHAT, {"messages": HELLO, "model": "agent", "tools": [OPENAI_TOOL]}),
+    (CHAT, {"messages": HELLO, "model": "agent", "functions": [FUNCTION]}),
     (CHAT, {"messages": HELLO, "return_token_ids": True, "prompt_logprobs": 2}),
     (TEXT, {"prompt": "Hello"}),
     (TEXT, {"prompt": "Hello", "return_token_ids": True, "prompt_logprobs": 2, "n": 2}),

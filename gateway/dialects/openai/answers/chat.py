@@ -10,6 +10,8 @@ from gateway.answers.events import FinalReason
 from gateway.dialects.openai.answers.error import ErrorBody
 from gateway.dialects.openai.answers.tokens import ChatLogprobs, CompletionUsage, OfChoice, OfPrompt
 
+ChatReason = FinalReason | Literal["function_call"]
+
 
 class CalledFunction(TypedDict):
     """`arguments` are JSON, as the model wrote it."""
@@ -32,17 +34,20 @@ class ReasoningText(TypedDict, total=False):
 
 
 class ChatMessage(ReasoningText):
+    """A call is a `function_call` where the request has `functions`."""
+
     role: Literal["assistant"]
     content: str | None
     refusal: None
     tool_calls: NotRequired[list[ChatToolCall]]
+    function_call: NotRequired[CalledFunction]
 
 
 class ChatChoice(OfChoice):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
-    finish_reason: FinalReason
+    finish_reason: ChatReason
 
 
 class ChatCompletion(OfPrompt):
@@ -73,13 +78,14 @@ class ChatDelta(ReasoningText, total=False):
     role: Literal["assistant"]
     content: str
     tool_calls: list[ChatToolCallDelta]
+    function_call: CalledFunctionDelta
 
 
 class ChatChunkChoice(OfChoice):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: FinalReason | None
+    finish_reason: ChatReason | None
 
 
 class ChatChunkHead(TypedDict):

@@ -8,10 +8,18 @@ import orjson
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.answers.calls.tools import TOOLS_FIELD, Tools
 from gateway.answers.reasoning import Effort
 from gateway.dialects.openai.messages import Messages, is_begun
+from gateway.dialects.openai.requests.functions import (
+    FunctionChoice,
+    FunctionName,
+    Functions,
+    as_tool_choice,
+    as_tools,
+)
 from gateway.dialects.openai.requests.generation import GenerationRequest, MaxTokens, whole_number
-from gateway.dialects.openai.requests.tools import FunctionTools, ToolChoice
+from gateway.dialects.openai.requests.tools import FunctionTool, FunctionTools, ToolChoice, offered_tools
 from triton_repo.contract.sampling import MAX_LOGPROBS, Sampling
 
 MAX_TEMPLATE_ARGUMENTS_BYTES: Final = 16 * 1024
@@ -32,6 +40,8 @@ class ChatCompletionRequest(GenerationRequest):
     tools: FunctionTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    functions: Functions | None = None
+    function_call: FunctionChoice | None = None
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
     separate_reasoning: bool | None = None
@@ -51,6 +61,21 @@ class ChatCompletionRequest(GenerationRequest):
             raise PydanticCustomError("top_logprobs", "allowed only when logprobs is true")
         return value
 
+    @field_validator("functions")
+    @classmethod
+    def _instead_of_tools(cls, value: Functions | None, info: ValidationInfo) -> Functions | None:
+        if value and info.data.get("tools"):
+            raise PydanticCustomError("functions", "not possible together with tools, the newer name of the same")
+        return value
+
+    @field_validator("function_call")
+    @classmethod
+    def _of_the_functions(cls, value: FunctionChoice | None, info: ValidationInfo) -> FunctionChoice | None:
+        known = [function.name for function in info.data.get("functions") or ()]
+        if isinstance(value, FunctionName) and value.name not in known:
+            raise PydanticCustomError("function_call", "there is no function of this name in functions")
+        return value
+
     @field_validator("chat_template_kwargs")
     @classmethod
     def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -68,6 +93,13 @@ class ChatCompletionRequest(GenerationRequest):
         if value and info.data.get("add_generation_prompt"):
             raise PydanticCustomError("continue_final_message", "not possible together with add_generation_prompt")
         return value
+
+    @property
+    def offered(self) -> tuple[list[FunctionTool], Tools | None]:
+        """As `offered_tools`. Of `functions` an answer calls one at most."""
+        if self.functions:
+            return offered_tools(as_tools(self.functions), as_tool_choice(self.function_call), parallel=False)
+        return offered_tools(self.tools, self.tool_choice, self.parallel_tool_calls)
 
     @property
     def ending(self) -> dict[str, bool]:
@@ -94,6 +126,8 @@ class ChatCompletionRequest(GenerationRequest):
             names["max_tokens"] = "max_completion_tokens"
         if self.top_logprobs:
             names["logprobs"] = "top_logprobs"
+        if self.functions:
+            names[TOOLS_FIELD] = "functions"
         return names
 
 

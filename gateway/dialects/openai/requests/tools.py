@@ -68,13 +68,18 @@ class FunctionTool(_Value):
     function: FunctionDefinition
 
 
-def _distinct(tools: Sequence[FunctionTool]) -> Sequence[FunctionTool]:
-    names = [tool.function.name for tool in tools]
+def check_distinct(functions: Sequence[FunctionDefinition]) -> None:
+    """Raises PydanticCustomError for two of one name, or where they are too large together."""
+    names = [function.name for function in functions]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise PydanticCustomError("tools", "two functions have the name {name}", {"name": twice})
-    if len(orjson.dumps([tool.model_dump() for tool in tools])) > MAX_TOOLS_BYTES:
+    if len(orjson.dumps([function.model_dump() for function in functions])) > MAX_TOOLS_BYTES:
         rule = f"must be at most {MAX_TOOLS_BYTES} bytes of JSON together"
         raise PydanticCustomError("tools", "{rule}", {"rule": rule})
+
+
+def _distinct(tools: Sequence[FunctionTool]) -> Sequence[FunctionTool]:
+    check_distinct([tool.function for tool in tools])
     return tools
 
 

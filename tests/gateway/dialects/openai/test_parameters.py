@@ -35,8 +35,6 @@ def client() -> Iterator[httpx.Client]:
     ("name", "value"),
     [
         ("logit_bias", {"5": 1}),
-        ("functions", [{"name": "f"}]),
-        ("function_call", {"name": "f"}),
         ("modalities", ["text", "audio"]),
         ("audio", {}),
         ("web_search_options", {}),

@@ -136,8 +136,6 @@ def test_a_schema_that_is_nested_too_deeply_is_rejected(client: httpx.Client) ->
     [
         ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools"),
         ({"tools": [{"type": "web_search", "function": {"name": "f"}}]}, "tools"),
-        ({"functions": [{"name": "f"}]}, "functions"),
-        ({"function_call": {"name": "f"}}, "function_call"),
     ],
 )
 def test_other_kinds_of_tools_are_not_supported(client: httpx.Client, fields: dict[str, Any], param: str) -> None:

@@ -65,7 +65,7 @@ WRONG_CHAT_VALUES: list[tuple[str, list[Any]]] = [
             [{"role": "user", "content": "x", "name": 5}],
             [{"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}],
             [{"role": "assistant", "content": None, "tool_calls": [{**CALL, "type": "magic"}]}],
-            [{"role": "assistant", "content": "x", "function_call": {"name": "f", "arguments": "{}"}}],
+            [{"role": "assistant", "content": "x", "function_call": {"arguments": "{}"}}],
             [{"role": "tool"}],
             [{"role": "user", "content": [{"type": "text", "text": "x"}] * 4097}],
             [HELLO] * 4097,
