@@ -17,6 +17,7 @@ PAGES: Final = (
     README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "engines" / "README.md",
+    ROOT / "examples" / "README.md",
     ROOT / "gateway" / "page" / "markdown-it.md",
     *sorted((ROOT / "docs").glob("*.md")),
 )

@@ -34,6 +34,19 @@ FOREIGN_FLAGS = {"--enable-shared", "--help", "--shm-size"} | {
     "--model-control-mode",
     "--tokenizer",
     "--tool-call-parser",
+    # Of NVIDIA's end_to_end_grpc_client.py.
+    "--bad-words",
+    "--batch-inputs",
+    "--beam-width",
+    "--end-id",
+    "--guided-decoding-guide",
+    "--lora-path",
+    "--num-return-sequences",
+    "--repetition-penalty",
+    "--return-context-logits",
+    "--return-log-probs",
+    "--stop-words",
+    "--streaming",
 }
 
 

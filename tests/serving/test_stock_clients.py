@@ -98,6 +98,20 @@ def test_an_input_that_asks_for_what_is_not_there_is_rejected_by_name(stack: Sta
     assert f"[conch:UnsupportedParameter:{name}]" in message
 
 
+def test_what_clients_of_llama_index_and_langchain_send_is_answered(stack: Stack) -> None:
+    """Their `top_p` is 0 by default: the likeliest tokens of `top_k`."""
+    theirs = {
+        **ALWAYS,
+        "top_k": np.array([[1]], np.int32),
+        "top_p": np.array([[0]], np.float32),
+        "length_penalty": np.array([[1]], np.float32),
+        "repetition_penalty": np.array([[1]], np.float32),
+        "random_seed": np.array([[0]], np.uint64),
+    }
+    greedy = {**ALWAYS, "temperature": np.array([[0]], np.float32)}
+    assert text(stack, theirs) == text(stack, greedy)
+
+
 def test_random_seed_is_seed(stack: Stack) -> None:
     hot = {**ALWAYS, "temperature": np.array([[1.5]], np.float32), "max_tokens": np.array([[24]], np.int32)}
     by_seed = text(stack, {**hot, "seed": np.array([[5]], np.uint64)})

@@ -42,6 +42,13 @@ def test_generate_stream_sends_deltas_that_join_to_the_whole_answer(stack: Stack
     assert events[-1]["finish_reason"] == whole["finish_reason"]
 
 
+def test_generate_takes_the_names_of_nvidias_llm_api(stack: Stack) -> None:
+    url = f"{stack.triton_http}/v2/models/demo/generate"
+    asked = {"text_input": "What is Triton?", "sampling_param_max_tokens": 5, "sampling_param_temperature": 0.5}
+    assert json.loads(curl(url, asked))["token_counts"][2] == 5
+    assert "sampling_param_stop: not available" in json.loads(curl(url, {**asked, "sampling_param_stop": "."}))["error"]
+
+
 def test_stop_words_end_the_generation(stack: Stack) -> None:
     body = {"text_input": "x", "stop_words": ["."], "max_tokens": 400}
     answer = json.loads(curl(f"{stack.triton_http}/v2/models/replay/generate", body))

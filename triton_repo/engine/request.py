@@ -25,13 +25,9 @@ from triton_repo.contract.tensors import (
     ECHO,
     END_ID,
     EXCLUDE_INPUT_IN_OUTPUT,
-    GUIDE_TENSORS,
     INPUT_IDS,
     KEEP_SPECIAL,
     REJECTION,
-    SAMPLING_ALIASES,
-    SAMPLING_PARAMETERS,
-    SAMPLING_TENSORS,
     STOP_SEQUENCES,
     STREAM,
     TOKEN_IDS,
@@ -40,6 +36,7 @@ from triton_repo.contract.tensors import (
     strip_padding,
 )
 from triton_repo.engine.features import check_adapter, check_guide, check_whole_prompt, defaults_beside
+from triton_repo.engine.sampling_fields import sampling_fields
 
 # Those of one prompt, alternatives included: they travel in one message, of at most some megabytes.
 MAX_PROMPT_LOGPROBS: Final = 1 << 16
@@ -150,7 +147,7 @@ def _parse_sampling(
     tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any], config: EngineConfig
 ) -> Sampling:
     """What the request itself asks for, checked."""
-    given = _given(tensors, parameters)
+    given = sampling_fields(tensors, parameters)
     if isinstance(given.get("stop_token_ids"), str):
         given["stop_token_ids"] = _json(given["stop_token_ids"], "stop_token_ids")
     try:
@@ -186,23 +183,6 @@ def _min_tokens(given: Sampling, max_tokens: int, defaults: Sampling) -> int | N
     if given.min_tokens > max_tokens:
         raise InvalidRequest(f"min_tokens = {given.min_tokens}: must be ≤ max_tokens = {max_tokens}", "min_tokens")
     return given.min_tokens
-
-
-def _given(tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampling fields that the request sets."""
-    given = {name: parameters[name] for name in SAMPLING_PARAMETERS if name in parameters}
-    given |= {tensor.name: tensors[tensor.name][0] for tensor in SAMPLING_TENSORS if tensor.name in tensors}
-    given |= {
-        tensor.name: tensors[tensor.name][0].decode(errors="replace")
-        for tensor in GUIDE_TENSORS
-        if tensor.name in tensors
-    }
-    for alias, name in SAMPLING_ALIASES.items():
-        if alias.name in tensors:
-            if name in given:
-                raise InvalidRequest(f"{alias.name}: another name of {name}, send only one of them", alias.name)
-            given[name] = tensors[alias.name][0]
-    return given
 
 
 def _parse_echo(tensors: Mapping[str, Sequence[Any]], sampling: Sampling) -> bool:

@@ -78,6 +78,23 @@ def test_names_of_older_stock_ensembles_are_accepted() -> None:
     assert caught.value.param == "random_seed"
 
 
+@pytest.mark.parametrize(("top_k", "kept"), [([], 1), ([0], 1), ([-1], 1), ([1], 1), ([40], 40), ([-2], None)])
+def test_a_top_p_of_0_leaves_top_k_alone_as_in_tensorrt_llm(top_k: list[int], kept: int | None) -> None:
+    tensors: dict[str, list[Any]] = {"input_ids": [5], "top_p": [0.0], **({"top_k": top_k} if top_k else {})}
+    if kept is None:
+        with pytest.raises(InvalidRequest, match="top_k = -2"):
+            parse_request(tensors, {}, CONFIG)
+        return
+    sampling = parse_request(tensors, {}, CONFIG).sampling
+    assert (sampling.top_p, sampling.top_k) == (1.0, kept)
+
+
+def test_names_of_nvidias_llm_api_are_accepted_as_parameters() -> None:
+    given = {"sampling_param_max_tokens": 7, "sampling_param_temperature": 0.5, "sampling_param_top_k": 3}
+    parsed = parse_request({"input_ids": [5]}, given, CONFIG)
+    assert (parsed.max_tokens, parsed.sampling.temperature, parsed.sampling.top_k) == (7, 0.5, 3)
+
+
 def test_a_guide_may_be_a_tensor_or_a_parameter() -> None:
     tensors = {"guided_decoding_guide_type": [b"regex"], "guided_decoding_guide": [b"(yes|no)"]}
     parameters = {name: value.decode() for name, [value] in tensors.items()}
@@ -144,7 +161,7 @@ def test_parameters_that_conch_does_not_know_are_left_alone() -> None:
         ({"temperature": [-0.1]}, {}, "temperature"),
         ({"temperature": [float("nan")]}, {}, "temperature"),
         ({"temperature": [float("inf")]}, {}, "temperature"),
-        ({"top_p": [0.0]}, {}, "top_p"),
+        ({"top_p": [-0.1]}, {}, "top_p"),
         ({"top_p": [1.5]}, {}, "top_p"),
         ({"top_k": [-2]}, {}, "top_k"),
         ({"max_tokens": [0]}, {}, "max_tokens"),
@@ -160,6 +177,9 @@ def test_parameters_that_conch_does_not_know_are_left_alone() -> None:
         ({}, {"stop_token_ids": "7"}, "stop_token_ids"),
         ({}, {"stop_token_ids": "[50]"}, "stop_token_ids"),
         ({}, {"stop_token_ids": "[2000000000]"}, "stop_token_ids"),
+        ({}, {"sampling_param_max_tokens": 0}, "max_tokens"),
+        ({}, {"sampling_param_stop": "."}, "sampling_param_stop"),
+        ({"max_tokens": [5]}, {"sampling_param_max_tokens": 5}, "sampling_param_max_tokens"),
         ({"end_id": [50]}, {}, "end_id"),
         ({"end_id": [-2]}, {}, "end_id"),
         ({"stop_sequences": [b"5"]}, {}, "stop_sequences"),
