@@ -192,9 +192,10 @@ def doctor(
     triton_http_port: Port = 8000,
     triton_grpc_port: Port = 8001,
     triton_metrics_port: Port = 8002,
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Check that this machine can build and serve, and say what to do where it cannot."""
-    from launch.doctor import doctor as run
+    """Check this machine, its engines and a server that runs, and say what to do. Exits with 1 on an error."""
+    from launch.doctor.command import doctor as run
 
     ports = {
         "--port": port,
@@ -202,7 +203,7 @@ def doctor(
         "--triton-grpc-port": triton_grpc_port,
         "--triton-metrics-port": triton_metrics_port,
     }
-    raise typer.Exit(0 if run(ports) else 1)
+    raise typer.Exit(0 if run(ports, for_machines=json) else 1)
 
 
 def main() -> None:

@@ -68,6 +68,21 @@ class FakeNvml:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return 1_234_500
 
+    NVML_P2P_CAPS_INDEX_READ = pynvml.NVML_P2P_CAPS_INDEX_READ
+    NVML_P2P_CAPS_INDEX_NVLINK = pynvml.NVML_P2P_CAPS_INDEX_NVLINK
+    NVML_P2P_STATUS_OK = pynvml.NVML_P2P_STATUS_OK
+
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        return "580.65.06"
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
+        return 13000
+
+    def nvmlDeviceGetP2PStatus(self, _: Device, __: Device, caps: int) -> int:  # noqa: N802
+        """Its GPUs reach each other, and have no NVLink."""
+        reads = caps == pynvml.NVML_P2P_CAPS_INDEX_READ
+        return int(pynvml.NVML_P2P_STATUS_OK if reads else pynvml.NVML_P2P_STATUS_NOT_SUPPORTED)
+
     def nvmlDeviceGetCudaComputeCapability(self, handle: Device) -> list[int]:  # noqa: N802
         return list(handle[2])
 
