@@ -30,6 +30,8 @@ from gateway.endpoints.encode import add_encoders
 from gateway.endpoints.files import add_files
 from gateway.endpoints.generate import Generate
 from gateway.endpoints.health import add_health
+from gateway.endpoints.kserve import BODIES as KSERVE_BODIES
+from gateway.endpoints.kserve import add_kserve
 from gateway.endpoints.model_control import add_model_control
 from gateway.endpoints.models import add_models
 from gateway.endpoints.responses import add_responses
@@ -72,6 +74,8 @@ _OPEN_PATHS = frozenset(
         "/v1/health/live",
         "/v1/health/ready",
         "/v1/metrics",
+        "/v2/health/live",
+        "/v2/health/ready",
     }
 )
 
@@ -107,7 +111,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     )
     errors = ErrorResponses(dialect_of)
     errors.install(api)
-    describe(api, (*ENCODER_BODIES, BatchRequest, *(path.body for path in TOKEN_PATHS.values())))
+    describe(api, (*ENCODER_BODIES, *KSERVE_BODIES, BatchRequest, *(path.body for path in TOKEN_PATHS.values())))
     add_models(api)
     add_responses(api)
     add_files(api)
@@ -118,6 +122,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_version(api)
     add_admin(api)
     add_model_control(api)
+    add_kserve(api)
     page_paths = add_pages(api)
     generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)
     return Application(_layers(generate, settings, keys, _OPEN_PATHS | set(page_paths), errors), api)

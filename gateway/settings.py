@@ -99,6 +99,12 @@ class Settings(BaseModel):
         Field(description="TOML file of aliases, versions and weighted splits; read again when it changes"),
     ] = None
     first_model: Annotated[str, Field(description="model to list first, which clients take by default")] = ""
+    other_models: Annotated[
+        tuple[str, ...], Field(description="Triton's models beside the engines that clients reach below /v2")
+    ] = ()
+    required_models: Annotated[
+        tuple[str, ...], Field(description="engines and other models without which /health/ready is 503")
+    ] = ()
     allowed_hosts: Annotated[
         tuple[str, ...], Field(description="names of this server besides those of loopback; * is any")
     ] = ()

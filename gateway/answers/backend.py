@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
+from gateway.answers.inference.models import OtherModels
 from gateway.answers.parsing import Parsing
 from triton_repo.contract.errors import EngineUnavailable, RequestError
 from triton_repo.contract.model_card import ModelCard
@@ -169,6 +170,10 @@ class Encoded(NamedTuple):
 
 class Backend(Protocol):
     """Where answers come from. Every method raises RequestErrors, and nothing else, for what can go wrong."""
+
+    @property
+    def others(self) -> OtherModels:
+        """What is served beside the engines."""
 
     async def models(self) -> Mapping[str, ModelCard]:
         """The engines that are ready, by name."""

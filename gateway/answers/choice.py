@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import orjson
 
 from gateway.answers.backend import Delta, Generation
+from gateway.answers.calls.promised import Promised
 from gateway.answers.events import Event, FinalReason, Finish, PromptTokens
-from gateway.answers.promised import Promised
 from gateway.answers.readers import ParsedReader, PlainReader, Reader
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.contract.tensors import PROMPT_IDS, PROMPT_LOGPROBS, FinishReason

@@ -20,10 +20,13 @@ from gateway.admission.terms import ANYONES, Capacity, Terms
 from gateway.answers.answer import Answer
 from gateway.answers.backend import Backend, Generation, PromptIds
 from gateway.answers.encoding import MAX_ENCODINGS, MAX_TEXTS, Encoding, EncodingRequest
+from gateway.answers.inference.models import OpenInference
 from triton_repo.contract.errors import EngineUnavailable, RequestTimedOut
 from triton_repo.contract.model_card import ModelCard
 
 logger = logging.getLogger(__name__)
+
+Open = Answer | Encoding | OpenInference
 
 _CANCEL_TIMEOUT_S: Final = 1.0  # for a cancelled engine to confirm it, and for its stream to be written
 
@@ -44,7 +47,7 @@ class InFlight:
         self._max_answers = max_answers
         self._tally = tally
         self._timeout_s = timeout_s or math.inf
-        self._answers: dict[Answer | Encoding, Deadline | None] = {}
+        self._answers: dict[Open, Deadline | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._grace_ended = asyncio.Event()
@@ -80,6 +83,17 @@ class InFlight:
             encoding = Encoding(self._backend, request, texts, ticket, self._release)
             self._answers[encoding] = self._deadline(encoding, terms)
         return encoding
+
+    def open_inference(self, terms: Terms) -> OpenInference:
+        """Around a request to a model that is no engine, which waits in Triton for its turn.
+
+        Raises:
+            EngineUnavailable: as `open`.
+        """
+        with self._one_more():
+            inference = OpenInference(self._release)
+            self._answers[inference] = self._deadline(inference, terms)
+        return inference
 
     async def drain(self, grace_s: float) -> None:
         """Open nothing more; give open answers `grace_s` to end, then end them with an error, then the backend."""
@@ -125,7 +139,7 @@ class InFlight:
         if num_answers > self._max_answers:
             raise ServerOverloaded(f"the server is busy with {self._max_answers} requests")
 
-    def _deadline(self, answer: Answer | Encoding, terms: Terms) -> Deadline | None:
+    def _deadline(self, answer: Open, terms: Terms) -> Deadline | None:
         now_s = time.monotonic()
         overdue_s = min(now_s + self._timeout_s, terms.complete_by_s)
         if overdue_s == math.inf:
@@ -134,7 +148,7 @@ class InFlight:
         error = kind(f"the answer was not complete within {overdue_s - now_s:g} s")
         return self._admission.deadlines.add(overdue_s, partial(answer.stop_engines, error))
 
-    def _release(self, answer: Answer | Encoding) -> None:
+    def _release(self, answer: Open) -> None:
         if deadline := self._answers.pop(answer, None):
             deadline.cancel()
         self._tally.set(len(self._answers))

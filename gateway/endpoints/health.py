@@ -13,9 +13,10 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import PlainTextResponse
 from typing_extensions import TypedDict
 
+from gateway.answers.inference.models import ModelVersion
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.http.errors import described
-from gateway.state import GatewayDep
+from gateway.state import Gateway, GatewayDep
 from triton_repo.contract.errors import RequestError
 
 
@@ -52,7 +53,7 @@ async def live() -> Live:
 
 
 async def ready(gateway: GatewayDep, response: Response) -> Ready | NotReady:
-    reason = await _not_ready_reason(gateway)
+    reason = await not_ready_reason(gateway)
     if reason is None:
         return {"status": "ready"}
     response.status_code = 503
@@ -64,11 +65,15 @@ async def metrics(request: Request, gateway: GatewayDep) -> Response:
     return Response(content, headers={"content-type": content_type})
 
 
-async def _not_ready_reason(gateway: GatewayDep) -> str | None:
+async def not_ready_reason(gateway: Gateway) -> str | None:
+    """Why nothing should be sent here; None if it may be."""
     if gateway.in_flight.draining:
         return "shutting down"
     try:
         await gateway.backend.ready()
+        for name in gateway.settings.required_models:
+            if not await gateway.backend.others.is_ready(ModelVersion(name)):
+                return f"model {name} is not ready"
     except RequestError as error:
         return error.message
     return None

@@ -10,6 +10,7 @@ from starlette.types import Scope
 from gateway.dialects.anthropic.envelope import ANTHROPIC
 from gateway.dialects.anthropic.messages import Messages
 from gateway.dialects.dialect import Dialect, Operation
+from gateway.dialects.kserve.envelope import KSERVE, is_kserve
 from gateway.dialects.openai.chat import ChatCompletions
 from gateway.dialects.openai.completions import Completions
 from gateway.dialects.openai.envelope import OPENAI
@@ -33,7 +34,7 @@ def dialect_of(scope: Scope) -> Dialect:
         return operation.dialect
     if path.startswith("/v1/messages/") or is_anthropic(scope):
         return ANTHROPIC
-    return OPENAI
+    return KSERVE if is_kserve(path) else OPENAI
 
 
 def is_anthropic(scope: Scope) -> bool:

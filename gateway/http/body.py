@@ -77,11 +77,11 @@ async def num_nodes(body: bytes, step_bytes: int = _LARGE) -> int:
     return count
 
 
-def check_type(headers: Headers, allowed: str) -> None:
-    """Raises: UnsupportedMediaType."""
+def check_type(headers: Headers, *allowed: str) -> None:
+    """The empty type is that of a body that has none. Raises: UnsupportedMediaType."""
     content_type = headers.get("content-type", "")
-    if content_type.split(";", 1)[0].strip().lower() != allowed:
-        raise UnsupportedMediaType(f"content-type: only {allowed} is accepted")
+    if content_type.split(";", 1)[0].strip().lower() not in allowed:
+        raise UnsupportedMediaType(f"content-type: only {' or '.join(filter(None, allowed))} is accepted")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("content-encoding: send the body uncompressed")
 

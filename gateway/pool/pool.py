@@ -13,6 +13,7 @@ from gateway.admission.estimate import Prompt as PromptSize
 from gateway.answers.backend import Delta, Encoded, EngineLost, Generation, Prompt, PromptIds, Texts, TokenTexts
 from gateway.pool.addresses import Addresses
 from gateway.pool.member import Member
+from gateway.pool.other_models import PooledModels
 from gateway.triton.backend import TritonBackend
 from gateway.triton.errors import model_not_found
 from triton_repo.contract.errors import EngineUnavailable, RequestError
@@ -38,6 +39,7 @@ class TritonPool:
         self._members: dict[str, Member] = {}
         self._cards: Mapping[str, ModelCard] | None = None  # of all together; None: a member has changed since
         self._asked: dict[str, Member] = {}  # by request id
+        self.others = PooledModels(self._reachable)
         self._known = asyncio.create_task(self._begin())
         self._watching = asyncio.create_task(self._watch())
 
@@ -125,6 +127,9 @@ class TritonPool:
         self._watching.cancel()
         self._known.cancel()
         await asyncio.gather(*(member.close() for member in self._members.values()))
+
+    def _reachable(self) -> list[Member]:
+        return [member for member in self._members.values() if not (member.leaves or member.is_down)]
 
     def _able(self, model: str) -> list[Member]:
         return [member for member in self._members.values() if member.can_serve(model)]

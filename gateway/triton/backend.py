@@ -19,6 +19,7 @@ from gateway.triton.connection import TritonConnection
 from gateway.triton.encodings import Encodings
 from gateway.triton.engine_states import INTERVAL_S, EngineStatesFile
 from gateway.triton.errors import model_not_found, rpc_error
+from gateway.triton.other_models import TritonModels
 from gateway.triton.stream import TritonStream
 from gateway.triton.tokenizer import Tokenizer
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, SendAlone
@@ -54,6 +55,7 @@ class TritonBackend:
         self._cards = Cards(self._connection)
         self._tokenizer = Tokenizer(self._connection)
         self._encodings = Encodings(self._connection)
+        self.others = TritonModels(self._connection)
 
     async def models(self) -> Mapping[str, ModelCard]:
         if self._states.has_changed():

@@ -29,6 +29,9 @@ class TritonConnection:
         metadata = ((KSERVE_KEY_METADATA, key),) if key else ()
         self.RepositoryIndex = partial(stub.RepositoryIndex, metadata=metadata)
         self.ModelConfig = partial(stub.ModelConfig, metadata=metadata)
+        self.ModelMetadata = partial(stub.ModelMetadata, metadata=metadata)
+        self.ModelReady = partial(stub.ModelReady, metadata=metadata)
+        self.ModelStatistics = partial(stub.ModelStatistics, metadata=metadata)
         self.ModelInfer = partial(stub.ModelInfer, metadata=metadata)
         self.ModelStreamInfer = partial(stub.ModelStreamInfer, metadata=metadata)
 

@@ -8,7 +8,15 @@ from typing import Final
 import grpc
 
 from gateway.answers.backend import EngineLost
-from triton_repo.contract.errors import EngineFailed, EngineUnavailable, ModelNotFound, RequestError, from_wire
+from gateway.answers.inference.models import ModelVersion, other_model_not_found
+from triton_repo.contract.errors import (
+    EngineFailed,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+    RequestError,
+    from_wire,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +31,14 @@ _GONE: Final = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.UNKNOWN,
 )
+
+# What is the client's fault, in the words of Triton or of the model.
+_OF_CLIENT: Final = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.ALREADY_EXISTS,
+)
+_MAX_WORDS: Final = 1000  # characters
 
 
 def rpc_error(error: grpc.aio.AioRpcError) -> RequestError:
@@ -51,6 +67,25 @@ def model_error(text: str, model: str, request_id: str) -> RequestError:
     if any(words in text for words in _TEMPORARY):
         return EngineUnavailable("the engine is not ready")
     return EngineFailed("the engine failed")
+
+
+def other_model_error(error: grpc.aio.AioRpcError, model: ModelVersion) -> RequestError:
+    """What the end of a call of a model that is none of ours means.
+
+    What it says is the client's fault is shown, the first line of it; a Python model says so with
+    `TritonError(…, TritonError.INVALID_ARG)`. The rest is for the log: it may be a traceback.
+    """
+    words = error.details() or ""
+    logger.warning("Triton of model %s: %s: %r", model.name, error.code(), words)
+    if error.code() is grpc.StatusCode.NOT_FOUND or any(each in words for each in _UNLOADED):
+        return other_model_not_found(model)
+    if error.code() in _OF_CLIENT:
+        return InvalidRequest(words.partition("\n")[0][:_MAX_WORDS])
+    if error.code() is grpc.StatusCode.UNAVAILABLE and any(each in words for each in _TEMPORARY):
+        return EngineUnavailable("the model is not ready, or has as many requests as it may have")
+    if error.code() in _GONE:
+        return EngineLost("the model cannot be reached")
+    return EngineFailed("the model failed; the log of the server says why")
 
 
 def model_not_found(model: str) -> ModelNotFound:

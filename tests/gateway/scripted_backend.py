@@ -20,6 +20,7 @@ from gateway.answers.backend import (
     Texts,
     TokenTexts,
 )
+from gateway.answers.inference.models import NoOtherModels, OtherModels
 from triton_repo.contract.errors import EngineUnavailable, ModelNotFound, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import FinishReason
@@ -53,6 +54,7 @@ class ScriptedBackend:
     cancelled: list[str] = field(default_factory=list)
     encoded: list[Texts] = field(default_factory=list)
     closed: bool = False
+    others: OtherModels = field(default_factory=NoOtherModels)
     _said_something: threading.Condition = field(default_factory=threading.Condition)
     _stop: dict[str, asyncio.Event] = field(default_factory=dict)
     _errors: dict[str, RequestError] = field(default_factory=dict)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway.endpoints.routes import OPERATIONS
+from tests.gateway.echo_models import EchoModels
 from tests.gateway.endpoints.described import Description, Json
 from tests.gateway.orders import orders_taken
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
@@ -51,7 +52,7 @@ def said(text: str, reason: FinishReason = "", count: int = 1) -> Any:
 
 @pytest.fixture(scope="module")
 def backend() -> ScriptedBackend:
-    return ScriptedBackend([said("Hello"), said(" END", "length", 2)], cards=CARDS)
+    return ScriptedBackend([said("Hello"), said(" END", "length", 2)], cards=CARDS, others=EchoModels())
 
 
 async def carried_out(order: Order) -> Outcome:
@@ -63,7 +64,7 @@ def client(backend: ScriptedBackend, tmp_path_factory: pytest.TempPathFactory) -
     socket = tmp_path_factory.mktemp("run") / "orders"
     with (
         orders_taken(socket, carried_out),
-        serving(backend, admin_key="sk-operator", orders_socket=socket) as gateway,
+        serving(backend, admin_key="sk-operator", orders_socket=socket, other_models=("echo",)) as gateway,
         httpx.Client(base_url=gateway.url, headers=KEYS, timeout=120) as client,
     ):
         yield client
@@ -207,6 +208,7 @@ GETS = [
     *("/health", "/health/live", "/health/ready", "/metrics"),
     *("/v1/health/live", "/v1/health/ready", "/v1/metrics"),
     *("/version", "/v1/version", "/v1/metadata", "/v1/models", "/admin/status", "/admin/models"),
+    *("/v2", "/v2/health/live", "/v2/health/ready"),
 ]
 
 
@@ -240,6 +242,21 @@ def test_orders_for_engines_are_answered_as_described(
 ) -> None:
     for model in ("demo", "none"):
         description.check(f"/v1/models/{{model}}/{verb}", client.post(f"/v1/models/{model}/{verb}"))
+
+
+@pytest.mark.parametrize("versions", ["", "/versions/{version}"])
+def test_models_beside_the_engines_are_as_described(
+    client: httpx.Client, description: Description, versions: str
+) -> None:
+    path = "/v2/models/{model}" + versions
+    for end in ("", "/ready", "/config", "/stats"):
+        for name in ("echo", "none"):
+            description.check(path + end, client.get((path + end).format(model=name, version=1)))
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5], "parameters": {"a": "b"}}
+    for binary in (True, False):
+        body = {"id": "a", "inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": binary}}]}
+        description.check(path + "/infer", client.post(path.format(model="echo", version=1) + "/infer", json=body))
+    description.check(path + "/infer", client.post(path.format(model="echo", version=1) + "/infer", json={}))
 
 
 def test_files_and_batches_are_as_described(
