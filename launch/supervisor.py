@@ -15,7 +15,7 @@ from launch.journal import LogLine
 from launch.process import Process
 from launch.service import Service
 from triton_repo.contract.errors import LaunchError
-from triton_repo.contract.restart_policy import RestartPolicy
+from triton_repo.contract.health.restart_policy import RestartPolicy
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MAX_FAILURES = 5

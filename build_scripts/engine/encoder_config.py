@@ -23,6 +23,7 @@ def encoder_config(manifest: Manifest, directory: EngineDirectory) -> EncoderCon
         preferred_batch_size=section.preferred_batch_size,
         max_queue_delay_microseconds=section.max_queue_delay_microseconds,
         response_cache_bytes=section.response_cache_bytes,
+        placement=spec.placement.config(),
         facts=facts,
         card=_card(manifest, facts),
     )

@@ -83,6 +83,7 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
         max_gap_s=spec.max_gap_ms / 1000,
         encode_special_tokens=spec.serve.encode_special_tokens,
         prompt_logprobs=bool(spec.serve.prompt_logprobs),
+        placement=spec.placement.config(),
         sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
         replay=_replay(spec, directory),
         tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.errors import Problem
 from build_scripts.spec.parsers import REASONING_PARSERS, TOOL_PARSERS
+from build_scripts.spec.placement import PlacementSection, broken_placement_rules
 from build_scripts.spec.rules import broken_rules
 from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection, broken_compile_rules
@@ -150,6 +151,7 @@ class EngineSpec(_Section):
     speculative: SpeculativeSection | None = None
     replay: ReplaySection | None = None
     embed: EmbedSection | None = None
+    placement: PlacementSection = PlacementSection()
 
     @property
     def engine(self) -> str:
@@ -204,7 +206,9 @@ class EngineSpec(_Section):
     def _rules_across_keys(self) -> Self:
         build = self.build
         compiling = broken_compile_rules(build.quantization, build.compile, build.lora)
-        for problem in chain(broken_rules(self), self._broken_sizes(), compiling):
+        ranks = build.tensor_parallel * build.pipeline_parallel
+        placing = broken_placement_rules(self.placement, self.runtime, ranks, self.serve.num_threads)
+        for problem in chain(broken_rules(self), self._broken_sizes(), compiling, placing):
             raise problem.as_pydantic_error()
         return self
 

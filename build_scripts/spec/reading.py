@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec, ReplaySection, SamplingSection, ServeSection
 from build_scripts.spec.errors import Problem
+from build_scripts.spec.placement import PlacementSection, RateLimiterSection
 from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection
 from triton_repo.contract.capabilities import Runtime
@@ -135,6 +136,8 @@ _SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
     "build.compile": CompileSection,
     "build.lora": LoraSection,
     "serve": ServeSection,
+    "placement": PlacementSection,
+    "placement.rate_limiter": RateLimiterSection,
     "sampling": SamplingSection,
     "speculative": SpeculativeSection,
     "replay": ReplaySection,
@@ -154,5 +157,8 @@ _RULES: Final[Mapping[str, str]] = {
     "rule": "{rule}",
     "string_pattern_mismatch": "must match {pattern}",
     "string_too_short": "must not be empty",
+    "too_long": "must have at most {max_length} of them",
+    "tuple_type": "must be a list",
+    "too_short": "must have at least {min_length} of them",
     "string_type": "must be a string",
 }

@@ -25,7 +25,7 @@ from gateway.settings import METRICS_DIRECTORY_VARIABLE, Settings
 from gateway.store.database import STORE_FILE, check_store
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.health.liveness import Silence, cpu_ticks
-from triton_repo.contract.restart_policy import RestartPolicy
+from triton_repo.contract.health.restart_policy import RestartPolicy
 
 logger = logging.getLogger(__name__)
 

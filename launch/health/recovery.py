@@ -24,7 +24,7 @@ from launch.health.stubs import StubWatch, stub_model
 from launch.journal import LogLine
 from launch.kserve import TritonAccess
 from launch.shared_memory import hide_shared_memory, remove_regions
-from triton_repo.contract.restart_policy import RestartPolicy
+from triton_repo.contract.health.restart_policy import RestartPolicy
 
 PROGRAMS: Final = "*/1/model.py"  # of a model repository: the models that Triton runs in processes of their own
 

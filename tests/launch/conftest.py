@@ -20,7 +20,7 @@ from launch.service import Service
 from launch.shared_memory import SHM
 from launch.supervisor import Supervisor
 from tests.launch.echo_triton import MakeTriton, echo_triton
-from triton_repo.contract.restart_policy import RestartPolicy
+from triton_repo.contract.health.restart_policy import RestartPolicy
 
 WAIT_S = 240
 

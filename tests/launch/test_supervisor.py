@@ -30,7 +30,7 @@ from tests.launch.conftest import (
     until,
 )
 from triton_repo.contract.errors import LaunchError
-from triton_repo.contract.restart_policy import RestartPolicy
+from triton_repo.contract.health.restart_policy import RestartPolicy
 
 pytestmark = pytest.mark.asyncio
 

@@ -137,6 +137,7 @@ _OPENVINO: Final = Capabilities(
             "serve.dynamic_quantization_group_size",
             "serve.max_gap_ms",
             "serve.prompt_logprobs",
+            "placement.cpus",
         }
     ),
     allowed={**_ONE_PROCESS, "build.quantization": ("none", "int8", "int4")},
@@ -165,6 +166,7 @@ _TENSORRT_LLM_KEYS: Final = _MODEL_KEYS | frozenset(
         "serve.capacity_scheduler_policy",
         "serve.guided_decoding_backend",
         "serve.usage_stats",
+        "placement.gpus",
     }
 )
 _TENSORRT_LLM_FLAGS: Final = frozenset({"--plan", "--gpu", "--reserve", "--search"})
@@ -251,7 +253,16 @@ _REPLAY: Final = Capabilities(
 # An encoder writes no text: of what other runtimes do with that, it takes nothing.
 _EMBED: Final = Capabilities(
     runtime="embed",
-    keys=frozenset({"embed", "serve.num_threads"}),
+    keys=frozenset(
+        {
+            "embed",
+            "serve.num_threads",
+            "placement.cpus",
+            "placement.rate_limiter",
+            "placement.priority_levels",
+            "placement.default_priority_level",
+        }
+    ),
     allowed={
         **_ONE_PROCESS,
         "build.quantization": ("none",),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.placement.settings import Placement
 from triton_repo.contract.sampling import Sampling
 
 Flow = Literal["compiled", "pytorch"]
@@ -119,6 +120,7 @@ class EngineConfig(BaseModel):
     max_gap_s: Annotated[float, Field(ge=0)] = 0.0
     encode_special_tokens: EncodeSpecialTokens = "template"
     prompt_logprobs: bool = False
+    placement: Placement = Placement()
     sampling: Sampling = Sampling()
     replay: ReplayConfig | None = None
     tensorrt_llm: TensorRtLlmConfig | None = None

@@ -7,7 +7,6 @@ the other.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from triton_repo.contract.placement.cpus import thread_properties, usable_cpus
 from triton_repo.embed.schedule import Floats
 from triton_repo.embed.settings import MODEL_FILE, EncoderConfig, EncoderFacts
 from triton_repo.embed.texts import Tokens
@@ -39,12 +39,12 @@ class Encoder:
     def __init__(self, model: Path, config: EncoderConfig) -> None:
         import openvino
 
-        num_threads = config.num_threads or len(os.sched_getaffinity(0))
+        num_threads = config.num_threads or len(usable_cpus())
         self.num_streams = num_streams(num_threads)
         self._facts = config.facts
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # where the CPU has bfloat16, OpenVINO would use it
-            "INFERENCE_NUM_THREADS": num_threads,
+            **thread_properties(num_threads),
             "NUM_STREAMS": self.num_streams,
         }
         self._model = openvino.Core().compile_model(model / MODEL_FILE, "CPU", settings)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.placement.settings import Placement
 
 Kind = Literal["embed", "rerank", "classify"]
 Activation = Literal["identity", "sigmoid", "softmax"]
@@ -72,6 +73,7 @@ class EncoderConfig(BaseModel):
     preferred_batch_size: tuple[int, ...] = ()
     max_queue_delay_microseconds: Annotated[int, Field(ge=0)] = 0
     response_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    placement: Placement = Placement()
     facts: EncoderFacts
     card: ModelCard
 

@@ -16,6 +16,7 @@ from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import InvalidRequest, RequestError, to_wire
 from triton_repo.contract.health.heartbeat import Heart, Work
 from triton_repo.contract.llm_api import installed_llm_api
+from triton_repo.contract.placement.cpus import run_on_cpus
 from triton_repo.contract.tensors import (
     CHANNEL,
     DELTA_LENGTHS,
@@ -76,6 +77,7 @@ class TritonPythonModel:
         self._metrics = metrics = EngineMetrics(self._config.name)
         flush = FlushIntervals(self._config.few_streams_flush_interval_s, self._config.flush_interval_s)
         settings = LoopSettings(flush, self._config.max_step_s)
+        run_on_cpus(self._config.name, self._config.placement.cpus_of(0))
         runtime = open_runtime(directory, self._config)
         self._loop = EngineLoop(runtime, settings, metrics.observe, metrics.observe_step_age)
         prepare = runtime.prepare if isinstance(runtime, PreparingRuntime) else lambda _: None

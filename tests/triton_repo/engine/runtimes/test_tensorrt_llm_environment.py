@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 from tests.fake_tensorrt_llm import Version, importable
 from tests.triton_repo.engine.runtimes.llm_api import EARLIER, LATEST, engine_config, write_model
 from triton_repo.contract.engine_config import TensorRtLlmConfig
+from triton_repo.contract.placement.settings import Placement
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.tensorrt_llm.environment import environment_for
 from triton_repo.engine.runtimes.tensorrt_llm.llm_api.v1_2 import V1_2
@@ -81,3 +82,17 @@ def test_the_environment_is_what_it_is_to_be_once_tensorrt_llm_is_imported(
         seen = import_module("tensorrt_llm._stand_in").ENVIRONMENT
     assert (seen["TRTLLM_NO_USAGE_STATS"], seen["CUDA_VISIBLE_DEVICES"]) == ("1", "2,3")
     assert "PMIX_RANK" not in seen
+
+
+@pytest.mark.parametrize("version", [EARLIER, LATEST])
+def test_the_gpus_of_an_engine_are_chosen_before_tensorrt_llm_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Version
+) -> None:
+    write_model(tmp_path / "model")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    for name in ("CUDA_DEVICE_ORDER", "TRTLLM_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")  # so that they are as before after the test
+    with importable(version):
+        open_runtime(tmp_path, engine_config(tensorrt_llm=SETTINGS, placement=Placement(gpus=((1,),)))).close()
+        seen = import_module("tensorrt_llm._stand_in").ENVIRONMENT
+    assert (seen["CUDA_VISIBLE_DEVICES"], seen["TRTLLM_VISIBLE_DEVICES"]) == ("3", "3")

@@ -10,6 +10,7 @@ import openvino_genai
 
 from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig, SpeculativeConfig
 from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.contract.placement.cpus import thread_properties
 from triton_repo.engine.runtimes.openvino.guides import structured_output
 from triton_repo.engine.runtimes.runtime import Generation
 
@@ -111,9 +112,8 @@ def model_properties(config: EngineConfig) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
         "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
+        **thread_properties(config.num_threads),
     }
-    if config.num_threads is not None:
-        properties["INFERENCE_NUM_THREADS"] = config.num_threads
     if config.dynamic_quantization_group_size is not None:
         properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = config.dynamic_quantization_group_size
     return properties

@@ -14,7 +14,9 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
-from triton_repo.contract.engine_config import TensorRtLlmConfig
+from triton_repo.contract.engine_config import EngineConfig, TensorRtLlmConfig
+from triton_repo.contract.placement.gpus import cuda_environment
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import settings_of
 from triton_repo.engine.runtimes.tensorrt_llm.llm_api.contract import Contract
 
 _OF_A_JOB: Final = re.compile(r"(OMPI|PMIX|PMI|ORTE)_")
@@ -23,9 +25,10 @@ _NO_USAGE_STATS: Final = "TRTLLM_NO_USAGE_STATS"
 _HOST_NAME: Final = "PMIX_HOSTNAME"
 
 
-def prepare_environment(settings: TensorRtLlmConfig, contract: Contract) -> None:
+def prepare_environment(config: EngineConfig, contract: Contract) -> None:
     """Of this process and of those that it starts."""
-    wanted = environment_for(settings, contract, os.environ, socket.gethostname())
+    wanted = environment_for(settings_of(config), contract, os.environ, socket.gethostname())
+    wanted |= cuda_environment(config.name, config.placement.gpus_of(0), os.environ)
     for name in set(os.environ) - set(wanted):
         del os.environ[name]
     os.environ.update({name: value for name, value in wanted.items() if os.environ.get(name) != value})

@@ -42,7 +42,7 @@ def open_tensorrt_llm(model_directory: Path, config: EngineConfig) -> TensorRtLl
     """
     check_engine(model_directory, config, installed())
     contract = CONTRACTS[installed_llm_api()]
-    prepare_environment(settings_of(config), contract)
+    prepare_environment(config, contract)
     llm = _open_llm(contract, model_directory, config)
     return TensorRtLlmRuntime(llm, _requests(contract, model_directory, config))
 

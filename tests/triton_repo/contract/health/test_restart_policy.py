@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from triton_repo.contract.restart_policy import RestartPolicy
+from triton_repo.contract.health.restart_policy import RestartPolicy
 
 
 @pytest.mark.parametrize(("failures", "delay_s"), [(1, 0.5), (2, 1), (3, 2), (7, 30), (50, 30), (2000, 30)])
