@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
@@ -26,6 +25,7 @@ from gateway.store.database import STORE_FILE, check_store
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.health.liveness import Silence, cpu_ticks
 from triton_repo.contract.health.restart_policy import RestartPolicy
+from triton_repo.private_directory import private_directory
 
 logger = logging.getLogger(__name__)
 
@@ -237,9 +237,8 @@ async def serve_in_workers(settings: Settings, flags: Sequence[str]) -> None:
     """
     with (
         closing(SharedPort(settings.host, settings.port)) as port,
-        tempfile.TemporaryDirectory(prefix="conch-gateway-") as name,
+        private_directory("conch-gateway-") as directory,
     ):
-        directory = Path(name)
         create_slots(directory / TALLY_FILE, settings.workers)
         if settings.store is None:  # one for all workers
             check_store(directory / STORE_FILE)

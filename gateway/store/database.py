@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from gateway.store.errors import StoreFailed
 from gateway.store.presence import Presence
 from gateway.store.schema import STEPS, Step
 from triton_repo.contract.errors import EngineUnavailable, LaunchError
+from triton_repo.private_directory import private_directory
 
 logger = logging.getLogger(__name__)
 
@@ -174,5 +174,5 @@ def store_file(file: Path | None) -> Iterator[Path]:
     if file is not None:
         yield file
         return
-    with tempfile.TemporaryDirectory(prefix="conch-store-") as directory:
-        yield Path(directory) / STORE_FILE
+    with private_directory("conch-store-") as directory:
+        yield directory / STORE_FILE

@@ -17,6 +17,7 @@ from tests.launch.server import Server, regions
 PROC = Path("/proc")
 _LOAD = {"conch_engine_requests", "conch_engine_kv_cache_utilization", "conch_requests_in_flight"}
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+_RANDOM = re.compile(r"(?<=-)\w{8}(?=/|$)")  # what tempfile puts behind a prefix
 _SPREAD = 8  # files and threads that come and go: connections that are kept, pools that grow
 
 
@@ -55,7 +56,9 @@ def settled(server: Server) -> Baseline:
 def baseline(server: Server) -> Baseline:
     processes = server.descendants()
     names = Counter(_kind(tuple(command.decode().split("\0")[:-1])) for command in processes.values())
-    run_files = {path.relative_to(server.directory).as_posix() for path in server.directory.glob("conch-*/*")}
+    run_files = [
+        _RANDOM.sub("*", path.relative_to(server.directory).as_posix()) for path in server.directory.glob("conch-*/*")
+    ]
     return Baseline(
         processes=dict(sorted(names.items())),
         threads=sum(_count(pid, "task") for pid in processes),

@@ -215,10 +215,7 @@ def test_what_is_killed_is_started_again_and_leaves_nothing(one: Server, part: s
     # A gateway that is killed cannot say anything any more.
     assert kinds(ends) == {"cut" if part == "gateway" else "error": STREAMS}
     assert asks.statuses(killed_s).keys() <= {0, 200, 503}
-    differences = settled(one).differences(baseline)
-    if part == "gateway":  # its temporary store is left until the server ends, and its directory with it
-        differences.pop("run_files", None)
-    assert differences == {}
+    assert settled(one).differences(baseline) == {}
 
 
 @pytest.mark.fault
