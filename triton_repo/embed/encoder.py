@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from triton_repo.contract.engine_config import OPENVINO_KERNELS
 from triton_repo.contract.placement.cpus import thread_properties, usable_cpus
 from triton_repo.embed.schedule import Floats
 from triton_repo.embed.settings import MODEL_FILE, EncoderConfig, EncoderFacts
@@ -43,6 +44,7 @@ class Encoder:
         self.num_streams = num_streams(num_threads)
         self._facts = config.facts
         settings = {
+            **OPENVINO_KERNELS,
             "INFERENCE_PRECISION_HINT": "f32",  # where the CPU has bfloat16, OpenVINO would use it
             **thread_properties(num_threads),
             "NUM_STREAMS": self.num_streams,

@@ -17,6 +17,7 @@ Ranges = tuple[tuple[int, int], ...]  # of code points, both ends included
 
 LAST: Final = 0x10FFFF
 _MOST_STATES: Final = 1 << 13
+_MOST_PARTS: Final = 1 << 23  # of the stacks of all states: about a second
 _ESCAPES: Final = {0x22: '"', 0x5C: "\\", 8: "b", 9: "t", 10: "n", 12: "f", 13: "r"}  # by the letter behind a backslash
 # What a JSON string has as it is: neither controls, quotes and backslashes, nor surrogates.
 _PLAIN: Final[Ranges] = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, LAST))
@@ -83,12 +84,13 @@ class Automaton:
 
     def __post_init__(self) -> None:
         self.start = State(tuple(frozenset([(language,)]) for language in self.languages), 0)
-        waiting = [self.start]
+        waiting, num_parts = [self.start], 0
         while waiting:
             state = waiting.pop()
             if state in self.edges:
                 continue
-            if len(self.edges) >= _MOST_STATES:
+            num_parts += sum(len(stack) for stacks in state.stacks for stack in stacks)
+            if len(self.edges) >= _MOST_STATES or num_parts > _MOST_PARTS:
                 raise ValueError("a pattern is too complex to be enforced")
             self.edges[state] = edges = [*self._edges(state)]
             waiting += [target for _, target in edges]

@@ -149,6 +149,7 @@ class _Converter:
     def _number(self, kind: str, schema: Object) -> str:
         low, open_low = _bound(schema, "minimum", "exclusiveMinimum", max)
         high, open_high = _bound(schema, "maximum", "exclusiveMaximum", min)
+        low, high = _within_reach(low, high)
         whole = kind == "integer"
         if (step := schema.get("multipleOf")) is not None and step != 1:
             return self._multiples(Fraction(str(step)), (low, open_low), (high, open_high))
@@ -178,6 +179,7 @@ class _Converter:
 
 
 _MOST_MULTIPLES: Final = 1000
+_FURTHEST: Final = 10**24  # of bounds: a grammar has a rule for each of their digits
 
 
 def _bound(schema: Object, keyword: str, exclusive: str, tighter: Any) -> tuple[Fraction | None, bool]:
@@ -190,6 +192,17 @@ def _bound(schema: Object, keyword: str, exclusive: str, tighter: Any) -> tuple[
     if opened is None or (closed is not None and closed != opened and tighter(closed, opened) == closed):
         return Fraction(str(closed)), False
     return Fraction(str(opened)), True
+
+
+def _within_reach(low: Fraction | None, high: Fraction | None) -> tuple[Fraction | None, Fraction | None]:
+    """The bounds, without those that are further away than any number that is written.
+
+    Raises:
+        ValueError: all that is allowed is further away.
+    """
+    if (low is not None and low > _FURTHEST) or (high is not None and high < -_FURTHEST):
+        raise ValueError(f"numbers beyond {_FURTHEST:.0e} cannot be enforced")
+    return None if low is None or low < -_FURTHEST else low, None if high is None or high > _FURTHEST else high
 
 
 def _nearest(bound: Fraction | None, is_open: bool, step: int) -> int | None:

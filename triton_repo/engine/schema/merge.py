@@ -48,9 +48,9 @@ def types_of(schema: Object) -> set[str]:
 
 def count(schema: Object, keyword: str) -> int | None:
     """Drafts allow 2.0 for 2. Raises: ValueError: it is no number of anything."""
-    value = schema.get(keyword)
-    if value is None:
+    if keyword not in schema:
         return None
+    value = schema[keyword]
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or not is_integer(value):
         raise ValueError(f"{keyword} = {value!r}: must be an integer ≥ 0")
     return int(value)

@@ -93,7 +93,7 @@ def _allows(of_name: Schema, name: str) -> bool:
         name in of_name.get("enum", [name])
         and len(name) <= of_name.get("maxLength", len(name))
         and len(name) >= of_name.get("minLength", 0)
-        and all(_found(pattern, name) for pattern in listed(of_name.get("pattern", ())))
+        and all(_found(pattern, name) for pattern in listed(of_name.get("pattern", [])))
     )
 
 

@@ -29,6 +29,8 @@ from triton_repo.engine.schema.keywords import not_enforced
         ({"type": "string", "pattern": "(?=a)b"}, "has lookaround, which cannot be enforced"),
         ({"type": "string", "maxLength": -1}, "must be an integer ≥ 0"),
         ({"type": "array", "minItems": 10**9}, "at most 4096 can be enforced"),
+        ({"type": "number", "minimum": 1e300}, "numbers beyond 1e[+]24 cannot be enforced"),
+        ({"type": "string", "pattern": "x" * 3000}, "too complex to be enforced"),
         ({"type": "number", "multipleOf": 0.01, "minimum": 0.001, "maximum": 0.5}, "multipleOf"),
     ],
 )
@@ -55,6 +57,7 @@ def test_what_nothing_matches_or_no_grammar_can_say_is_rejected(schema: Any, err
         ({"type": "integer", "minimum": "1"}, "minimum = '1': must be a number"),
         ({"type": "integer", "multipleOf": 0}, "multipleOf = 0: must be a number > 0"),
         ({"maxLength": float("inf")}, "maxLength = inf: must be an integer ≥ 0"),
+        ({"maxLength": None}, "maxLength = None: must be an integer ≥ 0"),
         ({"pattern": ["a"]}, "pattern = an array: must be a string"),
         ({"patternProperties": {"(": {}}, "properties": {"a": {}}}, "pattern '[(]': missing [)]"),
         ({"dependentRequired": {"a": "b"}}, "dependentRequired = an object: must be an object of arrays of strings"),
@@ -63,6 +66,15 @@ def test_what_nothing_matches_or_no_grammar_can_say_is_rejected(schema: Any, err
 def test_what_is_no_schema_is_rejected_by_its_keyword(schema: Any, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         grammar_of(schema)
+
+
+def test_names_of_properties_may_be_bounded_without_a_pattern() -> None:
+    schema = {"propertyNames": {"maxLength": 1}, "properties": {"a": {}, "bb": {}}, "type": "object"}
+    assert "bb" not in grammar_of(schema)
+
+
+def test_bounds_that_no_number_reaches_are_none() -> None:
+    assert grammar_of({"type": "number", "minimum": -1e308, "maximum": 1e308}) == grammar_of({"type": "number"})
 
 
 def test_notes_on_both_sides_are_no_contradiction() -> None:

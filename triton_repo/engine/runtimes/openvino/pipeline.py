@@ -8,7 +8,12 @@ from typing import Any, Final
 
 import openvino_genai
 
-from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig, SpeculativeConfig
+from triton_repo.contract.engine_config import (
+    OPENVINO_KERNELS,
+    OPENVINO_KV_BLOCK_SIZE,
+    EngineConfig,
+    SpeculativeConfig,
+)
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.placement.cpus import thread_properties
 from triton_repo.engine.runtimes.openvino.guides import structured_output
@@ -108,8 +113,9 @@ def _scheduler(config: EngineConfig) -> Any:
 
 
 def model_properties(config: EngineConfig) -> dict[str, Any]:
-    """What the model is compiled with: its precisions and its threads."""
+    """What the model is compiled with: its precisions, its threads, and what it keeps."""
     properties: dict[str, Any] = {
+        **OPENVINO_KERNELS,
         "INFERENCE_PRECISION_HINT": _PRECISIONS[config.dtype],
         "KV_CACHE_PRECISION": _PRECISIONS[config.kv_cache_dtype],
         **thread_properties(config.num_threads),
