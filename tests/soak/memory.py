@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from tests.conftest import Stack, serving
 from tests.soak.client import PREFIXES, QUESTIONS, Leaving, ask, chat
@@ -59,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         endings, processes = asyncio.run(_run(stack, options))
     print(f"{options.minutes:g} minutes, {options.clients} clients: {sum(endings.values())} requests, {dict(endings)}")
     num_warm_up = int(60 * options.warm_up / EVERY_S)
-    faults = [line for name, growth in processes.items() if (line := _line(name, growth, num_warm_up, options.bound))]
-    return 1 if faults or endings.keys() - {"complete", "left"} else 0
+    grew = [_grew(name, growth, num_warm_up, options.bound) for name, growth in processes.items()]
+    return 1 if any(grew) or endings.keys() - {"complete", "left"} else 0
 
 
-def _line(name: str, growth: Growth, num_warm_up: int, bound: float) -> bool:
+def _grew(name: str, growth: Growth, num_warm_up: int, bound: float) -> bool:
     """Print what became of a process; whether it grew too much."""
     beyond, mib = growth.beyond(num_warm_up), growth.mib
     shown = ", ".join(f"{each:.0f}" for each in mib[:: max(1, len(mib) // 10)])
@@ -97,7 +97,7 @@ async def _ask(stack: Stack, options: argparse.Namespace, until_s: float, number
     while time.monotonic() < until_s:
         prompt = chance.choice(PREFIXES)[: chance.randrange(10, 1200)]
         question = f"{chance.choice(QUESTIONS)} {chance.random()}"
-        more = {"ignore_eos": True, "max_tokens": chance.randrange(8, 200)}
+        more: dict[str, Any] = {"ignore_eos": True, "max_tokens": chance.randrange(8, 200)}
         if chance.random() < options.schemas:
             schema = {**_SCHEMA, "title": str(chance.randrange(40))}
             more = {

@@ -12,6 +12,7 @@ import pytest
 from tests.fuzz.target import Target
 from tests.soak import engine, fuzz
 from tests.soak.client import Answer
+from tests.soak.memory import Growth
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,14 @@ def test_an_input_that_fails_is_kept(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert fuzz.run(Target("planted", planted, [b"sound"]), options) == 1
     assert f"{tmp_path}/planted-1: ZeroDivisionError" in capsys.readouterr().out
     assert b"\xff" in (tmp_path / "planted-1").read_bytes()
+
+
+def test_a_process_that_grows_is_told_from_one_whose_caches_fill() -> None:
+    fills = Growth([100.0 + min(number, 50) for number in range(180)])
+    leaks = Growth([100.0 + number / 5 for number in range(180)])
+    assert fills.beyond(num_warm_up=60) == 0
+    assert leaks.beyond(num_warm_up=60) == pytest.approx(16)
+    assert Growth([100.0]).beyond(num_warm_up=60) is None
 
 
 @pytest.mark.parametrize(
