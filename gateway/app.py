@@ -34,7 +34,9 @@ from gateway.endpoints.kserve import BODIES as KSERVE_BODIES
 from gateway.endpoints.kserve import add_kserve
 from gateway.endpoints.model_control import add_model_control
 from gateway.endpoints.models import add_models
-from gateway.endpoints.responses import add_responses
+from gateway.endpoints.responses.conversations import BODIES as CONVERSATION_BODIES
+from gateway.endpoints.responses.conversations import add_conversations
+from gateway.endpoints.responses.kept import add_responses
 from gateway.endpoints.routes import OPERATIONS, dialect_of
 from gateway.endpoints.tokens import TOKEN_PATHS, add_tokens
 from gateway.endpoints.version import add_version
@@ -56,8 +58,8 @@ from gateway.settings import Settings
 from gateway.state import Gateway
 from gateway.store.database import Database, store_file
 from gateway.store.files import FileStore
-from gateway.store.response_rows import Bounds
 from gateway.store.responses import ResponseStore
+from gateway.store.room import Bounds
 from gateway.store.work import Work
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
@@ -111,9 +113,11 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     )
     errors = ErrorResponses(dialect_of)
     errors.install(api)
-    describe(api, (*ENCODER_BODIES, *KSERVE_BODIES, BatchRequest, *(path.body for path in TOKEN_PATHS.values())))
+    tokens = (path.body for path in TOKEN_PATHS.values())
+    describe(api, (*ENCODER_BODIES, *CONVERSATION_BODIES, *KSERVE_BODIES, BatchRequest, *tokens))
     add_models(api)
     add_responses(api)
+    add_conversations(api)
     add_files(api)
     add_batches(api)
     add_encoders(api)

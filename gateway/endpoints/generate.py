@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.dialects.dialect import Call, Operation
 from gateway.endpoints.answering import Asked, Asker, asked, parsed, stream, whole
-from gateway.endpoints.background import begin
 from gateway.endpoints.finding import check_open
+from gateway.endpoints.responses.background import begin
 from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected

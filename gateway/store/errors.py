@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triton_repo.contract.errors import RequestError
+from triton_repo.contract.errors import InvalidRequest, RequestError
 
 
 class StoreFailed(RequestError):
@@ -17,3 +17,12 @@ class StoreFull(RequestError):
 
     status = 507
     code = "insufficient_storage"
+
+
+class DuplicateItem(InvalidRequest):
+    """A conversation has an item with this id already."""
+
+    code = "duplicate_item"
+
+    def __init__(self, id: str, param: str) -> None:
+        super().__init__(f"{param}: the conversation has an item {id[:80]!r} already", param)

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
+
+from gateway.store import conversation_rows
 
 Json = dict[str, Any]
 
 OPEN: Final = ("queued", "in_progress")  # statuses of what is being worked on
+ENDED: Final = ("completed", "incomplete")  # of what can be gone on from
 
 _LONGEST_CHAIN: Final = 10_000  # responses of one conversation
 _NO_PROCESS: Final = {"code": "server_error", "message": "the server ended while it worked on this response"}
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    max_responses: int
-    max_bytes: int
-    max_age_s: float
+class Read(NamedTuple):
+    """What a response was made from: a conversation, as far as it had come, up to the position `end`."""
+
+    conversation: str
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A response, the items that it was asked with, and those that its body has as output."""
+    """A response, the items that it was asked with, and those that its body has as output.
+
+    Attributes:
+        has_events: those of its stream are kept, too.
+        read: the conversation that it belongs to; what a complete response adds to it is added with its end.
+    """
 
     owner: str
     body: Mapping[str, Any]
     input: Sequence[Mapping[str, Any]]
-    has_events: bool = False  # those of its stream are kept, too
+    has_events: bool = False
+    read: Read | None = None
 
     @property
     def id(self) -> str:
@@ -47,9 +56,11 @@ def insert(connection: sqlite3.Connection, kept: Kept, process: str) -> None:
     row = (kept.id, kept.owner, body["previous_response_id"], body["status"], process_or_none, kept.has_events)
     dumped = _dumped(body)
     size = len(dumped) + given.num_bytes + made.num_bytes
-    connection.execute("INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, time.time(), size, dumped))
+    row = (*row, time.time(), size, dumped, *(kept.read or (None, None)))
+    connection.execute("INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     given.insert(connection, kept.id, 0)
     made.insert(connection, kept.id, len(kept.input))
+    _add_to_conversation(connection, kept.id, body["status"])
 
 
 def finish(connection: sqlite3.Connection, body: Mapping[str, Any]) -> bool:
@@ -64,7 +75,17 @@ def finish(connection: sqlite3.Connection, body: Mapping[str, Any]) -> bool:
         return False
     (first,) = connection.execute("SELECT count(*) FROM response_items WHERE response = ?", (id,)).fetchone()
     made.insert(connection, id, first)
+    _add_to_conversation(connection, id, body["status"])
     return True
+
+
+def _add_to_conversation(connection: sqlite3.Connection, id: str, status: str) -> None:
+    """What a response has added to its conversation, if it has come to an end of its own."""
+    (conversation,) = connection.execute("SELECT conversation FROM responses WHERE id = ?", (id,)).fetchone()
+    if conversation is not None and status in ENDED:
+        select = "SELECT item FROM response_items WHERE response = ? ORDER BY position"
+        items = [orjson.loads(item) for (item,) in connection.execute(select, (id,))]
+        conversation_rows.append(connection, conversation, items)
 
 
 def full_body(connection: sqlite3.Connection, id: str, dumped: bytes) -> Json:
@@ -82,7 +103,8 @@ def fail_all(connection: sqlite3.Connection, process: str) -> None:
 
 
 def chain(connection: sqlite3.Connection, owner: str, last: str) -> tuple[list[str], bool]:
-    """The ids of a response and of those that it goes on from, the last one first, and whether all are there."""
+    """The ids of a response and of those that it goes on from, the last one first, and whether all are there, with the
+    conversation that the first one was made from."""
     ids: list[str] = []
     id: str | None = last
     while id is not None:
@@ -91,50 +113,38 @@ def chain(connection: sqlite3.Connection, owner: str, last: str) -> tuple[list[s
             return ids, False
         ids.append(id)
         id = row[0]
-    return ids, True
+    read = _read_by(connection, ids[-1])
+    return ids, read is None or conversation_rows.exists(connection, owner, read.conversation)
 
 
-def items_of(connection: sqlite3.Connection, ids: Sequence[str], max_bytes: int) -> list[Json]:
-    """Those of a chain, the first response's first.
+def _read_by(connection: sqlite3.Connection, id: str) -> Read | None:
+    row = connection.execute("SELECT conversation, conversation_end FROM responses WHERE id = ?", (id,)).fetchone()
+    return None if row is None or row[0] is None else Read(*row)
+
+
+def items_of(connection: sqlite3.Connection, ids: Sequence[str], max_bytes: int, num_skipped: int = 0) -> list[Json]:
+    """Those of a chain, the first response's first, behind those of the conversation that it was made from; without
+    those of its last responses, if some are to be skipped.
 
     Raises:
         OverflowError: they are larger than `max_bytes`.
     """
-    select = "SELECT item FROM response_items WHERE response = ? ORDER BY position"
     items: list[bytes] = []
     num_bytes = 0
-    for id in reversed(ids):
-        for (item,) in connection.execute(select, (id,)):
-            num_bytes += len(item)
-            if num_bytes > max_bytes:
-                raise OverflowError
-            items.append(item)
+    for item in _dumped_items_of(connection, ids, num_skipped):
+        num_bytes += len(item)
+        if num_bytes > max_bytes:
+            raise OverflowError
+        items.append(item)
     return [*map(orjson.loads, items)]
 
 
-_REMOVE_OLD: Final = """DELETE FROM responses WHERE id IN (
-    SELECT id FROM responses WHERE used_s < ? AND id != ? AND process IS NULL ORDER BY used_s LIMIT 100
-)"""
-_REMOVE_OLDEST: Final = """DELETE FROM responses WHERE id IN (
-    SELECT id FROM responses WHERE owner = ? AND id != ? AND process IS NULL ORDER BY used_s LIMIT 1
-)"""
-_TOTALS: Final = "SELECT total(num_responses), total(num_bytes) FROM response_owners"
-_OWNER_OF_MOST_RESPONSES: Final = "SELECT owner FROM response_owners ORDER BY num_responses DESC LIMIT 1"
-_OWNER_OF_MOST_BYTES: Final = "SELECT owner FROM response_owners ORDER BY num_bytes DESC LIMIT 1"
-
-
-def make_room(connection: sqlite3.Connection, bounds: Bounds, added: str = "") -> None:
-    """Remove what is too old, and while there is too much, what the owner of most has not used for longest. What is
-    being worked on stays, and so does `added`."""
-    connection.execute(_REMOVE_OLD, (time.time() - bounds.max_age_s, added))  # a few at a time: none waits for all
-    while True:
-        num_responses, num_bytes = connection.execute(_TOTALS).fetchone()
-        if num_responses <= bounds.max_responses and num_bytes <= bounds.max_bytes:
-            return
-        most = _OWNER_OF_MOST_BYTES if num_bytes > bounds.max_bytes else _OWNER_OF_MOST_RESPONSES
-        (owner,) = connection.execute(most).fetchone()
-        if not connection.execute(_REMOVE_OLDEST, (owner, added)).rowcount:
-            return
+def _dumped_items_of(connection: sqlite3.Connection, ids: Sequence[str], num_skipped: int) -> Iterator[bytes]:
+    if (read := _read_by(connection, ids[-1])) is not None:
+        yield from conversation_rows.dumped_items(connection, *read)
+    select = "SELECT item FROM response_items WHERE response = ? ORDER BY position"
+    for id in reversed(ids[num_skipped:]):
+        yield from (item for (item,) in connection.execute(select, (id,)))
 
 
 class _Items:

@@ -10,24 +10,42 @@ from typing import Any
 
 import orjson
 
+from gateway.store import conversation_rows
 from gateway.store import response_rows as rows
+from gateway.store.conversations import ConversationStore
 from gateway.store.database import Database
-from gateway.store.response_rows import OPEN, Bounds, Json, Kept
+from gateway.store.response_rows import ENDED, OPEN, Json, Kept
+from gateway.store.room import Bounds, make_room
 
 
 class ResponseStore:
-    """Whatever has the wrong owner is as if it was not there."""
+    """Whatever has the wrong owner is as if it was not there.
+
+    Attributes:
+        conversations: those that responses are made from and added to.
+    """
 
     def __init__(self, store: Database, bounds: Bounds) -> None:
         self._store = store
         self._bounds = bounds
+        self.conversations = ConversationStore(store, bounds)
 
     async def add(self, kept: Kept) -> None:
         """Keep a response; what was not used for longest makes room. One that is still open is this process's work."""
 
         def write(connection: sqlite3.Connection) -> None:
             rows.insert(connection, kept, self._store.presence.token)
-            rows.make_room(connection, self._bounds, kept.id)
+            make_room(connection, self._bounds, kept.id)
+
+        await self._store.write(write)
+
+    async def add_to_conversation(self, kept: Kept) -> None:
+        """Add to the conversation what a response that is not kept itself adds to it."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            if kept.read is not None and kept.body["status"] in ENDED:
+                conversation_rows.append(connection, kept.read.conversation, [*kept.input, *kept.body["output"]])
+                make_room(connection, self._bounds, kept.read.conversation)
 
         await self._store.write(write)
 
@@ -105,20 +123,22 @@ class ResponseStore:
             chain, _ = rows.chain(connection, owner, id)
             if not chain:
                 return None
-            earlier = rows.items_of(connection, chain[1:], max_bytes)
+            earlier = rows.items_of(connection, chain, max_bytes, num_skipped=1)
             return earlier + [orjson.loads(row[0]) for row in connection.execute(own, (id,))]
 
         return await self._store.read(read)
 
     async def items(self, owner: str, ids: Iterable[str]) -> dict[str, Json]:
-        """The items with these ids, of any response, by their ids."""
+        """The items with these ids, of any response or conversation, by their ids."""
         select = (
-            "SELECT item FROM response_items JOIN responses ON responses.id = response WHERE response_items.id = ? "
-            "AND owner = ? ORDER BY used_s DESC LIMIT 1"
+            "SELECT item FROM (SELECT item, used_s FROM response_items JOIN responses ON responses.id = response "
+            "WHERE response_items.id = :id AND owner = :owner UNION ALL SELECT item, used_s FROM conversation_items "
+            "JOIN conversations ON conversations.id = conversation WHERE conversation_items.id = :id "
+            "AND owner = :owner) ORDER BY used_s DESC LIMIT 1"
         )
 
         def read(connection: sqlite3.Connection) -> dict[str, Json]:
-            found = {id: connection.execute(select, (id, owner)).fetchone() for id in ids}
+            found = {id: connection.execute(select, {"id": id, "owner": owner}).fetchone() for id in ids}
             return {id: orjson.loads(row[0]) for id, row in found.items() if row is not None}
 
         return await self._store.read(read)

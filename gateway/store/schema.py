@@ -102,4 +102,42 @@ _FILES_AND_BATCHES: Final[Step] = (
     )""",
 )
 
-STEPS: Final[tuple[Step, ...]] = (_RESPONSES, _FILES_AND_BATCHES)
+_CONVERSATIONS: Final[Step] = (
+    # `metadata` is JSON.
+    """CREATE TABLE conversations (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        used_s REAL NOT NULL,
+        num_bytes INTEGER NOT NULL,
+        metadata BLOB NOT NULL
+    )""",
+    "CREATE INDEX conversations_by_use ON conversations (used_s)",
+    "CREATE INDEX conversations_by_owner ON conversations (owner, used_s)",
+    # In order; `item` is JSON.
+    """CREATE TABLE conversation_items (
+        conversation TEXT NOT NULL REFERENCES conversations ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        item BLOB NOT NULL,
+        PRIMARY KEY (conversation, position)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX conversation_items_by_id ON conversation_items (id)",
+    # The conversation that a response was made from, as far as it had come then: the items at lower positions.
+    "ALTER TABLE responses ADD COLUMN conversation TEXT",
+    "ALTER TABLE responses ADD COLUMN conversation_end INTEGER",
+    # A conversation counts as a response.
+    """CREATE TRIGGER conversations_added AFTER INSERT ON conversations BEGIN
+        INSERT INTO response_owners VALUES (new.owner, 1, new.num_bytes) ON CONFLICT (owner) DO UPDATE
+            SET num_responses = num_responses + 1, num_bytes = num_bytes + excluded.num_bytes;
+    END""",
+    """CREATE TRIGGER conversations_resized AFTER UPDATE OF num_bytes ON conversations BEGIN
+        UPDATE response_owners SET num_bytes = num_bytes + new.num_bytes - old.num_bytes WHERE owner = new.owner;
+    END""",
+    """CREATE TRIGGER conversations_removed AFTER DELETE ON conversations BEGIN
+        UPDATE response_owners SET num_responses = num_responses - 1, num_bytes = num_bytes - old.num_bytes
+            WHERE owner = old.owner;
+    END""",
+)
+
+STEPS: Final[tuple[Step, ...]] = (_RESPONSES, _FILES_AND_BATCHES, _CONVERSATIONS)

@@ -14,6 +14,7 @@ def echo(body: ResponsesRequest) -> Echo:
     return {
         "instructions": body.instructions,
         "previous_response_id": body.previous_response_id,
+        "conversation": {"id": body.conversation} if body.conversation else None,
         "tools": [flat_tool(tool) for tool in body.tools or ()],
         "tool_choice": flat_choice(body.tool_choice or "auto"),
         "parallel_tool_calls": body.parallel_tool_calls is not False,

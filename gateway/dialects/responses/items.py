@@ -5,7 +5,8 @@ Clients send back what this server or OpenAI has answered, so all of what either
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -21,9 +22,12 @@ from gateway.dialects.responses.resource import (
     OutputMessage,
     ReasoningItem,
 )
+from gateway.store.responses import ResponseStore
+from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.sampling import UNSUPPORTED
 
 MAX_ITEMS: Final = 4096
+MAX_NEW_ITEMS: Final = 20  # of one request to add them to a conversation: OpenAI's
 MAX_PARTS: Final = 4096  # of all items together: validation must not hold up the event loop
 
 Json = dict[str, Any]
@@ -203,11 +207,18 @@ _AnyItem = Annotated[
 
 
 def _as_list(value: Any) -> Any:
-    """A string is the message of a user. Parts are counted before they are validated, which costs far more."""
+    """A string is the message of a user."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if not isinstance(value, list):
         raise PydanticCustomError("input", "must be a string or a list of items")
+    return _counted(value)
+
+
+def _counted(value: Any) -> Any:
+    """Parts are counted before they are validated, which costs far more."""
+    if not isinstance(value, list):
+        raise PydanticCustomError("items", "must be a list of items")
     given = [part for item in value if isinstance(item, dict) for part in item.values() if isinstance(part, list)]
     if sum(map(len, given)) > MAX_PARTS:
         raise PydanticCustomError("too_many_parts", "may have at most {most} content parts", {"most": MAX_PARTS})
@@ -219,6 +230,11 @@ Input = Annotated[
     Field(max_length=MAX_ITEMS, fail_fast=True),
     BeforeValidator(_as_list, json_schema_input_type=str | list[_AnyItem]),
 ]
+NewItems = Annotated[
+    list[_AnyItem],
+    Field(max_length=MAX_NEW_ITEMS, fail_fast=True),
+    BeforeValidator(_counted, json_schema_input_type=list[_AnyItem]),
+]
 
 
 def as_kept(items: Sequence[Item], seed: str) -> list[InputItem | ItemReference]:
@@ -226,3 +242,21 @@ def as_kept(items: Sequence[Item], seed: str) -> list[InputItem | ItemReference]
     return [
         item if isinstance(item, ItemReference) else item.as_item(f"{seed}i{index}") for index, item in enumerate(items)
     ]
+
+
+async def resolved(
+    items: Sequence[InputItem | ItemReference], responses: ResponseStore, owner: str, max_bytes: int, param: str
+) -> list[Mapping[str, Any]]:
+    """The items with those that they refer to, which may be the same one many times.
+
+    Raises:
+        InvalidRequest: one is not kept; names the parameter.
+        OverflowError: those that are referred to are larger than `max_bytes`.
+    """
+    times = Counter(item.id for item in items if isinstance(item, ItemReference))
+    known = await responses.items(owner, times) if times else {}
+    if missing := next((id for id in times if id not in known), None):
+        raise InvalidRequest(f"{param}: there is no item {missing[:80]!r} that is kept", param)
+    if sum(times[id] * len(orjson.dumps(item)) for id, item in known.items()) > max_bytes:
+        raise OverflowError
+    return [known[item.id] if isinstance(item, ItemReference) else item for item in items]

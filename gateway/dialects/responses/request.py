@@ -23,11 +23,11 @@ from gateway.dialects.openai.requests.chat import MAX_TEMPLATE_ARGUMENTS_BYTES
 from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_number
 from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
 from gateway.dialects.openai.requests.schema_field import Schema
+from gateway.dialects.responses.conversation import ConversationId, Metadata
 from gateway.dialects.responses.items import Input
 from gateway.dialects.responses.tools import FunctionTools, ToolChoice
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_LOGPROBS, UNSUPPORTED, Sampling
 
-MAX_METADATA: Final = 16
 LOGPROBS: Final = "message.output_text.logprobs"
 
 _INCLUDABLE: Final = frozenset(
@@ -123,6 +123,7 @@ class ResponsesRequest(FormedRequest):
     input: Input | None = None
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(max_length=256)] | None = None
+    conversation: ConversationId | None = None
     tools: FunctionTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -139,7 +140,7 @@ class ResponsesRequest(FormedRequest):
     stream_options: StreamOptions | None = None
     store: bool | None = None
     background: bool | None = None
-    metadata: dict[Annotated[str, Field(max_length=64)], Label] | None = None
+    metadata: Metadata | None = None
     service_tier: Literal["auto", "default", "flex", "priority", "scale", "fast"] | None = None
     # "auto" allows the server to drop items rather than reject a conversation that is too long: here it never does.
     truncation: Literal["auto", "disabled"] | None = None
@@ -149,7 +150,6 @@ class ResponsesRequest(FormedRequest):
     prompt_cache_key: Label | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_bounded)] | None = None
-    conversation: Unsupported = None
     context_management: Unsupported = None
     moderation: Unsupported = None
     prompt: Unsupported = None
@@ -167,13 +167,6 @@ class ResponsesRequest(FormedRequest):
             raise PydanticCustomError("include", "has {unknown}; {rule}", {"unknown": unknown[:64], "rule": rule})
         return value
 
-    @field_validator("metadata")
-    @classmethod
-    def _few(cls, value: dict[str, str] | None) -> dict[str, str] | None:
-        if value and len(value) > MAX_METADATA:
-            raise PydanticCustomError("metadata", "may have at most {most} keys", {"most": MAX_METADATA})
-        return value
-
     @field_validator("background")
     @classmethod
     def _stored(cls, value: bool | None, info: ValidationInfo) -> bool | None:
@@ -182,8 +175,12 @@ class ResponsesRequest(FormedRequest):
         return value
 
     @model_validator(mode="after")
-    def _has_input(self) -> ResponsesRequest:
-        if not self.input and self.previous_response_id is None:
+    def _has_one_context(self) -> ResponsesRequest:
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise PydanticCustomError(
+                "two_contexts", "conversation and previous_response_id exclude each other: give only one of them"
+            )
+        if not self.input and self.previous_response_id is None and self.conversation is None:
             raise PydanticCustomError("missing_input", "input must have at least one item")
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired
 
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from gateway.dialects.openai.answers.tokens import TokenEntry
 
@@ -73,6 +73,7 @@ class FunctionCallOutputItem(TypedDict):
 
 OutputItem = OutputMessage | ReasoningItem | FunctionCallItem
 InputItem = InputMessage | OutputMessage | ReasoningItem | FunctionCallItem | FunctionCallOutputItem
+ConversationItem = TypeAliasType("ConversationItem", InputItem)
 
 
 class FlatFunction(TypedDict):
@@ -108,11 +109,16 @@ class ReasoningSettings(TypedDict):
     summary: None
 
 
+class ConversationReference(TypedDict):
+    id: str
+
+
 class Echo(TypedDict):
     """What a response says of the request that asked for it."""
 
     instructions: str | None
     previous_response_id: str | None
+    conversation: ConversationReference | None
     tools: list[FlatFunction]
     tool_choice: Literal["none", "auto", "required"] | FunctionReference | AllowedFunctions
     parallel_tool_calls: bool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Any, Final
@@ -16,10 +15,11 @@ from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.requests.tools import offered_tools, template_tool
 from gateway.dialects.responses.echo import echo
 from gateway.dialects.responses.encoder import ResponsesEncoder, new_response
-from gateway.dialects.responses.items import ItemReference, Json, as_kept
+from gateway.dialects.responses.items import ItemReference, Json, as_kept, resolved
 from gateway.dialects.responses.prompt import messages
 from gateway.dialects.responses.request import ResponsesRequest
-from gateway.store.response_rows import Kept
+from gateway.store.errors import DuplicateItem
+from gateway.store.response_rows import ENDED, Kept, Read
 from gateway.store.responses import ResponseStore
 from triton_repo.contract.errors import InvalidRequest, RequestError
 
@@ -28,6 +28,14 @@ _UNTIL_RECALLED: Final = Chat(b"")  # the prompt of a request that refers to wha
 
 class PreviousResponseNotFound(InvalidRequest):
     code = "previous_response_not_found"
+
+
+class ConversationNotFound(InvalidRequest):
+    status = 404
+    code = "conversation_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"conversation {id[:80]!r} does not exist, or is not kept any more", "conversation")
 
 
 class ResponseSession:
@@ -44,6 +52,7 @@ class ResponseSession:
         self._encoder: ResponsesEncoder | None = None
         self._responses: ResponseStore | None = None
         self._owner = ""
+        self._read: Read | None = None
 
     @property
     def is_background(self) -> bool:
@@ -59,24 +68,26 @@ class ResponseSession:
             return self.call()
         try:
             earlier = await self._earlier(responses, max_bytes)
-            self._input = await self._resolved(responses, max_bytes)
+            self._input = await resolved(self._given, responses, owner, max_bytes, "input")
         except OverflowError:
             raise InvalidRequest(f"the conversation is larger than {max_bytes} bytes", "input") from None
+        self._check(earlier)
         return self._call(self._prompt([*earlier, *self._input]))
 
     async def keep(self) -> None:
-        if self._responses is None or self._encoder is None or not self._body.is_stored:
+        if self._responses is None or self._encoder is None:
             return
         if self.is_background:
             await self._responses.finish(self._encoder.response)
-        else:
-            await self._responses.add(Kept(self._owner, self._encoder.response, self._input))
+        elif self._body.is_stored or self._read is not None:
+            kept = Kept(self._owner, self._encoder.response, self._input, read=self._read)
+            await (self._responses.add(kept) if self._body.is_stored else self._responses.add_to_conversation(kept))
 
     async def begin(self, id: str) -> bytes:
         self._created = int(time.time())
         response = new_response(self._head(id), self._echo, "queued")
         if self._responses is not None:
-            await self._responses.add(Kept(self._owner, response, self._input, bool(self._body.stream)))
+            await self._responses.add(Kept(self._owner, response, self._input, bool(self._body.stream), self._read))
         return orjson.dumps(response)
 
     async def fail(self, id: str, error: RequestError) -> bytes:
@@ -92,7 +103,7 @@ class ResponseSession:
     @property
     def _refers(self) -> bool:
         has_references = any(isinstance(item, ItemReference) for item in self._given)
-        return has_references or self._body.previous_response_id is not None
+        return has_references or bool(self._body.previous_response_id or self._body.conversation)
 
     def _head(self, id: str) -> Head:
         return Head(id, self._created or int(time.time()), self._body.model, "")
@@ -126,6 +137,8 @@ class ResponseSession:
 
     async def _earlier(self, responses: ResponseStore, max_bytes: int) -> Sequence[Json]:
         """The items of the conversation that this request goes on with."""
+        if self._body.conversation is not None:
+            return await self._of_conversation(responses, self._body.conversation, max_bytes)
         id = self._body.previous_response_id
         if id is None:
             return ()
@@ -134,17 +147,26 @@ class ResponseSession:
         if previous is None or items is None:
             what = "is not kept" if previous is None else "goes on from one that is not kept any more"
             raise PreviousResponseNotFound(f"previous response {id[:80]!r} {what}", "previous_response_id")
-        if previous["status"] not in ("completed", "incomplete"):
+        if previous["status"] not in ENDED:
             rule = f"is {previous['status']}; only a completed or incomplete response can be gone on from"
             raise InvalidRequest(f"previous response {id[:80]!r} {rule}", "previous_response_id")
         return items
 
-    async def _resolved(self, responses: ResponseStore, max_bytes: int) -> list[Mapping[str, Any]]:
-        """The input with the items that it refers to, which may be the same one many times."""
-        times = Counter(item.id for item in self._given if isinstance(item, ItemReference))
-        known = await responses.items(self._owner, times) if times else {}
-        if missing := next((id for id in times if id not in known), None):
-            raise InvalidRequest(f"input: there is no item {missing[:80]!r} that is kept", "input")
-        if sum(times[id] * len(orjson.dumps(item)) for id, item in known.items()) > max_bytes:
-            raise OverflowError
-        return [known[item.id] if isinstance(item, ItemReference) else item for item in self._given]
+    async def _of_conversation(self, responses: ResponseStore, id: str, max_bytes: int) -> Sequence[Json]:
+        found = await responses.conversations.read(self._owner, id, max_bytes)
+        if found is None:
+            raise ConversationNotFound(id)
+        self._read = Read(id, found.end)
+        return found.items
+
+    def _check(self, earlier: Sequence[Json]) -> None:
+        """
+        Raises:
+            InvalidRequest: there is nothing to answer, or an item of the conversation is in the input, too.
+        """
+        if not earlier and not self._input:
+            raise InvalidRequest("input: the conversation is empty, and so is the input", "input")
+        if self._read is not None:
+            known = {item["id"] for item in earlier}
+            if twice := next((item["id"] for item in self._input if item["id"] in known), None):
+                raise DuplicateItem(twice, "input")

@@ -171,6 +171,28 @@ def test_what_is_kept_of_responses_is_as_described(
     )
 
 
+def test_conversations_are_as_described(client: httpx.Client, description: Description) -> None:
+    all_of_them = "/v1/conversations"
+    one, items = all_of_them + "/{conversation}", all_of_them + "/{conversation}/items"
+    call = {"type": "function_call", "call_id": "a", "name": "weather", "arguments": "{}"}
+    made = client.post(all_of_them, json={"items": [HELLO[0], call], "metadata": {"a": "b"}})
+    description.check(all_of_them, made)
+    description.check(all_of_them, client.post(all_of_them, json={"items": "x"}))
+    path = f"{all_of_them}/{made.json()['id']}"
+    response = client.post(RESPONSES, json={"model": "demo", "input": "Hello", "conversation": made.json()["id"]})
+    description.check(RESPONSES, response)
+    for _ in range(2):
+        description.check(one, client.get(path))
+        description.check(one, client.post(path, json={"metadata": {"a": "c"}}))
+        description.check(items, client.post(path + "/items", json={"items": HELLO}))
+        listed = client.get(path + "/items")
+        description.check(items, listed)
+        id = listed.json()["data"][0]["id"] if listed.status_code == 200 else "none"
+        description.check(items + "/{item}", client.get(f"{path}/items/{id}"))
+        description.check(items + "/{item}", client.delete(f"{path}/items/{id}"))
+        description.check(one, client.delete(path))
+
+
 POSTS: list[tuple[str, Json]] = [
     *(
         (path, {"model": "demo", "prompt": "Hello", "return_token_strs": True})

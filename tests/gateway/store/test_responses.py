@@ -14,8 +14,9 @@ import pytest
 
 from gateway.store.database import Database
 from gateway.store.presence import Presence
-from gateway.store.response_rows import Bounds, Kept
+from gateway.store.response_rows import Kept
 from gateway.store.responses import ResponseStore
+from gateway.store.room import Bounds
 
 ROOMY = Bounds(max_responses=1000, max_bytes=2**30, max_age_s=1e9)
 

@@ -167,7 +167,6 @@ def test_logprobs_are_those_of_the_deltas_and_of_the_whole_text() -> None:
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice", None),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": ""}}, "tool_choice", None),
         ({"tools": [WEATHER], "tool_choice": {"type": "web_search"}}, "tool_choice", None),
-        ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt", "unsupported_parameter"),
         ({"context_management": [{"type": "compaction"}]}, "context_management", "unsupported_parameter"),
         ({"moderation": {"model": "x"}}, "moderation", "unsupported_parameter"),
