@@ -7,10 +7,12 @@ import signal
 import sys
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from gateway.settings import to_flags
+from launch.health.engine_models import EngineModels
 from launch.health.heartbeats import HeartbeatWatch
 from launch.health.recovery import EngineRecovery
 from launch.health.reports import EngineReports
@@ -54,28 +56,10 @@ def triton_service(
 ) -> Service:
     """`repositories` by the name of the engine in each."""
     mark = uuid.uuid4().hex
-    gpu = installed_gpus().count > 0
     backends = lay_out_backends(installation, directory.path)
-    server = ServerOptions(
-        repositories=tuple(repositories.values()),
-        access=access,
-        metrics_port=options.triton_metrics_port,
-        shm_prefix=f"conch_{mark}_",
-        gpu=gpu,
-        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in _encoders(repositories)),
-        control=options.control,
-    )
+    server = _server_options(options, repositories, access, mark)
     api = f"{access.http}/v2"
-    stubs = StubWatch(mark, access)
-    reports = EngineReports(directory.engine_states)
-    heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, reports.stall)
-    recovery = EngineRecovery(repositories, server.shm_prefix, access, reports, stubs)
-    control = ModelControl(repositories, ModelRepository(access), reports, stubs, server.shm_prefix)
-    for engine in options.available:
-        reports.set_absent(engine, UNLOADED)
-    is_explicit = options.control == "explicit"
-    is_controlled = is_explicit and options.ranks.launcher == "single"
-    return Service(
+    triton = Service(
         name="triton",
         argv=hiding(server_argv(installation.binary, backends, server), access.secrets),
         environment={
@@ -92,13 +76,51 @@ def triton_service(
         max_silence_s=server.exit_timeout_s + TRITON_STOP_MARGIN_S,
         frozen_s=options.gateway.hang_timeout_s,
         stop_signal=signal.SIGINT if options.ranks.launcher == "single" else signal.SIGTERM,
+        line_matters=partial(triton_line_matters, gpu=server.gpu, verbose=options.verbose),
+    )
+    return _with_engines(triton, options, directory, repositories, access)
+
+
+def _server_options(
+    options: ServeOptions, repositories: Mapping[str, Path], access: TritonAccess, mark: str
+) -> ServerOptions:
+    return ServerOptions(
+        repositories=tuple(repositories.values()),
+        access=access,
+        metrics_port=options.triton_metrics_port,
+        shm_prefix=f"conch_{mark}_",
+        gpu=installed_gpus().count > 0,
+        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in _encoders(repositories)),
+        control=options.control,
+    )
+
+
+def _with_engines(
+    triton: Service,
+    options: ServeOptions,
+    directory: RunDirectory,
+    repositories: Mapping[str, Path],
+    access: TritonAccess,
+) -> Service:
+    """With what watches, loads and starts again its engines one by one."""
+    stubs = StubWatch(triton.mark, access)
+    reports = EngineReports(directory.engine_states)
+    heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, reports.stall)
+    models = EngineModels(repositories, ModelRepository(access), stubs, triton.shm_prefix)
+    recovery = EngineRecovery(models, reports)
+    control = ModelControl(models, reports)
+    for engine in options.available:
+        reports.set_absent(engine, UNLOADED)
+    is_explicit = options.control == "explicit"
+    is_controlled = is_explicit and options.ranks.launcher == "single"
+    return replace(
+        triton,
         find_faults=(stubs.find_fault, heartbeats.find_fault),
         recover=recovery.recover if is_controlled else None,
         carry_out=control.carry_out if is_controlled else None,
         more_arguments=control.arguments if is_explicit else tuple,
         not_wanted=lambda: reports.absent,
         forget=(heartbeats.forget, recovery.forget),
-        line_matters=partial(triton_line_matters, gpu=gpu, verbose=options.verbose),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -39,19 +39,32 @@ MakeTriton = Callable[..., Service]
 
 
 def echo_triton(
-    directory: Path, ports: tuple[int, int, int], model: str = MODEL, exposed: bool = False, without_key: bool = False
+    directory: Path,
+    ports: tuple[int, int, int],
+    model: str = MODEL,
+    *,
+    exposed: bool = False,
+    without_key: bool = False,
+    others: Mapping[str, str] | None = None,
 ) -> Service:
-    """`ports` are those of HTTP, gRPC and metrics."""
-    repository, run = directory / "repository", directory / "run"
-    (repository / "echo/1").mkdir(parents=True)
-    (repository / "echo/config.pbtxt").write_text(CONFIG, encoding="utf-8")
-    (repository / "echo/1/model.py").write_text(model, encoding="utf-8")
+    """`ports` are those of HTTP, gRPC and metrics; `others` has the code of engines beside `echo`, by name."""
+    run = directory / "run"
+    programs = {"echo": model, **(others or {})}
+    repositories = {name: directory / name for name in programs}
+    for name, program in programs.items():
+        write_model(repositories[name] / name, program)
     http, grpc, metrics = ports
     options = ServeOptions(("echo",), Settings(), Exposure(http, grpc, exposed, without_key), metrics)
     (run / "heartbeats").mkdir(parents=True)
     installation = find_tritonserver(os.environ)
     access = triton_access(options.kserve, run, {KSERVE_KEY_VARIABLE: KSERVE_KEY})
-    return triton_service(options, RunDirectory(run), {"echo": repository}, installation, access)
+    return triton_service(options, RunDirectory(run), repositories, installation, access)
+
+
+def write_model(directory: Path, program: str) -> None:
+    (directory / "1").mkdir(parents=True)
+    (directory / "config.pbtxt").write_text(CONFIG.replace("echo", directory.name), encoding="utf-8")
+    (directory / "1/model.py").write_text(program, encoding="utf-8")
 
 
 def processes(triton: Service) -> dict[str, int]:

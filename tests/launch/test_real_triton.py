@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -128,18 +127,11 @@ async def test_a_model_that_cannot_load_ends_the_start_with_its_reason(log: Log,
 
 
 async def test_a_model_that_cannot_load_leaves_the_others_up_and_is_named_with_its_reason(
-    running: Running, log: Log, make_triton: MakeTriton, tmp_path: Path
+    running: Running, log: Log, make_triton: MakeTriton
 ) -> None:
-    triton = make_triton()
-    other = tmp_path / "repository" / "other"
-    shutil.copytree(tmp_path / "repository" / "echo", other)
-    config = other / "config.pbtxt"
-    config.write_text(config.read_text().replace("echo", "other"))
-    (other / "1" / "model.py").write_text("import no_such_module\n")
-    url = triton.parts["echo"]
-    both = replace(triton, parts={"echo": url, "other": url.replace("echo", "other")})
-    async with running(both):
-        assert http_status(url) == 200
+    triton = make_triton(others={"other": "import no_such_module\n"})
+    async with running(triton):
+        assert http_status(triton.parts["echo"]) == 200
         reason = "other is not served: Internal: ModuleNotFoundError: No module named 'no_such_module'"
         assert log.saying(reason) == ["conch"]
 
