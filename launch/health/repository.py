@@ -33,7 +33,7 @@ class ModelRepository:
 
     async def states(self) -> dict[str, str]:
         """Of the models that have been loaded, `READY`, `LOADING`, `UNLOADING` or `UNAVAILABLE`."""
-        answer = await asyncio.to_thread(probe, f"{self._url}/index", "POST", b"{}", headers=self._headers)
+        answer = await asyncio.to_thread(probe, f"{self._url}/index", b"{}", headers=self._headers)
         listed: Any = json.loads(answer.body) if answer is not None and answer.status == 200 else []
         return {model["name"]: model["state"] for model in listed if "state" in model}
 
@@ -43,7 +43,7 @@ class ModelRepository:
 
     async def _call(self, verb: str, model: str) -> str | None:
         url = f"{self._url}/models/{model}/{verb}"
-        answer = await asyncio.to_thread(probe, url, "POST", b"{}", LOAD_TIMEOUT_S, self._headers)
+        answer = await asyncio.to_thread(probe, url, b"{}", LOAD_TIMEOUT_S, self._headers)
         if answer is None:
             return "Triton does not answer"
         return None if answer.status == 200 else _reason(answer.body)

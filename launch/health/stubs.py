@@ -73,7 +73,7 @@ class StubWatch:
     def _loaded_models(self) -> set[str]:
         url = f"{self._access.http}/v2/repository/index"
         headers = {KSERVE_KEY_HEADER: self._access.key} if self._access.key else {}
-        answer = probe(url, "POST", b'{"ready": true}', headers=headers)
+        answer = probe(url, b'{"ready": true}', headers=headers)
         if answer is None or answer.status != 200:
             return set()  # Triton itself is gone or shuts down, which the supervisor notices
         listed = json.loads(answer.body)
