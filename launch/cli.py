@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from gateway.settings import Settings, load_settings
-from launch.ports import LOOPBACK
-from launch.serving.flags import with_gateway_flags
-from triton_repo.contract.api_key import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, check_api_key
+from launch.serving.command import serve_command
+from launch.serving.flags import ApiKey, Port
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import ConchError, LaunchError
 
@@ -53,77 +50,7 @@ _adopt("bench", "bench.command", "bench_command", extra="bench")
 _adopt("sweep", "bench.sweep.command", "sweep_command", extra="bench")
 _adopt("top", "bench.top.command", "top_command", extra="gateway")
 
-DEFAULTS = Settings()  # of the gateway
-Port = Annotated[int, typer.Option(min=1, max=65535)]
-ApiKey = Annotated[
-    str | None,
-    typer.Option(
-        envvar=API_KEY_VARIABLE,
-        show_envvar=True,
-        help="Better in the variable: `ps` shows arguments.",
-        callback=check_api_key,
-    ),
-]
-
-
-@app.command()
-@with_gateway_flags
-def serve(  # noqa: PLR0913 - the options of a command
-    engines: Annotated[list[str] | None, typer.Argument(help="Names or spec files of engines; demo if none.")] = None,
-    *,
-    port: Port = DEFAULTS.port,
-    triton_http_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Of Triton's own API, with --expose-kserve.")
-    ] = 8000,
-    triton_grpc_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Of Triton's own API, with --expose-kserve.")
-    ] = 8001,
-    triton_metrics_port: Port = 8002,
-    expose_kserve: Annotated[
-        bool, typer.Option("--expose-kserve", help="Open Triton's own API on its ports, for clients with its key.")
-    ] = False,
-    kserve_without_key: Annotated[
-        bool, typer.Option("--kserve-without-key", help="Let clients without the key infer through Triton's own API.")
-    ] = False,
-    kserve_host: Annotated[
-        str, typer.Option(help="Address of Triton's own API, for a gateway on another machine; in plain text.")
-    ] = LOOPBACK,
-    api_key: ApiKey = None,
-    available: Annotated[
-        list[str] | None,
-        typer.Option(help="Engine that is built, and loaded by `conch models load`; may be repeated."),
-    ] = None,
-    model_control: Annotated[
-        str | None,
-        typer.Option(help="Triton's: none, explicit or poll; explicit where its own API has no port, else none."),
-    ] = None,
-    gateway: Mapping[str, Any],
-    launcher: Annotated[
-        str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
-    ] = "single",
-    hosts: Annotated[str | None, typer.Option(help="With mpirun: machines and their ranks, as a:4,b:4.")] = None,
-    rsh_agent: Annotated[str | None, typer.Option(help="With mpirun: what reaches the machines, if not ssh.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all that Triton logs.")] = False,
-) -> None:
-    """Serve engines: tritonserver and the OpenAI gateway, until Ctrl-C. Builds what is not built yet."""
-    from launch.kserve import Exposure
-    from launch.ranks import rank_options
-    from launch.serving.options import ServeOptions, control_mode
-    from launch.serving.serve import serve as run
-
-    keys = {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")}
-    run(
-        ServeOptions(
-            engines=tuple(engines or ("demo",)),
-            gateway=load_settings({**gateway, "port": port}, keys),
-            kserve=Exposure(triton_http_port, triton_grpc_port, expose_kserve, kserve_without_key, kserve_host),
-            triton_metrics_port=triton_metrics_port,
-            verbose=verbose,
-            ranks=rank_options(launcher, hosts, rsh_agent),
-            available=tuple(available or ()),
-            model_control=control_mode(model_control),
-        )
-    )
+app.command("serve")(serve_command)
 
 
 @app.command()

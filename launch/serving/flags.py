@@ -1,4 +1,4 @@
-"""The flags of a command that are settings of the gateway, made from the settings themselves."""
+"""Flags that commands share, and those that are settings of the gateway, made from the settings themselves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_origin
 
 import typer
 
 from gateway.settings import SECRETS, Settings
+from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
+
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        envvar=API_KEY_VARIABLE,
+        show_envvar=True,
+        help="Better in the variable: `ps` shows arguments.",
+        callback=check_api_key,
+    ),
+]
 
 ARGUMENT: Final = "gateway"
 
@@ -41,7 +53,7 @@ def _options(parameter: inspect.Parameter) -> list[inspect.Parameter]:
 
 def _option(name: str) -> inspect.Parameter:
     field = Settings.model_fields[name]
-    many = field.annotation == tuple[str, ...]
+    many = get_origin(field.annotation) is tuple
     description = field.description or ""
     option = typer.Option(help=f"{description[:1].upper()}{description[1:]}.")
     annotation = Annotated[list[str] | None if many else field.annotation, option]  # type: ignore[valid-type]
