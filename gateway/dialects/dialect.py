@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
+from gateway.answers.backend import Prompt
 from gateway.answers.events import Event, Usage, WholeAnswer
 from gateway.answers.request import AnswerRequest
 from gateway.catalog.resolution import Resolution
@@ -48,6 +49,9 @@ class Encoder(Protocol):
         """The body of an answer that is not streamed."""
 
 
+Tokenize = Callable[[str, Prompt], Awaitable[Sequence[int]]]  # the ids of a prompt to an engine
+
+
 class Session(Protocol):
     """What a call goes on from, and where its answer is kept beyond the request."""
 
@@ -60,6 +64,13 @@ class Session(Protocol):
 
         Raises:
             RequestError: what it refers to is not there.
+        """
+
+    async def fitted(self, call: Call, card: ModelCard, tokenize: Tokenize, /) -> Call:
+        """The recalled call to the engine with this card, without what its client lets be dropped where it is too long.
+
+        Raises:
+            RequestError: it cannot be tokenized.
         """
 
     async def keep(self) -> None:

@@ -100,7 +100,13 @@ async def parsed(gateway: Gateway, operation: Operation, fields: dict[str, Any],
     if call.session is not None:
         call = await call.session.recall(gateway.responses, caller.name, gateway.settings.max_body_bytes)
     resolution, card = await found(gateway, call.request.model, fields, caller, id)
-    return call.answered_by(resolution).beside(card)
+    call = call.answered_by(resolution).beside(card)
+    if call.session is None:
+        return call
+    try:
+        return await call.session.fitted(call, card, gateway.backend.tokenize)
+    except RequestError as error:
+        raise call.named_as_sent(error) from None
 
 
 async def answer_whole(gateway: Gateway, asker: Asker, call: Call) -> bytes:

@@ -56,7 +56,5 @@ def _ignored(fields: dict[str, Any], body: ResponsesRequest) -> str:
         parts.append("text.verbosity")
     if body.stream_options is not None and body.stream_options.include_obfuscation:
         parts.append("stream_options.include_obfuscation")
-    if body.truncation == "auto":
-        parts.append("truncation")
     others = {name: value for name, value in fields.items() if name != "stream_options"}  # those of a chat are others
     return ", ".join(filter(None, [ignored_parameters(others, ResponsesRequest), *parts]))

@@ -30,7 +30,7 @@ def echo(body: ResponsesRequest) -> Echo:
         "presence_penalty": body.presence_penalty or 0.0,
         "frequency_penalty": body.frequency_penalty or 0.0,
         "top_logprobs": body.top_logprobs or 0,
-        "truncation": "disabled",
+        "truncation": body.truncation or "disabled",
         "store": body.is_stored,
         "background": bool(body.background),
         "service_tier": "flex" if body.service_tier == "flex" else "default",

@@ -142,7 +142,6 @@ class ResponsesRequest(FormedRequest):
     background: bool | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "default", "flex", "priority", "scale", "fast"] | None = None
-    # "auto" allows the server to drop items rather than reject a conversation that is too long: here it never does.
     truncation: Literal["auto", "disabled"] | None = None
     max_tool_calls: Annotated[int, Field(ge=1), BeforeValidator(whole_number)] | None = None  # of built-in tools
     user: Label | None = None

@@ -131,7 +131,7 @@ class Echo(TypedDict):
     presence_penalty: float
     frequency_penalty: float
     top_logprobs: int
-    truncation: Literal["disabled"]
+    truncation: Literal["auto", "disabled"]
     store: bool
     background: bool
     service_tier: Literal["flex", "default"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Final
 
@@ -11,18 +12,21 @@ import orjson
 
 from gateway.answers.backend import Chat
 from gateway.answers.request import AnswerRequest
-from gateway.dialects.dialect import Call, Head
+from gateway.dialects.dialect import Call, Head, Tokenize
 from gateway.dialects.openai.requests.tools import offered_tools, template_tool
 from gateway.dialects.responses.echo import echo
 from gateway.dialects.responses.encoder import ResponsesEncoder, new_response
 from gateway.dialects.responses.items import ItemReference, Json, as_kept, resolved
 from gateway.dialects.responses.prompt import messages
 from gateway.dialects.responses.request import ResponsesRequest
+from gateway.dialects.responses.truncation import Shortenings, longest
 from gateway.store.errors import DuplicateItem
 from gateway.store.response_rows import ENDED, Kept, Read
 from gateway.store.responses import ResponseStore
-from triton_repo.contract.errors import InvalidRequest, RequestError
+from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from triton_repo.contract.model_card import ModelCard
 
+_ROOM: Final = 8  # which part of the context is left to an answer without a limit of its own, once items are dropped
 _UNTIL_RECALLED: Final = Chat(b"")  # the prompt of a request that refers to what is kept
 
 
@@ -48,6 +52,7 @@ class ResponseSession:
         self._listed, self._tools = offered_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         self._given = as_kept(body.input or (), token_hex(12))
         self._input: list[Mapping[str, Any]] = [item for item in self._given if not isinstance(item, ItemReference)]
+        self._items: Sequence[Mapping[str, Any]] = self._input  # with those that it goes on from
         self._created: int | None = None
         self._encoder: ResponsesEncoder | None = None
         self._responses: ResponseStore | None = None
@@ -72,7 +77,28 @@ class ResponseSession:
         except OverflowError:
             raise InvalidRequest(f"the conversation is larger than {max_bytes} bytes", "input") from None
         self._check(earlier)
-        return self._call(self._prompt([*earlier, *self._input]))
+        self._items = [*earlier, *self._input]
+        return self._call(self._prompt(self._items))
+
+    async def fitted(self, call: Call, card: ModelCard, tokenize: Tokenize) -> Call:
+        if self._body.truncation != "auto":
+            return call
+        limit = call.request.sampling.max_tokens
+
+        async def fits(prompt: Chat, room: int) -> bool:
+            asked = replace(call.request, prompts=[prompt], truncate_prompt_tokens=None)
+            [generation] = asked.generations("", card, prompt.num_bytes)
+            try:
+                return len(await tokenize(asked.model, generation.prompt)) + room <= card.max_seq_len
+            except ContextLengthExceeded:
+                return False
+
+        [whole] = call.request.prompts
+        if not isinstance(whole, Chat) or await fits(whole, limit or 1):
+            return call
+        room = limit or max(1, card.max_seq_len // _ROOM)
+        items = await longest(Shortenings(self._items), lambda items: fits(self._prompt(items), room))
+        return call if items is None else replace(call, request=replace(call.request, prompts=[self._prompt(items)]))
 
     async def keep(self) -> None:
         if self._responses is None or self._encoder is None:

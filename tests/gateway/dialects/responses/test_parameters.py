@@ -208,8 +208,6 @@ def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
     answer = client.post(PATH, json=body(**fields))
     assert answer.status_code == 200
     assert answer.headers[NO_EFFECT] == "reasoning.summary, text.verbosity, reasoning.effort"
-    cut = client.post(PATH, json=body(truncation="auto"))  # as agents send it; none here is cut
-    assert (cut.json()["truncation"], cut.headers[NO_EFFECT]) == ("disabled", "truncation")
     assert client.post(PATH, json=body(wings=2)).headers[NO_EFFECT] == "wings"
     strict = client.post(PATH, json=body(wings=2), headers={"prefer": "handling=strict"})
     assert (strict.status_code, strict.json()["error"]["param"]) == (400, "wings")
