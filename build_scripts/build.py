@@ -102,7 +102,7 @@ def _bring_up_to_date(store: EngineStore, request: BuildRequest) -> EngineSpec:
             if request.verify is not None:
                 request.verify(prepared.materials.checkpoint, directory.model.checkpoint, store.log)
             compiled = directory.model.read_compiled_by()  # which may have happened elsewhere, after the build
-            update = {"spec": plan.spec, "source_files": plan.source, "compiled": compiled}
+            update = {"spec": plan.spec, "ranks": prepared.ranks, "source_files": plan.source, "compiled": compiled}
             manifest = old.model_copy(update={**update, "template": old.template or _template(directory)})
             render(directory, manifest)
             write_file(directory.manifest_file, manifest.to_json())
@@ -212,6 +212,7 @@ def _manifest(plan: Plan, engine: EngineDirectory, tokenizer: TokenizerFacts) ->
         spec=plan.spec,
         facts=facts.model_copy(update={"eos_token_ids": end_ids}),
         draft_facts=materials.draft.facts if materials.draft else None,
+        ranks=plan.prepared.ranks,
         chat=engine.chat_template.exists(),
         template=_template(engine),
         source_files=plan.source,

@@ -11,7 +11,9 @@ from build_scripts.builders import BUILDERS
 from build_scripts.encoders.detection import is_encoder
 from build_scripts.engine.builder import Builder, Fit, LengthLimit, Materials, Preview, Verify
 from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
+from build_scripts.engine.memory import tokens_in_cache
 from build_scripts.sizing.numbers import CONTEXT_KEYS
+from build_scripts.sizing.ranks import RankSizes
 from build_scripts.source.adapters import FILES, find_adapters
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.source.draft import Draft, check_draft
@@ -52,6 +54,7 @@ class PreparedBuild:
     builder: Builder
     materials: Materials
     preview: Preview | None
+    ranks: RankSizes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ def prepare_build(request: BuildRequest, *, preview: bool = False) -> Iterator[P
         directory = EngineDirectory(request.built / spec.engine)
         materials = Materials(spec, origin, directory, checkpoint, facts, length, draft, adapters)
         outline = builder.prepare(materials, request.fit, preview=preview)
-        yield PreparedBuild(request, builder, replace(materials, spec=outline.spec), outline.preview)
+        materials = replace(materials, spec=outline.spec)
+        _check_cache(materials, outline.ranks)
+        yield PreparedBuild(request, builder, materials, outline.preview, outline.ranks)
 
 
 def make_plan(prepared: PreparedBuild, built: Manifest | None) -> Plan:
@@ -184,6 +189,21 @@ def _sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str) -> i
         rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
         raise spec_error(origin, "build.max_num_tokens", spec.build.max_num_tokens, rule)
     return length
+
+
+def _check_cache(materials: Materials, ranks: RankSizes | None) -> None:
+    """That `serve.kv_cache_bytes` holds the longest request."""
+    spec, given = materials.spec, materials.spec.serve.kv_cache_bytes
+    if given is None:
+        return
+    draft = materials.draft.facts if materials.draft else None
+    tokens = tokens_in_cache(spec, materials.facts, draft, ranks, given)
+    if tokens is None:
+        rule = "cannot be counted for this model: say serve.max_tokens_in_paged_kv_cache instead"
+        raise spec_error(materials.origin, "serve.kv_cache_bytes", given, rule)
+    if tokens < materials.max_seq_len:
+        rule = f"holds {tokens} tokens: must hold build.max_seq_len ({materials.max_seq_len})"
+        raise spec_error(materials.origin, "serve.kv_cache_bytes", given, rule)
 
 
 def _source_names(builder: Builder, checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from rich.console import Console
 
+from build_scripts.sizing.ranks import RankSizes
 from build_scripts.source.adapters import Adapter
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts
 from build_scripts.source.draft import Draft
@@ -77,10 +78,11 @@ class Preview(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a builder finds out without reading weights: the spec with nothing left open, and a preview."""
+    """What a builder finds out without reading weights: the spec with nothing left open, a preview, and sizes."""
 
     spec: EngineSpec
     preview: Preview | None = None
+    ranks: RankSizes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from build_scripts.engine.manifest import Manifest
+from build_scripts.engine.memory import memory_need
 from build_scripts.spec.embed import EmbedSection
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import EncoderCard, ModelCard
@@ -24,6 +25,7 @@ def encoder_config(manifest: Manifest, directory: EngineDirectory) -> EncoderCon
         max_queue_delay_microseconds=section.max_queue_delay_microseconds,
         response_cache_bytes=section.response_cache_bytes,
         placement=spec.placement.config(),
+        memory=memory_need(manifest, directory),
         facts=facts,
         card=_card(manifest, facts),
     )

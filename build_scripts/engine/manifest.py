@@ -10,6 +10,7 @@ from typing import Final, TypeGuard, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from build_scripts.sizing.ranks import RankSizes
 from build_scripts.source.checkpoint import CheckpointFacts
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.vocabulary.files import TOKENIZER_FILES
@@ -76,6 +77,7 @@ class Manifest(_Value):
     spec: EngineSpec
     facts: CheckpointFacts
     draft_facts: CheckpointFacts | None = None
+    ranks: RankSizes | None = None  # of a split model, as far as they can be counted
     chat: bool  # there is a chat template
     template: TemplateFacts | None = None  # of that; None of manifests of earlier versions
     source_files: tuple[SourceFile, ...]

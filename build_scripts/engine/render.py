@@ -9,12 +9,12 @@ from typing import Final
 from build_scripts.engine.answer_format import card_format
 from build_scripts.engine.encoder_config import encoder_config
 from build_scripts.engine.manifest import Manifest
+from build_scripts.engine.memory import kv_cache_tokens, memory_need
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.work.disk import locked, write_file
 from triton_repo import model_repository
 from triton_repo.contract.capabilities import Capabilities, capabilities_of
 from triton_repo.contract.engine_config import (
-    OPENVINO_KV_BLOCK_SIZE,
     EngineConfig,
     ReplayConfig,
     TensorRtLlmConfig,
@@ -30,8 +30,6 @@ from triton_repo.preprocess.prompt import max_prompt_bytes
 # OpenAI's defaults, where neither the spec nor the checkpoint has one.
 _OPENAI_SAMPLING: Final = Sampling(temperature=1.0, top_p=1.0, frequency_penalty=0.0, presence_penalty=0.0)
 _GREEDY: Final = Sampling(temperature=0.0)
-_KV_CACHE_BYTES: Final = 4 << 30  # cap of the default size of the paged KV cache
-_BYTES_PER_VALUE: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "u8": 1}
 
 
 def render(directory: EngineDirectory, manifest: Manifest) -> None:
@@ -57,7 +55,7 @@ def render(directory: EngineDirectory, manifest: Manifest) -> None:
 def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfig:
     """Everything that the Triton models know of the engine."""
     spec, facts = manifest.spec, manifest.facts
-    max_seq_len = manifest.max_seq_len
+    max_seq_len, tokens = manifest.max_seq_len, kv_cache_tokens(manifest)
     unsupported = _unsupported(spec)
     greedy = _GREEDY if "temperature" in unsupported else Sampling()
     checkpoints = facts.sampling.model_copy(update=dict.fromkeys(unsupported))
@@ -71,7 +69,7 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
         eos_token_ids=facts.eos_token_ids,
         dtype=spec.build.dtype,
         kv_cache_dtype=spec.kv_cache_dtype,
-        max_tokens_in_paged_kv_cache=_kv_cache_tokens(spec, manifest, max_seq_len),
+        max_tokens_in_paged_kv_cache=tokens or spec.build.max_batch_size * max_seq_len,
         enable_kv_cache_reuse=spec.serve.enable_kv_cache_reuse,
         enable_chunked_context=spec.serve.enable_chunked_context,
         num_threads=spec.serve.num_threads,
@@ -84,9 +82,10 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
         encode_special_tokens=spec.serve.encode_special_tokens,
         prompt_logprobs=bool(spec.serve.prompt_logprobs),
         placement=spec.placement.config(),
+        memory=memory_need(manifest, directory),
         sampling=_layered(_OPENAI_SAMPLING, checkpoints, spec.sampling, greedy),
         replay=_replay(spec, directory),
-        tensorrt_llm=_tensorrt_llm(spec) if spec.runtime == "tensorrt_llm" else None,
+        tensorrt_llm=_tensorrt_llm(spec, tokens) if spec.runtime == "tensorrt_llm" else None,
         card=_card(manifest, directory, unsupported),
     )
 
@@ -105,7 +104,7 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         max_prompt_logprobs=MAX_LOGPROBS if manifest.spec.serve.prompt_logprobs else None,
         max_prompt_bytes=_max_prompt_bytes(directory, manifest.max_seq_len),
         max_batch_size=manifest.spec.build.max_batch_size,
-        kv_cache_tokens=_known_kv_cache_tokens(manifest),
+        kv_cache_tokens=kv_cache_tokens(manifest),
         tool_parser=format.tool_parser,
         reasoning=format.reasoning,
         guides=_guides(manifest.spec, unsupported),
@@ -137,31 +136,9 @@ def _unsupported(spec: EngineSpec) -> tuple[str, ...]:
     )
 
 
-def _known_kv_cache_tokens(manifest: Manifest) -> int | None:
-    """TensorRT-LLM takes a share of the GPU memory that it finds free, unless it is told otherwise."""
-    spec = manifest.spec
-    if spec.runtime == "tensorrt_llm":
-        return spec.serve.max_tokens_in_paged_kv_cache
-    return _kv_cache_tokens(spec, manifest, manifest.max_seq_len)
-
-
 def _capabilities(spec: EngineSpec) -> Capabilities:
     """Those of its runtime as it is installed here; where it is not, of the latest one."""
     return capabilities_of(spec.runtime, spec.build.flow, installed_llm_api())
-
-
-def _kv_cache_tokens(spec: EngineSpec, manifest: Manifest, max_seq_len: int) -> int:
-    if spec.serve.max_tokens_in_paged_kv_cache is not None:
-        return spec.serve.max_tokens_in_paged_kv_cache
-    full_sequence = -(-max_seq_len // OPENVINO_KV_BLOCK_SIZE) * OPENVINO_KV_BLOCK_SIZE
-    full_batch = spec.build.max_batch_size * full_sequence
-    values = manifest.facts.kv_values_per_token
-    if values is None or spec.runtime == "tensorrt_llm":  # its bound is the free GPU memory
-        return full_batch
-    if manifest.draft_facts is not None:  # a draft has a cache of as many tokens
-        values += manifest.draft_facts.kv_values_per_token or 0
-    affordable = _KV_CACHE_BYTES // (values * _BYTES_PER_VALUE[spec.kv_cache_dtype])
-    return max(full_sequence, min(full_batch, affordable))
 
 
 def _layered(*layers: Sampling) -> Sampling:
@@ -182,7 +159,7 @@ def _replay(spec: EngineSpec, directory: EngineDirectory) -> ReplayConfig | None
     return ReplayConfig(token_ids=tuple(ids), tokens_per_second=spec.replay.tokens_per_second, echo=spec.replay.echo)
 
 
-def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
+def _tensorrt_llm(spec: EngineSpec, kv_cache_tokens: int | None) -> TensorRtLlmConfig:
     build, serve = spec.build, spec.serve
     given = {
         "capacity_scheduler_policy": serve.capacity_scheduler_policy,
@@ -191,7 +168,7 @@ def _tensorrt_llm(spec: EngineSpec) -> TensorRtLlmConfig:
         "guided_decoding_backend": serve.guided_decoding_backend,
         "gather_generation_logits": serve.gather_generation_logits,
         "usage_stats": serve.usage_stats,
-        "max_tokens_in_paged_kv_cache": serve.max_tokens_in_paged_kv_cache,
+        "max_tokens_in_paged_kv_cache": kv_cache_tokens,
     }
     shape = {
         "flow": build.flow,

@@ -84,7 +84,8 @@ class ServeSection(_Section):
     speed, measured at the start, below `build.max_num_tokens`; 0 = no other bound. `encode_special_tokens`: in a chat
     only those that the chat template writes, or always, those in the messages too. `prompt_logprobs`, for
     `openvino`: the model is loaded once more to score prompts; None does not. `kv_cache_dtype` None follows
-    `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes.
+    `build.dtype`. `max_tokens_in_paged_kv_cache` None is a full batch of full sequences, capped in bytes;
+    `kv_cache_bytes` says it in bytes, for `tensorrt_llm` of each GPU.
     `tool_parser` and `reasoning_parser` None follow from the chat template; "none" leaves calls and reasoning as text.
     `num_threads` None is every core. `dynamic_quantization_group_size`, for compressed weights on `openvino`: how many
     activations share a scale when they are rounded to 8 bits; 0 = they are not; None is OpenVINO's own (32 in 2026.4).
@@ -103,6 +104,7 @@ class ServeSection(_Section):
     prompt_logprobs: bool | None = None
     kv_cache_dtype: KvCacheDtype | None = None
     max_tokens_in_paged_kv_cache: Positive | None = None
+    kv_cache_bytes: Annotated[int, Field(ge=1)] | None = None
     tool_parser: ToolParser | None = None
     reasoning_parser: ReasoningParser | None = None
     enable_kv_cache_reuse: bool = True
@@ -227,6 +229,9 @@ class EngineSpec(_Section):
         if build.moe_expert_parallel > 1 and build.quantization != "none":
             rule = "must be 1 where build.quantization is not none: TensorRT-LLM's quantizer shares out no experts"
             yield Problem("build.moe_expert_parallel", build.moe_expert_parallel, rule)
+        for key in ("max_tokens_in_paged_kv_cache", "kv_cache_free_gpu_memory_fraction"):
+            if serve.kv_cache_bytes is not None and (other := getattr(serve, key)) is not None:
+                yield Problem(f"serve.{key}", other, "is not possible with serve.kv_cache_bytes: remove one of them")
         if 0 < serve.max_step_s < 1:
             yield Problem("serve.max_step_s", serve.max_step_s, "must be ≥ 1, or 0 for no limit")
         longest = compile.max_input_len

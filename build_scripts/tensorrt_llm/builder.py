@@ -16,6 +16,7 @@ from build_scripts.architectures import (
 )
 from build_scripts.engine.builder import Builder, Export, Fit, LengthLimit, Materials, Outline, Preview, Step
 from build_scripts.sizing import model_shape
+from build_scripts.sizing.ranks import RankSizes
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.tensorrt_llm.argv import SOURCE
@@ -28,6 +29,7 @@ from build_scripts.tensorrt_llm.compile import (
 )
 from build_scripts.tensorrt_llm.export import link, write_checkpoint, write_texts
 from build_scripts.tensorrt_llm.fitting.plan import make_fit_plan
+from build_scripts.tensorrt_llm.fitting.ranks import rank_sizes
 from build_scripts.tensorrt_llm.fitting.report import FitPreview, UncountedPreview
 from build_scripts.tensorrt_llm.fitting.search import search
 from build_scripts.tensorrt_llm.fitting.stored import stored_quantization
@@ -92,7 +94,7 @@ class TensorRtLlmBuilder(Builder):
             check_draft_split(materials.draft, materials.spec.build.tensor_parallel)
         spec = resolved(materials.spec, checkpoint, materials.max_seq_len)
         gpus = find_gpus(fit.gpu) if fit.gpu or preview else None
-        outline = Outline(spec, self._preview(materials, spec, fit, gpus))
+        outline = Outline(spec, self._preview(materials, spec, fit, gpus), _ranks(materials, spec, fit))
         if not preview and not has_weights(checkpoint.directory):
             raise BuildError(f"{checkpoint.source}: no weights in {checkpoint.directory}")
         return outline
@@ -179,6 +181,16 @@ class TensorRtLlmBuilder(Builder):
 
     def remaining(self, model: ModelDirectory, source: Path, spec: EngineSpec) -> tuple[Step, ...]:
         return remaining_steps(model, source, spec)
+
+
+def _ranks(materials: Materials, spec: EngineSpec, fit: Fit) -> RankSizes | None:
+    checkpoint = materials.checkpoint
+    config = read_config(checkpoint.directory, checkpoint.source)
+    stored = stored_quantization(checkpoint, config)
+    if stored is not None and stored.how is None:
+        return None
+    request = asked(spec, checkpoint, stored, materials.origin, materials.max_seq_len, fit)
+    return rank_sizes(config, checkpoint.source, request, stored_weights(request, stored))
 
 
 def _write_shards(export: Export, decoder: Decoder) -> None:

@@ -34,6 +34,9 @@ Control = Annotated[
     str | None,
     typer.Option(help="Triton's: none, explicit or poll; explicit where its own API has no port, else none."),
 ]
+RateLimitResource = Annotated[
+    list[str] | None, typer.Option(help="NAME:UNITS that models with a rate limiter share; may be repeated.")
+]
 Launcher = Annotated[
     str, typer.Option(help="What starts the ranks of a split engine: single (TensorRT-LLM), mpirun or srun.")
 ]
@@ -56,6 +59,7 @@ def serve_command(  # noqa: PLR0913 - the options of a command
     api_key: ApiKey = None,
     available: Available = None,
     model_control: Control = None,
+    rate_limit_resource: RateLimitResource = None,
     gateway: Mapping[str, Any],
     launcher: Launcher = "single",
     hosts: Hosts = None,
@@ -78,5 +82,6 @@ def serve_command(  # noqa: PLR0913 - the options of a command
         ranks=rank_options(launcher, hosts, rsh_agent),
         available=tuple(available or ()),
         model_control=control_mode(model_control),
+        rate_limit_resources=tuple(rate_limit_resource or ()),
     )
     serve(options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Final, get_args
 
 from gateway.settings import Settings
 from launch.kserve import Exposure
@@ -11,6 +12,8 @@ from launch.ports import LOOPBACK, Listener, reachable
 from launch.ranks import RankOptions
 from launch.tritonserver import ControlMode
 from triton_repo.contract.errors import LaunchError
+
+_RESOURCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}:[1-9][0-9]{0,6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class ServeOptions:
     ranks: RankOptions = field(default_factory=RankOptions)
     available: tuple[str, ...] = ()
     model_control: ControlMode | None = None
+    rate_limit_resources: tuple[str, ...] = ()
 
     @property
     def control(self) -> ControlMode:
@@ -42,6 +46,9 @@ class ServeOptions:
         if self.available and self.control != "explicit":
             chosen = f"--model-control {self.control}" if self.model_control else "--expose-kserve"
             raise LaunchError(f"{chosen}: no engine can be loaded later; --available needs --model-control explicit")
+        for resource in self.rate_limit_resources:
+            if not _RESOURCE.fullmatch(resource):
+                raise LaunchError(f"--rate-limit-resource {resource}: must be NAME:UNITS, with 1 unit or more")
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -17,6 +17,8 @@ from rich.console import Console
 
 from launch.journal import Journal
 from launch.kserve import triton_access
+from launch.placement.check import check_placement
+from launch.placement.machine import this_machine
 from launch.ports import check_ports
 from launch.ranks import ranked_argv
 from launch.service import Service
@@ -25,7 +27,7 @@ from launch.serving.control_socket import taking_orders
 from launch.serving.engines import ServedEngine, build_engines, check_names
 from launch.serving.options import ServeOptions
 from launch.serving.run_directory import run_directory
-from launch.serving.services import gateway_service, triton_service
+from launch.serving.services import encoders, gateway_service, triton_service
 from launch.shared_memory import check_shared_memory
 from launch.supervisor import Supervisor
 from launch.tritonserver import find_tritonserver
@@ -53,6 +55,7 @@ def serve(options: ServeOptions) -> None:
     options = replace(options, gateway=settings, available=tuple(engine.name for engine in others))
     with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
+        _check_placement(options, repositories)
         triton = triton_service(options, directory, repositories, installation, access)
         argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories), triton.environment)
         gateway = gateway_service(options, directory, os.environ, access)
@@ -79,6 +82,13 @@ def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...
         if configuration.runtime == "tensorrt_llm":
             check_engine(EngineDirectory(directory).model.path, configuration, installed())
     return configurations
+
+
+def _check_placement(options: ServeOptions, repositories: Mapping[str, Path]) -> None:
+    """Of the engines that are loaded at once; the ranks of other launchers are placed by those."""
+    loaded = {name: path for name, path in repositories.items() if name not in options.available}
+    if options.ranks.launcher == "single":
+        check_placement((*_configurations(loaded), *encoders(loaded)), this_machine(os.environ))
 
 
 def _program(name: str) -> str:

@@ -84,13 +84,16 @@ def triton_service(
 def _server_options(
     options: ServeOptions, repositories: Mapping[str, Path], access: TritonAccess, mark: str
 ) -> ServerOptions:
+    served = encoders(repositories)
     return ServerOptions(
         repositories=tuple(repositories.values()),
         access=access,
         metrics_port=options.triton_metrics_port,
         shm_prefix=f"conch_{mark}_",
         gpu=installed_gpus().count > 0,
-        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in _encoders(repositories)),
+        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in served),
+        rate_limit=any(encoder.placement.rate_limiter for encoder in served),
+        rate_limit_resources=options.rate_limit_resources,
         control=options.control,
     )
 
@@ -152,9 +155,10 @@ def gateway_service(
     )
 
 
-def _encoders(repositories: Mapping[str, Path]) -> tuple[EncoderConfig, ...]:
+def encoders(repositories: Mapping[str, Path]) -> tuple[EncoderConfig, ...]:
+    """Those of engines that are encoders; LaunchError if this machine cannot run them."""
     directories = [repository.resolve().parent for repository in repositories.values()]
     directories = [each for each in directories if EngineDirectory(each).encoder_config_file.is_file()]
-    encoders = tuple(map(EncoderConfig.load, directories))
-    check_encoders((encoder.name for encoder in encoders), installed_version("openvino"))
-    return encoders
+    found = tuple(map(EncoderConfig.load, directories))
+    check_encoders((encoder.name for encoder in found), installed_version("openvino"))
+    return found

@@ -118,6 +118,7 @@ _MODEL_KEYS: Final = frozenset(
         "build.dtype",
         "serve.enable_chunked_context",
         "serve.enable_kv_cache_reuse",
+        "serve.kv_cache_bytes",
         "serve.max_tokens_in_paged_kv_cache",
     }
 )

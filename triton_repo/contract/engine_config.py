@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.placement.memory import MemoryNeed
 from triton_repo.contract.placement.settings import Placement
 from triton_repo.contract.sampling import Sampling
 
@@ -124,6 +125,7 @@ class EngineConfig(BaseModel):
     encode_special_tokens: EncodeSpecialTokens = "template"
     prompt_logprobs: bool = False
     placement: Placement = Placement()
+    memory: MemoryNeed | None = None
     sampling: Sampling = Sampling()
     replay: ReplayConfig | None = None
     tensorrt_llm: TensorRtLlmConfig | None = None

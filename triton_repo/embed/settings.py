@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.model_card import ModelCard
+from triton_repo.contract.placement.memory import MemoryNeed
 from triton_repo.contract.placement.settings import Placement
 
 Kind = Literal["embed", "rerank", "classify"]
@@ -74,6 +75,7 @@ class EncoderConfig(BaseModel):
     max_queue_delay_microseconds: Annotated[int, Field(ge=0)] = 0
     response_cache_bytes: Annotated[int, Field(ge=0)] = 0
     placement: Placement = Placement()
+    memory: MemoryNeed | None = None
     facts: EncoderFacts
     card: ModelCard
 

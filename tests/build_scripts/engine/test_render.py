@@ -58,3 +58,24 @@ def test_an_engine_waits_while_another_process_renders_it_and_leaves_that_ones_f
             assert stale.read_text(encoding="utf-8") == "stale"
         assert opened.result().name == "tiny"
     assert contents(engine.repository) == rendered
+
+
+def test_a_cache_in_bytes_holds_as_many_tokens_as_fit_into_it(built: Workshop) -> None:
+    manifest: Manifest = built.manifest
+    assert manifest.facts.kv_values_per_token is not None
+    serve = manifest.spec.serve.model_copy(update={"kv_cache_bytes": 1000 * 4 * manifest.facts.kv_values_per_token + 3})
+    spec = manifest.spec.model_copy(update={"serve": serve})
+    config = engine_config(manifest.model_copy(update={"spec": spec}), EngineDirectory(built.engine))
+    assert config.max_tokens_in_paged_kv_cache == config.card.kv_cache_tokens == 1000
+    assert config.memory is not None
+    assert config.memory.kv_cache_bytes == 4000 * manifest.facts.kv_values_per_token
+
+
+def test_an_engine_says_what_it_takes_and_where_its_spec_leaves_its_cache_open_only_the_least(built: Workshop) -> None:
+    config = config_of(built, max_seq_len=64)
+    assert config.memory is not None
+    assert config.memory.kv_cache_bytes is None
+    assert config.memory.least_kv_cache_bytes == 64 * 4 * (built.manifest.facts.kv_values_per_token or 0)
+    assert (
+        config.memory.weight_bytes == (EngineDirectory(built.engine).model.path / "openvino_model.bin").stat().st_size
+    )

@@ -20,7 +20,7 @@ def visible_devices(engine: str, gpus: Sequence[int], inherited: str | None) -> 
     """
     if inherited is None:
         return tuple(map(str, gpus))
-    left = _entries(inherited)
+    left = entries(inherited)
     if missing := [gpu for gpu in gpus if gpu >= len(left)]:
         rule = f"{VISIBLE} = {inherited} leaves {len(left)} to see: must be < {len(left)}"
         raise LaunchError(f"engine {engine}: placement.gpus: GPU {missing[0]}: {rule}")
@@ -38,7 +38,7 @@ def cuda_environment(engine: str, gpus: Sequence[int], inherited: Mapping[str, s
     return {_ORDER: "PCI_BUS_ID", VISIBLE: devices, _VISIBLE_TO_RANKS: devices}
 
 
-def _entries(variable: str) -> list[str]:
+def entries(variable: str) -> list[str]:
     """As CUDA reads them: those behind one that is no device are not there."""
     entries = []
     for entry in map(str.strip, variable.split(",")):
