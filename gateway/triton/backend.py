@@ -162,7 +162,7 @@ class TritonBackend:
 
     async def encode(self, texts: Texts) -> Encoded:
         self.check_progress(texts.model)
-        self._watching = self._watching or asyncio.create_task(self._watch())
+        self._begin_watching()
         try:
             return await self._encodings.encode(texts)
         except (ModelNotFound, EngineUnavailable):
@@ -187,8 +187,13 @@ class TritonBackend:
         if self._stream is None or self._stream.broken:
             self._stream = TritonStream(self._connection)
             self._stream.when_broken(self._cards.forget)  # Triton may be started again, with other engines
-            self._watching = self._watching or asyncio.create_task(self._watch())
+            self._begin_watching()
         return self._stream
+
+    def _begin_watching(self) -> None:
+        if self._watching is None:
+            self._states.newly_lost()  # before the first request: they are no loss of its
+            self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         """End the requests of an engine that was lost while Triton goes on: it says nothing to them."""

@@ -190,3 +190,14 @@ async def test_the_requests_of_a_lost_engine_end_and_its_next_one_asks_for_anoth
         again = backend.generate(generation(request_id="id-2"))
         assert (await anext(again)).text == "a"
         assert [SUBSCRIBE in request.parameters for request in triton.asked] == [True, False, True, False]
+
+
+@pytest.mark.asyncio
+async def test_a_loss_before_the_first_request_of_a_process_ends_no_request(tmp_path: Path) -> None:
+    triton, file = ScriptedTriton((response("a"),), {"demo": CARD.to_json()}), tmp_path / "f"
+    async with connected(triton, file) as backend:
+        write_states(file, EngineStates(lost={"demo": 1}))
+        deltas = backend.generate(generation())
+        assert (await anext(deltas)).text == "a"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(deltas), 0.4)  # the states are read every 0.1 s
