@@ -15,7 +15,7 @@ from gateway.http.errors import described
 from gateway.state import Gateway, GatewayDep
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, ModelNotFound
 from triton_repo.contract.health.engine_states import EngineStates, read_states
-from triton_repo.contract.health.model_orders import Order, Outcome, Verb
+from triton_repo.contract.health.model_orders import Order, Verb
 from triton_repo.contract.steps import engine_name
 
 MAX_GRACE_S = 86400.0
@@ -72,8 +72,11 @@ async def _ordered(gateway: Gateway, verb: Verb, model: str, grace_s: float) -> 
     socket, name = gateway.settings.orders_socket, read_name(model)
     if socket is None or not socket.exists():
         raise ModelControlUnavailable("engines are loaded and unloaded by conch serve with --model-control explicit")
+    if name.adapter is not None:
+        rule = "an engine is loaded with all the adapters that its spec lists; name the engine"
+        raise ModelControlUnavailable(f"model {model[:200]!r}: {rule}", "model")
     engine = engine_name(name.base, name.version or 1)
-    outcome = Outcome(known=False) if name.adapter else await ask(socket, Order(verb, engine, grace_s))
+    outcome = await ask(socket, Order(verb, engine, grace_s))
     if not outcome.known:
         raise ModelNotFound(f"model {model[:200]!r}: conch serve has no such engine", "model")
     if outcome.failure is not None:

@@ -90,11 +90,17 @@ def test_an_order_that_fails_says_why(client: httpx.Client, verb: str) -> None:
     assert answer.json()["error"]["message"] == f"model 'broken': {verb} failed: no such file: model.bin"
 
 
-@pytest.mark.parametrize("name", ["none", "demo@9", "demo:adapter", "a/b", "demo@0"])
+@pytest.mark.parametrize("name", ["none", "demo@9", "a/b", "demo@0"])
 def test_what_is_no_engine_is_not_found(client: httpx.Client, taken: list[Order], name: str) -> None:
     answer = client.post(f"/v1/models/{name}/load")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
     assert "demo" not in {order.engine for order in taken}
+
+
+def test_adapters_come_and_go_with_their_engine_alone(client: httpx.Client, taken: list[Order]) -> None:
+    answer = client.post("/v1/models/demo:adapter/unload")
+    assert (answer.status_code, answer.json()["error"]["code"], taken) == (400, "model_control_unavailable", [])
+    assert "an engine is loaded with all the adapters that its spec lists" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("grace", ["-1", "nan", "inf", "86401", "soon"])
