@@ -15,7 +15,7 @@ from launch.service import Service
 from launch.serving.options import ServeOptions
 from launch.serving.run_directory import RunDirectory
 from launch.serving.services import triton_service
-from launch.tritonserver import find_tritonserver
+from launch.tritonserver import ControlMode, find_tritonserver
 from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
 
 CONFIG: Final = """
@@ -46,6 +46,7 @@ def echo_triton(
     exposed: bool = False,
     without_key: bool = False,
     others: Mapping[str, str] | None = None,
+    control: ControlMode | None = None,
 ) -> Service:
     """`ports` are those of HTTP, gRPC and metrics; `others` has the code of engines beside `echo`, by name."""
     run = directory / "run"
@@ -54,7 +55,8 @@ def echo_triton(
     for name, program in programs.items():
         write_model(repositories[name] / name, program)
     http, grpc, metrics = ports
-    options = ServeOptions(("echo",), Settings(), Exposure(http, grpc, exposed, without_key), metrics)
+    exposure = Exposure(http, grpc, exposed, without_key)
+    options = ServeOptions(("echo",), Settings(), exposure, metrics, model_control=control)
     (run / "heartbeats").mkdir(parents=True)
     installation = find_tritonserver(os.environ)
     access = triton_access(options.kserve, run, {KSERVE_KEY_VARIABLE: KSERVE_KEY})
