@@ -14,6 +14,7 @@ from launch.tritonserver import ControlMode
 from triton_repo.contract.errors import LaunchError
 
 _RESOURCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}:[1-9][0-9]{0,6}")
+_NEVER_LOADED: Final = "no engine can be loaded later; --available needs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class ServeOptions:
         """Raises: LaunchError: two options do not agree."""
         if self.available and self.control != "explicit":
             chosen = f"--model-control {self.control}" if self.model_control else "--expose-kserve"
-            raise LaunchError(f"{chosen}: no engine can be loaded later; --available needs --model-control explicit")
+            raise LaunchError(f"{chosen}: {_NEVER_LOADED} --model-control explicit")
+        if self.available and self.ranks.launcher != "single":
+            raise LaunchError(f"--launcher {self.ranks.launcher}: {_NEVER_LOADED} --launcher single")
         for resource in self.rate_limit_resources:
             if not _RESOURCE.fullmatch(resource):
                 raise LaunchError(f"--rate-limit-resource {resource}: must be NAME:UNITS, with 1 unit or more")
