@@ -92,6 +92,8 @@ def engine_config(manifest: Manifest, directory: EngineDirectory) -> EngineConfi
 
 def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str, ...]) -> ModelCard:
     """What clients are told of the engine."""
+    spec, able = manifest.spec, _capabilities(manifest.spec)
+    mode = spec.speculative.mode if spec.speculative else None
     format = card_format(manifest, directory)
     return ModelCard(
         max_seq_len=manifest.max_seq_len,
@@ -100,8 +102,11 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         chat=manifest.chat,
         source=manifest.spec.model,
         unsupported=unsupported,
-        max_logprobs=_capabilities(manifest.spec).max_logprobs,
-        max_prompt_logprobs=MAX_LOGPROBS if manifest.spec.serve.prompt_logprobs else None,
+        max_logprobs=able.max_logprobs,
+        max_prompt_logprobs=MAX_LOGPROBS if spec.serve.prompt_logprobs else able.prompt_alternatives(mode),
+        logit_bias=able.biases_logits(
+            mode, vocab_size=manifest.facts.vocab_size, tensor_parallel=spec.build.tensor_parallel
+        ),
         max_prompt_bytes=_max_prompt_bytes(directory, manifest.max_seq_len),
         max_batch_size=manifest.spec.build.max_batch_size,
         kv_cache_tokens=kv_cache_tokens(manifest),

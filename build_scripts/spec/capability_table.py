@@ -82,6 +82,20 @@ def _alternatives(able: Capabilities) -> str:
     return str(able.max_logprobs)
 
 
+def _of_prompts(able: Capabilities) -> str:
+    if able.max_prompt_logprobs is not None:
+        return _unless_speculative(able)
+    return "with `serve.prompt_logprobs`" if "serve.prompt_logprobs" in able.keys else _NOTHING
+
+
+def _biases(able: Capabilities) -> str:
+    return _unless_speculative(able) if able.logit_bias else _NOTHING
+
+
+def _unless_speculative(able: Capabilities) -> str:
+    return "without `speculative`" if able.speculation else "yes"
+
+
 def _adapters(able: Capabilities) -> str:
     return "with `build.lora`" if "build.lora" in able.keys else _NOTHING
 
@@ -125,6 +139,8 @@ _ABILITIES: dict[str, Callable[[Capabilities], str]] = {
     "guides, with `serve.guided_decoding_backend`": _guides,
     "`logprobs` of the tokens": _logprobs,
     "alternatives to a token (`top_logprobs`)": _alternatives,
+    "logprobs of prompts (`prompt_logprobs`)": _of_prompts,
+    "`logit_bias`": _biases,
     "`lora_name`": _adapters,
     **{f"`{name}`": _optional(name) for name in OPTIONAL_FIELDS},
     "`seed` fixes the random numbers": _seeds,

@@ -219,7 +219,7 @@ def _check_fits(prompt: Prompt, card: ModelCard) -> None:
 def _supported(sampling: Sampling, card: ModelCard, model: str, *, echo: bool) -> Sampling:
     if PRIORITY_FIELD in card.unsupported:  # then it decides alone whose turn it is here, before the engine
         sampling = sampling.model_copy(update={PRIORITY_FIELD: None})
-    supported = without_unsupported(sampling, card.unsupported, f"the {card.runtime} runtime of model {model}")
+    supported = without_unsupported(sampling, card.rejected, f"the {card.runtime} runtime of model {model}")
     check_logprobs(supported, card, of_prompt=echo)
     return supported
 

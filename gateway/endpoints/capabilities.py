@@ -121,7 +121,7 @@ def _why_rejected(name: str, card: ModelCard) -> str | None:
         return runtime if LOGPROBS_FIELD in card.unsupported else None
     if name in _TOOLS and not reads_calls(card):
         return "the model has no parser of tool calls; its spec may name one, serve.tool_parser"
-    if name != PRIORITY_FIELD and name in Sampling.model_fields and name in card.unsupported:
+    if name != PRIORITY_FIELD and name in Sampling.model_fields and name in card.rejected:
         return runtime
     return None
 

@@ -189,6 +189,8 @@ def together(cards: Sequence[ModelCard]) -> ModelCard:
         guides=tuple(guide for guide in first.guides if all(guide in card.guides for card in cards)),
         unsupported=tuple(sorted({field for card in cards for field in card.unsupported})),
         max_logprobs=min(card.max_logprobs for card in cards),
+        max_prompt_logprobs=_least([card.max_prompt_logprobs for card in cards]),
+        logit_bias=all(card.logit_bias for card in cards),
         max_batch_size=_sum([card.max_batch_size for card in cards]),
         kv_cache_tokens=_sum([card.kv_cache_tokens for card in cards]),
     )
@@ -197,6 +199,11 @@ def together(cards: Sequence[ModelCard]) -> ModelCard:
 def _sum(numbers: Sequence[int | None]) -> int | None:
     known = [number for number in numbers if number is not None]
     return sum(known) if len(known) == len(numbers) else None
+
+
+def _least(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return min(known) if len(known) == len(numbers) else None
 
 
 def _work(generation: Generation, card: ModelCard) -> int:

@@ -188,8 +188,8 @@ def _add_input(request: Any, tensor: Tensor, rows: Sequence[bytes]) -> None:
 
 
 def _parameter(value: Any) -> bool | float | str:
-    """A Triton parameter is a scalar, so a list travels as JSON text."""
-    return json.dumps(value) if isinstance(value, tuple) else value
+    """A Triton parameter is a scalar, so a list or an object travels as JSON text."""
+    return json.dumps(value) if isinstance(value, tuple | dict) else value
 
 
 def _set_parameter(parameters: Any, name: str, value: bool | float | str) -> None:

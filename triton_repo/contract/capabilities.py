@@ -67,6 +67,8 @@ class Capabilities:
         built_in_guides: that library where every engine has it, and the spec need not name one.
         logprobs_key: the key that must be true for logprobs; None where there always are.
         max_logprobs: how many alternatives to a token it can name.
+        max_prompt_logprobs: the same of a prompt, without a key of the spec; None: no logprobs of prompts.
+        logit_bias: requests may change the logits of tokens.
         api: the LLM API of TensorRT-LLM that the table is for; None for other runtimes.
         optional_fields: those of `OPTIONAL_FIELDS` that requests may set.
         repeatable_seeds: a request with a seed gets the same answer again, whatever else runs in its batch.
@@ -89,6 +91,8 @@ class Capabilities:
     built_in_guides: GuidedDecodingBackend | None = None
     logprobs_key: str | None = None
     max_logprobs: int = 0
+    max_prompt_logprobs: int | None = None
+    logit_bias: bool = False
     api: LlmApi | None = None
     optional_fields: tuple[str, ...] = ()
     repeatable_seeds: bool = True
@@ -107,6 +111,15 @@ class Capabilities:
             *(() if has_logprobs else (LOGPROBS_FIELD,)),
             *(name for name in OPTIONAL_FIELDS if name not in self.optional_fields),
         )
+
+    def biases_logits(self, mode: SpeculativeMode | None, *, vocab_size: int, tensor_parallel: int) -> bool:
+        """Whether requests to one engine may have a `logit_bias`. Speculation verifies tokens by the bare logits, and
+        1.2 ends with an error where its ranks fill up the vocabulary, to which the bias does not reach."""
+        return self.logit_bias and mode is None and (self.api != "1.2" or vocab_size % tensor_parallel == 0)
+
+    def prompt_alternatives(self, mode: SpeculativeMode | None) -> int | None:
+        """`max_prompt_logprobs` of one engine."""
+        return self.max_prompt_logprobs if mode is None else None
 
 
 OPTIONAL_FIELDS: Final = (PRIORITY_FIELD, CACHE_SALT_FIELD)
@@ -207,6 +220,7 @@ _TENSORRT_LLM_COMPILED: Final = Capabilities(
     guides={"xgrammar": _TEXT_GUIDES},
     logprobs_key="serve.gather_generation_logits",
     max_logprobs=MAX_LOGPROBS,
+    logit_bias=True,
     api="1.2",
     optional_fields=(CACHE_SALT_FIELD,),
 )
@@ -232,6 +246,8 @@ _TENSORRT_LLM_PYTORCH: Final = Capabilities(
     speculation={"prompt_lookup": _CANDIDATES, "draft": _CANDIDATES},
     guides={"xgrammar": (*_TEXT_GUIDES, "structural_tag"), "llguidance": _TEXT_GUIDES},
     max_logprobs=MAX_LOGPROBS,
+    max_prompt_logprobs=MAX_LOGPROBS,
+    logit_bias=True,
     api="1.3",
     optional_fields=(PRIORITY_FIELD, CACHE_SALT_FIELD),
     repeatable_seeds=False,
@@ -240,7 +256,12 @@ _TENSORRT_LLM_PYTORCH: Final = Capabilities(
 # Of the two samplers of 1.2 the one that verifies candidates knows no penalties, no `min_p` and no seed of a request,
 # and the other one names no alternatives to a token.
 _TENSORRT_LLM_PYTORCH_1_2: Final = replace(
-    _TENSORRT_LLM_PYTORCH, api="1.2", max_logprobs=0, optional_fields=(CACHE_SALT_FIELD,), repeatable_seeds=True
+    _TENSORRT_LLM_PYTORCH,
+    api="1.2",
+    max_logprobs=0,
+    max_prompt_logprobs=None,
+    optional_fields=(CACHE_SALT_FIELD,),
+    repeatable_seeds=True,
 )
 
 _REPLAY: Final = Capabilities(

@@ -13,6 +13,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from triton_repo.contract.errors import ModelOfAnotherKind
+from triton_repo.contract.sampling import LOGIT_BIAS_FIELD
 
 CARD_PARAMETER: Final = "conch"
 GENERATE: Final = "generate"
@@ -60,7 +61,7 @@ class ModelCard:
     created: int = 0  # unix seconds of the build
     chat: bool = False  # the checkpoint has a chat template
     source: str = ""  # where the checkpoint came from
-    unsupported: tuple[str, ...] = ()  # sampling fields that this engine rejects
+    unsupported: tuple[str, ...] = ()  # sampling fields that this engine rejects, besides those of `rejected`
     max_logprobs: int = 0  # how many alternatives to a token it can report
     max_prompt_logprobs: int | None = None  # to a token of a prompt; None: those have no logprobs
     max_prompt_bytes: int | None = None  # no text of more fits into `max_seq_len` tokens
@@ -71,6 +72,12 @@ class ModelCard:
     guides: tuple[str, ...] = ()  # types of guides that it follows
     adapters: tuple[str, ...] = ()  # LoRA adapters that a request may name
     encoder: EncoderCard | None = None  # of an engine that writes no text
+    logit_bias: bool = False  # requests may change the logits of tokens
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """Sampling fields that this engine rejects. A card from before `logit_bias` does not name it."""
+        return self.unsupported if self.logit_bias else (*self.unsupported, LOGIT_BIAS_FIELD)
 
     @property
     def kind(self) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from reprlib import Repr
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 
@@ -21,8 +22,20 @@ TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
 GuideType = Literal["json", "json_schema", "regex", "ebnf_grammar", "structural_tag"]
 MAX_GUIDE_LENGTH: Final = 1 << 16  # characters
 MAX_LOGPROBS: Final = 20  # OpenAI's
+MAX_BIASES: Final = 1024  # OpenAI allows 300
 ADAPTER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 CACHE_SALT: Final = r"^[A-Za-z0-9_.-]{1,128}$"
+
+
+def _few(value: Any) -> Any:
+    """Counted before they are validated, which costs far more."""
+    if isinstance(value, Mapping) and len(value) > MAX_BIASES:
+        raise PydanticCustomError("logit_bias", "may have at most {most} tokens", {"most": MAX_BIASES})
+    return value
+
+
+Bias = Annotated[float, Field(ge=-100, le=100)]  # OpenAI's range
+LogitBias = Annotated[dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Bias], BeforeValidator(_few)]
 
 
 class Guide(NamedTuple):
@@ -41,7 +54,8 @@ class Sampling(BaseModel):
     ensemble. `lora_name` is one of the engine's adapters. `logprobs` None asks for none, 0 for those of the tokens
     alone, n also for those of the n most likely tokens at each position; `prompt_logprobs` is the same of the prompt.
     Of the requests that wait for the engine those of higher `priority` go first (0 to 1, 0.5 where it is left out);
-    only those with the same `cache_salt` share the cache of their prompts.
+    only those with the same `cache_salt` share the cache of their prompts. `logit_bias` is what is added to the logits
+    of tokens, by their ids as text.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
@@ -65,6 +79,7 @@ class Sampling(BaseModel):
     prompt_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     priority: Annotated[float, Field(ge=0, le=1)] | None = None
     cache_salt: Annotated[str, Field(pattern=CACHE_SALT)] | None = None
+    logit_bias: LogitBias | None = None
 
     @property
     def guide(self) -> Guide | None:
@@ -81,6 +96,7 @@ LOGPROBS_FIELD: Final = "logprobs"
 PROMPT_LOGPROBS_FIELD: Final = "prompt_logprobs"
 PRIORITY_FIELD: Final = "priority"
 CACHE_SALT_FIELD: Final = "cache_salt"
+LOGIT_BIAS_FIELD: Final = "logit_bias"
 # Per-request fields: no engine has a default for them.
 REQUEST_FIELDS: Final = (
     *GUIDE_FIELDS,
@@ -89,12 +105,14 @@ REQUEST_FIELDS: Final = (
     PROMPT_LOGPROBS_FIELD,
     PRIORITY_FIELD,
     CACHE_SALT_FIELD,
+    LOGIT_BIAS_FIELD,
 )
 
 # Sampling field -> the values that ask an engine for nothing; clients that always send them are not rejected.
 NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "frequency_penalty": (0,),
     "ignore_eos": (False,),
+    "logit_bias": ({},),
     "min_p": (0,),
     "min_tokens": (0,),
     "presence_penalty": (0,),

@@ -25,7 +25,7 @@ class StockInput:
 
 _NO_BEAM_SEARCH: Final = "beam search is not available"
 _NO_PROMPT_TUNING: Final = "prompt tuning is not available"
-_NO_BIAS: Final = "biasing words is not available"
+_NO_BIAS: Final = "use the request parameter `logit_bias`, where the engine can"
 _NO_LORA_UPLOAD: Final = "choose one of the engine's adapters with the request parameter `lora_name`"
 _NO_LOGITS: Final = "logits are not returned"
 

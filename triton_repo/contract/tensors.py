@@ -58,8 +58,8 @@ SAMPLING_ALIASES: Final[Mapping[Tensor, str]] = {
 # Sampling fields that may be tensors or request parameters.
 GUIDE_TENSORS: Final = (Tensor("guided_decoding_guide_type", "BYTES"), Tensor("guided_decoding_guide", "BYTES"))
 
-# Sampling fields that are request parameters: an ensemble hands the parameters of a request to every step. A list
-# is sent as JSON text, because a Triton parameter is a scalar.
+# Sampling fields that are request parameters: an ensemble hands the parameters of a request to every step. A list or an
+# object is sent as JSON text, because a Triton parameter is a scalar.
 SAMPLING_PARAMETERS: Final = (
     "min_p",
     "ignore_eos",
@@ -70,6 +70,7 @@ SAMPLING_PARAMETERS: Final = (
     "logprobs",
     "prompt_logprobs",
     "cache_salt",
+    "logit_bias",
 )
 
 # --- From preprocess to engine ---

@@ -28,13 +28,20 @@ def for_llm_api(config: EngineConfig, api: LlmApi | None) -> EngineConfig:
     if settings is None or api is None:
         return config
     able = capabilities_of(config.runtime, settings.flow, api)
+    mode = config.speculative.mode if config.speculative else None
     unsupported = able.unsupported(
-        config.speculative.mode if config.speculative else None,
+        mode,
         settings.guided_decoding_backend,
         lora=settings.lora is not None,
         logprobs=settings.gather_generation_logits,
     )
-    card = replace(config.card, unsupported=unsupported, max_logprobs=able.max_logprobs)
+    card = replace(
+        config.card,
+        unsupported=unsupported,
+        max_logprobs=able.max_logprobs,
+        max_prompt_logprobs=able.prompt_alternatives(mode),
+        logit_bias=able.biases_logits(mode, vocab_size=config.vocab_size, tensor_parallel=settings.tensor_parallel),
+    )
     return config.model_copy(update={"card": card})
 
 

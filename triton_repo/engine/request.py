@@ -13,6 +13,7 @@ from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, from_wire
 from triton_repo.contract.logprobs import check_logprobs
 from triton_repo.contract.sampling import (
+    LOGIT_BIAS_FIELD,
     LOGPROBS_FIELD,
     PROMPT_LOGPROBS_FIELD,
     Sampling,
@@ -40,6 +41,7 @@ from triton_repo.engine.sampling_fields import sampling_fields
 
 # Those of one prompt, alternatives included: they travel in one message, of at most some megabytes.
 MAX_PROMPT_LOGPROBS: Final = 1 << 16
+_AS_JSON: Final = ("stop_token_ids", LOGIT_BIAS_FIELD)
 _TOKEN_SEQUENCES: Final = TypeAdapter(tuple[tuple[TokenId, ...], ...], config=ConfigDict(strict=True))
 
 
@@ -148,13 +150,15 @@ def _parse_sampling(
 ) -> Sampling:
     """What the request itself asks for, checked."""
     given = sampling_fields(tensors, parameters)
-    if isinstance(given.get("stop_token_ids"), str):
-        given["stop_token_ids"] = _json(given["stop_token_ids"], "stop_token_ids")
+    for name in _AS_JSON:
+        if isinstance(given.get(name), str):
+            given[name] = _json(given[name], name)
     try:
         sampling = Sampling.model_validate(given)
     except ValidationError as error:
         raise invalid_request(error) from error
-    sampling = without_unsupported(sampling, config.card.unsupported, f"the {config.runtime} runtime")
+    sampling = without_unsupported(sampling, config.card.rejected, f"the {config.runtime} runtime")
+    _check_vocabulary([*map(int, sampling.logit_bias or ())], config, LOGIT_BIAS_FIELD)
     check_adapter(sampling, config)
     check_logprobs(sampling, config.card, of_prompt=bool(_echo(parameters)))
     return sampling

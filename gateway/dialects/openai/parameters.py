@@ -21,7 +21,6 @@ from triton_repo.contract.errors import UnsupportedParameter
 UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     # OpenAI
     "audio": (),
-    "logit_bias": ({},),
     "modalities": (["text"],),
     "suffix": ("",),
     "web_search_options": (),
@@ -101,13 +100,12 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "stopping_strings": ("stop", ([],)),
 }
 
-_NO_LOGITS: Final = "a request cannot change the logits of single tokens here"
+_NO_LOGITS: Final = "only logit_bias changes the logits of single tokens, where the engine can"
 _NO_BEAMS: Final = "answers are sampled, not searched for with beams"
 # Why, where that helps a person; of others the name says enough.
 REASONS: Final[Mapping[str, str]] = {
     "allowed_token_ids": _NO_LOGITS,
     "bad_words": _NO_LOGITS,
-    "logit_bias": _NO_LOGITS,
     "logits_processors": "code of a client is not run",
     "chat_template": "the template is the checkpoint's; a client's own would be code of a client",
     "documents": "write them into a message",

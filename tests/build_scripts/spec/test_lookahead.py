@@ -74,7 +74,7 @@ def test_lookahead_is_greedy_and_says_so(workshop: Workshop) -> None:
     config = EngineConfig.load(workshop.build(LOOKAHEAD, runtime=RUNTIME).directory)
     assert (config.sampling.temperature, config.sampling.repetition_penalty) == (0.0, None)
     penalties = ("frequency_penalty", "presence_penalty", "repetition_penalty")
-    others = (name for name in REQUEST_FIELDS if name not in ("cache_salt", "prompt_logprobs"))
+    others = (name for name in REQUEST_FIELDS if name not in ("cache_salt", "prompt_logprobs", "logit_bias"))
     assert config.card.unsupported == ("temperature", "min_tokens", *penalties, *others)
     with pytest.raises(UnsupportedParameter, match="temperature: the tensorrt_llm runtime cannot do this"):
         parse_request({"input_ids": [5], "temperature": [0.5]}, {}, config)

@@ -70,6 +70,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
         "prompt_logprobs": 2,
         "priority": 0.25,
         "cache_salt": "tenant-7",
+        "logit_bias": {"7": -1.5},
     }
     assert values.keys() == Sampling.model_fields.keys()
     request = infer_request([pack_row(generation(**values), "channel-1")], "id-1")
@@ -88,6 +89,7 @@ def test_every_sampling_field_reaches_the_engine() -> None:
     assert parameters["guided_decoding_guide"].string_param == "[ab]"
     assert parameters["logprobs"].int64_param == 3
     assert parameters["prompt_logprobs"].int64_param == 2
+    assert json.loads(parameters["logit_bias"].string_param) == {"7": -1.5}
 
 
 def test_one_message_may_bring_deltas_of_several_requests() -> None:

@@ -87,7 +87,7 @@ class SamplingParams:
         penalties = (self.repetition_penalty, self.presence_penalty, self.frequency_penalty)
         neutral = (1.0, 0.0, 0.0)
         penalized = any(one not in (None, none) for one, none in zip(penalties, neutral, strict=True))
-        return penalized or bool(self.min_p)
+        return penalized or bool(self.min_p) or self.embedding_bias is not None
 
     def complaint(self) -> str | None:
         """What is left to the C++ part, once the request has left Python."""

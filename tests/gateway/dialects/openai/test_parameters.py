@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -22,7 +23,9 @@ _UNSUPPORTED = (
 )
 GREEDY_ONLY = ModelCard(512, "greedy", 0, True, "a test", unsupported=_UNSUPPORTED)
 BASE = ModelCard(512, "base", 0, False, "a test")
-BACKEND = ScriptedBackend(cards={"demo": CARD, "greedy": GREEDY_ONLY, "base": BASE})
+BACKEND = ScriptedBackend(
+    cards={"demo": CARD, "biased": replace(CARD, logit_bias=True), "greedy": GREEDY_ONLY, "base": BASE}
+)
 
 
 @pytest.fixture(scope="module")
@@ -327,3 +330,16 @@ def test_token_ids_are_a_prompt_under_either_name(client: httpx.Client) -> None:
     for wrong in ([], [-1], ["a"], 5):
         body = json.dumps({"model": "demo", "prompt_token_ids": wrong}).encode()
         assert refusal(post(client, COMPLETIONS, body))["param"] == "prompt"
+
+
+def test_the_logits_of_tokens_are_changed_where_the_engine_can(client: httpx.Client) -> None:
+    for path, body in ((CHAT, chat), (COMPLETIONS, completion)):
+        assert post(client, path, body(model="biased", logit_bias={"50256": -100, "7": 1.5})).status_code == 200
+        assert BACKEND.generations[-1].sampling.logit_bias == {"50256": -100, "7": 1.5}
+        for wrong in ({"7": 101}, {"seven": 1}, [7], {str(id): 1 for id in range(1025)}):
+            error = refusal(post(client, path, body(model="biased", logit_bias=wrong)))
+            assert error["param"] == "logit_bias"
+        of_models = [client.get(f"/v1/models/{model}/capabilities").json() for model in ("demo", "biased")]
+        rejected, honoured = (of_model["endpoints"][path]["logit_bias"] for of_model in of_models)
+        assert (rejected["status"], rejected["accepts"]) == ("rejected", [{}])
+        assert honoured["status"] != "rejected"

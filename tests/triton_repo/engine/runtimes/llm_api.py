@@ -51,11 +51,12 @@ def write_model(model: Path, version: str = "1.2.1", tp: int = 1, pp: int = 1) -
     engine.mkdir(parents=True)
     checkpoint.mkdir()
     mapping = {"world_size": tp * pp, "tp_size": tp, "pp_size": pp}
-    config = {"version": version, "pretrained_config": {"mapping": mapping}, "build_config": {"max_seq_len": 64}}
+    pretrained = {"mapping": mapping, "vocab_size": 258}
+    config = {"version": version, "pretrained_config": pretrained, "build_config": {"max_seq_len": 64}}
     (engine / "config.json").write_text(json.dumps(config))
     for rank in range(tp * pp):
         (engine / f"rank{rank}.engine").write_bytes(b"")
-    (checkpoint / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    (checkpoint / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "vocab_size": 258}))
     return model
 
 

@@ -86,10 +86,10 @@ def test_logprobs_are_asked_for_by_the_number_of_their_alternatives(
 
 
 def test_only_what_the_api_has_an_argument_for_is_handed_over() -> None:
-    sampling = Sampling(priority=0.25, cache_salt="tenant-7")
-    assert optional_arguments(sampling, ("priority", "cache_salt")) == {"priority": 0.25, "cache_salt": "tenant-7"}
-    assert optional_arguments(sampling, ("cache_salt",)) == {"cache_salt": "tenant-7"}
-    assert optional_arguments(Sampling(), ("priority", "cache_salt")) == {}
+    asked = generation(sampling=Sampling(priority=0.25, cache_salt="tenant-7"))
+    assert optional_arguments(asked, ("priority", "cache_salt")) == {"priority": 0.25, "cache_salt": "tenant-7"}
+    assert optional_arguments(asked, ("cache_salt",)) == {"cache_salt": "tenant-7"}
+    assert optional_arguments(generation(sampling=Sampling()), ("priority", "cache_salt")) == {}
 
 
 @pytest.mark.parametrize("version", ["1.2.0", "1.3.0rc15", "1.3.0rc25", "1.5.0"])

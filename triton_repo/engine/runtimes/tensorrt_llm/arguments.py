@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from triton_repo.contract.engine_config import EngineConfig, LoraConfig, TensorRtLlmConfig
 from triton_repo.contract.engine_directory import EngineDirectory
-from triton_repo.contract.sampling import Sampling
+from triton_repo.contract.sampling import CACHE_SALT_FIELD, Sampling
 from triton_repo.engine.runtimes.runtime import Generation
 
 NO_END_ID: Final = -1
@@ -107,9 +107,13 @@ def guide_arguments(sampling: Sampling) -> dict[str, Any]:
     return {_GUIDES[sampling.guided_decoding_guide_type]: sampling.guided_decoding_guide}
 
 
-def optional_arguments(sampling: Sampling, fields: Iterable[str]) -> dict[str, Any]:
-    """Arguments of `generate_async` for those of `fields` that a request sets: they have its names."""
-    return {name: value for name in fields if (value := getattr(sampling, name)) is not None}
+def optional_arguments(generation: Generation, fields: Iterable[str]) -> dict[str, Any]:
+    """Arguments of `generate_async` for those of `fields` that a request sets: they have its names.
+
+    A prompt whose logprobs are wanted has a salt of its own: what is in the cache already has no logits.
+    """
+    given = {name: value for name in fields if (value := getattr(generation.sampling, name)) is not None}
+    return given if generation.prompt_logprobs is None else {**given, CACHE_SALT_FIELD: secrets.token_hex(16)}
 
 
 def sampling_arguments(generation: Generation, pad_id: int, least_logprobs: int) -> dict[str, Any]:
@@ -132,6 +136,7 @@ def sampling_arguments(generation: Generation, pad_id: int, least_logprobs: int)
         "repetition_penalty": sampling.repetition_penalty,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
+        "prompt_logprobs": generation.prompt_logprobs,
         "logprobs": None if sampling.logprobs is None else max(least_logprobs, sampling.logprobs),
         "detokenize": False,
         **_choice(sampling),

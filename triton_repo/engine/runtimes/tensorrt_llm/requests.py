@@ -51,6 +51,7 @@ class Requests:
         guide = guide_arguments(sampling)
         parameters = SamplingParams(
             **sampling_arguments(generation, self.pad_id, self.least_logprobs),
+            **self._bias(sampling.logit_bias),
             guided_decoding=GuidedDecodingParams(**guide) if guide else None,
         )
         return llm.generate_async(
@@ -58,7 +59,7 @@ class Requests:
             parameters,
             lora_request=self.adapters.get(sampling.lora_name),
             streaming=True,
-            **optional_arguments(sampling, self.able.optional_fields),
+            **optional_arguments(generation, self.able.optional_fields),
         )
 
     def delta(self, generation: Generation, output: Any) -> TokenDelta:
@@ -74,10 +75,35 @@ class Requests:
         ids = list(sequence.token_ids_diff)
         asked = generation.sampling.logprobs
         logprobs = () if asked is None else self._logprobs(sequence, ids, asked)
+        of_prompt = self._of_prompt(generation, sequence) if ids else ()
         if reason == "stop" and sequence.stop_reason is None and not set(ids[-1:]) & set(generation.end_ids):
             ids += generation.end_ids[:1]  # the compiled flow samples the end id and leaves it out
         cached = getattr(output, "cached_tokens", NOT_REPORTED) if self.able.counts_cached_tokens else NOT_REPORTED
-        return TokenDelta(generation.key, ids, reason, logprobs=logprobs, cached_tokens=int(cached))
+        return TokenDelta(generation.key, ids, reason, None, logprobs, int(cached), of_prompt)
+
+    def _bias(self, bias: Mapping[str, float] | None) -> dict[str, Any]:
+        """The argument of `SamplingParams`: a tensor over the vocabulary, as trtllm-serve makes it."""
+        if not bias:
+            return {}
+        import torch
+
+        tensor = torch.zeros(self.vocab_size, dtype=torch.float32)
+        for id, value in bias.items():
+            tensor[int(id)] = value
+        return {"embedding_bias": tensor}
+
+    def _of_prompt(self, generation: Generation, sequence: Any) -> Sequence[TokenLogprob]:
+        """Those of the prompt, if they are wanted. The LLM API lists them from the second token on, and then that of
+        the first token of the answer."""
+        num_alternatives = generation.prompt_logprobs
+        if num_alternatives is None or len(sequence.token_ids) > len(sequence.token_ids_diff):
+            return ()  # or they have been told
+        listed = sequence.prompt_logprobs or ()
+        if len(listed) != len(generation.input_ids):
+            raise WrongAnswer(f"there are {len(listed)} logprobs of a prompt of {len(generation.input_ids)} tokens")
+        named = zip(generation.input_ids[1:], listed, strict=False)
+        known = [(self._logprob(id, each, num_alternatives), each[id].rank) for id, each in named]
+        return [TokenLogprob(None), *(of._replace(rank=rank or 0) for of, rank in known)]
 
     def _logprobs(self, sequence: Any, ids: Sequence[int], num_alternatives: int) -> list[TokenLogprob]:
         """The logprobs of the new ids, by position: a response without logprobs leaves `logprobs_diff` as it was."""

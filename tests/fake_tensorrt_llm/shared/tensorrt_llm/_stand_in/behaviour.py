@@ -24,6 +24,7 @@ class Behaviour:
         has_logprobs: without an error there are none otherwise.
         tells_of_dead_worker: all that wait get an error at once, else at the next request.
         by_priority: requests that wait are started by it.
+        scores_prompts: `prompt_logprobs` are told, of what was not in the cache.
         tokens_per_step: candidates that an iteration verifies, and one more.
     """
 
@@ -34,4 +35,5 @@ class Behaviour:
     has_logprobs: bool = True
     tells_of_dead_worker: bool = False
     by_priority: bool = False
+    scores_prompts: bool = False
     tokens_per_step: int = 1

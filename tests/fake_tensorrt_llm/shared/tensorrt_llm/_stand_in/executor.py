@@ -41,6 +41,8 @@ class Running:
         answer, params = self.answer, self.result.sampling_params
         over = self.generated >= len(answer) and self.generated >= (params.min_tokens or 0) and params.end_id != -1
         token_id = params.end_id if over and params.end_id is not None else answer[self.generated % len(answer)]
+        if params.embedding_bias is not None and params.embedding_bias.max() > 0:
+            token_id = int(params.embedding_bias.argmax())
         self.generated += 1
         if over:
             return Response((token_id,) if hands_over_end_id else (), "END_ID")

@@ -36,6 +36,7 @@ class CompletionOutput:
     finish_reason: Literal["stop", "length", "timeout", "cancelled"] | None = None
     stop_reason: int | str | None = None
     logprobs: list[dict[int, Logprob]] = field(default_factory=list)
+    prompt_logprobs: list[dict[int, Logprob]] = field(default_factory=list)
     _last_token_ids_len: int = field(default=0, init=False, repr=False)
     _last_logprobs_len: int = field(default=0, init=False, repr=False)
 
@@ -104,6 +105,10 @@ class RequestOutput:
             num = self.sampling_params.logprobs
             output._last_logprobs_len = len(output.logprobs)
             output.logprobs += [made_up_logprobs(id, num, self._behaviour) for id in response.token_ids]
+        num_of_prompt = self.sampling_params.prompt_logprobs
+        if self._behaviour.scores_prompts and num_of_prompt is not None and not output.prompt_logprobs:
+            computed = [*self.prompt_token_ids[1:], *output.token_ids[:1]][response.cached_tokens :]
+            output.prompt_logprobs = [made_up_logprobs(id, num_of_prompt, self._behaviour) for id in computed]
         self.finished = bool(response.finish)
         output.finish_reason = _REASONS.get(response.finish)
         if response.finish == "STOP_WORDS":

@@ -116,6 +116,11 @@ class BaseLLM(Serving):  # type: ignore[misc]  # of a package that mypy does not
         if isinstance(self.args.speculative_config, LookaheadDecodingConfig):
             assert sampling_params.top_k == 1, "lookahead would ignore how the token is to be chosen"
         executor.handle_background_error()
+        if sampling_params.embedding_bias is not None:  # it is compared with the logits, which are float32
+            vocab_size = self.config.get("pretrained_config", self.config)["vocab_size"]
+            assert tuple(sampling_params.embedding_bias.shape) == (vocab_size,)
+            assert str(sampling_params.embedding_bias.dtype) == "torch.float32"
+            assert self.args.speculative_config is None, "candidates would be verified without it"
         if lora_request is not None:
             assert isinstance(lora_request, LoRARequest)
             self._check_adapter(lora_request)

@@ -93,6 +93,7 @@ class LLM(Serving):  # type: ignore[misc]  # of a package that mypy does not fin
             zero_is_the_sampled=True,
             has_logprobs=not self._one_model,
             tells_of_dead_worker=True,
+            scores_prompts=True,
             by_priority=self.args.scheduler_config.waiting_queue_policy == "priority",
             tokens_per_step=1 + ((config.max_draft_len or 0) if config else 0),
         )
