@@ -79,24 +79,31 @@ def codes(page: Path) -> list[str]:
     return [child.content for child in inline if child.type == "code_inline"]
 
 
-def table_names(page: Path, heading: str) -> set[str]:
-    """What stands as `code` in the first column of the tables that have `heading` as their first."""
-    names: set[str] = set()
-    column, head = 0, ""
+def table_rows(page: Path, heading: str) -> list[list[list[str]]]:
+    """Rows of the tables whose first column has this heading: for each cell what stands in it as `code`."""
+    rows: list[list[list[str]]] = []
+    head, cell = "", ""  # of this table; the kind of cell that is open
     for token in tokens(page):
         if token.type == "table_open":
             head = ""
         elif token.type == "tr_open":
-            column = 0
+            cells = list[list[str]]()
         elif token.type in {"th_open", "td_open"}:
-            column += 1
-        elif token.type == "inline" and column == 1:
+            cell = token.type
+        elif token.type == "inline" and cell == "th_open":
             head = head or token.content
-            if head == heading:
-                names |= {child.content for child in token.children or () if child.type == "code_inline"}
-        elif token.type == "table_close":
-            column = 0
-    return names
+        elif token.type == "inline" and cell == "td_open":
+            cells.append([child.content for child in token.children or () if child.type == "code_inline"])
+        elif token.type in {"th_close", "td_close"}:
+            cell = ""
+        elif token.type == "tr_close" and head == heading:
+            rows.append(cells)
+    return [cells for cells in rows if cells]
+
+
+def table_names(page: Path, heading: str) -> set[str]:
+    """What stands as `code` in the first column of the tables that have `heading` as their first."""
+    return {code for cells in table_rows(page, heading) for code in cells[0]}
 
 
 def long_flags(text: str) -> list[str]:

@@ -26,7 +26,10 @@ MAX_README_LINES = 180
 SOURCES = ("build_scripts", "gateway", "launch", "triton_repo")
 WILDCARDS = {"sampling.*"}  # a section whose keys are documented elsewhere: as parameters of requests
 # Flags of programs that are not ours.
-FOREIGN_FLAGS = {"--enable-shared", "--help", "--shm-size"} | {
+FOREIGN_FLAGS = {"--enable-shared", "--help", "--hostname", "--shm-size", "--ulimit"} | {
+    # Of tritonserver.
+    "--http-max-input-size",
+    "--http-restricted-api",
     # Of NVIDIA's OpenAI frontend.
     "--default-max-tokens",
     "--enable-kserve-frontends",

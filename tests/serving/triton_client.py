@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException
 
 WAIT_S = 240
@@ -37,9 +37,21 @@ class TritonStream:
         self._client = client
         self._answers = answers
 
-    def send(self, model: str, inputs: list[InferInput], request_id: str = "", **parameters: Any) -> None:
+    def send(
+        self,
+        model: str,
+        inputs: list[InferInput],
+        request_id: str = "",
+        outputs: Sequence[str] = (),
+        **parameters: Any,
+    ) -> None:
         self._client.async_stream_infer(
-            model, inputs, request_id=request_id, parameters=parameters or None, enable_empty_final_response=True
+            model,
+            inputs,
+            outputs=[InferRequestedOutput(name) for name in outputs] or None,
+            request_id=request_id,
+            parameters=parameters or None,
+            enable_empty_final_response=True,
         )
 
     def next(self) -> Answer:
