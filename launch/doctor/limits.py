@@ -60,7 +60,7 @@ def check_memory(memory: int, engines: int) -> Finding:
 
 def check_limits(limits: Limits, *, has_gpu: bool) -> Iterator[Finding]:
     if limits.open_files is not None and limits.open_files < FILES_OF_CONNECTIONS:
-        todo = f"each worker has so many connections less; raise it to {FILES_OF_CONNECTIONS} or more (ulimit -Hn)"
+        todo = f"workers take fewer connections then; raise it to {FILES_OF_CONNECTIONS} or more (ulimit -Hn)"
         yield warning("open files", f"at most {limits.open_files}", todo)
     else:
         yield Finding("open files", _shown(limits.open_files))

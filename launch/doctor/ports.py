@@ -26,7 +26,7 @@ class Program:
     command: tuple[str, ...]
 
     def __str__(self) -> str:
-        line = " ".join(self.command)
+        line = " ".join(" ".join(self.command).split())
         return f"process {self.pid} ({line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + '…'})"
 
 

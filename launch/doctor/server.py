@@ -17,6 +17,7 @@ from triton_repo.contract.http_probe import ProbeAnswer, probe
 
 _KEY_FILES: Final = ("--api-keys-file", "--tls-key")  # flags of the gateway; the store makes its own files private
 _OTHERS: Final = stat.S_IRWXO
+_STATES: Final = ("ready", "not ready")  # of Conch's /health/ready; other servers have other words
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def running_server(port: int) -> RunningServer | None:
     for url in (f"http://127.0.0.1:{port}", f"https://127.0.0.1:{port}"):
         ready = probe(f"{url}/health/ready")
         state = _parsed(ready)
-        if ready is not None and "status" in state:
+        if ready is not None and state.get("status") in _STATES:
             version = _parsed(probe(f"{url}/version")).get("version")
             reason = str(state.get("reason", ""))
             return RunningServer(url, version, ready.status == 200, reason, listening(port))

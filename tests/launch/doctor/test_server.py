@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import socket
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 from launch.doctor.ports import Program, findings, listening
 from launch.doctor.server import RunningServer, check_health, check_key_file, check_version, files_of, running_server
@@ -13,6 +15,27 @@ LOADING = RunningServer("http://127.0.0.1:9000", "0.1.0", ready=False, reason="n
 
 def test_where_nothing_runs_there_is_no_server() -> None:
     assert running_server(free_port()) is None
+
+
+class Other(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"status": "UP", "version": "3"}')
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_another_server_that_is_healthy_is_no_conch() -> None:
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            assert running_server(server.server_port) is None
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_server_that_is_not_ready_says_why() -> None:
@@ -55,3 +78,4 @@ def test_a_busy_port_is_told_with_the_program_that_has_it() -> None:
 
 def test_a_long_command_line_is_cut() -> None:
     assert str(Program(7, ("x" * 100,))) == f"process 7 ({'x' * 60}…)"
+    assert str(Program(7, ("python", "-c", "\nimport a\nb"))) == "process 7 (python -c import a b)"
