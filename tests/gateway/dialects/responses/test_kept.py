@@ -178,6 +178,7 @@ def test_a_store_that_cannot_be_written_is_told_and_nothing_else_fails(
     store = tmp_path / "store.sqlite"
     with serving(ScriptedBackend(), store=store) as gateway, httpx.Client(base_url=gateway.url) as client:
         create(client)  # until then the store may not be there yet
+        create(client)  # the gateway has made its tables
         with closing(sqlite3.connect(store)) as other:
             other.execute("DROP TABLE response_items")
         answer = client.post(PATH, json=body())
