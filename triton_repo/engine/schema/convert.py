@@ -152,7 +152,7 @@ class _Converter:
         low, high = _within_reach(low, high)
         whole = kind == "integer"
         if (step := schema.get("multipleOf")) is not None and step != 1:
-            return self._multiples(Fraction(str(step)), (low, open_low), (high, open_high))
+            return self._multiples(step, (low, open_low), (high, open_high))
         if low is None and high is None:
             return self._grammar.shared("int" if whole or step == 1 else "num")
         if whole or step == 1:
@@ -161,8 +161,9 @@ class _Converter:
             language = numbers(low, high, open_low=open_low, open_high=open_high)
         return self._exactly(language)
 
-    def _multiples(self, step: Fraction, low: tuple[Fraction | None, bool], high: tuple[Fraction | None, bool]) -> str:
+    def _multiples(self, of: float, low: tuple[Fraction | None, bool], high: tuple[Fraction | None, bool]) -> str:
         """Some of them: those next to the lower bound, or to 0."""
+        step = Fraction(str(of))
         start, end = (
             _nearest(bound and bound / step, is_open, sign) for (bound, is_open), sign in ((low, 1), (high, -1))
         )
@@ -171,7 +172,7 @@ class _Converter:
         exact = [step * count for count in range(first, last + 1)]
         whole = [text(str(value)) for value in exact if value.denominator == 1]
         if not whole:
-            raise ValueError(f"multipleOf = {float(step):g} cannot be enforced")
+            raise ValueError(f"multipleOf = {str(of)[:40]} cannot be enforced")
         return self._exactly(Choice(tuple(whole)))
 
     def _exactly(self, language: Node) -> str:

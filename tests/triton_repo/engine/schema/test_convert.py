@@ -29,6 +29,7 @@ from triton_repo.engine.schema.keywords import not_enforced
         ({"type": "string", "pattern": "(?=a)b"}, "has lookaround, which cannot be enforced"),
         ({"type": "string", "maxLength": -1}, "must be an integer ≥ 0"),
         ({"type": "array", "minItems": 10**9}, "at most 4096 can be enforced"),
+        ({"multipleOf": 10**400, "minimum": 1, "maximum": 2}, "multipleOf = 1000"),
         ({"type": "number", "minimum": 1e300}, "numbers beyond 1e[+]24 cannot be enforced"),
         ({"type": "string", "pattern": "x" * 3000}, "too complex to be enforced"),
         ({"type": "number", "multipleOf": 0.01, "minimum": 0.001, "maximum": 0.5}, "multipleOf"),
