@@ -162,7 +162,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engines = backend or _triton(settings)  # a gRPC channel belongs to the running loop
-        admission = Admission(settings.queue_timeout_s, tally)
+        admission = Admission(settings.queue_timeout_s, tally, settings.max_key_share)
         max_answers, timeout_s = settings.max_concurrent_requests, settings.request_timeout_s
         in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
         bodies = ByteBudget(settings.max_waiting_bytes)

@@ -10,7 +10,7 @@ from gateway.admission.deadlines import Deadlines
 from gateway.admission.estimate import Prompt
 from gateway.admission.gate import Gate
 from gateway.admission.tally import Tally
-from gateway.admission.terms import Capacity, Terms
+from gateway.admission.terms import Capacity, Policy, Terms
 from gateway.admission.ticket import Ticket
 
 
@@ -25,8 +25,8 @@ class EngineStatus(TypedDict):
 class Admission:
     """Used inside one event loop; `tally` may be shared with other processes."""
 
-    def __init__(self, queue_timeout_s: float, tally: Tally) -> None:
-        self._queue_timeout_s = queue_timeout_s
+    def __init__(self, queue_timeout_s: float, tally: Tally, max_key_share: float = 1.0) -> None:
+        self._policy = Policy(queue_timeout_s, max_key_share)
         self._tally = tally
         self._gates: dict[str, Gate] = {}  # by the name of a model that is, or was, served
         self.deadlines = Deadlines()
@@ -41,7 +41,7 @@ class Admission:
         """
         gate = self._gates.get(model)
         if gate is None:
-            gate = self._gates[model] = Gate(model, capacity, self._queue_timeout_s, self._tally, self.deadlines)
+            gate = self._gates[model] = Gate(model, capacity, self._policy, self._tally, self.deadlines)
         gate.resize(capacity)
         return gate.enter(terms, asked)
 

@@ -11,7 +11,7 @@ corrected once that is known.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -83,10 +83,10 @@ class FairQueue(Generic[Item]):
         flow.join(item)
         self._count(flow, 1, item.cost)
 
-    def head(self) -> tuple[Flow[Item], Item] | None:
-        """What has the next turn."""
-        while self._flows:
-            flow = min(self._flows.values(), key=_served)
+    def head(self, but: Collection[str] = ()) -> tuple[Flow[Item], Item] | None:
+        """What has the next turn, of all flows but those of these names."""
+        while flows := [flow for flow in self._flows.values() if flow.name not in but] if but else self._flows.values():
+            flow = min(flows, key=_served)
             while flow.items and flow.items[0].left:
                 flow.items.popleft()
             if flow.items:

@@ -2,7 +2,6 @@
 
 An engine's own queue is first come, first served, knows no keys, and hides how long it is. So the engine gets what fits
 into its batch and its KV cache, and a little more, to go on with while the gateway hears that something has ended.
-Where several flows ask, that little more is for those that have less of the engine than others, so that they are next.
 
 Processes of one gateway share the engine through counts of what each has sent it. Where several have something waiting,
 each takes as much of the engine as the others. A share may be less than one request: those that run nothing then look
@@ -12,10 +11,8 @@ again at moments drawn at random, and the first to look takes what is free.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -25,23 +22,17 @@ from gateway.admission.drain_rate import DrainRate
 from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
 from gateway.admission.estimate import Estimate, Prompt, Work
 from gateway.admission.flows import FairQueue, Flow
+from gateway.admission.shares import Shares
 from gateway.admission.tally import Row, Tally
-from gateway.admission.terms import Capacity, Terms
+from gateway.admission.terms import Capacity, Policy, Terms
 from gateway.admission.ticket import Place, Ticket
 
 WAITING: Final = "waiting for any engine"
 
-_SPARE: Final = 8  # one request more for so many of the batch, and one in any case
 _UNMEASURED_BATCHES: Final = 4  # may wait before it is known how fast the engine is
-_MIXED_S: Final = 10.0  # how long several flows count as such
 _CAUTION: Final = 1.5  # a request may take that much longer than expected
 _AGED: Final = 0.5  # of the longest wait: what is batch then has its turns with all others
 _POLL_S: Final = 0.005  # how soon one process sees what another has freed
-
-
-def sent_to(tally: Tally, model: str) -> Row:
-    """How many requests an engine has been given."""
-    return tally.row(f"requests of {model}")
 
 
 def waiting_for(tally: Tally, model: str) -> Row:
@@ -52,24 +43,16 @@ def waiting_for(tally: Tally, model: str) -> Row:
 class Gate:
     """Used inside one event loop."""
 
-    def __init__(
-        self, model: str, capacity: Capacity, queue_timeout_s: float, tally: Tally, deadlines: Deadlines
-    ) -> None:
+    def __init__(self, model: str, capacity: Capacity, policy: Policy, tally: Tally, deadlines: Deadlines) -> None:
         self.model = model
-        self.capacity = capacity
         self.estimate = Estimate(capacity.max_seq_len)
-        self.queue_timeout_s = queue_timeout_s
+        self.queue_timeout_s = policy.queue_timeout_s
         self._deadlines = deadlines
         self._queues: tuple[FairQueue[Ticket], FairQueue[Ticket]] = (FairQueue(), FairQueue())  # the second is batch
         self._rate = DrainRate(min_ends=capacity.num_requests or 1)
-        self._requests = sent_to(tally, model)
-        self._tokens = tally.row(f"tokens of {model}")
         self._waiting = waiting_for(tally, model)
         self._all_waiting = tally.row(WAITING)
-        self._running: Counter[str] = Counter()  # by flow
-        self._running_cost = 0
-        self._last_flow: str | None = None
-        self._mixed_s = -math.inf  # when another flow asked than the last
+        self._shares = Shares(model, capacity, tally, self._waiting, policy.max_key_share)
         self._poll: asyncio.TimerHandle | None = None
         self._dispatch: asyncio.Handle | None = None
 
@@ -80,11 +63,10 @@ class Gate:
     @property
     def num_running(self) -> int:
         """Of all processes."""
-        return self._requests.total()
+        return self._shares.requests.total()
 
     def resize(self, capacity: Capacity) -> None:
         """The engine has been built again, perhaps with other bounds."""
-        self.capacity = capacity
         self.estimate.max_seq_len = capacity.max_seq_len
         self._rate.min_ends = capacity.num_requests or 1
 
@@ -107,9 +89,7 @@ class Gate:
                 terms.quota.correct_tokens(-cost)
                 raise
         now_s = time.monotonic()
-        if self._last_flow not in (None, terms.flow):
-            self._mixed_s = now_s
-        self._last_flow = terms.flow
+        self._shares.asked_by(terms.flow, now_s)
         until_s = min(now_s + self.queue_timeout_s, terms.begin_by_s, terms.complete_by_s)
         place = Place(queue, flow, terms.quota, now_s, min(terms.begin_by_s, terms.complete_by_s), terms.priority)
         tickets = [Ticket(self, place, prompt, work) for (prompt, _), work in zip(asked, works, strict=True)]
@@ -136,7 +116,7 @@ class Gate:
         blocked = any(self._let_in(queue, beyond_share) for queue in self._queues)
         self._rate.busy(blocked, time.monotonic())
         self._count_waiting()
-        if blocked and self._requests.is_shared and self._poll is None:
+        if blocked and self._waiting.is_shared and self._poll is None:
             wait_s = _POLL_S * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
             self._poll = asyncio.get_running_loop().call_later(wait_s, partial(self.dispatch, beyond_share=True))
 
@@ -148,12 +128,7 @@ class Gate:
 
     def freed(self, flow: str, work: Work, done: int) -> None:
         """The engine is through with a request, after it has done so much of its cost."""
-        self._running[flow] -= 1
-        if not self._running[flow]:
-            del self._running[flow]
-        self._running_cost -= work.cost
-        self._requests.own -= 1
-        self._tokens.own -= work.num_tokens
+        self._shares.remove(flow, work)
         self._rate.ended(done, time.monotonic())
         self.dispatch()
 
@@ -173,18 +148,19 @@ class Gate:
             ticket.drop(ServerOverloaded(f"model {self.model} is busy: no turn within {timeout_s:g} s", self.drain_s()))
 
     def _let_in(self, queue: FairQueue[Ticket], beyond_share: bool) -> bool:
-        """Whether something is left that does not fit."""
-        while (head := queue.head()) is not None:
+        """Whether something is left that does not fit. One that leaves room for others does not hold them up."""
+        leaving_room: set[str] = set()
+        while (head := queue.head(leaving_room)) is not None:
             flow, ticket = head
-            if not self._fits(flow.name, ticket.work, beyond_share):
-                return True
+            if not self._shares.fits(flow.name, ticket.work, beyond_share):
+                if not self._shares.leaves_room(flow.name):
+                    return True
+                leaving_room.add(flow.name)
+                continue
             queue.take(flow)
-            self._running[flow.name] += 1
-            self._running_cost += ticket.work.cost
-            self._requests.own += 1
-            self._tokens.own += ticket.work.num_tokens
+            self._shares.add(flow.name, ticket.work)
             ticket.begin()
-        return False
+        return bool(leaving_room)
 
     def _promote_batch(self) -> None:
         """Or they would wait as long as anything else does."""
@@ -195,28 +171,6 @@ class Gate:
         for flow, ticket in batch.firsts():
             if ticket.came_s <= came_by_s:
                 ticket.move(interactive, interactive.flow(flow.name))
-
-    def _fits(self, flow: str, work: Work, beyond_share: bool) -> bool:
-        requests, tokens = self._most_requests(flow), self._most_tokens()
-        if beyond_share and not self._requests.own:
-            return self._requests.total() < requests and self._tokens.total() + work.num_tokens <= tokens
-        if self._requests.own >= self._requests.share(requests, self._waiting):
-            return False
-        return self._tokens.own + work.num_tokens <= self._tokens.share(tokens, self._waiting)
-
-    def _most_tokens(self) -> float:
-        tokens = self.capacity.num_tokens
-        if tokens is None or not self._requests.total():  # alone a request may be as large as it likes
-            return math.inf
-        return tokens + tokens // _SPARE
-
-    def _most_requests(self, flow: str) -> float:
-        batch = self.capacity.num_requests
-        if batch is None:
-            return math.inf
-        is_mixed = time.monotonic() < self._mixed_s + _MIXED_S
-        fair = batch / (len(self._running) + (flow not in self._running))
-        return batch if is_mixed and self._running[flow] >= fair else batch + max(1, batch // _SPARE)
 
     def _make_room(self, terms: Terms, flow: Flow[Ticket], num: int, cost: int) -> None:
         """Reject a request, or drop what waits of a flow that has more waiting than this one would have."""
@@ -236,9 +190,9 @@ class Gate:
         self, queues: Sequence[FairQueue[Ticket]], num: int, cost: int, num_freed: int = 0, cost_freed: int = 0
     ) -> bool:
         waiting = sum(queue.num_waiting for queue in queues) - num_freed
-        if self.capacity.num_requests is None or not waiting:
+        if self._shares.capacity.num_requests is None or not waiting:
             return False
-        batch = max(1, self.capacity.num_requests // self._requests.num_processes)
+        batch = max(1, self._shares.capacity.num_requests // self._waiting.num_processes)
         if waiting + num <= batch:
             return False
         rate = self._rate.per_s
@@ -255,7 +209,7 @@ class Gate:
     def _comes_too_late(self, terms: Terms, wait_s: float) -> bool:
         """Whether the client would get nothing of a turn after `wait_s`, or not all of its answer."""
         rate = self._rate.per_s
-        run_s = self._running_cost / rate if rate else 0.0  # Little's law: what a full engine has, by its pace
+        run_s = self._shares.cost / rate if rate else 0.0  # Little's law: what a full engine has, by its pace
         now_s = time.monotonic()
         return now_s + _CAUTION * wait_s > terms.begin_by_s or now_s + _CAUTION * (wait_s + run_s) > terms.complete_by_s
 

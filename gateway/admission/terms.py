@@ -36,6 +36,15 @@ ANYONES: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """`queue_timeout_s` is the longest wait for a turn; `max_key_share` what part of an engine one flow may fill while
+    others ask."""
+
+    queue_timeout_s: float
+    max_key_share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """What an engine can run at once; None is not known.
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from prometheus_client import Metric
 
-from gateway.admission.gate import sent_to, waiting_for
+from gateway.admission.gate import waiting_for
+from gateway.admission.shares import sent_to
 from gateway.admission.tally import Tally
 from gateway.answers.backend import Backend
 from triton_repo.contract.errors import RequestError

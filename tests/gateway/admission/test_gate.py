@@ -19,7 +19,7 @@ from gateway.admission.estimate import Prompt
 from gateway.admission.gate import Gate
 from gateway.admission.quota import Limits, Quota
 from gateway.admission.tally import Tally, create_slots
-from gateway.admission.terms import ANYONES, Capacity, Terms
+from gateway.admission.terms import ANYONES, Capacity, Policy, Terms
 from gateway.admission.ticket import Ticket
 
 BATCH = 8
@@ -41,7 +41,8 @@ def gate(
     queue_timeout_s: float = QUEUE_TIMEOUT_S,
     tally: Tally | None = None,
 ) -> Gate:
-    return Gate("demo", Capacity(batch, kv_tokens, 2048), queue_timeout_s, tally or Tally(), Deadlines())
+    capacity, policy = Capacity(batch, kv_tokens, 2048), Policy(queue_timeout_s)
+    return Gate("demo", capacity, policy, tally or Tally(), Deadlines())
 
 
 def enter(
@@ -347,13 +348,13 @@ def test_whatever_comes_and_goes_the_engine_is_kept_full_and_never_over_full(
                     ticket.settle(5, 5)
             runs = [ticket for ticket in tickets if ticket._runs]
             assert len(runs) <= batch + 1
-            assert len(runs) == entered._requests.own
+            assert len(runs) == entered._shares.requests.own
             assert entered.num_waiting == sum(ticket.waits for ticket in tickets)
             assert runs or not entered.num_waiting
         for _ in tickets:
             for ticket in tickets:
                 ticket.free()
-        assert entered.num_waiting == entered._requests.own == entered._tokens.own == 0
+        assert entered.num_waiting == entered._shares.requests.own == entered._shares._tokens.own == 0
 
     play()
 

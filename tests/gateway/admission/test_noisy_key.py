@@ -1,0 +1,73 @@
+"""A key that asks a little beside one that asks 50 times as much, on an engine whose time is counted in steps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from statistics import quantiles
+
+import pytest
+
+from gateway.admission.admission import Admission
+from gateway.admission.estimate import Prompt
+from gateway.admission.tally import Tally
+from gateway.admission.terms import Capacity, Terms
+from gateway.admission.ticket import Ticket
+
+BATCH, TOKENS, STEPS = 16, 32, 6000
+EVERY = 20  # steps between two requests of the quiet key; the noisy one asks 50 times as often
+
+
+class Engine:
+    """First come, first served; of its batch each sequence has a token at each step."""
+
+    def __init__(self) -> None:
+        self.queue: deque[Ticket] = deque()
+        self.batch: dict[Ticket, int] = {}
+
+    def step(self) -> list[Ticket]:
+        while self.queue and len(self.batch) < BATCH:
+            self.batch[self.queue.popleft()] = TOKENS
+        for ticket in self.batch:
+            self.batch[ticket] -= 1
+        return [ticket for ticket, left in self.batch.items() if not left]
+
+
+async def waits(max_key_share: float, num_noisy: int) -> tuple[list[int], float]:
+    """How many steps each request of the quiet key was without a place in the batch; and how full the batch was."""
+    admission, engine = Admission(60, Tally(), max_key_share), Engine()
+    capacity, work = Capacity(BATCH, None, 2048), [(Prompt(0, 1), TOKENS)]
+    waiting: list[Ticket] = []
+    came: dict[Ticket, int] = {}
+    begun: list[int] = []
+    held = 0
+    for step in range(STEPS):
+        asked = [Terms("noisy")] * num_noisy if admission.num_waiting < 2 * BATCH else []
+        asked += [Terms("quiet")] * (step % EVERY == 0)
+        for terms in asked:
+            [ticket] = admission.enter("demo", capacity, terms, work)
+            waiting.append(ticket)
+            if terms.flow == "quiet":
+                came[ticket] = step
+        for ended in engine.step():
+            del engine.batch[ended]
+            ended.free()
+        engine.queue += [ticket for ticket in waiting if not ticket.waits]
+        waiting = [ticket for ticket in waiting if ticket.waits]
+        held += len(engine.batch)
+        begun += [step - came.pop(ticket) for ticket in [*engine.batch] if ticket in came]
+    return begun, held / STEPS / BATCH
+
+
+@pytest.mark.parametrize(("share", "most_p95", "least_full"), [(1.0, 40, 0.9), (0.75, 2, 0.7), (0.25, 2, 0.2)])
+def test_a_key_that_leaves_room_lets_anothers_requests_begin_at_once(
+    share: float, most_p95: int, least_full: float
+) -> None:
+    begun, full = asyncio.run(waits(share, num_noisy=3))
+    assert quantiles(begun, n=20)[-1] <= most_p95
+    assert full >= least_full
+
+
+def test_a_key_alone_has_the_whole_engine() -> None:
+    _, full = asyncio.run(waits(0.25, num_noisy=0))
+    assert full < 0.2
