@@ -6,6 +6,7 @@ shared_memory, server, ports.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 
 import typer
@@ -14,6 +15,7 @@ from rich.console import Console
 from launch.doctor import engines, gpus, host, limits, packages, ports, server, shared_memory, triton_server
 from launch.doctor.finding import Finding
 from launch.doctor.report import as_json, print_table
+from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.gpu import installed_gpus
 
 GATEWAY_PORT = "--port"
@@ -41,7 +43,7 @@ def findings(ports_by_flag: Mapping[str, int]) -> Iterator[Finding]:
     yield from host.findings()
     yield from engines.findings(ENGINES / "built", built, broken)
     yield from shared_memory.findings(sum(engine.steps for engine in built))
-    running = server.running_server(ports_by_flag[GATEWAY_PORT])
+    running = server.running_server(ports_by_flag[GATEWAY_PORT], os.environ.get(API_KEY_VARIABLE))
     yield from server.findings(running)
     yield from ports.findings(ports_by_flag, _ours(running, ports_by_flag))
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from launch.doctor.finding import Finding, error, warning
 from launch.doctor.ports import Program, listening
+from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.http_probe import ProbeAnswer, probe
 
@@ -31,13 +32,14 @@ class RunningServer:
     program: Program | None
 
 
-def running_server(port: int) -> RunningServer | None:
-    """None where no Conch answers there, with TLS or without."""
+def running_server(port: int, api_key: str | None = None) -> RunningServer | None:
+    """None where no Conch answers there, with TLS or without. The key, if it has keys, is for its version."""
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     for url in (f"http://127.0.0.1:{port}", f"https://127.0.0.1:{port}"):
         ready = probe(f"{url}/health/ready")
         state = _parsed(ready)
         if ready is not None and state.get("status") in _STATES:
-            version = _parsed(probe(f"{url}/version")).get("version")
+            version = _parsed(probe(f"{url}/version", headers=headers)).get("version")
             reason = str(state.get("reason", ""))
             return RunningServer(url, version, ready.status == 200, reason, listening(port))
     return None
@@ -62,10 +64,10 @@ def check_health(server: RunningServer) -> Finding:
 
 
 def check_version(runs: str | None, here: str) -> Finding:
-    """`runs` is None where /version asks for a key."""
+    """`runs` is None where /version asks for another key."""
     if runs is not None and runs != here:
         return warning("server version", f"{runs}; this checkout is {here}", "start it again to run this version")
-    return Finding("server version", runs or "not told without a key")
+    return Finding("server version", runs or f"not told without {API_KEY_VARIABLE}")
 
 
 def files_of(command: Sequence[str]) -> Mapping[str, Path]:

@@ -46,7 +46,7 @@ def test_a_server_that_is_not_ready_says_why() -> None:
 def test_a_server_of_another_version_is_to_be_started_again() -> None:
     assert check_version("0.1.0", "0.2.0").severity == "warning"
     assert check_version("0.2.0", "0.2.0").found == "0.2.0"
-    assert check_version(None, "0.2.0").found == "not told without a key"
+    assert check_version(None, "0.2.0").found == "not told without CONCH_API_KEY"
 
 
 def test_files_of_keys_are_known_from_the_command_line() -> None:
