@@ -143,10 +143,7 @@ def _missing_library(loader_error: str) -> str:
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """How Conch runs tritonserver. With `explicit` control it loads the models that it is told to, else all that are in
-    `repositories`; with `poll` it looks there again while it runs.
-
-    With `rate_limit`, or units of its resources as `NAME:UNITS`, calls of models with a rate limiter wait for theirs.
-    """
+    `repositories`; with `poll` it looks there again while it runs. `rate_limits` are arguments of its own."""
 
     repositories: tuple[Path, ...]
     access: TritonAccess
@@ -155,8 +152,7 @@ class ServerOptions:
     gpu: bool
     exit_timeout_s: int = 10
     response_cache_bytes: int = 0
-    rate_limit: bool = False
-    rate_limit_resources: tuple[str, ...] = ()
+    rate_limits: tuple[str, ...] = ()
     control: ControlMode = "none"
 
 
@@ -182,8 +178,7 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout_s}",
         *_response_cache(binary, options.response_cache_bytes),
-        *(("--rate-limit=execution_count",) if options.rate_limit or options.rate_limit_resources else ()),
-        *(f"--rate-limit-resource={resource}" for resource in options.rate_limit_resources),
+        *options.rate_limits,
         *(() if options.gpu else ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,7 +47,9 @@ class StubWatch:
         if stubs and not gone:
             return None
         running = self._running_stubs()
-        lost = gone - set(running.values())
+        # Triton starts some again at their next request; of a model with several instances, others still run.
+        now, before = Counter(running.values()), Counter(stubs.values())
+        lost = {model for model in gone if now[model] < before[model]}
         # A model that Triton itself took down, as it does at its end, has no process and is not loaded either.
         dead = sorted(lost & await asyncio.to_thread(self._loaded_models)) if lost else []
         if self._stubs is stubs:

@@ -68,6 +68,7 @@ def serve_command(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Serve engines: tritonserver and the OpenAI gateway, until Ctrl-C. Builds what is not built yet."""
     from launch.kserve import Exposure
+    from launch.placement.rate_limits import read_resources
     from launch.ranks import rank_options
     from launch.serving.options import ServeOptions, control_mode
     from launch.serving.serve import serve
@@ -82,6 +83,6 @@ def serve_command(  # noqa: PLR0913 - the options of a command
         ranks=rank_options(launcher, hosts, rsh_agent),
         available=tuple(available or ()),
         model_control=control_mode(model_control),
-        rate_limit_resources=tuple(rate_limit_resource or ()),
+        rate_limit_resources=read_resources(rate_limit_resource or ()),
     )
     serve(options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
@@ -13,7 +13,6 @@ from launch.ranks import RankOptions
 from launch.tritonserver import ControlMode
 from triton_repo.contract.errors import LaunchError
 
-_RESOURCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}:[1-9][0-9]{0,6}")
 _NEVER_LOADED: Final = "no engine can be loaded later; --available needs"
 
 
@@ -35,7 +34,7 @@ class ServeOptions:
     ranks: RankOptions = field(default_factory=RankOptions)
     available: tuple[str, ...] = ()
     model_control: ControlMode | None = None
-    rate_limit_resources: tuple[str, ...] = ()
+    rate_limit_resources: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def control(self) -> ControlMode:
@@ -49,9 +48,6 @@ class ServeOptions:
             raise LaunchError(f"{chosen}: {_NEVER_LOADED} --model-control explicit")
         if self.available and self.ranks.launcher != "single":
             raise LaunchError(f"--launcher {self.ranks.launcher}: {_NEVER_LOADED} --launcher single")
-        for resource in self.rate_limit_resources:
-            if not _RESOURCE.fullmatch(resource):
-                raise LaunchError(f"--rate-limit-resource {resource}: must be NAME:UNITS, with 1 unit or more")
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -20,6 +20,7 @@ from launch.health.repository import ModelRepository
 from launch.health.stubs import StubWatch
 from launch.journal import triton_line_matters
 from launch.kserve import TritonAccess
+from launch.placement.rate_limits import resource_arguments
 from launch.ports import LOOPBACK
 from launch.service import Service
 from launch.serving.engines import check_encoders
@@ -92,8 +93,7 @@ def _server_options(
         shm_prefix=f"conch_{mark}_",
         gpu=installed_gpus().count > 0,
         response_cache_bytes=sum(encoder.response_cache_bytes for encoder in served),
-        rate_limit=any(encoder.placement.rate_limiter for encoder in served),
-        rate_limit_resources=options.rate_limit_resources,
+        rate_limits=resource_arguments(options.rate_limit_resources, served),
         control=options.control,
     )
 
