@@ -134,6 +134,33 @@ def test_logprobs_come_with_their_alternatives(client: OpenAI, top: int) -> None
         assert all(token.token in {other.token for other in token.top_logprobs} for token in tokens)
 
 
+def test_the_logprobs_of_a_prompt_come_in_vllms_form_or_are_rejected_by_name(served: Served, client: OpenAI) -> None:
+    asked = {"prompt_logprobs": 1, "return_token_ids": True}
+    if served.kind is COMPILED:
+        with pytest.raises(openai.BadRequestError, match="prompt_logprobs: this engine has no logprobs of prompts"):
+            complete(client, "shell", max_tokens=2, extra_body=asked)
+        return
+    for _ in range(2):  # the second time the cache has the prompt
+        [choice] = complete(client, "shell" * 20, max_tokens=2, extra_body=asked).choices
+        first, *others = choice.prompt_logprobs
+        assert first is None
+        for id, of in zip(choice.prompt_token_ids[1:], others, strict=True):
+            assert of[str(id)]["logprob"] == -0.5 * (id % 3 + 1)
+            assert of[str(id)]["rank"] == id % 3 + 1
+        named = zip(choice.prompt_token_ids[1:], others, strict=True)
+        assert "".join(of[str(id)]["decoded_token"] for id, of in named) == ("shell" * 20)[1:]
+        assert choice.token_ids == choice.prompt_token_ids[:2]
+
+
+def test_a_bias_reaches_the_sampler(client: OpenAI) -> None:
+    plain = complete(client, "abc", max_tokens=3, extra_body={"return_token_ids": True}).choices[0]
+    chosen = plain.token_ids[2]
+    answer = complete(client, "abc", max_tokens=3, logit_bias={str(chosen): 100}).choices[0]
+    assert (plain.text, answer.text) == ("abc", "ccc")
+    with pytest.raises(openai.BadRequestError, match="logit_bias: token id 99999 is not in"):
+        complete(client, "abc", logit_bias={"99999": 1})
+
+
 def test_what_was_cached_is_counted_where_an_api_tells_and_every_engine_takes_a_priority(
     served: Served, client: OpenAI
 ) -> None:
