@@ -65,6 +65,7 @@ def last_words(lines: Iterable[str]) -> str:
 _NOT_LOADED = (
     re.compile(r"failed to load '(?P<model>[^']+)' version \d+: (?P<why>.*?)(?=\\n|\"?$)"),
     re.compile(r"failed to load '(?P<model>[^']+)': (?P<why>.*?)(?=\\n|\"?$)"),
+    re.compile(r"Poll failed for model directory '(?P<model>[^']+)': (?P<why>.*?)(?=\\n|\"?$)"),
 )
 
 

@@ -101,11 +101,12 @@ class Process:
     async def _misses_all_parts(self) -> bool:
         not_wanted = self.service.not_wanted()
         parts = {name: url for name, url in self.service.parts.items() if name not in not_wanted}
-        missing = [name for name, url in parts.items() if not await _all_answer((url,))]
+        asked = {**parts, **self.service.others}
+        missing = [name for name, url in asked.items() if not await _all_answer((url,))]
         self.missing = {name: why_not_loaded(name, self._lines) for name in missing}
         for name, reason in self.missing.items():
             self._log("conch", f"{name} is not served: {reason}")
-        return bool(parts) and len(missing) == len(parts)
+        return bool(parts) and parts.keys() <= self.missing.keys()
 
     async def fails(self) -> None:
         """Wait until it has ended, or is at fault and was killed for it."""

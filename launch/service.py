@@ -19,13 +19,14 @@ class Service:
     """A server to keep up.
 
     `environment` is the whole environment; `mark` is unique to this service on this machine. The process is ready
-    once every one of `ready_urls` answers 200; of its `parts`, name -> URL, those that then do not are missing, and it
-    is not ready if all are; none of those of `not_wanted` is. `more_arguments` go behind `argv`, as they are when it
-    starts. Each of `find_faults` is asked while it runs, and names what makes a restart necessary
-    although the process lives; so does silence at `live_url` that is longer than `max_silence_s`, or than `frozen_s`
-    while the process uses no CPU time. `recover` is told of the engine that alone is at fault, and of the process; it
-    says whether the process can go on. `line_matters` picks the output lines that are shown. Each of `forget` is called
-    when the server has ended. `carry_out` loads and unloads its parts while it runs.
+    once every one of `ready_urls` answers 200; of its `parts`, name -> URL, those that then do not are missing, and
+    it is not ready if all are; none of those of `not_wanted` is. Of the `others`, name -> URL, any may be missing.
+    `more_arguments` go behind `argv`, as they are when it starts. Each of `find_faults` is asked while it runs, and
+    names what makes a restart necessary although the process lives; so does silence at `live_url` that is longer
+    than `max_silence_s`, or than `frozen_s` while the process uses no CPU time. `recover` is told of the engine
+    that alone is at fault, and of the process; it says whether the process can go on. `line_matters` picks the
+    output lines that are shown. Each of `forget` is called when the server has ended. `carry_out` loads and unloads
+    its parts while it runs.
 
     `stop_signal` is what stops it. If that is not SIGTERM, then SIGTERM is kept from it and from all that it starts: a
     service manager sends it to every process at once, and this one has to outlast those that need it.
@@ -37,6 +38,7 @@ class Service:
     mark: str
     ready_urls: tuple[str, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
     live_url: str = ""
     shm_prefix: str = ""
     sockets: tuple[Path, ...] = ()

@@ -143,7 +143,8 @@ def _missing_library(loader_error: str) -> str:
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """How Conch runs tritonserver. With `explicit` control it loads the models that it is told to, else all that are in
-    `repositories`; with `poll` it looks there again while it runs. `rate_limits` are arguments of its own."""
+    `repositories`; with `poll` it looks there again while it runs. `rate_limits` are arguments of its own. With
+    `auto_complete` it finds out for itself what a config.pbtxt leaves out, as far as the model's backend can tell."""
 
     repositories: tuple[Path, ...]
     access: TritonAccess
@@ -154,6 +155,7 @@ class ServerOptions:
     response_cache_bytes: int = 0
     rate_limits: tuple[str, ...] = ()
     control: ControlMode = "none"
+    auto_complete: bool = False
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
@@ -168,7 +170,8 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         *((f"--model-control-mode={options.control}",) if options.control != "none" else ()),
         *((f"--repository-poll-secs={POLL_S}",) if options.control == "poll" else ()),
         *((f"--backend-directory={backends}",) if backends else ()),
-        "--disable-auto-complete-config",
+        # The models of engines leave nothing out, and Triton would start each Python model twice to ask.
+        *(() if options.auto_complete else ("--disable-auto-complete-config",)),
         # An engine that cannot be loaded leaves the others up; `Service.parts` are asked for each.
         "--exit-on-error=false",
         "--strict-readiness=false",

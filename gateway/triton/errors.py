@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Final
 
 import grpc
@@ -39,6 +40,7 @@ _OF_CLIENT: Final = (
     grpc.StatusCode.ALREADY_EXISTS,
 )
 _MAX_WORDS: Final = 1000  # characters
+_ENSEMBLE: Final = re.compile(r"^in ensemble '[^']*', ")  # before what a step of one says
 
 
 def rpc_error(error: grpc.aio.AioRpcError) -> RequestError:
@@ -80,7 +82,7 @@ def other_model_error(error: grpc.aio.AioRpcError, model: ModelVersion) -> Reque
     if error.code() is grpc.StatusCode.NOT_FOUND or any(each in words for each in _UNLOADED):
         return other_model_not_found(model)
     if error.code() in _OF_CLIENT:
-        return InvalidRequest(words.partition("\n")[0][:_MAX_WORDS])
+        return InvalidRequest(_ENSEMBLE.sub("", words).partition("\n")[0][:_MAX_WORDS])
     if error.code() is grpc.StatusCode.UNAVAILABLE and any(each in words for each in _TEMPORARY):
         return EngineUnavailable("the model is not ready, or has as many requests as it may have")
     if error.code() in _GONE:

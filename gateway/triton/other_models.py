@@ -13,9 +13,10 @@ from gateway.answers.inference.models import Inference, Inferred, Json, ModelVer
 from gateway.answers.inference.tensor import Parameter, Tensor
 from gateway.triton.connection import TritonConnection
 from gateway.triton.errors import other_model_error
-from triton_repo.contract.errors import EngineFailed, ModelNotFound
+from triton_repo.contract.errors import EngineFailed, InvalidRequest, ModelNotFound
 
 _TIMEOUT_S: Final = 5.0
+MAX_MESSAGE_BYTES: Final = 2**31 - 2**20  # protobuf's 2 GB, less what a message has beside its tensors
 _UINT64: Final = 2**63  # from here on an integer is one of these
 
 
@@ -45,6 +46,8 @@ class TritonModels:
             return False
 
     async def infer(self, inference: Inference) -> Inferred:
+        if (size := sum(len(tensor.content) for tensor in inference.inputs)) > MAX_MESSAGE_BYTES:
+            raise InvalidRequest(f"inputs: {size} bytes; gRPC takes {MAX_MESSAGE_BYTES} of them to Triton", "inputs")
         response = await _answer(self._connection.ModelInfer(infer_request(inference)), inference.model)
         return inferred(response)
 

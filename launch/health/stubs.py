@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from launch.descendants import command_line, marked_processes
@@ -33,10 +33,19 @@ def stub_model(command: tuple[str, ...]) -> str | None:
 
 
 class StubWatch:
-    """Finds the models that lost their process; for one tritonserver at a time, restarts included."""
+    """Finds the models that lost their process; for one tritonserver at a time, restarts included.
 
-    def __init__(self, mark: str, access: TritonAccess) -> None:
+    Args:
+        others: models beside the engines.
+        spares_others: that one of them lost its process is no fault, since nothing could load it again alone.
+    """
+
+    def __init__(
+        self, mark: str, access: TritonAccess, others: Collection[str] = (), *, spares_others: bool = False
+    ) -> None:
         self.mark = mark
+        self._others = frozenset(others)
+        self._spared = self._others if spares_others else frozenset[str]()
         self._access = access
         self._stubs: dict[int, str] = {}  # process id -> model
         self._regions: dict[str, set[str]] = {}  # model -> shared memory of its processes, those that died included
@@ -49,12 +58,15 @@ class StubWatch:
         running = self._running_stubs()
         # Triton starts some again at their next request; of a model with several instances, others still run.
         now, before = Counter(running.values()), Counter(stubs.values())
-        lost = {model for model in gone if now[model] < before[model]}
+        lost = {model for model in gone if now[model] < before[model]} - self._spared
         # A model that Triton itself took down, as it does at its end, has no process and is not loaded either.
         dead = sorted(lost & await asyncio.to_thread(self._loaded_models)) if lost else []
         if self._stubs is stubs:
             self._stubs = running | {pid: model for pid, model in stubs.items() if model in dead[1:]}
-        return Fault(f"the process of model {dead[0]} died", step_engine(dead[0])) if dead else None
+        if not dead:
+            return None
+        at_fault = dead[0] if dead[0] in self._others else step_engine(dead[0])
+        return Fault(f"the process of model {dead[0]} died", at_fault)
 
     def look_again(self) -> None:
         """Models have been loaded, and have other processes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -34,6 +35,10 @@ Control = Annotated[
     str | None,
     typer.Option(help="Triton's: none, explicit or poll; explicit where its own API has no port, else none."),
 ]
+ModelRepository = Annotated[
+    list[Path] | None,
+    typer.Option(help="Directory of other Triton models, served beside the engines below /v2; may be repeated."),
+]
 RateLimitResource = Annotated[
     list[str] | None, typer.Option(help="NAME:UNITS that models with a rate limiter share; may be repeated.")
 ]
@@ -60,6 +65,7 @@ def serve_command(  # noqa: PLR0913 - the options of a command
     available: Available = None,
     model_control: Control = None,
     rate_limit_resource: RateLimitResource = None,
+    model_repository: ModelRepository = None,
     gateway: Mapping[str, Any],
     launcher: Launcher = "single",
     hosts: Hosts = None,
@@ -71,6 +77,7 @@ def serve_command(  # noqa: PLR0913 - the options of a command
     from launch.placement.rate_limits import read_resources
     from launch.ranks import rank_options
     from launch.serving.options import ServeOptions, control_mode
+    from launch.serving.other_models import find_models
     from launch.serving.serve import serve
 
     keys = {API_KEY_VARIABLE: api_key or "", ADMIN_KEY_VARIABLE: os.environ.get(ADMIN_KEY_VARIABLE, "")}
@@ -84,5 +91,6 @@ def serve_command(  # noqa: PLR0913 - the options of a command
         available=tuple(available or ()),
         model_control=control_mode(model_control),
         rate_limit_resources=read_resources(rate_limit_resource or ()),
+        others=find_models([path.absolute() for path in model_repository or ()]),
     )
     serve(options)

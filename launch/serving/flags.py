@@ -28,7 +28,7 @@ ARGUMENT: Final = "gateway"
 
 # Those that the command itself knows, or has an option of its own for.
 _OF_TRITON: Final = {"triton_grpc", "triton_servers_file", "triton_metrics", "engine_states_file", "orders_socket"}
-_NOT_FLAGS: Final = SECRETS | _OF_TRITON | {"first_model", "port"}
+_NOT_FLAGS: Final = SECRETS | _OF_TRITON | {"first_model", "other_models", "port"}
 _NAMES: Final = tuple(name for name in Settings.model_fields if name not in _NOT_FLAGS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, get_args
 
 from gateway.settings import Settings
@@ -23,6 +24,8 @@ class ServeOptions:
     Those that are `available` are built too, and loaded when the operator says so; once they are built, it has their
     names.
 
+    The `others` are models of other repositories, served beside the engines: the repository of each, by its name.
+
     Every setting of the `gateway` reaches it as it is, but for Triton's address.
     """
 
@@ -35,6 +38,7 @@ class ServeOptions:
     available: tuple[str, ...] = ()
     model_control: ControlMode | None = None
     rate_limit_resources: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def control(self) -> ControlMode:

@@ -26,6 +26,7 @@ from launch.serving.announcement import ready_message, this_command
 from launch.serving.control_socket import taking_orders
 from launch.serving.engines import ServedEngine, build_engines, check_names
 from launch.serving.options import ServeOptions
+from launch.serving.other_models import check_apart, check_required
 from launch.serving.run_directory import run_directory
 from launch.serving.services import encoders, gateway_service, triton_service
 from launch.shared_memory import check_shared_memory
@@ -45,13 +46,17 @@ def serve(options: ServeOptions) -> None:
     installation = find_tritonserver(os.environ)
     options.check()
     check_ports(options.listeners)
-    check_shared_memory(len(STEPS) * len(options.engines + options.available))
+    check_shared_memory(len(STEPS) * len(options.engines + options.available) + len(options.others))
     journal = Journal(Console(stderr=True))
     engines = _engines(options.engines, journal)
     others = _engines(options.available, journal) if options.available else ()
     check_names(engine.name for engine in engines + others)
+    check_apart((engine.name for engine in engines + others), options.others)
+    check_required(options.gateway.required_models, [*(engine.name for engine in engines), *options.others])
     first = next((engine for engine in engines if engine.kind == GENERATE), engines[0])  # clients chat with it
-    settings = options.gateway.model_copy(update={"first_model": engine_version(first.name)[0]})
+    settings = options.gateway.model_copy(
+        update={"first_model": engine_version(first.name)[0], "other_models": tuple(options.others)}
+    )
     options = replace(options, gateway=settings, available=tuple(engine.name for engine in others))
     with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
@@ -112,6 +117,8 @@ def _announce(
     missing: Collection[str],
 ) -> None:
     kinds = {engine.name: engine.kind for engine in engines if engine.name not in missing}
+    if others := [name for name in options.others if name not in missing]:
+        announcement = f"  other models:       {options.url}/v2/models/NAME: {', '.join(others)}\n{announcement}"
     message = ready_message(options, kinds, time.monotonic() - started, this_command(), announcement)
     sys.stdout.write(message)
     sys.stdout.flush()

@@ -14,11 +14,12 @@ from pathlib import Path
 from gateway.settings import to_flags
 from launch.health.engine_models import EngineModels
 from launch.health.heartbeats import HeartbeatWatch
+from launch.health.other_models import OtherModels
 from launch.health.recovery import EngineRecovery
 from launch.health.reports import EngineReports
 from launch.health.repository import ModelRepository
 from launch.health.stubs import StubWatch
-from launch.journal import triton_line_matters
+from launch.journal import LogLine, triton_line_matters
 from launch.kserve import TritonAccess
 from launch.placement.rate_limits import resource_arguments
 from launch.ports import LOOPBACK
@@ -70,6 +71,7 @@ def triton_service(
         mark=mark,
         ready_urls=(f"{api}/health/ready",),
         parts={name: f"{api}/models/{name}/ready" for name in repositories},
+        others={name: f"{api}/models/{name}/ready" for name in options.others},
         live_url=f"{api}/health/live",
         shm_prefix=server.shm_prefix,
         sockets=access.sockets,
@@ -87,7 +89,7 @@ def _server_options(
 ) -> ServerOptions:
     served = encoders(repositories)
     return ServerOptions(
-        repositories=tuple(repositories.values()),
+        repositories=(*repositories.values(), *dict.fromkeys(options.others.values())),
         access=access,
         metrics_port=options.triton_metrics_port,
         shm_prefix=f"conch_{mark}_",
@@ -95,6 +97,7 @@ def _server_options(
         response_cache_bytes=sum(encoder.response_cache_bytes for encoder in served),
         rate_limits=resource_arguments(options.rate_limit_resources, served),
         control=options.control,
+        auto_complete=bool(options.others),
     )
 
 
@@ -106,25 +109,37 @@ def _with_engines(
     access: TritonAccess,
 ) -> Service:
     """With what watches, loads and starts again its engines one by one."""
-    stubs = StubWatch(triton.mark, access)
+    is_explicit = options.control == "explicit"
+    is_controlled = is_explicit and options.ranks.launcher == "single"
+    stubs = StubWatch(triton.mark, access, options.others, spares_others=not is_controlled)
     reports = EngineReports(directory.engine_states)
     heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, reports.stall)
     models = EngineModels(repositories, ModelRepository(access), stubs, triton.shm_prefix)
     recovery = EngineRecovery(models, reports)
+    others = OtherModels(options.others, ModelRepository(access), stubs, triton.shm_prefix)
     control = ModelControl(models, reports)
     for engine in options.available:
         reports.set_absent(engine, UNLOADED)
-    is_explicit = options.control == "explicit"
-    is_controlled = is_explicit and options.ranks.launcher == "single"
     return replace(
         triton,
         find_faults=(stubs.find_fault, heartbeats.find_fault),
-        recover=recovery.recover if is_controlled else None,
+        recover=partial(_recover, recovery, others) if is_controlled else None,
         carry_out=control.carry_out if is_controlled else None,
-        more_arguments=control.arguments if is_explicit else tuple,
+        more_arguments=partial(_models_to_load, control, options) if is_explicit else tuple,
         not_wanted=lambda: reports.absent,
         forget=(heartbeats.forget, recovery.forget),
     )
+
+
+async def _recover(engines: EngineRecovery, others: OtherModels, name: str, server: int, log: LogLine) -> bool:
+    if name not in others.names:
+        return await engines.recover(name, server, log)
+    await others.load_again(name, log)
+    return True
+
+
+def _models_to_load(control: ModelControl, options: ServeOptions) -> tuple[str, ...]:
+    return (*control.arguments(), *(f"--load-model={name}" for name in options.others))
 
 
 def gateway_service(
