@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from gateway.answers.events import FinalReason, ToolCall, ToolCallDelta
 from gateway.dialects.openai.answers import chat as answers
+from gateway.dialects.openai.tool_calls import whole_calls
 
 
-def add_calls(message: answers.ChatMessage, calls: Sequence[ToolCall], *, as_function: bool) -> None:
+def add_calls(
+    message: answers.ChatMessage, calls: Sequence[ToolCall], custom: frozenset[str], *, as_function: bool
+) -> None:
     """Add the calls to a whole message; one without text then has no content."""
     if not calls:
         return
@@ -16,22 +19,14 @@ def add_calls(message: answers.ChatMessage, calls: Sequence[ToolCall], *, as_fun
     if as_function:
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
     else:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in calls
-        ]
+        message["tool_calls"] = whole_calls(calls, custom)
 
 
-def call_delta(delta: ToolCallDelta, *, as_function: bool) -> answers.ChatDelta:
-    """`id`, `type` and `name` are in the first part of a call only, as OpenAI sends them."""
-    function: answers.CalledFunctionDelta = {"arguments": delta.arguments}
-    if delta.id is not None:
-        function = {"name": delta.name, "arguments": delta.arguments}
-    if as_function:
-        return {"function_call": function}
+def function_delta(delta: ToolCallDelta) -> answers.ChatDelta:
+    """A part of a call; the name is in the first part only, as OpenAI sends it."""
     if delta.id is None:
-        return {"tool_calls": [{"index": delta.call, "function": function}]}
-    return {"tool_calls": [{"index": delta.call, "id": delta.id, "type": "function", "function": function}]}
+        return {"function_call": {"arguments": delta.arguments}}
+    return {"function_call": {"name": delta.name, "arguments": delta.arguments}}
 
 
 def chat_reason(reason: FinalReason, *, as_function: bool) -> answers.ChatReason:

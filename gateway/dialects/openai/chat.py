@@ -27,14 +27,15 @@ from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.answers import chat as answers
 from gateway.dialects.openai.answers.tokens import OfPrompt
-from gateway.dialects.openai.calls import add_calls, call_delta, chat_reason
+from gateway.dialects.openai.calls import add_calls, chat_reason, function_delta
 from gateway.dialects.openai.chunks import Chunks, StreamEnd, chat_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.form import ChatForm
 from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests.chat import ChatCompletionRequest
-from gateway.dialects.openai.requests.tools import FunctionTool, template_tool
+from gateway.dialects.openai.requests.tools import AnyTool, custom_names, template_tool, unenforced
+from gateway.dialects.openai.tool_calls import CallDeltas
 
 _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 
@@ -65,15 +66,17 @@ class ChatCompletions:
             prompt_logprobs=body.prompt_logprobs is not None,
             include_reasoning=body.include_reasoning is not False,
             as_function=bool(body.functions),
+            custom=custom_names(body.tools),
         )
-        ignored = ignored_parameters(fields, ChatCompletionRequest)
-        return Call(request, partial(ChatEncoder, form=form), ignored, body.sent_as)
+        ignored = [ignored_parameters(fields, ChatCompletionRequest), *unenforced(body.tools)]
+        return Call(request, partial(ChatEncoder, form=form), ", ".join(filter(None, ignored)), body.sent_as)
 
 
 class ChatEncoder(StreamEnd):
     def __init__(self, head: Head, form: ChatForm) -> None:
         self._head = head
         self._form = form
+        self._calls = [CallDeltas(form.custom) for _ in range(form.num_choices)]
         usage_so_far = head.usage if form.continuous_usage else None
         self._chunks = Chunks(_chunk_keys(head), {}, form.include_usage, usage_so_far)
         self._before_text = [b'{"index":%d,"delta":{"content":' % index for index in range(form.num_choices)]
@@ -107,14 +110,14 @@ class ChatEncoder(StreamEnd):
         match event:
             case Text(index, text, tokens):
                 return self._text(index, text, tokens)
-            case Finish():
-                return self._delta(event.choice, {}, finish=event)
+            case Finish(index):
+                return self._called(index, self._calls[index].end()) + self._delta(index, {}, finish=event)
             case Usage():
                 return self._chunks.usage(event)
             case Reasoning(index, text, tokens):
                 return self._reasoning(index, text, tokens)
             case ToolCallDelta():
-                return self._delta(event.choice, call_delta(event, as_function=self._form.as_function))
+                return self._call(event)
             case PromptTokens():
                 return b""
 
@@ -122,6 +125,14 @@ class ChatEncoder(StreamEnd):
         opening: answers.ChatDelta = {"role": "assistant", "content": ""}
         first = self._delta(0, opening, of_prompt=of_prompt)
         return first + b"".join(self._delta(index, opening) for index in range(1, self._form.num_choices))
+
+    def _call(self, event: ToolCallDelta) -> bytes:
+        if self._form.as_function:
+            return self._delta(event.choice, function_delta(event))
+        return self._called(event.choice, self._calls[event.choice].add(event))
+
+    def _called(self, index: int, deltas: list[answers.ChatToolCallDelta | answers.ChatCustomCallDelta]) -> bytes:
+        return b"".join(self._delta(index, {"tool_calls": [delta]}) for delta in deltas)
 
     def _text(self, index: int, text: str, tokens: Sequence[Token] | None) -> bytes:
         if tokens or (text and self._form.token_ids):
@@ -163,7 +174,7 @@ class ChatEncoder(StreamEnd):
         message: answers.ChatMessage = {"role": "assistant", "content": choice.text, "refusal": None}
         if choice.reasoning and self._form.include_reasoning:
             message["reasoning_content"] = message["reasoning"] = choice.reasoning
-        add_calls(message, choice.tool_calls, as_function=self._form.as_function)
+        add_calls(message, choice.tool_calls, self._form.custom, as_function=self._form.as_function)
         return message
 
     def _reason(self, reason: FinalReason) -> answers.ChatReason:
@@ -180,7 +191,7 @@ def _chunk_keys(head: Head) -> answers.ChatChunkHead:
     }
 
 
-def _prompt(body: ChatCompletionRequest, tools: Sequence[FunctionTool]) -> Chat:
+def _prompt(body: ChatCompletionRequest, tools: Sequence[AnyTool]) -> Chat:
     chat = {
         "messages": [template_message(message) for message in body.messages],
         "tools": [template_tool(tool) for tool in tools] or None,

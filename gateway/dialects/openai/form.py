@@ -52,10 +52,11 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class ChatForm(Form):
-    """`as_function`: a call is written as `function_call`."""
+    """`as_function`: a call is written as `function_call`. `custom`: the tools whose calls have an input."""
 
     include_reasoning: bool = True
     as_function: bool = False
+    custom: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

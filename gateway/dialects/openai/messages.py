@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.answers.calls.custom_input import arguments_of
+
 MAX_MESSAGES: Final = 4096
 MAX_PARTS: Final = 4096  # and tool calls, of all messages together: validation must not hold up the event loop
 
@@ -108,6 +110,18 @@ class ToolCall(_Value):
     function: FunctionCall
 
 
+def _as_function(call: Any) -> Any:
+    """The call of a custom tool, as the model sees it."""
+    custom = call.get("custom") if isinstance(call, dict) and call.get("type") == "custom" else None
+    if not isinstance(custom, dict) or not isinstance(custom.get("input"), str):
+        return call
+    function = {"name": custom.get("name"), "arguments": arguments_of(custom["input"])}
+    return {**call, "type": "function", "function": function}
+
+
+_AnyCall = Annotated[ToolCall, BeforeValidator(_as_function)]
+
+
 class PromptMessage(_Value):
     role: Literal["system", "developer", "user"]
     content: Content
@@ -123,7 +137,10 @@ class AssistantMessage(_Value):
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None  # another name of it
-    tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
+    tool_calls: (
+        Annotated[list[Annotated[ToolCall, BeforeValidator(_as_function)]], Field(max_length=128, fail_fast=True)]
+        | None
+    ) = None
     audio: None = None
     function_call: FunctionCall | None = None  # a tool call in the words of 2023
     # Prefilled answers of DeepSeek, Mistral and Moonshot: an answer that the model is to continue.

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from gateway.dialects.openai.messages import must_be
-from gateway.dialects.responses.items import ItemId, NewItems
+from gateway.dialects.responses.input import NewItems
+from gateway.dialects.responses.items import ItemId
 
 MAX_METADATA: Final = 16
 

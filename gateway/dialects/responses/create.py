@@ -9,10 +9,12 @@ from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
+from gateway.dialects.openai.requests.tools import unenforced
 from gateway.dialects.responses.events import ResponseEvent
 from gateway.dialects.responses.request import LOGPROBS, ResponsesRequest
 from gateway.dialects.responses.resource import Response
 from gateway.dialects.responses.session import ResponseSession
+from gateway.dialects.responses.tools import dropped
 from triton_repo.contract.errors import UnsupportedParameter
 
 # A chat's name of a parameter -> the name that it has here.
@@ -49,7 +51,7 @@ def _reject_of_chats(fields: dict[str, Any]) -> None:
 
 def _ignored(fields: dict[str, Any], body: ResponsesRequest) -> str:
     """Names of what had no effect, parts of parameters too."""
-    parts = []
+    parts = [*dropped(fields.get("tools")), *unenforced(body.tools)]
     if body.reasoning is not None and (body.reasoning.summary or body.reasoning.generate_summary):
         parts.append("reasoning.summary")  # reasoning is sent as it is
     if body.text is not None and body.text.verbosity not in (None, "medium"):

@@ -34,7 +34,8 @@ class ResponsesEncoder:
     def __init__(self, head: Head, echo: Echo, is_queued: bool = False) -> None:
         self.response: Response = new_response(head, echo, "queued" if is_queued else "in_progress")
         self._numbers = count()
-        self._output = Output(head.id, self._numbers)
+        custom = frozenset(tool["name"] for tool in echo["tools"] if tool["type"] == "custom")
+        self._output = Output(head.id, self._numbers, custom)
         self._usage_so_far = head.usage
         self._is_queued = is_queued
         self._reason = "stop"

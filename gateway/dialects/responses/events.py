@@ -80,6 +80,16 @@ class CallArgumentsDone(Numbered, ItemPlace):
     arguments: str
 
 
+class CustomInputDelta(Numbered, ItemPlace):
+    type: Literal["response.custom_tool_call_input.delta"]
+    delta: str
+
+
+class CustomInputDone(Numbered, ItemPlace):
+    type: Literal["response.custom_tool_call_input.done"]
+    input: str
+
+
 LifecycleType = Literal[
     "response.created",
     "response.queued",
@@ -109,5 +119,7 @@ OutputEvent = (
     | ReasoningTextDone
     | CallArgumentsDelta
     | CallArgumentsDone
+    | CustomInputDelta
+    | CustomInputDone
 )
 ResponseEvent = TypeAliasType("ResponseEvent", OutputEvent | Lifecycle)

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
+from gateway.answers.calls.custom_input import CustomInput
 from gateway.answers.tokens import Token
 from gateway.dialects.responses.events import ItemPlace, OutputEvent, PartPlace
 from gateway.dialects.responses.resource import (
+    CustomCallItem,
     FunctionCallItem,
     ItemStatus,
     OutputItem,
@@ -183,14 +185,16 @@ class CallItem(Item):
         }
         super().__init__(self._call, index, numbers)
 
-    def add(self, arguments: str) -> OutputEvent:
+    def add(self, arguments: str) -> list[OutputEvent]:
         self._pieces.append(arguments)
-        return {
-            "type": "response.function_call_arguments.delta",
-            "sequence_number": next(self._numbers),
-            **self._at,
-            "delta": arguments,
-        }
+        return [
+            {
+                "type": "response.function_call_arguments.delta",
+                "sequence_number": next(self._numbers),
+                **self._at,
+                "delta": arguments,
+            }
+        ]
 
     def _close(self, text: str) -> Iterator[OutputEvent]:
         self.json = {**self._call, "arguments": text}
@@ -200,4 +204,44 @@ class CallItem(Item):
             **self._at,
             "name": self._call["name"],
             "arguments": text,
+        }
+
+
+class CustomItem(Item):
+    """The call of a custom tool."""
+
+    def __init__(self, id: str, index: int, numbers: Iterator[int], call_id: str, name: str) -> None:
+        self._call: CustomCallItem = {
+            "id": f"ctc_{id}",
+            "status": "in_progress",
+            "type": "custom_tool_call",
+            "call_id": call_id,
+            "name": name,
+            "input": "",
+        }
+        super().__init__(self._call, index, numbers)
+        self._reading = CustomInput()
+
+    def add(self, arguments: str) -> list[OutputEvent]:
+        return [*self._told(self._reading.add(arguments))]
+
+    def _told(self, text: str) -> Iterator[OutputEvent]:
+        if text:
+            self._pieces.append(text)
+            yield {
+                "type": "response.custom_tool_call_input.delta",
+                "sequence_number": next(self._numbers),
+                **self._at,
+                "delta": text,
+            }
+
+    def _close(self, text: str) -> Iterator[OutputEvent]:
+        rest = self._reading.end()
+        yield from self._told(rest)
+        self.json = {**self._call, "input": text + rest}
+        yield {
+            "type": "response.custom_tool_call_input.done",
+            "sequence_number": next(self._numbers),
+            **self._at,
+            "input": text + rest,
         }

@@ -1,48 +1,42 @@
-"""The items of an input: messages, tool calls and their outputs, reasoning, and references to items that are kept.
+"""The kinds of items: messages, tool calls and their outputs, reasoning.
 
 Clients send back what this server or OpenAI has answered, so all of what either writes is taken; content is text.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.responses.resource import (
+    CustomCallItem,
+    CustomCallOutputItem,
     FunctionCallItem,
     FunctionCallOutputItem,
-    InputItem,
     InputMessage,
     OutputMessage,
     ReasoningItem,
 )
-from gateway.store.responses import ResponseStore
-from triton_repo.contract.errors import InvalidRequest
-from triton_repo.contract.sampling import UNSUPPORTED
 
-MAX_ITEMS: Final = 4096
-MAX_NEW_ITEMS: Final = 20  # of one request to add them to a conversation: OpenAI's
 MAX_PARTS: Final = 4096  # of all items together: validation must not hold up the event loop
 
 Json = dict[str, Any]
 
 
-class _Value(BaseModel):
+class ItemValue(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class _TextPart(_Value):
+class _TextPart(ItemValue):
     type: Literal["input_text", "output_text", "text", "reasoning_text", "summary_text"]
     text: str
 
 
-class _RefusalPart(_Value):
+class _RefusalPart(ItemValue):
     type: Literal["refusal"]
     text: Annotated[str, Field(alias="refusal")]
 
@@ -72,7 +66,7 @@ def _as_text(arguments: Any) -> Any:
     return orjson.dumps(arguments).decode() if isinstance(arguments, dict) else arguments
 
 
-class Message(_Value):
+class Message(ItemValue):
     type: Literal["message"] = "message"
     id: ItemId | None = None
     role: Literal["user", "system", "developer"]
@@ -88,7 +82,7 @@ class Message(_Value):
         }
 
 
-class AnswerMessage(_Value):
+class AnswerMessage(ItemValue):
     type: Literal["message"] = "message"
     id: ItemId | None = None
     role: Literal["assistant"]
@@ -104,7 +98,7 @@ class AnswerMessage(_Value):
         }
 
 
-class FunctionCall(_Value):
+class FunctionCall(ItemValue):
     type: Literal["function_call"]
     id: ItemId | None = None
     call_id: ItemId
@@ -122,7 +116,7 @@ class FunctionCall(_Value):
         }
 
 
-class FunctionCallOutput(_Value):
+class FunctionCallOutput(ItemValue):
     type: Literal["function_call_output"]
     id: ItemId | None = None
     call_id: ItemId
@@ -138,7 +132,41 @@ class FunctionCallOutput(_Value):
         }
 
 
-class Reasoning(_Value):
+class CustomCall(ItemValue):
+    type: Literal["custom_tool_call"]
+    id: ItemId | None = None
+    call_id: ItemId
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    input: str
+
+    def as_item(self, id: str) -> CustomCallItem:
+        return {
+            "id": self.id or f"ctc_{id}",
+            "type": "custom_tool_call",
+            "status": "completed",
+            "call_id": self.call_id,
+            "name": self.name,
+            "input": self.input,
+        }
+
+
+class CustomCallOutput(ItemValue):
+    type: Literal["custom_tool_call_output"]
+    id: ItemId | None = None
+    call_id: ItemId
+    output: Content
+
+    def as_item(self, id: str) -> CustomCallOutputItem:
+        return {
+            "id": self.id or f"ctco_{id}",
+            "type": "custom_tool_call_output",
+            "status": "completed",
+            "call_id": self.call_id,
+            "output": _text(self.output),
+        }
+
+
+class Reasoning(ItemValue):
     """Its text is `content`; a `summary` stands for it where there is none."""
 
     type: Literal["reasoning"]
@@ -154,109 +182,3 @@ class Reasoning(_Value):
             "summary": [],
             "content": [{"type": "reasoning_text", "text": _text(self.content) or _text(self.summary)}],
         }
-
-
-class ItemReference(_Value):
-    """An item of an earlier response, by its id."""
-
-    type: Literal["item_reference"] = "item_reference"
-    id: ItemId
-
-
-_KINDS: Final = {
-    "message": "message",
-    "answer": "answer",
-    "function_call": "function_call",
-    "function_call_output": "function_call_output",
-    "reasoning": "reasoning",
-    "item_reference": "item_reference",
-}
-
-
-def _kind(value: Any) -> str | None:
-    """The item's type, which messages and references may leave out. None is none that there is."""
-    if not isinstance(value, dict):
-        return None
-    kind = value.get("type") or ("message" if "role" in value else "item_reference" if "id" in value else None)
-    if kind == "message" and value.get("role") == "assistant":
-        return "answer"
-    return kind if isinstance(kind, str) and kind in _KINDS else None
-
-
-def _known(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise PydanticCustomError("item", "must be an object: an item with a type, or a message with a role")
-    if _kind(value) is None:
-        kinds = ", ".join(kind for kind in _KINDS if kind != "answer")
-        message = "items of this type are not supported, only {kinds}"
-        raise PydanticCustomError(UNSUPPORTED, message, {"kinds": kinds})
-    return value
-
-
-Item = Message | AnswerMessage | FunctionCall | FunctionCallOutput | Reasoning | ItemReference
-_AnyItem = Annotated[
-    Annotated[Message, Tag("message")]
-    | Annotated[AnswerMessage, Tag("answer")]
-    | Annotated[FunctionCall, Tag("function_call")]
-    | Annotated[FunctionCallOutput, Tag("function_call_output")]
-    | Annotated[Reasoning, Tag("reasoning")]
-    | Annotated[ItemReference, Tag("item_reference")],
-    Discriminator(_kind),
-    BeforeValidator(_known),
-]
-
-
-def _as_list(value: Any) -> Any:
-    """A string is the message of a user."""
-    if isinstance(value, str):
-        return [{"role": "user", "content": value}]
-    if not isinstance(value, list):
-        raise PydanticCustomError("input", "must be a string or a list of items")
-    return _counted(value)
-
-
-def _counted(value: Any) -> Any:
-    """Parts are counted before they are validated, which costs far more."""
-    if not isinstance(value, list):
-        raise PydanticCustomError("items", "must be a list of items")
-    given = [part for item in value if isinstance(item, dict) for part in item.values() if isinstance(part, list)]
-    if sum(map(len, given)) > MAX_PARTS:
-        raise PydanticCustomError("too_many_parts", "may have at most {most} content parts", {"most": MAX_PARTS})
-    return value
-
-
-Input = Annotated[
-    list[_AnyItem],
-    Field(max_length=MAX_ITEMS, fail_fast=True),
-    BeforeValidator(_as_list, json_schema_input_type=str | list[_AnyItem]),
-]
-NewItems = Annotated[
-    list[_AnyItem],
-    Field(max_length=MAX_NEW_ITEMS, fail_fast=True),
-    BeforeValidator(_counted, json_schema_input_type=list[_AnyItem]),
-]
-
-
-def as_kept(items: Sequence[Item], seed: str) -> list[InputItem | ItemReference]:
-    """The items as they are kept: each with its own id, or one that is made of the seed."""
-    return [
-        item if isinstance(item, ItemReference) else item.as_item(f"{seed}i{index}") for index, item in enumerate(items)
-    ]
-
-
-async def resolved(
-    items: Sequence[InputItem | ItemReference], responses: ResponseStore, owner: str, max_bytes: int, param: str
-) -> list[Mapping[str, Any]]:
-    """The items with those that they refer to, which may be the same one many times.
-
-    Raises:
-        InvalidRequest: one is not kept; names the parameter.
-        OverflowError: those that are referred to are larger than `max_bytes`.
-    """
-    times = Counter(item.id for item in items if isinstance(item, ItemReference))
-    known = await responses.items(owner, times) if times else {}
-    if missing := next((id for id in times if id not in known), None):
-        raise InvalidRequest(f"{param}: there is no item {missing[:80]!r} that is kept", param)
-    if sum(times[id] * len(orjson.dumps(item)) for id, item in known.items()) > max_bytes:
-        raise OverflowError
-    return [known[item.id] if isinstance(item, ItemReference) else item for item in items]

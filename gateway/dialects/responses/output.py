@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from gateway.answers.events import Event, Finish, Reasoning, Text, ToolCallDelta
 from gateway.answers.tokens import Token
 from gateway.dialects.responses.events import OutputEvent
-from gateway.dialects.responses.growing import CallItem, Item, MessageItem, ReasonedItem
+from gateway.dialects.responses.growing import CallItem, CustomItem, Item, MessageItem, ReasonedItem
 from gateway.dialects.responses.resource import ItemStatus, OutputItem
 
 
 class Output:
-    """The output of one response. `id` is its own; those of its items are made of it."""
+    """The output of one response. `id` is its own; those of its items are made of it. `custom`: the custom tools."""
 
-    def __init__(self, id: str, numbers: Iterator[int]) -> None:
+    def __init__(self, id: str, numbers: Iterator[int], custom: frozenset[str] = frozenset()) -> None:
+        self._custom = custom
         self._id = id
         self._numbers = numbers
         self._items: list[Item] = []
@@ -64,9 +65,10 @@ class Output:
     def _call(self, delta: ToolCallDelta) -> list[OutputEvent]:
         events = []
         if delta.id is not None:
-            events = self._begin(CallItem(*self._next, delta.id, delta.name or ""))
-        if isinstance(self._open, CallItem) and delta.arguments:
-            events.append(self._open.add(delta.arguments))
+            kind = CustomItem if delta.name in self._custom else CallItem
+            events = self._begin(kind(*self._next, delta.id, delta.name or ""))
+        if isinstance(self._open, CallItem | CustomItem) and delta.arguments:
+            events += self._open.add(delta.arguments)
         return events
 
     def _begin(self, item: Item) -> list[OutputEvent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gateway.answers.calls.custom_input import arguments_of
 from gateway.dialects.responses.items import Json
 from triton_repo.contract.errors import InvalidRequest
 
@@ -47,7 +48,9 @@ class _Conversation:
                 self._answer("reasoning_content", _text(item["content"]))
             case "function_call":
                 self._call(item)
-            case "function_call_output":
+            case "custom_tool_call":
+                self._call({**item, "arguments": arguments_of(item["input"])})
+            case "function_call_output" | "custom_tool_call_output":
                 self._output(item)
 
     def add_system(self, text: str) -> None:
@@ -78,7 +81,7 @@ class _Conversation:
         id = item["call_id"]
         name = self._names.get(id)
         if name is None:
-            raise InvalidRequest(f"input: no function_call with call_id {id[:64]!r} is before its output", "input")
+            raise InvalidRequest(f"input: no call with call_id {id[:64]!r} is before its output", "input")
         self.messages.append({"role": "tool", "tool_call_id": id, "name": name, "content": item["output"]})
 
 

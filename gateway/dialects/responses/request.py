@@ -24,8 +24,8 @@ from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_n
 from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
 from gateway.dialects.openai.requests.schema_field import Schema
 from gateway.dialects.responses.conversation import ConversationId, Metadata
-from gateway.dialects.responses.items import Input
-from gateway.dialects.responses.tools import FunctionTools, ToolChoice
+from gateway.dialects.responses.input import Input
+from gateway.dialects.responses.tools import OfferedTools, ToolChoice
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_LOGPROBS, UNSUPPORTED, Sampling
 
 LOGPROBS: Final = "message.output_text.logprobs"
@@ -124,7 +124,7 @@ class ResponsesRequest(FormedRequest):
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(max_length=256)] | None = None
     conversation: ConversationId | None = None
-    tools: FunctionTools | None = None
+    tools: OfferedTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None

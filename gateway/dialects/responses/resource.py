@@ -71,8 +71,33 @@ class FunctionCallOutputItem(TypedDict):
     output: str
 
 
-OutputItem = OutputMessage | ReasoningItem | FunctionCallItem
-InputItem = InputMessage | OutputMessage | ReasoningItem | FunctionCallItem | FunctionCallOutputItem
+class CustomCallItem(TypedDict):
+    id: str
+    type: Literal["custom_tool_call"]
+    status: ItemStatus
+    call_id: str
+    name: str
+    input: str
+
+
+class CustomCallOutputItem(TypedDict):
+    id: str
+    type: Literal["custom_tool_call_output"]
+    status: ItemStatus
+    call_id: str
+    output: str
+
+
+OutputItem = OutputMessage | ReasoningItem | FunctionCallItem | CustomCallItem
+InputItem = (
+    InputMessage
+    | OutputMessage
+    | ReasoningItem
+    | FunctionCallItem
+    | FunctionCallOutputItem
+    | CustomCallItem
+    | CustomCallOutputItem
+)
 ConversationItem = TypeAliasType("ConversationItem", InputItem)
 
 
@@ -86,15 +111,37 @@ class FlatFunction(TypedDict):
     strict: bool | None
 
 
-class FunctionReference(TypedDict):
-    type: Literal["function"]
+class PlainFormat(TypedDict):
+    type: Literal["text"]
+
+
+class GrammarFormat(TypedDict):
+    type: Literal["grammar"]
+    syntax: Literal["lark", "regex"]
+    definition: str
+
+
+CustomFormat = PlainFormat | GrammarFormat
+
+
+class FlatCustom(TypedDict):
+    """A custom tool that may be called."""
+
+    type: Literal["custom"]
+    name: str
+    description: str | None
+    format: CustomFormat
+
+
+class ToolReference(TypedDict):
+    type: Literal["function", "custom"]
     name: str
 
 
 class AllowedFunctions(TypedDict):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[FunctionReference]
+    tools: list[ToolReference]
 
 
 class TextSettings(TypedDict):
@@ -119,8 +166,8 @@ class Echo(TypedDict):
     instructions: str | None
     previous_response_id: str | None
     conversation: ConversationReference | None
-    tools: list[FlatFunction]
-    tool_choice: Literal["none", "auto", "required"] | FunctionReference | AllowedFunctions
+    tools: list[FlatFunction | FlatCustom]
+    tool_choice: Literal["none", "auto", "required"] | ToolReference | AllowedFunctions
     parallel_tool_calls: bool
     text: TextSettings
     reasoning: ReasoningSettings

@@ -16,7 +16,8 @@ from gateway.dialects.dialect import Call, Head, Tokenize
 from gateway.dialects.openai.requests.tools import offered_tools, template_tool
 from gateway.dialects.responses.echo import echo
 from gateway.dialects.responses.encoder import ResponsesEncoder, new_response
-from gateway.dialects.responses.items import ItemReference, Json, as_kept, resolved
+from gateway.dialects.responses.input import ItemReference, as_kept, resolved
+from gateway.dialects.responses.items import Json
 from gateway.dialects.responses.prompt import messages
 from gateway.dialects.responses.request import ResponsesRequest
 from gateway.dialects.responses.truncation import Shortenings, longest

@@ -21,7 +21,7 @@ from gateway.dialects.responses.conversation import (
     CreateItemsRequest,
     UpdateConversationRequest,
 )
-from gateway.dialects.responses.items import Item, as_kept, resolved
+from gateway.dialects.responses.input import Item, as_kept, resolved
 from gateway.dialects.responses.resource import ConversationItem, InputItemList
 from gateway.dialects.responses.session import ConversationNotFound
 from gateway.endpoints.list_page import ListPage

@@ -38,6 +38,8 @@ PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 FUNCTION = {"name": "weather", "description": "The weather.", "parameters": PARAMETERS}
 OPENAI_TOOL = {"type": "function", "function": FUNCTION}
 FLAT_TOOL = {"type": "function", **FUNCTION}
+CUSTOM = {"type": "custom", "name": "weather", "format": {"type": "grammar", "syntax": "regex", "definition": "a"}}
+CUSTOM_CHOICE = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "custom", "name": "weather"}]}
 ANTHROPIC_TOOL = {"name": "weather", "input_schema": PARAMETERS}
 OPTIONS = {"include_usage": True}
 CHAT, TEXT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"
@@ -87,7 +89,9 @@ TEXTS: list[tuple[str, Json]] = [
     (MESSAGES, {"messages": HELLO, "max_tokens": 5}),
     (MESSAGES, {"messages": HELLO, "max_tokens": 5, "stop_sequences": ["END"]}),
     (MESSAGES, {"messages": HELLO, "max_tokens": 5, "model": "agent", "tools": [ANTHROPIC_TOOL]}),
+    (CHAT, {"messages": HELLO, "model": "agent", "tools": [{"type": "custom", "custom": {"name": "weather"}}]}),
     (RESPONSES, {"input": "Hello"}),
+    (RESPONSES, {"input": "Hello", "model": "agent", "tools": [CUSTOM], "tool_choice": CUSTOM_CHOICE}),
     (RESPONSES, {"input": "Hello", "top_logprobs": 2, "metadata": {"a": "b"}, "max_output_tokens": 9}),
     (RESPONSES, {"input": "Hello", "model": "agent", "tools": [FLAT_TOOL], "instructions": "Be brief."}),
     (
@@ -174,8 +178,9 @@ def test_what_is_kept_of_responses_is_as_described(
 def test_conversations_are_as_described(client: httpx.Client, description: Description) -> None:
     all_of_them = "/v1/conversations"
     one, items = all_of_them + "/{conversation}", all_of_them + "/{conversation}/items"
-    call = {"type": "function_call", "call_id": "a", "name": "weather", "arguments": "{}"}
-    made = client.post(all_of_them, json={"items": [HELLO[0], call], "metadata": {"a": "b"}})
+    call = {"type": "custom_tool_call", "call_id": "a", "name": "weather", "input": "{}"}
+    output = {"type": "custom_tool_call_output", "call_id": "a", "output": "Rain."}
+    made = client.post(all_of_them, json={"items": [HELLO[0], call, output], "metadata": {"a": "b"}})
     description.check(all_of_them, made)
     description.check(all_of_them, client.post(all_of_them, json={"items": "x"}))
     path = f"{all_of_them}/{made.json()['id']}"

@@ -26,6 +26,19 @@ class ChatToolCall(TypedDict):
     function: CalledFunction
 
 
+class CalledCustom(TypedDict):
+    """`input` is text, as the model wrote it."""
+
+    name: str
+    input: str
+
+
+class ChatCustomCall(TypedDict):
+    id: str
+    type: Literal["custom"]
+    custom: CalledCustom
+
+
 class ReasoningText(TypedDict, total=False):
     """Under both of the names that clients look for."""
 
@@ -39,7 +52,7 @@ class ChatMessage(ReasoningText):
     role: Literal["assistant"]
     content: str | None
     refusal: None
-    tool_calls: NotRequired[list[ChatToolCall]]
+    tool_calls: NotRequired[list[ChatToolCall | ChatCustomCall]]
     function_call: NotRequired[CalledFunction]
 
 
@@ -74,10 +87,24 @@ class ChatToolCallDelta(TypedDict):
     function: CalledFunctionDelta
 
 
+class CalledCustomDelta(TypedDict):
+    name: NotRequired[str | None]
+    input: str
+
+
+class ChatCustomCallDelta(TypedDict):
+    """As that of a function."""
+
+    index: int
+    id: NotRequired[str]
+    type: NotRequired[Literal["custom"]]
+    custom: CalledCustomDelta
+
+
 class ChatDelta(ReasoningText, total=False):
     role: Literal["assistant"]
     content: str
-    tool_calls: list[ChatToolCallDelta]
+    tool_calls: list[ChatToolCallDelta | ChatCustomCallDelta]
     function_call: CalledFunctionDelta
 
 

@@ -19,7 +19,7 @@ from gateway.dialects.openai.requests.functions import (
     as_tools,
 )
 from gateway.dialects.openai.requests.generation import GenerationRequest, MaxTokens, whole_number
-from gateway.dialects.openai.requests.tools import FunctionTool, FunctionTools, ToolChoice, offered_tools
+from gateway.dialects.openai.requests.tools import AnyTool, OfferedTools, ToolChoice, offered_tools
 from triton_repo.contract.sampling import MAX_LOGPROBS, Sampling
 
 MAX_TEMPLATE_ARGUMENTS_BYTES: Final = 16 * 1024
@@ -37,7 +37,7 @@ class ChatCompletionRequest(GenerationRequest):
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
-    tools: FunctionTools | None = None
+    tools: OfferedTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Functions | None = None
@@ -95,7 +95,7 @@ class ChatCompletionRequest(GenerationRequest):
         return value
 
     @property
-    def offered(self) -> tuple[list[FunctionTool], Tools | None]:
+    def offered(self) -> tuple[list[AnyTool], Tools | None]:
         """As `offered_tools`. Of `functions` an answer calls one at most."""
         if self.functions:
             return offered_tools(as_tools(self.functions), as_tool_choice(self.function_call), parallel=False)

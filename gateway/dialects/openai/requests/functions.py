@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.openai.requests.tools import (
     MAX_TOOLS,
+    AnyTool,
     FunctionDefinition,
     FunctionTool,
     NamedFunction,
@@ -36,7 +37,7 @@ Functions = Annotated[list[FunctionDefinition], Field(max_length=MAX_TOOLS, fail
 FunctionChoice = Annotated[Literal["none", "auto"] | FunctionName, must_be('none, auto or {"name": ...}')]
 
 
-def as_tools(functions: Sequence[FunctionDefinition]) -> list[FunctionTool]:
+def as_tools(functions: Sequence[FunctionDefinition]) -> list[AnyTool]:
     return [FunctionTool(type="function", function=function) for function in functions]
 
 

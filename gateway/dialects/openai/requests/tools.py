@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.calls.tools import Tool, Tools
 from gateway.dialects.openai.messages import must_be
+from gateway.dialects.openai.requests.custom_tools import CustomDefinition
 from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.sampling import UNSUPPORTED
 
@@ -53,19 +55,36 @@ class FunctionDefinition(_Value):
     strict: bool | None = None
 
 
-def _only_functions(kind: str) -> str:
-    if kind != "function":
-        message = "tools of this type are not supported, only those of type function"
-        raise PydanticCustomError(UNSUPPORTED, message)
-    return kind
-
-
-ToolType = Annotated[str, AfterValidator(_only_functions)]
-
-
 class FunctionTool(_Value):
-    type: ToolType
+    type: Literal["function"]
     function: FunctionDefinition
+
+
+class CustomTool(_Value):
+    type: Literal["custom"]
+    custom: CustomDefinition
+
+    @cached_property
+    def function(self) -> FunctionDefinition:
+        """What it is to the model."""
+        return FunctionDefinition.model_validate(self.custom.as_function())
+
+
+AnyTool = FunctionTool | CustomTool
+
+
+def _known_type(tool: Any) -> Any:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    if isinstance(kind, str) and kind not in ("function", "custom"):
+        message = "tools of this type are not supported, only those of type function and custom"
+        raise PydanticCustomError(UNSUPPORTED, message)
+    return tool
+
+
+def _tag(tool: Any) -> str:
+    """As pydantic's own, it is left out of the place that an error names."""
+    kind = tool.get("type") if isinstance(tool, dict) else getattr(tool, "type", None)
+    return "tagged-custom" if kind == "custom" else "tagged-function"
 
 
 def check_distinct(functions: Sequence[FunctionDefinition]) -> None:
@@ -78,12 +97,17 @@ def check_distinct(functions: Sequence[FunctionDefinition]) -> None:
         raise PydanticCustomError("tools", "{rule}", {"rule": rule})
 
 
-def _distinct(tools: Sequence[FunctionTool]) -> Sequence[FunctionTool]:
+def _distinct(tools: Sequence[AnyTool]) -> Sequence[AnyTool]:
     check_distinct([tool.function for tool in tools])
     return tools
 
 
-FunctionTools = Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS, fail_fast=True), AfterValidator(_distinct)]
+_Tool = Annotated[
+    Annotated[FunctionTool, Tag("tagged-function")] | Annotated[CustomTool, Tag("tagged-custom")],
+    Discriminator(_tag),
+    BeforeValidator(_known_type, json_schema_input_type=AnyTool),
+]
+OfferedTools = Annotated[list[_Tool], Field(max_length=MAX_TOOLS, fail_fast=True), AfterValidator(_distinct)]
 
 
 class _FunctionReference(_Value):
@@ -95,9 +119,21 @@ class NamedFunction(_Value):
     function: _FunctionReference
 
 
+class NamedCustom(_Value):
+    type: Literal["custom"]
+    custom: _FunctionReference
+
+    @property
+    def function(self) -> _FunctionReference:
+        return self.custom
+
+
+_NamedTool = Annotated[NamedFunction | NamedCustom, Field(discriminator="type")]
+
+
 class _AllowedTools(_Value):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MAX_TOOLS, fail_fast=True)]
+    tools: Annotated[list[_NamedTool], Field(min_length=1, max_length=MAX_TOOLS, fail_fast=True)]
 
 
 class AllowedTools(_Value):
@@ -106,17 +142,18 @@ class AllowedTools(_Value):
 
 
 ToolChoice = Annotated[
-    Literal["none", "auto", "required"] | NamedFunction | AllowedTools,
+    Literal["none", "auto", "required"] | NamedFunction | NamedCustom | AllowedTools,
     must_be(
-        'none, auto, required, {"type": "function", "function": {"name": ...}}, or {"type": "allowed_tools", '
-        '"allowed_tools": {"mode": "auto" or "required", "tools": [...]}} with functions by their names'
+        'none, auto, required, {"type": "function", "function": {"name": ...}}, {"type": "custom", "custom": {"name": '
+        '...}}, or {"type": "allowed_tools", "allowed_tools": {"mode": "auto" or "required", "tools": [...]}} with '
+        "functions and custom tools by their names"
     ),
 ]
 
 
 def offered_tools(
-    tools: Sequence[FunctionTool] | None, choice: ToolChoice | None, parallel: bool | None
-) -> tuple[list[FunctionTool], Tools | None]:
+    tools: Sequence[AnyTool] | None, choice: ToolChoice | None, parallel: bool | None
+) -> tuple[list[AnyTool], Tools | None]:
     """The tools that the prompt lists, and what the answer may call of them. Tools that must not be called are not
     even listed: a model that reads of them may call them.
 
@@ -135,14 +172,14 @@ def offered_tools(
         raise InvalidRequest(f"tool_choice: there is no tool {unknown!r} in tools", "tool_choice")
     listed = [known[name] for name in dict.fromkeys(names)] or list(tools)
     neutral = tuple(Tool(it.name, it.parameters, bool(it.strict)) for it in (tool.function for tool in listed))
-    return listed, Tools(neutral, mode, parallel is not False and not isinstance(choice, NamedFunction))
+    return listed, Tools(neutral, mode, parallel is not False and not isinstance(choice, NamedFunction | NamedCustom))
 
 
 def _chosen(choice: ToolChoice | None) -> tuple[Literal["auto", "required"], list[str]]:
     """Whether calls are required, and the only functions that may be called; none stands for all."""
     match choice:
-        case NamedFunction(function=function):
-            return "required", [function.name]
+        case NamedFunction() | NamedCustom():
+            return "required", [choice.function.name]
         case AllowedTools(allowed_tools=allowed):
             return allowed.mode, [tool.function.name for tool in allowed.tools]
         case "required":
@@ -151,7 +188,19 @@ def _chosen(choice: ToolChoice | None) -> tuple[Literal["auto", "required"], lis
             return "auto", []
 
 
-def template_tool(tool: FunctionTool) -> dict[str, Any]:
+def custom_names(tools: Sequence[AnyTool] | None) -> frozenset[str]:
+    """The tools whose calls have an input in place of arguments."""
+    return frozenset(tool.function.name for tool in tools or () if isinstance(tool, CustomTool))
+
+
+def unenforced(tools: Sequence[AnyTool] | None) -> list[str]:
+    """What of the tools has no effect but that the model is told of it, for the header that says so."""
+    customs = [tool.custom for tool in tools or () if isinstance(tool, CustomTool)]
+    has_lark = any(custom.grammar is not None and custom.pattern is None for custom in customs)
+    return ["tools.format.lark"] if has_lark else []
+
+
+def template_tool(tool: AnyTool) -> dict[str, Any]:
     """The tool as chat templates read it. Many print a description and parameters without asking whether they are
     there, and the models have seen no `strict`."""
     function = tool.function

@@ -134,7 +134,6 @@ def test_a_schema_that_is_nested_too_deeply_is_rejected(client: httpx.Client) ->
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools"),
         ({"tools": [{"type": "web_search", "function": {"name": "f"}}]}, "tools"),
     ],
 )

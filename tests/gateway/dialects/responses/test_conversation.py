@@ -141,7 +141,7 @@ def test_items_may_be_referred_to_by_their_ids(client: httpx.Client) -> None:
         ({"previous_response_id": "resp_x"}, "previous_response_id", "'resp_x' is not kept"),
         ({"previous_response_id": "x' OR '1'='1"}, "previous_response_id", "is not kept"),
         ({"input": [{"type": "item_reference", "id": "msg_x"}]}, "input", "there is no item 'msg_x' that is kept"),
-        ({"input": [output("c9", "x")]}, "input", "no function_call with call_id 'c9' is before its output"),
+        ({"input": [output("c9", "x")]}, "input", "no call with call_id 'c9' is before its output"),
         ({"input": [output("c1", "x"), call("c1", "Bonn")]}, "input", "is before its output"),
         ({"input": []}, None, "input must have at least one item"),
         ({"input": None}, None, "input must have at least one item"),

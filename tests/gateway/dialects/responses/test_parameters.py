@@ -158,15 +158,14 @@ def test_logprobs_are_those_of_the_deltas_and_of_the_whole_text() -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools", "unsupported_parameter"),
-        ({"tools": [{"type": "mcp", "server_label": "x"}]}, "tools", "unsupported_parameter"),
-        ({"tools": [{"type": "custom", "name": "x"}]}, "tools", "unsupported_parameter"),
+        ({"tools": [{"type": "teleport"}]}, "tools", "unsupported_parameter"),
+        ({"tools": [{"type": "custom", "name": "a b"}]}, "tools", None),
         ({"tools": [{"type": "function", "name": "a b"}]}, "tools", None),
         ({"tools": [WEATHER, WEATHER]}, "tools", None),
         ({"tool_choice": "required"}, "tool_choice", None),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice", None),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": ""}}, "tool_choice", None),
-        ({"tools": [WEATHER], "tool_choice": {"type": "web_search"}}, "tool_choice", None),
+        ({"tools": [WEATHER], "tool_choice": {"type": "web_search"}}, "tool_choice", "unsupported_parameter"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt", "unsupported_parameter"),
         ({"context_management": [{"type": "compaction"}]}, "context_management", "unsupported_parameter"),
         ({"moderation": {"model": "x"}}, "moderation", "unsupported_parameter"),
