@@ -36,6 +36,8 @@ from gateway.endpoints.model_control import add_model_control
 from gateway.endpoints.models import add_models
 from gateway.endpoints.responses.conversations import BODIES as CONVERSATION_BODIES
 from gateway.endpoints.responses.conversations import add_conversations
+from gateway.endpoints.responses.decisions import BODIES as DECISION_BODIES
+from gateway.endpoints.responses.decisions import add_decisions
 from gateway.endpoints.responses.kept import add_responses
 from gateway.endpoints.routes import OPERATIONS, dialect_of
 from gateway.endpoints.tokens import TOKEN_PATHS, add_tokens
@@ -114,10 +116,12 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     errors = ErrorResponses(dialect_of)
     errors.install(api)
     tokens = (path.body for path in TOKEN_PATHS.values())
-    describe(api, (*ENCODER_BODIES, *CONVERSATION_BODIES, *KSERVE_BODIES, BatchRequest, *tokens))
+    responses = (*CONVERSATION_BODIES, *DECISION_BODIES)
+    describe(api, (*ENCODER_BODIES, *responses, *KSERVE_BODIES, BatchRequest, *tokens))
     add_models(api)
     add_responses(api)
     add_conversations(api)
+    add_decisions(api)
     add_files(api)
     add_batches(api)
     add_encoders(api)

@@ -198,6 +198,21 @@ def test_conversations_are_as_described(client: httpx.Client, description: Descr
         description.check(one, client.delete(path))
 
 
+def test_decisions_are_as_described(client: httpx.Client, backend: ScriptedBackend, description: Description) -> None:
+    backend.script = [said("A", "length")]
+    asked = {"instructions": "Is it?", "name": "it"}
+    questions: list[Json] = [
+        {**asked, "type": "predicate"},
+        {**asked, "type": "choice", "choices": [{"value": True}, {"value": "x", "description": "An x."}]},
+        {**asked, "type": "score", "levels": [{"label": "low"}, {"label": "high"}]},
+    ]
+    path, body = "/v1/decisions", {"model": "demo", "input": "Hello", "questions": questions}
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    description.check(path, answer)
+    description.check(path, client.post(path, json={**body, "questions": []}))
+
+
 POSTS: list[tuple[str, Json]] = [
     *(
         (path, {"model": "demo", "prompt": "Hello", "return_token_strs": True})

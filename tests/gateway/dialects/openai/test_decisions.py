@@ -1,0 +1,109 @@
+"""Decisions by OpenAI's own client: probabilities of options, from the logprobs of their labels."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from gateway.answers.backend import Delta, Generation, PromptIds
+from tests.gateway.scripted_backend import CARD, ScriptedBackend
+from tests.gateway.server import Running, serving
+
+ODDS = {"A": 0.5, "B": 0.3, "C": 0.2}
+PREDICATE: Any = {"type": "predicate", "name": "angry", "instructions": "The customer is angry."}
+CHOICE: Any = {
+    "type": "choice",
+    "instructions": [{"type": "input_text", "text": "Which team?"}, {"type": "input_json", "data": {"a": 1}}],
+    "choices": [{"value": True, "description": "Yes."}, {"value": "True"}, {"value": "billing"}],
+}
+SCORE: Any = {"type": "score", "instructions": "How bad?", "levels": [{"label": "low"}, {"label": "high"}]}
+
+
+@dataclass
+class Scoring(ScriptedBackend):
+    """The last token of a prompt, a byte, has the probability that `ODDS` gives it."""
+
+    async def generate(
+        self, generation: Generation, ended: Callable[[], None] = lambda: None, /
+    ) -> AsyncGenerator[Delta, None]:
+        self.generations.append(generation)
+        assert isinstance(generation.prompt, PromptIds)
+        text = bytes([*array("i", generation.prompt.packed)]).decode()
+        entries: list[dict[str, Any]] = [
+            {"token": letter, "logprob": math.log(ODDS.get(letter, 0.1)), "bytes": None, "top_logprobs": [],
+             "text_length": len(letter)}
+            for letter in text
+        ]  # fmt: skip
+        ended()
+        yield Delta(text, "length", len(text), -1, 0, json.dumps(entries))
+
+
+@pytest.fixture(scope="module")
+def backend() -> Scoring:
+    able = replace(CARD, max_seq_len=4096, max_prompt_logprobs=0)
+    return Scoring(cards={"demo": able, "unable": CARD})
+
+
+@pytest.fixture(scope="module")
+def gateway(backend: Scoring) -> Iterator[Running]:
+    with serving(backend) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def client(gateway: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="unused", max_retries=0) as client:
+        yield client
+
+
+def test_each_question_has_the_probabilities_of_its_options(client: openai.OpenAI, backend: Scoring) -> None:
+    decision = client.decisions.create(model="demo", input="Help!", questions=[PREDICATE, CHOICE, SCORE])
+    predicate, choice, score = (answer.to_dict() for answer in decision.answers)
+    assert predicate == {"type": "predicate", "name": "angry", "probability": pytest.approx(0.625)}
+    assert (choice["choice"], choice["confidence"], choice["name"]) == (True, pytest.approx(0.5), None)
+    shares: Any = choice["probabilities"]
+    assert [one["value"] for one in shares] == [True, "True", "billing"]
+    assert [one["probability"] for one in shares] == [pytest.approx(share) for share in (0.5, 0.3, 0.2)]
+    assert score["score"] == pytest.approx(0.375)
+    levels: Any = score["probabilities"]
+    assert [(one["value"], one["label"]) for one in levels] == [(0, "low"), (1, "high")]
+    assert decision.model == "demo"
+    assert decision.usage.input_tokens > 0
+    assert len(backend.generations) == 7
+
+
+def test_the_model_reads_the_input_the_question_and_its_options(client: openai.OpenAI, backend: Scoring) -> None:
+    items: Any = [{"role": "developer", "content": "Judge."}, {"role": "user", "content": "Help!"}]
+    client.decisions.create(model="demo", input=items, questions=[CHOICE])
+    prompt = bytes([*array("i", backend.generations[-1].prompt.packed)])  # type: ignore[union-attr]
+    messages = json.loads(prompt[:-1])["messages"]
+    assert [message["role"] for message in messages] == ["system", "user"]
+    assert messages[1]["content"].startswith('Help!\n\nWhich team?\n{"a":1}\nA. True: Yes.\nB. True\nC. billing\n')
+    assert prompt.endswith(b"C")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": "unable"}, "model"),
+        ({"input": []}, "input"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
+        ({"questions": []}, "questions"),
+        ({"questions": [PREDICATE] * 65}, "questions"),
+        ({"questions": [{**CHOICE, "choices": [{"value": "a"}] * 2}]}, "questions"),
+        ({"questions": [{**PREDICATE, "instructions": [{"type": "input_image"}]}]}, "questions"),
+        ({"questions": [{"type": "essay", "instructions": "Why?"}]}, "questions"),
+    ],
+)
+def test_what_cannot_be_decided_is_rejected_by_name(gateway: Running, fields: dict[str, Any], param: str) -> None:
+    body = {"model": "demo", "input": "Help!", "questions": [PREDICATE], **fields}
+    answer = httpx.post(f"{gateway.url}/v1/decisions", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
