@@ -79,6 +79,14 @@ def answered(server: Server) -> dict[str, float]:
     return _by_label(_series(server.ports[0], {"conch_requests_total"}), "finish_reason")
 
 
+def of_triton(server: Server, model: str) -> dict[str, float]:
+    """Requests to a model that ended, as Triton counts them: success, or the reason of a failure."""
+    success = _series(server.ports[3], {"nv_inference_request_success"})
+    failure = _series(server.ports[3], {"nv_inference_request_failure"})
+    counts = {"success": sum(count for name, count in success.items() if f'model="{model}"' in name)}
+    return counts | _by_label({name: it for name, it in failure.items() if f'model="{model}"' in name}, "reason")
+
+
 def _by_label(series: dict[str, float], label: str) -> dict[str, float]:
     counts = Counter[str]()
     for name, count in series.items():

@@ -2,7 +2,9 @@
 
 On the real stack with the demo engine: requests at a steady rate with bursts, of which some leave, some read slowly and
 some are hostile; and every minute or so a process is killed, or stopped for a while. Each request must end in exactly
-one way that a client understands, and greedy answers must be those from before.
+one way that a client understands, the gateway must tell the same of each, and greedy answers must be those from before.
+At the end client, gateway and engine must count the same of some last requests; and processes, threads, files,
+shared memory and load must be what they were.
 """
 
 from __future__ import annotations
@@ -22,10 +24,14 @@ from typing import Final
 
 import psutil
 
-from tests.conftest import Stack, serving
+from tests.conftest import ROOT, free_port
+from tests.faults.ledger import settled
 from tests.fuzz.inputs import generated
 from tests.fuzz.targets.requests import targets
+from tests.launch.server import KEY, Server, serving
 from tests.soak.client import PREFIXES, QUESTIONS, Answer, Canaries, Leaving, ask, chat
+from tests.soak.ledger import Sent, closing, disagreements, lines_of
+from tests.soak.processes import PARTS, processes, resident_mib
 
 RATE: Final = 3.0  # requests a second
 BURST: Final = 4.0  # times as many, for BURST_S in every BURSTS_S
@@ -33,14 +39,7 @@ BURST_S, BURSTS_S = 20.0, 120.0
 QUIET_S: Final = 60.0  # after a recovery; five failures in a row within a minute each end the server
 RECOVERY_S: Final = 120.0
 STOPPED_S: Final = 20.0
-DRAIN_S: Final = 240.0
-PARTS: Final = {
-    "engine stub": "demo_engine/1/",
-    "preprocess stub": "demo_preprocess/1/",
-    "detokenize stub": "demo_detokenize/1/",
-    "tritonserver": "bin/tritonserver",
-    "gateway": "-m gateway",
-}
+HEADERS: Final = f"authorization: Bearer {KEY}\r\n".encode()
 
 
 @dataclass
@@ -60,17 +59,19 @@ class Report:
     canaries: Counter[str] = field(default_factory=Counter)
     events: list[Event] = field(default_factory=list)
     memory_mib: dict[str, list[float]] = field(default_factory=dict)
-    sent: int = 0
+    sent: dict[str, Sent] = field(default_factory=dict)
+    closing: dict[str, Counter[str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
-    def note(self, answer: Answer, asked_s: float) -> None:
-        self.endings[answer.ending] += 1
-        if answer.ending == "rejected":
+    def note(self, id: str, answer: Answer, ending: str, asked_s: float) -> None:
+        self.sent[id] = Sent(answer.status, ending, time.monotonic())
+        self.endings[ending] += 1
+        if ending == "rejected":
             self.statuses[answer.status] += 1
         gateway_died = any(event.part == "gateway" and asked_s - 1 < _end(event) for event in self.events)
-        if answer.ending == "broken" or (answer.ending == "cut" and not gateway_died):
-            self.faults.append(f"{answer.ending}: status {answer.status}, last {answer.events[-1:]}")
-        if answer.ending == "rejected" and answer.status >= 500 and answer.status not in {503, 504}:
+        if ending == "broken" or (ending == "cut" and not gateway_died):
+            self.faults.append(f"{ending}: status {answer.status}, last {answer.events[-1:]}")
+        if ending == "rejected" and answer.status >= 500 and answer.status not in {503, 504}:
             self.faults.append(f"status {answer.status}")
 
 
@@ -84,54 +85,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="(default: %(default)s)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory) / "serve.log"
-        with serving("demo", log=log) as stack:
-            report = asyncio.run(_run(stack, 60 * options.minutes, random.Random(options.seed)))
-        shown = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if "Traceback" in line]
-    report.faults += [f"in the log: {line}" for line in shown]
+        spec, ports = ROOT / "engines" / "demo.toml", [free_port() for _ in range(4)]
+        with serving(spec, ports, runtime_directory=Path(directory)) as server:
+            report = asyncio.run(_run(server, 60 * options.minutes, random.Random(options.seed)))
+            server.stop()
+    report.faults += [f"in the log: {line.strip()}" for line in server.lines if "Traceback" in line]
+    outages = [(event.began_s, _end(event)) for event in report.events if event.part == "gateway"]
+    report.faults += disagreements(report.sent, lines_of(server.lines), outages)
     print(_text(report, options.minutes, options.seed))
     return 1 if report.faults else 0
 
 
-async def _run(stack: Stack, seconds: float, chance: random.Random) -> Report:
+async def _run(server: Server, seconds: float, chance: random.Random) -> Report:
     report = Report()
-    canaries = Canaries(stack.gateway)
+    canaries = Canaries(server.url, HEADERS)
     await canaries.record()
+    before = await asyncio.to_thread(settled, server)
     until_s = time.monotonic() + seconds
     tasks = (_load, _ask_canaries, _break, _measure)
-    await asyncio.gather(*(task(stack, report, until_s, random.Random(chance.random()), canaries) for task in tasks))
-    await _drained(stack, report)
+    await asyncio.gather(*(task(server, report, until_s, random.Random(chance.random()), canaries) for task in tasks))
+    report.closing, faults = await closing(server, HEADERS)
+    report.faults += faults
+    after = await asyncio.to_thread(settled, server)
+    report.faults += [f"not what it was: {name} {values}" for name, values in after.differences(before).items()]
     for prefix, question in canaries.texts:
         if (fault := await canaries.differs(prefix, question)) is not None:
             report.faults.append(f"at the end: {fault}")
     return report
 
 
-async def _load(stack: Stack, report: Report, until_s: float, chance: random.Random, _: Canaries) -> None:
-    began_s = time.monotonic()
+async def _load(server: Server, report: Report, until_s: float, chance: random.Random, _: Canaries) -> None:
+    began_s, number = time.monotonic(), 0
     async with asyncio.TaskGroup() as requests:
         while (now_s := time.monotonic()) < until_s:
             bursts = (now_s - began_s) % BURSTS_S > BURSTS_S - BURST_S
-            report.sent += 1
-            requests.create_task(_one(stack, report, random.Random(chance.random())))
+            number += 1
+            requests.create_task(_one(server, report, f"chaos-{number}", random.Random(chance.random())))
             await asyncio.sleep(chance.expovariate(RATE * (BURST if bursts else 1)))
 
 
-async def _one(stack: Stack, report: Report, chance: random.Random) -> None:
+async def _one(server: Server, report: Report, id: str, chance: random.Random) -> None:
     asked_s = time.monotonic()
     kind = chance.random()
     body = chat(chance.choice(PREFIXES), chance.choice(QUESTIONS), max_tokens=chance.randrange(8, 200), ignore_eos=True)
     leaving = Leaving.at_random(chance) if kind < 0.10 else None
     if kind > 0.95:
         body = generated(next(target for target in targets() if target.name == "chat_body"), chance)
-    answer = await ask(stack.gateway, body, leaving, pause_s=0.2 if 0.90 < kind < 0.95 else 0)
-    if kind > 0.95 and answer.status == 200 and not answer.events:
-        return report.endings.update(["complete"])  # a sound one, not streamed
-    return report.note(answer, asked_s)
+    headers = HEADERS + f"x-request-id: {id}\r\n".encode()
+    answer = await ask(server.url, body, leaving, pause_s=0.2 if 0.90 < kind < 0.95 else 0, headers=headers)
+    plain = kind > 0.95 and answer.status == 200 and not answer.events  # a sound one, not streamed
+    report.note(id, answer, "complete" if plain else answer.ending, asked_s)
 
 
 async def _ask_canaries(
-    stack: Stack, report: Report, until_s: float, chance: random.Random, canaries: Canaries
+    server: Server, report: Report, until_s: float, chance: random.Random, canaries: Canaries
 ) -> None:
     """One after the other; the first that is whole after a fault ends it."""
     while (asked_s := time.monotonic()) < until_s:
@@ -145,11 +152,11 @@ async def _ask_canaries(
         await asyncio.sleep(0.5)
 
 
-async def _break(stack: Stack, report: Report, until_s: float, chance: random.Random, _: Canaries) -> None:
+async def _break(server: Server, report: Report, until_s: float, chance: random.Random, _: Canaries) -> None:
     await asyncio.sleep(10)
     while time.monotonic() < until_s - QUIET_S:
         part, what = chance.choice([*PARTS]), chance.choice(("kill -9", "kill -9", "SIGSTOP"))
-        victim = _process(stack, part)
+        victim = _process(server, part)
         if victim is None:
             await asyncio.sleep(1)
             continue
@@ -167,47 +174,21 @@ async def _break(stack: Stack, report: Report, until_s: float, chance: random.Ra
         await asyncio.sleep(QUIET_S)
 
 
-def _process(stack: Stack, part: str) -> psutil.Process | None:
-    return next((process for kind, process in _processes(stack) if kind == part), None)
+def _process(server: Server, part: str) -> psutil.Process | None:
+    return next((process for kind, process in processes(server.process.pid) if kind == part), None)
 
 
-def _processes(stack: Stack) -> list[tuple[str, psutil.Process]]:
-    found = []
-    for process in psutil.Process(stack.pid).children(recursive=True):
-        try:
-            command = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        found += [(kind, process) for kind, mark in PARTS.items() if mark in command][:1]
-    return found
-
-
-async def _measure(stack: Stack, report: Report, until_s: float, *_: object) -> None:
+async def _measure(server: Server, report: Report, until_s: float, *_: object) -> None:
     while time.monotonic() < until_s:
-        for kind, process in _processes(stack):
-            try:
-                name = f"{kind} {process.pid}"
-                report.memory_mib.setdefault(name, []).append(process.memory_info().rss / 2**20)
-            except psutil.Error:
-                continue
+        for name, mib in resident_mib(server.process.pid).items():
+            report.memory_mib.setdefault(name, []).append(mib)
         await asyncio.sleep(5)
 
 
-async def _drained(stack: Stack, report: Report) -> None:
-    """Every request that was sent has ended, and the engine has none left."""
-    if sum(report.endings.values()) != report.sent:
-        report.faults.append(f"{report.sent} requests, {sum(report.endings.values())} endings")
-    deadline = time.monotonic() + DRAIN_S
-    while (live := stack.engine_metric("conch_engine_requests", model="demo", state="live")) != 0:
-        if time.monotonic() > deadline:
-            report.faults.append(f"{live:.0f} requests are live in an idle engine")
-            return
-        await asyncio.sleep(0.1)
-
-
 def _text(report: Report, minutes: float, seed: int) -> str:
-    lines = [f"{minutes:g} minutes, seed {seed}: {report.sent} requests, {dict(report.endings)}"]
+    lines = [f"{minutes:g} minutes, seed {seed}: {len(report.sent)} requests, {dict(report.endings)}"]
     lines += [f"rejected with {dict(sorted(report.statuses.items()))}; canaries {dict(report.canaries)}"]
+    lines += [f"{name} counts of the last requests {dict(counts)}" for name, counts in report.closing.items()]
     for event in report.events:
         recovered = "never" if event.recovered_s is None else f"{event.recovered_s:.1f} s"
         lines.append(f"  {event.what:8} {event.part:16} an answer again after {recovered}")

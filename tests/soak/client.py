@@ -71,8 +71,10 @@ class Leaving:
         return cls(after_s=0 if kind == "at once" else chance.random() * 0.3, reset=reset)
 
 
-async def ask(url: str, body: bytes, leaving: Leaving | None = None, pause_s: float = 0) -> Answer:
-    """POST a chat, and read its events; `pause_s` between two reads of a slow client."""
+async def ask(
+    url: str, body: bytes, leaving: Leaving | None = None, pause_s: float = 0, headers: bytes = b""
+) -> Answer:
+    """POST a chat, and read its events; `pause_s` between two reads of a slow client, `headers` end in CRLF each."""
     address = urlsplit(url)
     answer = Answer()
     try:
@@ -83,7 +85,7 @@ async def ask(url: str, body: bytes, leaving: Leaving | None = None, pause_s: fl
         head = (
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\nconnection: close\r\n"
         )
-        request = head % address.netloc.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
+        request = head % address.netloc.encode() + headers + b"content-length: %d\r\n\r\n" % len(body) + body
         writer.write(request[: int(len(request) * leaving.sent)] if leaving else request)
         reading = _read(reader, answer, leaving.events if leaving else None, pause_s)
         await asyncio.wait_for(reading, TIMEOUT_S if leaving is None or leaving.after_s is None else leaving.after_s)
@@ -117,21 +119,22 @@ def _leave(writer: asyncio.StreamWriter, *, reset: bool) -> None:
 class Canaries:
     """Greedy answers to some prompts, each recorded while nothing else ran."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: bytes = b"") -> None:
         self.url = url
+        self._headers = headers
         self.texts: dict[tuple[str, str], str] = {}
 
     async def record(self) -> None:
         for prefix in PREFIXES:
             for question in QUESTIONS:
-                answer = await ask(self.url, chat(prefix, question))
+                answer = await ask(self.url, chat(prefix, question), headers=self._headers)
                 assert answer.ending == "complete", answer
                 self.texts[prefix, question] = answer.text
         assert any(self.texts.values())
 
     async def differs(self, prefix: str, question: str) -> str | None:
         """What is wrong with the answer now: None, its ending, or "other text"."""
-        answer = await ask(self.url, chat(prefix, question))
+        answer = await ask(self.url, chat(prefix, question), headers=self._headers)
         if answer.ending != "complete":
             return answer.ending
         return None if answer.text == self.texts[prefix, question] else "other text"

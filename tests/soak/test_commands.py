@@ -12,6 +12,7 @@ import pytest
 from tests.fuzz.target import Target
 from tests.soak import engine, fuzz
 from tests.soak.client import Answer
+from tests.soak.ledger import Sent, disagreements, lines_of
 from tests.soak.memory import Growth
 
 
@@ -51,6 +52,34 @@ def test_a_process_that_grows_is_told_from_one_whose_caches_fill() -> None:
     assert fills.beyond(num_warm_up=60) == 0
     assert leaks.beyond(num_warm_up=60) == pytest.approx(16)
     assert Growth([100.0]).beyond(num_warm_up=60) is None
+
+
+def test_a_request_that_client_and_gateway_tell_otherwise_is_found() -> None:
+    log = [f"2026 INFO gateway.access POST /v1/chat/completions {rest}\n" for rest in _LOG]
+    sent = {
+        "whole": Sent(200, "complete", 5.0),
+        "lost": Sent(200, "complete", 5.0),
+        "rejected": Sent(503, "rejected", 5.0),
+        "twice": Sent(200, "complete", 5.0),
+        "short": Sent(200, "complete", 5.0),
+        "left": Sent(200, "left", 5.0),
+        "killed": Sent(200, "complete", 49.0),
+        "cut": Sent(200, "cut", 51.0),
+        "unheard": Sent(0, "left", 5.0),
+    }
+    found = sorted(disagreements(sent, lines_of(log), [(50.0, 55.0)]))
+    assert [line.partition(":")[0] for line in found] == ["lost", "rejected", "short", "stranger", "twice"]
+
+
+_LOG = (
+    "200 0.003 s id=1 client_id=whole key=api-key",
+    "200 0.003 s id=2 client_id=rejected key=api-key",
+    "200 0.003 s id=3 client_id=twice",
+    "200 0.003 s id=4 client_id=twice",
+    "200 incomplete 0.003 s id=5 client_id=short",
+    "200 incomplete 0.003 s id=6 client_id=left",
+    "200 0.003 s id=7 client_id=stranger",
+)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""Whether client and gateway tell the same of each request, id by id; and whether the engine counts the same ends.
+
+The gateway writes a line for each request when it has ended, many lines at once: one that is killed loses those of the
+last moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from tests.faults.ledger import answered, ended, of_triton
+from tests.launch.server import Server, wait_for
+from tests.soak.client import PREFIXES, QUESTIONS, Leaving, ask, chat
+
+WHOLE, LEFT = 40, 20
+_LOST_S: Final = 2.0  # of lines, before a gateway was killed
+_LINE: Final = re.compile(
+    r" INFO gateway\.access POST \S+ (?P<status>\d+)(?P<incomplete> incomplete)? .*client_id=(?P<id>[\w-]+)"
+)
+
+
+class Sent(NamedTuple):
+    """What became of a request, as its client saw it; `ended_s` on time.monotonic."""
+
+    status: int
+    ending: str
+    ended_s: float
+
+
+class Line(NamedTuple):
+    """What the gateway wrote of it."""
+
+    status: int
+    complete: bool
+
+
+def lines_of(log: Iterable[str]) -> Mapping[str, Sequence[Line]]:
+    """By the id that the client gave."""
+    found: dict[str, list[Line]] = {}
+    for match in filter(None, map(_LINE.search, log)):
+        found.setdefault(match["id"], []).append(Line(int(match["status"]), match["incomplete"] is None))
+    return found
+
+
+def disagreements(
+    sent: Mapping[str, Sent], lines: Mapping[str, Sequence[Line]], outages: Sequence[tuple[float, float]]
+) -> Iterator[str]:
+    """Of which request client and gateway say something else; `outages` are from when to when no gateway served."""
+    for id, (status, ending, ended_s) in sent.items():
+        told = lines.get(id, ())
+        lost = ending == "cut" or any(began - _LOST_S <= ended_s <= end for began, end in outages)
+        if len(told) > 1:
+            yield f"{id}: {len(told)} lines of one request"
+        elif not told and status and not lost:
+            yield f"{id}: {ending} with status {status}, of which the gateway knows nothing"
+        elif told and status and told[0].status != status:
+            yield f"{id}: status {status}, and {told[0].status} in the gateway's log"
+        elif told and ending in {"complete", "error", "rejected"} and not told[0].complete:
+            yield f"{id}: {ending}, and incomplete in the gateway's log"
+    yield from (f"{id}: in the gateway's log, and no client's" for id in lines.keys() - sent.keys())
+
+
+async def closing(server: Server, headers: bytes) -> tuple[dict[str, Counter[str]], list[str]]:
+    """What client, gateway, engine and Triton count of some last requests, and where the first three differ."""
+    before = _counted(server)
+    lengths = [100] * WHOLE + [1000] * LEFT  # those who leave do so before the end
+    bodies = [
+        chat(PREFIXES[at % 3], QUESTIONS[at % 4], max_tokens=length, ignore_eos=True)
+        for at, length in enumerate(lengths)
+    ]
+    leaving = [None] * WHOLE + [Leaving(events=1 + at, reset=at % 2 == 0) for at in range(LEFT)]
+    answers = await asyncio.gather(
+        *(ask(server.url, body, leaves, headers=headers) for body, leaves in zip(bodies, leaving, strict=True))
+    )
+    client = Counter(answer.ending for answer in answers)
+    wanted = {
+        "gateway": Counter({"length": client["complete"], "cancelled": client["left"]}),
+        "engine": Counter({"finished": client["complete"], "cancelled": client["left"]}),
+    }
+    total = WHOLE + LEFT
+
+    def all_count() -> bool:
+        return all((now - before[name]).total() >= total for name, now in _counted(server).items() if name in wanted)
+
+    await asyncio.to_thread(wait_for, all_count, lambda: str(_counted(server)))
+    counts = {name: now - before[name] for name, now in _counted(server).items()}
+    faults = [f"{name} counts {counts[name]}, not {wanted[name]}" for name in wanted if counts[name] != wanted[name]]
+    return {"client": client, **counts}, faults
+
+
+def _counted(server: Server) -> dict[str, Counter[str]]:
+    return {
+        "gateway": Counter(_whole(answered(server))),
+        "engine": Counter(_whole(ended(server))),
+        "Triton": Counter(_whole(of_triton(server, "demo"))),
+    }
+
+
+def _whole(counts: Mapping[str, float]) -> dict[str, int]:
+    return {name: int(count) for name, count in counts.items()}
