@@ -71,8 +71,8 @@ def section_of(key: str) -> str:
 
 
 def flags_of_benchmarks() -> set[str]:
-    """Those of `python -m bench.…` and `deploy.…`, which have no commands of their own."""
-    files = [file for folder in ("bench", "deploy") for file in (ROOT / folder).rglob("*.py")]
+    """Those of `python -m bench.…`, `deploy.…` and `tests.soak.…`, which have no commands of their own."""
+    files = [file for folder in ("bench", "deploy", "tests/soak") for file in (ROOT / folder).rglob("*.py")]
     sources = [file.read_text(encoding="utf-8") for file in files]
     return {flag for source in sources for flag in re.findall(r'add_argument\("(--[a-z-]+)"', source)}
 
