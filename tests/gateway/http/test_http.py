@@ -25,7 +25,8 @@ from triton_repo.contract.errors import LaunchError
 KEY = "sk-a secret"
 PAGES = set(map(page_path, PAGE_DIRECTORY.iterdir()))
 NIMS = {"/v1/health/live", "/v1/health/ready", "/v1/metrics"}
-OPEN = {"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", *NIMS, *PAGES}
+KSERVES = {"/v2/health/live", "/v2/health/ready"}
+OPEN = {"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", *NIMS, *KSERVES, *PAGES}
 
 
 @pytest.fixture(scope="module")
