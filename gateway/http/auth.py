@@ -19,7 +19,8 @@ from triton_repo.contract.errors import AuthenticationFailed
 
 ADMIN_PATHS: Final = "/admin/"
 
-_ADMIN: Final = re.compile(rf"{ADMIN_PATHS}.*|/v1/models/.+/(load|unload)", re.DOTALL)
+# All that the routes may take for these paths: theirs end with `$`, which a line break may follow, and a name may be "".
+_ADMIN: Final = re.compile(rf"{ADMIN_PATHS}.*|/v1/models/.*/(load|unload)\n?", re.DOTALL)
 
 
 class KeyScheme(Protocol):

@@ -111,7 +111,16 @@ def test_a_grace_that_is_no_time_is_rejected(client: httpx.Client, taken: list[O
 
 
 @pytest.mark.parametrize("headers", [{"authorization": ""}, {"authorization": "Bearer sk-client"}])
-@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/models/demo/load"), ("GET", "/admin/models")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/models/demo/load"),
+        ("POST", "/v1/models/demo/unload%0A"),
+        ("POST", "/v1/models/%0A/unload%0A"),
+        ("POST", "/v1/models//load"),
+        ("GET", "/admin/models"),
+    ],
+)
 def test_only_the_admin_key_opens_them(
     client: httpx.Client, taken: list[Order], headers: dict[str, str], method: str, path: str
 ) -> None:
