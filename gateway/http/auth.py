@@ -19,7 +19,7 @@ from triton_repo.contract.errors import AuthenticationFailed
 
 ADMIN_PATHS: Final = "/admin/"
 
-# All that the routes may take for these paths: theirs end with `$`, which a line break may follow, and a name may be "".
+# All that the routes take: a name may be empty, and a line break may follow, since their patterns end with `$`.
 _ADMIN: Final = re.compile(rf"{ADMIN_PATHS}.*|/v1/models/.*/(load|unload)\n?", re.DOTALL)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
+from gateway.dialects.depth import Shallow
 from triton_repo.contract.sampling import UNSUPPORTED
 
 MAX_BLOCKS: Final = 4096  # of one message
@@ -59,7 +60,7 @@ class ToolUseBlock(_Value):
     type: Literal["tool_use"]
     id: Annotated[str, Field(min_length=1)]
     name: Annotated[str, Field(min_length=1)]
-    input: dict[str, Any]
+    input: Shallow[dict[str, Any]]
 
 
 class ToolReferenceBlock(_Value):

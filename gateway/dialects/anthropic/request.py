@@ -12,6 +12,7 @@ from gateway.answers.reasoning import EFFORT_FIELD, Effort
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
 from gateway.dialects.anthropic.encoder import ShownThinking
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
+from gateway.dialects.depth import Shallow
 from gateway.dialects.openai.requests.generation import whole_number
 from gateway.dialects.openai.requests.response_format import schema_form
 from gateway.dialects.openai.requests.schema_field import Schema
@@ -134,7 +135,7 @@ class CountTokensRequest(_Value):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: Shallow[dict[str, Any]] | None = None
     mcp_servers: _Unsupported = None
     container: _Unsupported = None
 

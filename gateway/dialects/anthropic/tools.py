@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.calls.tools import Tool, Tools
+from gateway.dialects.depth import check_depth
 from gateway.dialects.openai.messages import must_be
 from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.sampling import UNSUPPORTED
 
 MAX_TOOLS: Final = 1024
-MAX_SCHEMA_DEPTH: Final = 64
 
 
 class _Value(BaseModel):
@@ -31,14 +31,8 @@ def _custom(kind: str | None) -> str | None:
 def _object_schema(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type", "object") != "object":
         raise PydanticCustomError("schema", 'must be the JSON schema of an object: "type": "object"')
-    if _is_deeper(schema, MAX_SCHEMA_DEPTH):
-        raise PydanticCustomError("schema", "must be nested no deeper than {most}", {"most": MAX_SCHEMA_DEPTH})
+    check_depth(schema)
     return schema
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth < 0 or any(_is_deeper(one, depth - 1) for one in inner)
 
 
 class ToolDefinition(_Value):

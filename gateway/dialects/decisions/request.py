@@ -9,6 +9,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from gateway.dialects.depth import Shallow
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.responses.input import Input
 
@@ -27,7 +28,7 @@ class TextPart(_Value):
 
 class JsonPart(_Value):
     type: Literal["input_json"]
-    data: dict[str, Any] | list[dict[str, Any]]
+    data: Shallow[dict[str, Any] | list[dict[str, Any]]]
 
     @property
     def text(self) -> str:

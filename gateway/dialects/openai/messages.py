@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.calls.custom_input import arguments_of
+from gateway.dialects.depth import Shallow
 
 MAX_MESSAGES: Final = 4096
 MAX_PARTS: Final = 4096  # and tool calls, of all messages together: validation must not hold up the event loop
@@ -101,7 +102,7 @@ class FunctionCall(_Value):
     """`arguments` are JSON text, or the object itself, as Ollama and others have it."""
 
     name: str
-    arguments: str | dict[str, Any] | None = None
+    arguments: str | Shallow[dict[str, Any]] | None = None
 
 
 class ToolCall(_Value):
@@ -137,10 +138,7 @@ class AssistantMessage(_Value):
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None  # another name of it
-    tool_calls: (
-        Annotated[list[Annotated[ToolCall, BeforeValidator(_as_function)]], Field(max_length=128, fail_fast=True)]
-        | None
-    ) = None
+    tool_calls: Annotated[list[_AnyCall], Field(max_length=128, fail_fast=True)] | None = None
     audio: None = None
     function_call: FunctionCall | None = None  # a tool call in the words of 2023
     # Prefilled answers of DeepSeek, Mistral and Moonshot: an answer that the model is to continue.

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.dialects.depth import check_depth
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.responses.resource import (
     CustomCallItem,
@@ -63,7 +64,7 @@ ItemId = Annotated[str, Field(min_length=1, max_length=256)]
 
 def _as_text(arguments: Any) -> Any:
     """Some servers give the object itself."""
-    return orjson.dumps(arguments).decode() if isinstance(arguments, dict) else arguments
+    return orjson.dumps(check_depth(arguments)).decode() if isinstance(arguments, dict) else arguments
 
 
 class Message(ItemValue):

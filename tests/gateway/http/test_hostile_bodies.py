@@ -54,6 +54,30 @@ def test_an_answer_calls_at_most_128_tools() -> None:
         ChatCompletionRequest.model_validate({"model": "demo", "messages": messages})
 
 
+def test_json_that_can_be_read_but_is_too_deep_to_be_written_is_rejected() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    call = {"type": "function_call", "call_id": "1", "name": "f", "arguments": deep}
+    predicate = {"type": "predicate", "instructions": [{"type": "input_json", "data": deep}]}
+    used = {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": deep}]}
+    called = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": deep}}]}
+    bodies: dict[str, list[dict[str, Any]]] = {
+        CHAT: [
+            {"messages": [called]},
+            {"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": deep}}]},
+        ],
+        "/v1/responses": [{"input": [call]}],
+        "/v1/responses/input_tokens": [{"input": [call]}],
+        "/v1/conversations": [{"items": [call]}],
+        "/v1/decisions": [{"input": "x", "questions": [predicate]}, {"input": [call], "questions": [predicate]}],
+        "/v1/messages": [{"messages": [used], "max_tokens": 1}, {"messages": [HELLO], "chat_template_kwargs": deep}],
+    }
+    with serving(ScriptedBackend()) as gateway, httpx.Client(base_url=gateway.url, timeout=120) as client:
+        for path, body in [(path, body) for path, each in bodies.items() for body in each]:
+            assert client.post(path, json={"model": "demo", **body}).status_code == 400, path
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import orjson
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.schema_check import NoSchema, check_schema
+from gateway.dialects.depth import check_depth
 from triton_repo.contract.sampling import MAX_GUIDE_LENGTH
-
-MAX_SCHEMA_DEPTH: Final = 64
 
 
 def _schema(value: Any) -> Any:
@@ -24,8 +23,7 @@ def _schema(value: Any) -> Any:
             raise PydanticCustomError("schema", "not valid JSON: {error}", {"error": str(error)}) from None
     if not isinstance(value, Mapping | bool):
         raise PydanticCustomError("schema", "must be a JSON schema: an object")
-    if _depth(value) > MAX_SCHEMA_DEPTH:
-        raise PydanticCustomError("schema", "must be nested no deeper than {most}", {"most": MAX_SCHEMA_DEPTH})
+    check_depth(value)
     if (length := len(orjson.dumps(value))) > MAX_GUIDE_LENGTH:
         rule = {"most": MAX_GUIDE_LENGTH, "length": length}
         raise PydanticCustomError("schema", "must have at most {most} bytes, not {length}", rule)
@@ -37,17 +35,3 @@ def _schema(value: Any) -> Any:
 
 
 Schema = Annotated[dict[str, Any] | bool, BeforeValidator(_schema)]
-
-
-def _depth(value: Any) -> int:
-    """Levels of arrays and objects, found without a recursion, which would end at a thousand."""
-    depth, level = 0, [value]
-    while level := [inner for each in level for inner in _inner(each)]:
-        depth += 1
-    return depth
-
-
-def _inner(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return [*value.values()]
-    return value if isinstance(value, list) else []

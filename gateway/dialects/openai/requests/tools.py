@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.calls.tools import Tool, Tools
+from gateway.dialects.depth import check_depth
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.openai.requests.custom_tools import CustomDefinition
 from triton_repo.contract.errors import InvalidRequest
@@ -18,7 +19,6 @@ from triton_repo.contract.sampling import UNSUPPORTED
 
 MAX_TOOLS: Final = 128  # OpenAI's
 MAX_TOOLS_BYTES: Final = 256 * 1024  # of JSON, all of them together
-MAX_SCHEMA_DEPTH: Final = 64
 NAME: Final = r"^[A-Za-z0-9_.:-]{1,128}$"  # OpenAI's, longer, and with the "." and ":" that MCP servers use
 
 FunctionName = Annotated[str, Field(pattern=NAME)]
@@ -36,14 +36,8 @@ def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
         raise PydanticCustomError("schema", 'must be the JSON schema of an object: "type": "object"')
     if not isinstance(schema.get("properties", {}), dict) or not isinstance(schema.get("required") or [], list):
         raise PydanticCustomError("schema", "`properties` must be an object, and `required` a list of names")
-    if _is_deeper(schema, MAX_SCHEMA_DEPTH):
-        raise PydanticCustomError("schema", "must be nested no deeper than {most}", {"most": MAX_SCHEMA_DEPTH})
+    check_depth(schema)
     return schema
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth < 0 or any(_is_deeper(one, depth - 1) for one in inner)
 
 
 class FunctionDefinition(_Value):
