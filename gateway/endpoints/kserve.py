@@ -54,10 +54,11 @@ T = TypeVar("T")
 
 
 class Body(NamedTuple):
-    """`binary` is what stands behind the JSON."""
+    """`binary` is what stands behind the JSON; `num_bytes` have both."""
 
     fields: dict[str, Any]
     binary: bytes
+    num_bytes: int
 
 
 def add_kserve(app: FastAPI) -> None:
@@ -151,8 +152,8 @@ async def _infer(request: Request, gateway: Gateway) -> Response:
     with quota, gateway.bodies.share() as share:
         terms = Terms(caller.name, quota, caller.batch, *complete_and_begin_by_s(request.scope))
         gateway.in_flight.check_open()
-        fields, binary = await _read(request, gateway, share.set)
-        inference, form = await _aside(len(binary), lambda: parse(model, fields, binary))
+        body = await _read(request, gateway, share.set)
+        inference, form = await _aside(body.num_bytes, lambda: parse(model, body.fields, body.binary))
         async with UnlessDisconnected(request.receive), gateway.in_flight.open_inference(terms):
             inferred = await _models(gateway).infer(inference)
     num_bytes = sum(len(output.content) for output in inferred.outputs)
@@ -200,7 +201,7 @@ async def _read(request: Request, gateway: Gateway, hold: Callable[[int], None])
         hold(len(body))
     length = _json_length(headers, len(body))
     content = bytes(body)
-    return Body(await parse_object(content[:length]), content[length:])
+    return Body(await parse_object(content[:length]), content[length:], len(content))
 
 
 def _json_length(headers: Headers, num_bytes: int) -> int:

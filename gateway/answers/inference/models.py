@@ -120,6 +120,7 @@ class OpenInference:
             raise self._error from None
 
     def stop_engines(self, error: RequestError | None = None) -> None:
-        """With `error`, or because the server shuts down."""
-        self._error = error or self._error
-        self._block.reschedule(0)  # long ago
+        """With `error`, or because the server shuts down; only the first time counts."""
+        if self._block.when() is None:
+            self._error = error or self._error
+            self._block.reschedule(0)  # long ago

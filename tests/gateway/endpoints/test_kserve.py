@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
+from gateway.answers.inference.models import Inference, ModelVersion
+from gateway.dialects.kserve.request import Form, parse
+from gateway.endpoints import kserve
 from tests.gateway.echo_models import SLOW, EchoModels
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import Running, serving
@@ -250,6 +254,20 @@ def test_what_a_model_says_has_kserves_form(client: httpx.Client, models: EchoMo
         assert error_of(infer(client, INPUT), error.status) == error.message
     finally:
         models.error = None
+
+
+def test_much_json_is_converted_beside_the_event_loop(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def seen(model: ModelVersion, fields: dict[str, Any], binary: bytes) -> tuple[Inference, Form]:
+        threads.append(threading.get_ident())
+        return parse(model, fields, binary)
+
+    monkeypatch.setattr(kserve, "parse", seen)
+    for num in (1, 2**18):
+        body = infer(client, {"name": "x", "datatype": "UINT8", "shape": [num], "data": [1] * num})
+        assert body.status_code == 200
+    assert len(set(threads)) == 2
 
 
 def test_a_client_that_leaves_ends_its_request(running: Running, models: EchoModels) -> None:
