@@ -27,7 +27,7 @@ from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call, Head
 from gateway.dialects.openai.answers import chat as answers
 from gateway.dialects.openai.answers.tokens import OfPrompt
-from gateway.dialects.openai.calls import add_calls, chat_reason, function_delta
+from gateway.dialects.openai.calls import CallDeltas, add_calls, chat_reason, function_delta
 from gateway.dialects.openai.chunks import Chunks, StreamEnd, chat_logprobs, usage_json
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.form import ChatForm
@@ -35,7 +35,6 @@ from gateway.dialects.openai.messages import template_message
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests.chat import ChatCompletionRequest
 from gateway.dialects.openai.requests.tools import AnyTool, custom_names, template_tool, unenforced
-from gateway.dialects.openai.tool_calls import CallDeltas
 
 _AFTER_TEXT: Final = b'},"logprobs":null,"finish_reason":null}'
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypeAliasType, TypedDict
 
 from gateway.dialects.openai.answers.tokens import TokenEntry
+from gateway.dialects.responses.tool_types import AllowedFunctions, FlatCustom, FlatFunction, ToolReference
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -99,49 +100,6 @@ InputItem = (
     | CustomCallOutputItem
 )
 ConversationItem = TypeAliasType("ConversationItem", InputItem)
-
-
-class FlatFunction(TypedDict):
-    """A function that may be called, as this API writes it."""
-
-    type: Literal["function"]
-    name: str
-    description: str | None
-    parameters: dict[str, Any] | None
-    strict: bool | None
-
-
-class PlainFormat(TypedDict):
-    type: Literal["text"]
-
-
-class GrammarFormat(TypedDict):
-    type: Literal["grammar"]
-    syntax: Literal["lark", "regex"]
-    definition: str
-
-
-CustomFormat = PlainFormat | GrammarFormat
-
-
-class FlatCustom(TypedDict):
-    """A custom tool that may be called."""
-
-    type: Literal["custom"]
-    name: str
-    description: str | None
-    format: CustomFormat
-
-
-class ToolReference(TypedDict):
-    type: Literal["function", "custom"]
-    name: str
-
-
-class AllowedFunctions(TypedDict):
-    type: Literal["allowed_tools"]
-    mode: Literal["auto", "required"]
-    tools: list[ToolReference]
 
 
 class TextSettings(TypedDict):

@@ -12,7 +12,13 @@ from pydantic_core import PydanticCustomError
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.openai.requests import tools as chat
 from gateway.dialects.responses.items import Json
-from gateway.dialects.responses.resource import AllowedFunctions, CustomFormat, FlatCustom, FlatFunction, ToolReference
+from gateway.dialects.responses.tool_types import (
+    AllowedFunctions,
+    CustomFormat,
+    FlatCustom,
+    FlatFunction,
+    ToolReference,
+)
 from triton_repo.contract.sampling import UNSUPPORTED
 
 # Tools that OpenAI's own servers run, or its own models know. Agents list them to every server: they are dropped, which
