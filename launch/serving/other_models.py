@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.steps import STEPS, step_model
 
-FLAG = "--model-repository"
+FLAG: Final = "--model-repository"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:@+=,~-]+")  # as URLs and unquoted command lines have it, and no pattern
+_OF_A_FILE_SYSTEM: Final = "lost+found"  # where a repository has a disk of its own; its user's alone
 
 
 def find_models(repositories: Sequence[Path]) -> Mapping[str, Path]:
     """The repository of each model, by its name: a folder with a config.pbtxt or a version.
 
     Raises:
-        LaunchError: a repository is none, has no model, or has one that another has too.
+        LaunchError: a repository is none, cannot be read, has no model, or has one that another has too, or one of a
+            name that Triton or HTTP cannot take.
     """
     owners: dict[str, Path] = {}
     for repository in repositories:
-        if not repository.is_dir():
-            raise LaunchError(f"{FLAG} {repository}: must be a directory of Triton models")
-        names = sorted(entry.name for entry in repository.iterdir() if _is_model(entry))
-        if not names:
-            raise LaunchError(f"{FLAG} {repository}: has no model: no folder with a config.pbtxt or a version 1")
+        try:
+            names = _models_in(repository)
+        except OSError as error:
+            raise LaunchError(f"{FLAG} {repository}: cannot be read: {error.strerror}") from error
         for name in names:
+            if not _NAME.fullmatch(name):
+                raise LaunchError(f"{FLAG} {repository}: model {name!r}: allowed are letters, digits and _.:@+=,~-")
             if name in owners:
                 raise LaunchError(
                     f"{FLAG} {repository}: model {name} is in {owners[name]} too; each needs its own name"
@@ -50,7 +57,16 @@ def check_required(required: Iterable[str], served: Iterable[str]) -> None:
             raise LaunchError(f"--required-models {name}: is not served; served are {', '.join(names)}")
 
 
+def _models_in(repository: Path) -> list[str]:
+    if not repository.is_dir():
+        raise LaunchError(f"{FLAG} {repository}: must be a directory of Triton models")
+    names = sorted(entry.name for entry in repository.iterdir() if _is_model(entry))
+    if not names:
+        raise LaunchError(f"{FLAG} {repository}: has no model: no folder with a config.pbtxt or a version 1")
+    return names
+
+
 def _is_model(folder: Path) -> bool:
-    if not folder.is_dir() or folder.name.startswith("."):
+    if not folder.is_dir() or folder.name.startswith(".") or folder.name == _OF_A_FILE_SYSTEM:
         return False
     return (folder / "config.pbtxt").is_file() or any(each.name.isdecimal() for each in folder.iterdir())

@@ -47,6 +47,15 @@ class RunDirectory:
                 links[engine.name].symlink_to(held.enter_context(engine.hold()))
             yield links
 
+    def without_blanks(self, repositories: Mapping[str, Path]) -> Mapping[str, Path]:
+        """The repositories of models by name; links in this directory to those whose own paths hold blanks."""
+        paths = {path: path for path in repositories.values()}
+        for number, path in enumerate(paths):
+            if len(str(path).split()) > 1:
+                paths[path] = self.path / f"other-{number}"
+                paths[path].symlink_to(path)
+        return {name: paths[path] for name, path in repositories.items()}
+
 
 @contextmanager
 def run_directory() -> Iterator[RunDirectory]:

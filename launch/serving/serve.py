@@ -61,6 +61,7 @@ def serve(options: ServeOptions) -> None:
     with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
         _check_placement(options, repositories)
+        options = replace(options, others=directory.without_blanks(options.others))
         triton = triton_service(options, directory, repositories, installation, access)
         argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories), triton.environment)
         gateway = gateway_service(options, directory, os.environ, access)

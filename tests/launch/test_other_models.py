@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,12 @@ def test_a_model_is_a_folder_with_a_config_or_a_version(tmp_path: Path) -> None:
 
 def test_a_repository_that_is_none_is_an_error(tmp_path: Path) -> None:
     empty = repository(tmp_path / "empty", "docs/page.md")
-    for path, words in ((tmp_path / "none", "must be a directory"), (empty, "has no model")):
+    too_long = tmp_path / ("x" * 300)
+    for path, words in (
+        (tmp_path / "none", "must be a directory"),
+        (empty, "has no model"),
+        (too_long, "cannot be read"),
+    ):
         with pytest.raises(LaunchError, match=f"--model-repository {path}: {words}"):
             find_models([path])
 
@@ -39,6 +45,18 @@ def test_each_model_needs_a_name_of_its_own(tmp_path: Path) -> None:
     one, other = (repository(tmp_path / name, "a/config.pbtxt") for name in ("one", "other"))
     with pytest.raises(LaunchError, match=f"{other}: model a is in {one} too"):
         find_models([one, other])
+
+
+def test_the_directory_that_a_file_system_makes_is_no_model(tmp_path: Path) -> None:
+    one = repository(tmp_path / "one", "a/config.pbtxt", "lost+found/1/x")
+    assert [*find_models([one])] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["modèle", "two words", "a?b", "a%20b", "*"])
+def test_a_name_that_no_url_or_command_line_can_have_is_an_error(tmp_path: Path, name: str) -> None:
+    one = repository(tmp_path / "one", f"{name}/config.pbtxt")
+    with pytest.raises(LaunchError, match=f"{one}: model {re.escape(repr(name))}: allowed are letters"):
+        find_models([one])
 
 
 @pytest.mark.parametrize("name", ["demo", "demo_preprocess", "demo_engine", "demo_detokenize"])

@@ -60,3 +60,16 @@ def test_a_path_with_a_blank_is_rejected(parent: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(blank))
     with pytest.raises(LaunchError, match="a path with blanks"), run_directory():
         pass
+
+
+def test_another_repository_has_a_path_without_blanks_here(parent: Path) -> None:
+    """Triton's stubs get the path of their model unquoted, and end at a blank."""
+    plain, blank = parent / "plain", parent / "two words"
+    (blank / "a/1").mkdir(parents=True)
+    with run_directory() as directory:
+        paths = directory.without_blanks({"a": blank, "b": plain, "c": blank})
+        assert paths["b"] == plain
+        assert paths["a"] == paths["c"] != blank
+        assert len(str(paths["a"]).split()) == 1
+        assert (paths["a"] / "a/1").is_dir()
+    assert (blank / "a/1").is_dir()
