@@ -15,10 +15,8 @@ from gateway.http.errors import described
 from gateway.state import Gateway, GatewayDep
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, ModelNotFound
 from triton_repo.contract.health.engine_states import EngineStates, read_states
-from triton_repo.contract.health.model_orders import Order, Verb
+from triton_repo.contract.health.model_orders import MAX_GRACE_S, Order, Verb
 from triton_repo.contract.steps import engine_name
-
-MAX_GRACE_S = 86400.0
 
 State = Literal["loaded", "loading", "unloading", "unloaded"]
 

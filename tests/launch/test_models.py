@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from threading import Thread
 import pytest
 
 from launch.models import list_models, load, show_states, unload
+from tests.conftest import free_port
 from tests.gateway.orders import orders_taken
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import Running, serving
@@ -65,8 +67,18 @@ def test_what_the_server_says_of_an_order_is_the_error(gateway: Running) -> None
         load(gateway.url, "demo")
     with pytest.raises(LaunchError, match=r"^model 'a/b c\?': conch serve has no such engine$"):
         load(gateway.url, "a/b c?")
-    with pytest.raises(LaunchError, match=r"less than or equal to 86400"):
-        unload(gateway.url, "demo", 1e9)
+
+
+@pytest.mark.parametrize("grace_s", [1e9, float("nan"), float("inf"), -1.0])
+def test_a_grace_that_is_none_is_rejected(grace_s: float) -> None:
+    with pytest.raises(LaunchError, match=rf"^--grace-s {re.escape(f'{grace_s:g}')}: must be from 0 to 86400$"):
+        unload("http://127.0.0.1:9", "demo", grace_s)
+
+
+def test_a_key_that_no_header_can_carry_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ADMIN_KEY_VARIABLE, "sk-secret\n")
+    with pytest.raises(LaunchError, match=rf"^{ADMIN_KEY_VARIABLE} = \(not shown\): no header can carry this key"):
+        show_states("http://127.0.0.1:9")
 
 
 def test_a_key_that_does_not_open_it_is_named_by_its_variable(
@@ -86,12 +98,16 @@ def test_an_address_that_is_none_is_rejected(url: str) -> None:
         show_states(url)
 
 
-def test_a_server_that_is_not_there_or_not_conch_is_told() -> None:
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, b"<html>"), (500, b"[]"), *((200, body) for body in (b"", b"{}", b"[]", b'{"data": 5}', b'{"data": [7]}'))],
+)
+def test_a_server_that_is_not_conch_is_told(status: int, body: bytes) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(404)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"<html>")
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -101,9 +117,14 @@ def test_a_server_that_is_not_there_or_not_conch_is_told() -> None:
     thread = Thread(target=server.handle_request)
     thread.start()
     with server:
-        with pytest.raises(LaunchError, match=rf"^{url}/admin/models answers with status 404, not as Conch does$"):
+        words = rf"^{url}/admin/models answers with status {status}, not as Conch does$"
+        with pytest.raises(LaunchError, match=words):
             show_states(url)
         thread.join()
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(LaunchError, match=rf"^no server answers at {url}$"):
         show_states(url)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 MAX_BYTES: Final = 64 * 1024  # of an order, or of its answer
+MAX_GRACE_S: Final = 86400.0
 
 Verb = Literal["load", "unload"]
 VERBS: Final = ("load", "unload")
