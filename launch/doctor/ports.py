@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launch.doctor.finding import Finding, error
+from launch.doctor.finding import Finding, error, warning
 from launch.ports import LOOPBACK, Listener, check_ports
 from triton_repo.contract.errors import LaunchError
 
 PROC: Final = Path("/proc")
 _LISTEN: Final = "0A"  # a socket's state in /proc/net/tcp
 _MAX_SHOWN: Final = 60  # characters of a command line
+_WHEN_EXPOSED: Final = ("--triton-http-port", "--triton-grpc-port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ def _check(flag: str, port: int) -> Finding:
     try:
         check_ports([Listener(flag, LOOPBACK, port)])
     except LaunchError as failure:
-        return error(f"port {port}", f"in use by {listening(port) or 'a process of another user'}", str(failure))
+        what, found = f"port {port}", f"in use by {listening(port) or 'a process of another user'}"
+        if flag in _WHEN_EXPOSED:
+            return warning(what, found, f"needed with --expose-kserve alone; then {failure}")
+        return error(what, found, str(failure))
     return Finding(f"port {port}", "free")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_a_running_server_has_its_ports_and_is_looked_at(stack: Stack, capsys: p
     assert found[f"port {ports['--port']}"]["found"] == "of the server above"
     for flag in FLAGS[1:]:
         assert found[f"port {ports[flag]}"]["found"].startswith("of Triton, process ")
+
+
+def test_ports_of_tritons_own_api_may_be_taken_where_it_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """`conch serve` needs them with --expose-kserve alone."""
+    ports = free_ports()
+    with socket.create_server(("127.0.0.1", ports["--triton-http-port"])):
+        assert doctor(ports)
+        assert "needed with --expose-kserve alone" in capsys.readouterr().out
+    with socket.create_server(("127.0.0.1", ports["--triton-metrics-port"])):
+        assert not doctor(ports)
 
 
 def test_a_missing_server_fails_with_the_way_to_get_one(

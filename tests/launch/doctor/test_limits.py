@@ -78,4 +78,5 @@ def test_a_name_that_mpi_cannot_take_is_told(name: str, severity: str) -> None:
 
 def test_a_clock_that_nothing_sets_is_told() -> None:
     assert check_clock(0).severity == "ok"
+    assert check_clock(-1).found == "not told here"  # as a container says whose filter forbids the call
     assert check_clock(5).severity == "warning"
