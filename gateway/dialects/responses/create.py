@@ -11,7 +11,8 @@ from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters, reject_unsupported
 from gateway.dialects.openai.requests.tools import unenforced
 from gateway.dialects.responses.events import ResponseEvent
-from gateway.dialects.responses.request import LOGPROBS, ResponsesRequest
+from gateway.dialects.responses.includable import LOGPROBS
+from gateway.dialects.responses.request import ResponsesRequest
 from gateway.dialects.responses.resource import Response
 from gateway.dialects.responses.session import ResponseSession
 from gateway.dialects.responses.tools import dropped

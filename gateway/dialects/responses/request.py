@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import (
@@ -24,25 +24,10 @@ from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_n
 from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
 from gateway.dialects.openai.requests.schema_field import Schema
 from gateway.dialects.responses.conversation import ConversationId, Metadata
+from gateway.dialects.responses.includable import LOGPROBS, fault_of
 from gateway.dialects.responses.input import Input
 from gateway.dialects.responses.tools import OfferedTools, ToolChoice
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_LOGPROBS, UNSUPPORTED, Sampling
-
-LOGPROBS: Final = "message.output_text.logprobs"
-
-_INCLUDABLE: Final = frozenset(
-    {
-        LOGPROBS,
-        "reasoning.encrypted_content",  # reasoning is sent as it is, and taken back as it is
-        # of what this server has none of
-        "code_interpreter_call.outputs",
-        "computer_call_output.output.image_url",
-        "file_search_call.results",
-        "message.input_image.image_url",
-        "web_search_call.action.sources",
-        "web_search_call.results",
-    }
-)
 
 
 class _Value(BaseModel):
@@ -161,9 +146,8 @@ class ResponsesRequest(FormedRequest):
     @field_validator("include")
     @classmethod
     def _includable(cls, value: list[str] | None) -> list[str] | None:
-        if (unknown := next((one for one in value or () if one not in _INCLUDABLE), None)) is not None:
-            rule = "must have only " + ", ".join(sorted(_INCLUDABLE))
-            raise PydanticCustomError("include", "has {unknown}; {rule}", {"unknown": unknown[:64], "rule": rule})
+        if (fault := fault_of(value or ())) is not None:
+            raise PydanticCustomError("include", "{fault}", {"fault": fault})
         return value
 
     @field_validator("background")

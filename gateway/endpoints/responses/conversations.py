@@ -25,7 +25,15 @@ from gateway.dialects.responses.input import Item, as_kept, resolved
 from gateway.dialects.responses.resource import ConversationItem, InputItemList
 from gateway.dialects.responses.session import ConversationNotFound
 from gateway.endpoints.list_page import ListPage
-from gateway.endpoints.responses.query import PAGING, Routes, described_body, owner_of, page_of
+from gateway.endpoints.responses.query import (
+    INCLUDING,
+    PAGING,
+    Routes,
+    check_include,
+    described_body,
+    owner_of,
+    page_of,
+)
 from gateway.http.body import read_object
 from gateway.state import Gateway, GatewayDep
 from gateway.store.conversations import Conversation
@@ -52,9 +60,9 @@ def add_conversations(app: FastAPI) -> None:
     routes.add("GET", path, get_conversation, ConversationResource)
     routes.add("POST", path, update_conversation, ConversationResource, of_update)
     routes.add("DELETE", path, delete_conversation, ConversationDeleted)
-    routes.add("POST", items, create_items, InputItemList, of_items)
+    routes.add("POST", items, create_items, InputItemList, {**of_items, **INCLUDING})
     routes.add("GET", items, list_items, InputItemList, PAGING)
-    routes.add("GET", item, get_item, {"model": ConversationItem})
+    routes.add("GET", item, get_item, {"model": ConversationItem}, INCLUDING)
     routes.add("DELETE", item, delete_item, ConversationResource)
 
 
@@ -87,6 +95,7 @@ async def delete_conversation(conversation: str, request: Request, gateway: Gate
 
 async def create_items(conversation: str, request: Request, gateway: GatewayDep) -> InputItemList:
     """The items that were added at the end of the conversation."""
+    check_include(request)
     body = await _read(CreateItemsRequest, request, gateway)
     items = await _kept(body.items, request, gateway)
     most = gateway.settings.max_body_bytes
@@ -103,6 +112,7 @@ async def list_items(conversation: str, request: Request, gateway: GatewayDep) -
 
 
 async def get_item(conversation: str, item: str, request: Request, gateway: GatewayDep) -> Json:
+    check_include(request)
     owner, conversations = owner_of(request), gateway.responses.conversations
     found = await conversations.item(owner, conversation, item)
     if found is None:

@@ -17,8 +17,10 @@ from gateway.endpoints.answering import parsed
 from gateway.endpoints.list_page import ListPage
 from gateway.endpoints.responses.background import follow
 from gateway.endpoints.responses.query import (
+    INCLUDE,
     PAGING,
     Routes,
+    check_include,
     described_body,
     described_query,
     flag,
@@ -38,7 +40,9 @@ from triton_repo.contract.errors import InvalidRequest, RequestError
 
 _EVENT: Final = {"$ref": "#/components/schemas/ResponseEvent"}
 _EVENTS: Final = {"text/event-stream": {"schema": described_events(_EVENT, end="[DONE]")}}
-_FOLLOWING: Final = described_query(stream={"type": "boolean"}, starting_after={"type": "integer", "minimum": 0})
+_FOLLOWING: Final = described_query(
+    include=INCLUDE, stream={"type": "boolean"}, starting_after={"type": "integer", "minimum": 0}
+)
 
 
 class ResponseNotFound(InvalidRequest):
@@ -78,6 +82,7 @@ async def count_tokens(request: Request, gateway: GatewayDep) -> InputTokenCount
 
 async def get_response(response: str, request: Request, gateway: GatewayDep) -> Any:
     """The response; with `stream=true` its events, from `starting_after` on, if it has them."""
+    check_include(request)
     found = await _find(response, request, gateway)
     if not flag(request, "stream"):
         return found

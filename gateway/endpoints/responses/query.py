@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 
 from gateway.dialects.openai.envelope import OPENAI
+from gateway.dialects.responses.includable import INCLUDABLE, fault_of
 from gateway.http.auth import caller_of
 from gateway.http.errors import described
 from gateway.store.files import Page
@@ -26,7 +27,11 @@ def described_query(**schemas: Json) -> Json:
     return {"parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in schemas.items()]}
 
 
+INCLUDE: Final[Json] = {"type": "array", "items": {"type": "string", "enum": sorted(INCLUDABLE)}}
+
+INCLUDING: Final = described_query(include=INCLUDE)
 PAGING: Final = described_query(
+    include=INCLUDE,
     limit={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": _DEFAULT_LIMIT},
     order={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
     after={"type": "string"},
@@ -67,7 +72,15 @@ def owner_of(request: Request) -> str:
     return caller_of(request.scope).name
 
 
+def check_include(request: Request) -> None:
+    """What is kept is sent whole, whatever is asked for. OpenAI's clients write `include[]`."""
+    given = [*request.query_params.getlist("include"), *request.query_params.getlist("include[]")]
+    if (fault := fault_of(given)) is not None:
+        raise InvalidRequest(f"include: {fault}", "include")
+
+
 def page_of(request: Request) -> Page:
+    check_include(request)
     order, after = request.query_params.get("order", "desc"), request.query_params.get("after")
     limit = number(request, "limit", _DEFAULT_LIMIT)
     if order not in ("asc", "desc"):

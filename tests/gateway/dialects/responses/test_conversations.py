@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,25 @@ def texts(client: openai.OpenAI, id: str, **query: Any) -> list[str]:
 def told(backend: ScriptedBackend) -> list[tuple[str, str]]:
     messages = json.loads(backend.generations[-1].prompt.json)["messages"]  # type: ignore[union-attr]
     return [(message["role"], message["content"]) for message in messages]
+
+
+def test_what_is_to_be_included_of_items_is_known(client: openai.OpenAI) -> None:
+    items, none = client.conversations.items, ["message.none"]
+    id = client.conversations.create().id
+    [item] = items.create(id, items=[HI], include=["message.output_text.logprobs"]).data
+    kept = client.responses.create(model="demo", input="Hi", conversation=id).id
+    wrong: list[Callable[[Any], Any]] = [
+        lambda include: items.create(id, items=[HI], include=include),
+        lambda include: items.list(id, include=include),
+        lambda include: items.retrieve(item.id or "", conversation_id=id, include=include),
+        lambda include: client.responses.retrieve(kept, include=include),
+        lambda include: client.responses.input_items.list(kept, include=include),
+    ]
+    for ask in wrong:
+        with pytest.raises(openai.BadRequestError, match=r"include: has message.none; must have only code_") as raised:
+            ask(none)
+        assert raised.value.param == "include"
+    assert len(texts(client, id, include=["reasoning.encrypted_content", "web_search_call.results"])) == 3
 
 
 def test_a_conversation_is_made_changed_and_deleted(client: openai.OpenAI) -> None:

@@ -112,7 +112,7 @@ def test_every_path_is_described_with_its_query(client: httpx.Client) -> None:
         PATH + "/{response}/input_items": {"get"},
     }
     names = [parameter["name"] for parameter in paths[PATH + "/{response}/input_items"]["get"]["parameters"]]
-    assert names == ["response", "limit", "order", "after"]
+    assert names == ["response", "include", "limit", "order", "after"]
 
 
 def test_each_path_has_the_methods_that_it_has(client: httpx.Client) -> None:
