@@ -14,12 +14,14 @@ _State = Literal["opening", "text", "ended", "raw"]
 _MOST_WAITING: Final = 64  # characters in front of the text
 _OPENING: Final = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 _BEGINNINGS: Final = re.compile(r'\s*(?:\{\s*(?:"(?:i(?:n(?:p(?:u(?:t(?:"\s*(?::\s*)?)?)?)?)?)?)?)?)?')
-# What can be read by itself: plain text, a pair of surrogates, any other escape. The rest of a piece waits.
+# What can be read by itself: plain text, a pair of surrogates, any other escape, and what only begins like one, which
+# stays as it is. The rest of a piece waits.
 _HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _PAIR: Final = _HIGH + r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_LONE: Final = _HIGH + r"(?=[^\\]|\\[^u]|\\u[^dD]|\\u[dD][^c-fC-F])"
+_LONE: Final = _HIGH + r"(?=[^\\]|\\[^u]|\\u[^dD]|\\u[dD][^c-fC-F]|\\u[dD][c-fC-F][0-9a-fA-F]?[^0-9a-fA-F])"
 _OTHER: Final = r"\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\[^u]"
-_READABLE: Final = re.compile(rf'(?:[^"\\]|{_PAIR}|{_LONE}|{_OTHER})*', re.DOTALL)
+_BROKEN: Final = r"\\u[0-9a-fA-F]{0,3}(?=[^0-9a-fA-F])"
+_READABLE: Final = re.compile(rf'(?:[^"\\]|{_PAIR}|{_LONE}|{_OTHER}|{_BROKEN})*', re.DOTALL)
 _ESCAPE: Final = re.compile(f"{_PAIR}|{_HIGH}|{_OTHER}", re.DOTALL)
 
 

@@ -15,7 +15,9 @@ from gateway.answers.calls.custom_input import CustomInput, arguments_of, input_
 TEXTS = (
     st.text()
     | st.text(alphabet='\\"/\n\t\u2028é😀{}:')
-    | st.lists(st.sampled_from(["\\ud83d", "\\ude00", "\\u0041", "\\n", "\\x", "\\", '"', "u", "a", "d"])).map("".join)
+    | st.lists(
+        st.sampled_from(["\\ud83d", "\\ude00", "\\u0041", "\\u1g", "\\udcg", "\\n", "\\x", "\\", '"', "u", "a", "d"])
+    ).map("".join)
 )
 
 
@@ -55,6 +57,8 @@ def test_whatever_the_arguments_are_pieces_do_not_change_the_text(arguments: str
         ('{"input": "cut \\', "cut "),
         ('{"input": "cut \\ud83d', "cut "),
         ('{"input": "\\ud83d\\u0041"}', "\ufffdA"),
+        ('{"input": "a \\u12g4 and \\u"}', "a \\u12g4 and \\u"),
+        ('{"input": "\\ud83d\\udcg and \\ud83d\\ug"}', "\ufffd\\udcg and \ufffd\\ug"),
         ('{"input": "\\ud83d\\ude00"}', "😀"),
     ],
 )
