@@ -177,7 +177,7 @@ class AnswerRequest:
             )
         for prompt in self.prompts:
             if self.truncate_prompt_tokens is None or isinstance(prompt, PromptText):
-                _check_fits(prompt, card)
+                check_fits(prompt, card)
         n, num_prompts = self.num_choices, len(self.prompts)
         if n * num_prompts > MAX_GENERATIONS:
             rule = f"at most {MAX_GENERATIONS} answers per request"
@@ -205,7 +205,7 @@ def told(prompt: Prompt, card: ModelCard, effort: Effort | None, model: str, *, 
     return prompt.with_template_arguments({**given, **arguments} if override else {**arguments, **given})
 
 
-def _check_fits(prompt: Prompt, card: ModelCard) -> None:
+def check_fits(prompt: Prompt, card: ModelCard) -> None:
     """Reject what cannot fit into the context before it is sent to the engine. What a chat's template makes of its
     messages is not known here."""
     context = f"prompt: this model's maximum context length is {card.max_seq_len} tokens"

@@ -16,7 +16,7 @@ import orjson
 from gateway.answers.backend import Chat, Prompt, PromptIds, PromptText
 from gateway.answers.events import Event, WholeAnswer, WholeChoice
 from gateway.answers.reasoning import Effort
-from gateway.answers.request import MAX_GENERATIONS, AnswerRequest, told
+from gateway.answers.request import MAX_GENERATIONS, AnswerRequest, check_fits, told
 from gateway.dialects.body import parse_body
 from gateway.dialects.decisions.answer import Decision, answer
 from gateway.dialects.decisions.request import DecisionRequest, Question, text_of
@@ -76,13 +76,16 @@ class DecisionSession:
         effort: Effort | None = "none" if card.reasoning is not None and card.reasoning.switch is not None else None
         model = call.request.model
         prompts: list[Prompt] = []
+        known: dict[str, Sequence[int]] = {}  # the tokens of labels
         for question in self._body.questions:
             chat = told(self._chat(question), card, effort, model, override=True)
             asked = await tokenize(model, chat)
+            check_fits(PromptIds.of(asked), card)  # before there are as many of it as options
             for label in _labels(len(question.options)):
-                ids = await tokenize(model, PromptText(label, add_special_tokens=False))
-                self._lengths.append(len(ids))
-                prompts.append(PromptIds.of([*asked, *ids]))
+                if label not in known:
+                    known[label] = await tokenize(model, PromptText(label, add_special_tokens=False))
+                self._lengths.append(len(known[label]))
+                prompts.append(PromptIds.of([*asked, *known[label]]))
         return replace(call, request=replace(call.request, prompts=prompts))
 
     async def keep(self) -> None:

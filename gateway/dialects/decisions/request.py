@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.dialects.depth import Shallow
@@ -113,11 +113,26 @@ def _described(name: str, description: str | None) -> str:
 Question = Predicate | Choice | Score
 
 
+def _text_part(part: Any) -> Any:
+    is_json = isinstance(part, dict) and part.get("type") == "input_json"
+    return {"type": "input_text", "text": JsonPart.model_validate(part).text} if is_json else part
+
+
+def _json_as_text(input: Any) -> Any:
+    """Messages of the user may have JSON, which is text to the model."""
+    return [
+        {**item, "content": [_text_part(part) for part in item["content"]]}
+        if isinstance(item, dict) and item.get("role") == "user" and isinstance(item.get("content"), list)
+        else item
+        for item in (input if isinstance(input, list) else ())
+    ] or input
+
+
 class DecisionRequest(_Value):
     """POST /v1/decisions. What concerns caches of prompts and who asks changes no answer."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
-    input: Input
+    input: Annotated[Input, BeforeValidator(_json_as_text, json_schema_input_type=Input)]
     questions: Annotated[
         list[Annotated[Question, Field(discriminator="type")]],
         Field(min_length=1, max_length=MAX_QUESTIONS, fail_fast=True),

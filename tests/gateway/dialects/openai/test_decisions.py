@@ -90,12 +90,29 @@ def test_the_model_reads_the_input_the_question_and_its_options(client: openai.O
     assert prompt.endswith(b"C")
 
 
+def test_a_user_may_send_json(client: openai.OpenAI, backend: Scoring) -> None:
+    parts: Any = [{"type": "input_text", "text": "An order: "}, {"type": "input_json", "data": [{"id": 1}]}]
+    client.decisions.create(model="demo", input=[{"role": "user", "content": parts}], questions=[PREDICATE])
+    prompt = bytes([*array("i", backend.generations[-1].prompt.packed)])  # type: ignore[union-attr]
+    assert json.loads(prompt[:-1])["messages"][0]["content"].startswith('An order: [{"id":1}]\n\nThe customer')
+
+
+def test_an_input_that_is_too_long_is_read_once(client: openai.OpenAI, backend: Scoring) -> None:
+    backend.prompts.clear()
+    with pytest.raises(openai.BadRequestError, match="maximum context length is 4096 tokens") as raised:
+        client.decisions.create(model="demo", input="x" * 5000, questions=[PREDICATE] * 60)
+    assert (raised.value.code, raised.value.param) == ("context_length_exceeded", "input")
+    assert len(backend.prompts) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"model": "unable"}, "model"),
         ({"input": []}, "input"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
+        ({"input": [{"role": "user", "content": [{"type": "input_json", "data": 1}]}]}, "input"),
+        ({"input": [{"role": "system", "content": [{"type": "input_json", "data": {}}]}]}, "input"),
         ({"questions": []}, "questions"),
         ({"questions": [PREDICATE] * 65}, "questions"),
         ({"questions": [{**CHOICE, "choices": [{"value": "a"}] * 2}]}, "questions"),
