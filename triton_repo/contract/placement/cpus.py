@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +57,8 @@ def run_on_cpus(engine: str, cpus: Iterable[int]) -> None:
         return
     check_cpus(engine, chosen, usable_cpus())
     for thread in _THREADS.iterdir():
-        os.sched_setaffinity(int(thread.name), chosen)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread.name), chosen)
 
 
 def thread_properties(num_threads: int | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from triton_repo.contract.errors import LaunchError
-from triton_repo.contract.placement.cpus import check_cpus, read_cpus, thread_properties, usable_cpus
+from triton_repo.contract.placement.cpus import check_cpus, read_cpus, run_on_cpus, thread_properties, usable_cpus
 
 # A model of a few products, computed while another thread reads where the busy threads of the process may run.
 ALLOWED_WHILE_COMPUTING = """
@@ -57,6 +58,25 @@ def test_a_list_of_cpus_comes_back_as_it_was_written(cpus: set[int]) -> None:
 def test_a_cpu_that_this_process_may_not_use_is_named() -> None:
     with pytest.raises(LaunchError, match=r"engine demo: placement\.cpus: CPU 4, 9: may run on 0, 1 here"):
         check_cpus("demo", (9, 0, 4), frozenset({0, 1}))
+
+
+def test_threads_that_end_meanwhile_are_no_error() -> None:
+    done = threading.Event()
+
+    def start_and_end() -> None:
+        while not done.is_set():
+            thread = threading.Thread(target=lambda: None)
+            thread.start()
+            thread.join()
+
+    busy = threading.Thread(target=start_and_end)
+    busy.start()
+    try:
+        for _ in range(2000):
+            run_on_cpus("demo", usable_cpus())
+    finally:
+        done.set()
+        busy.join()
 
 
 @pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs")
