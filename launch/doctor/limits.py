@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from launch.doctor.cgroups import own_cores, own_memory_bytes
 from launch.doctor.finding import Finding, warning
+from launch.placement.cgroups import own_cores
+from launch.placement.machine import machine_memory
 
 FILES_OF_CONNECTIONS: Final = 8192 + 256  # a worker's --max-connections, and what else it has open
 STACK_OF_GPU_ENGINES: Final = 64 << 20  # what NVIDIA's containers are started with
@@ -38,13 +39,11 @@ def findings(engine_bytes: int, *, has_gpu: bool) -> Iterator[Finding]:
 
 def read_limits() -> Limits:
     """The hard limits: what a process may raise its own limits to."""
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    own = own_memory_bytes()
     return Limits(
         open_files=_hard(resource.RLIMIT_NOFILE),
         locked_bytes=_hard(resource.RLIMIT_MEMLOCK),
         stack_bytes=_hard(resource.RLIMIT_STACK),
-        memory_bytes=machine if own is None else min(machine, own),
+        memory_bytes=machine_memory().num_bytes,
         cores=own_cores(),
         visible_cores=len(os.sched_getaffinity(0)),
     )

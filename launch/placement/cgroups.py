@@ -43,8 +43,8 @@ def cores(root: Path, own: str) -> float | None:
 def _directories(mount: Path, own: str, controller: str) -> Iterator[Path]:
     """Of the cgroup that `own` names for a controller, up to the mount. (In a container its path may be the host's.)"""
     for line in own.splitlines():
-        _, names, path = line.split(":", 2)
-        if controller in names.split(","):
+        _, names, path = (*line.split(":", 2), "", "")[:3]
+        if path and controller in names.split(","):
             relative = Path(path.lstrip("/"))
             yield from (mount / part for part in (relative, *relative.parents))
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from launch.doctor import cgroups, host, limits
+from launch.doctor import host, limits
 from launch.doctor.host import check_clock, check_host_name
 from launch.doctor.limits import Limits, check_limits, check_memory, read_limits
 
@@ -45,30 +44,6 @@ def test_the_limits_of_this_machine_are_read() -> None:
     assert found.visible_cores > 0
     assert {finding.what for finding in limits.findings(0, has_gpu=True)} >= {"memory", "open files"}
     assert [finding.what for finding in host.findings()] == ["host name", "clock"]
-
-
-@pytest.mark.parametrize(
-    ("files", "own", "memory", "cores"),
-    [
-        ({"memory.max": "1073741824\n", "cpu.max": "150000 100000\n"}, "0::/\n", 1 << 30, 1.5),
-        ({"memory.max": "max\n", "cpu.max": "max 100000\n"}, "0::/\n", None, None),
-        ({"a/memory.max": "4096", "a/b/memory.max": "8192", "a/cpu.max": "max 1"}, "0::/a/b", 4096, None),
-        ({"memory.max": "4096"}, "0::/of/the/host/alone", 4096, None),
-        ({"memory/pod/memory.limit_in_bytes": "4096"}, "4:memory:/pod\n0::/\n", 4096, None),
-        ({"memory/memory.limit_in_bytes": str((1 << 63) - 4096)}, "4:memory:/\n", None, None),
-        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu,cpuacct:/", None, 0.5),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu:/", None, None),
-        ({}, "", None, None),
-    ],
-)
-def test_limits_of_cgroups_are_read_in_both_versions(
-    tmp_path: Path, files: dict[str, str], own: str, memory: int | None, cores: float | None
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    assert cgroups.memory_bytes(tmp_path, own) == memory
-    assert cgroups.cores(tmp_path, own) == cores
 
 
 @pytest.mark.parametrize(("name", "severity"), [("node-1", "ok"), ("n" * 64, "ok"), ("n" * 65, "warning")])

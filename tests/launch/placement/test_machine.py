@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launch.placement.budgets import Memory
 from launch.placement.check import check_placement, claims_by_memory
-from launch.placement.machine import Machine, cgroup_limit, machine_memory
+from launch.placement.machine import Machine, machine_memory
 from tests.triton_repo.engines_under_test import engine_config
 from triton_repo.contract.engine_config import EngineConfig, TensorRtLlmConfig
 from triton_repo.contract.errors import LaunchError
@@ -75,30 +74,6 @@ def test_engines_on_the_cpu_share_its_memory_with_blocks_that_gpus_have_no_room_
 def test_a_cpu_that_is_not_there_is_named() -> None:
     with pytest.raises(LaunchError, match=r"engine cpu: placement\.cpus: CPU 2: may run on 0, 1 here"):
         check_placement([engine_config(name="cpu", placement=Placement(cpus=((1, 2),)))], MACHINE)
-
-
-@pytest.mark.parametrize(
-    ("lines", "files", "limit"),
-    [
-        ("0::/\n", {"memory.max": "max\n"}, None),
-        ("0::/\n", {"memory.max": "4096\n"}, 4096),
-        ("0::/a/b\n", {"a/memory.max": "4096", "a/b/memory.max": "8192"}, 4096),
-        ("0::/not/seen/here\n", {"memory.max": "4096"}, 4096),
-        ("5:cpu:/\n4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "77"}, 77),
-        ("0::/../../elsewhere\n", {"memory.max": "4096"}, 4096),
-        ("", {}, None),
-        ("broken\n", {"memory.max": "4096"}, None),
-    ],
-)
-def test_the_least_limit_of_the_control_groups_counts(
-    tmp_path: Path, lines: str, files: dict[str, str], limit: int | None
-) -> None:
-    (tmp_path / "of_process").write_text(lines, encoding="utf-8")
-    mount = tmp_path / "mount"
-    for name, text in files.items():
-        (mount / name).parent.mkdir(parents=True, exist_ok=True)
-        (mount / name).write_text(text, encoding="utf-8")
-    assert cgroup_limit(tmp_path / "of_process", mount) == limit
 
 
 def test_this_machine_has_memory() -> None:
