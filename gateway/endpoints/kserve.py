@@ -35,6 +35,7 @@ from gateway.http.auth import caller_of
 from gateway.http.body import check_type, parse_object, read_pieces
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
+from gateway.http.keys import ENVIRONMENT_KEY
 from gateway.http.patience import complete_and_begin_by_s
 from gateway.state import Gateway, GatewayDep
 from triton_repo.contract.distribution import conch_version
@@ -154,6 +155,8 @@ async def _infer(request: Request, gateway: Gateway) -> Response:
         gateway.in_flight.check_open()
         body = await _read(request, gateway, share.set)
         inference, form = await _aside(body.num_bytes, lambda: parse(model, body.fields, body.binary))
+        if caller.name not in ("", ENVIRONMENT_KEY):  # there may be others
+            inference = inference.owned_by(caller.name)
         async with UnlessDisconnected(request.receive), gateway.in_flight.open_inference(terms):
             inferred = await _models(gateway).infer(inference)
     num_bytes = sum(len(output.content) for output in inferred.outputs)

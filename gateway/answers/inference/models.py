@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
@@ -44,6 +45,18 @@ class Inference:
     def sequence(self) -> str:
         """The id of the sequence that it is a part of; empty if it stands for itself."""
         return str(self.parameters.get(SEQUENCE) or "")
+
+    def owned_by(self, owner: str) -> Inference:
+        """The same, in a sequence that no other owner can name, since a model keeps what it was told in it.
+
+        Its id stays a number or a text, of a form that Triton takes: a positive one of 64 bits, or up to 128 bytes.
+        """
+        given = self.parameters.get(SEQUENCE)
+        if not given or type(given) not in (int, str):
+            return self
+        digest = hashlib.sha256(f"{owner} {given}".encode())
+        own = digest.hexdigest() if isinstance(given, str) else int.from_bytes(digest.digest()[:8]) >> 1
+        return replace(self, parameters={**self.parameters, SEQUENCE: own})
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,24 @@ def test_a_key_reaches_the_models_that_it_names(tmp_path: Path) -> None:
         assert "retry-after" in limited.headers
 
 
+@pytest.mark.parametrize("id", [7, "seven"])
+def test_a_sequence_is_its_keys_own(tmp_path: Path, *, id: Any) -> None:
+    keys, models = tmp_path / "keys", EchoModels()
+    digests = [f"{name} {hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("ann", "bob")]
+    keys.write_text("".join(digests), encoding="utf-8")
+    with (
+        serving(ScriptedBackend(others=models), other_models=("echo",), api_keys_file=keys) as gateway,
+        httpx.Client(base_url=gateway.url, timeout=120) as client,
+    ):
+        for name in ("ann", "ann", "bob"):
+            client.headers["authorization"] = f"Bearer {name}"
+            assert infer(client, INPUT, parameters={"sequence_id": id, "sequence_start": True}).status_code == 200
+    anns, again, bobs = (inference.parameters["sequence_id"] for inference in models.asked)
+    assert anns == again != bobs
+    assert {type(anns), type(bobs)} == {type(id)}
+    assert all(inference.parameters["sequence_start"] is True for inference in models.asked)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
