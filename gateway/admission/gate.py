@@ -116,8 +116,10 @@ class Gate:
         blocked = any(self._let_in(queue, beyond_share) for queue in self._queues)
         self._rate.busy(blocked, time.monotonic())
         self._count_waiting()
-        if blocked and self._waiting.is_shared and self._poll is None:
-            wait_s = _POLL_S * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
+        if not blocked or self._poll is not None:
+            return
+        poll_s = _POLL_S * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
+        if wait_s := poll_s if self._waiting.is_shared else self._shares.mixed_for_s():
             self._poll = asyncio.get_running_loop().call_later(wait_s, partial(self.dispatch, beyond_share=True))
 
     def left(self) -> None:

@@ -47,6 +47,10 @@ class Shares:
             self._mixed_s = now_s
         self._last_flow = flow
 
+    def mixed_for_s(self) -> float:
+        """How long flows may have to leave room, if no other asks."""
+        return max(0.0, self._mixed_s + _MIXED_S - time.monotonic())
+
     def add(self, flow: str, work: Work) -> None:
         self._running[flow] += 1
         self.cost += work.cost
@@ -85,7 +89,7 @@ class Shares:
     def leaves_room(self, flow: str) -> bool:
         """Whether others ask, and it has as much of the batch as each of them would get."""
         batch = self.capacity.num_requests
-        if batch is None or time.monotonic() >= self._mixed_s + _MIXED_S:
+        if batch is None or not self.mixed_for_s():
             return False
         num_flows = len(self._running) + (flow not in self._running)
         return self._running[flow] >= batch / max(2, num_flows)  # another asks, if it runs nothing now

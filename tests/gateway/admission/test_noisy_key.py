@@ -8,6 +8,7 @@ from statistics import quantiles
 
 import pytest
 
+from gateway.admission import shares
 from gateway.admission.admission import Admission
 from gateway.admission.estimate import Prompt
 from gateway.admission.tally import Tally
@@ -66,6 +67,22 @@ def test_a_key_that_leaves_room_lets_anothers_requests_begin_at_once(
     begun, full = asyncio.run(waits(share, num_noisy=3))
     assert quantiles(begun, n=20)[-1] <= most_p95
     assert full >= least_full
+
+
+def test_a_key_has_the_whole_engine_once_the_others_have_not_asked_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "_MIXED_S", 0.01)
+
+    async def run() -> None:
+        admission, capacity, work = Admission(60, Tally(), 0.5), Capacity(8, None, 2048), [(Prompt(0, 1), TOKENS)]
+        [quiet] = admission.enter("demo", capacity, Terms("quiet"), work)
+        for _ in range(8):
+            admission.enter("demo", capacity, Terms("noisy"), work)
+        quiet.free()
+        async with asyncio.timeout(60):
+            while admission.num_waiting:  # though none of its own ends
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
 
 
 def test_a_key_alone_has_the_whole_engine() -> None:
