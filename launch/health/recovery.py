@@ -32,10 +32,11 @@ class EngineRecovery:
         """Whether `engine` is served again, however often that has to be tried, and the others have gone on.
 
         `server` is tritonserver's id. False at once where there is no other engine to spare. One that the
-        operator unloads is left as it is.
+        operator loads or unloads is left to that order, which ends its processes.
         """
         if engine in self._reports.absent:
-            return True
+            async with self._models.lock(engine):  # until then the same fault would be found again and again
+                return True
         if engine not in self._models.engines or len(self._models.engines) == 1:
             return False
         self._reports.lose(engine)
