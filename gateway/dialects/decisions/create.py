@@ -23,6 +23,7 @@ from gateway.dialects.decisions.request import DecisionRequest, Question, text_o
 from gateway.dialects.dialect import Call, Head, Tokenize
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.openai.parameters import ignored_parameters
+from gateway.dialects.openai.requests.completion import MAX_PROMPT_IDS
 from gateway.dialects.responses.encoder import usage_json
 from gateway.dialects.responses.input import ItemReference, as_kept
 from gateway.dialects.responses.prompt import messages
@@ -77,10 +78,15 @@ class DecisionSession:
         model = call.request.model
         prompts: list[Prompt] = []
         known: dict[str, Sequence[int]] = {}  # the tokens of labels
+        num_ids = 0
         for question in self._body.questions:
             chat = told(self._chat(question), card, effort, model, override=True)
             asked = await tokenize(model, chat)
             check_fits(PromptIds.of(asked), card)  # before there are as many of it as options
+            num_ids += len(asked) * len(question.options)
+            if num_ids > MAX_PROMPT_IDS:
+                rule = f"the input, read for each option, may have {MAX_PROMPT_IDS} tokens; ask fewer at once"
+                raise InvalidRequest(f"questions: {rule}", "questions")
             for label in _labels(len(question.options)):
                 if label not in known:
                     known[label] = await tokenize(model, PromptText(label, add_special_tokens=False))

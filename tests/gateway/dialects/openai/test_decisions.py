@@ -49,7 +49,7 @@ class Scoring(ScriptedBackend):
 @pytest.fixture(scope="module")
 def backend() -> Scoring:
     able = replace(CARD, max_seq_len=4096, max_prompt_logprobs=0)
-    return Scoring(cards={"demo": able, "unable": CARD})
+    return Scoring(cards={"demo": able, "long": replace(able, max_seq_len=2**16), "unable": CARD})
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,16 @@ def test_an_input_that_is_too_long_is_read_once(client: openai.OpenAI, backend: 
         client.decisions.create(model="demo", input="x" * 5000, questions=[PREDICATE] * 60)
     assert (raised.value.code, raised.value.param) == ("context_length_exceeded", "input")
     assert len(backend.prompts) == 1
+
+
+def test_an_input_is_not_read_more_often_than_all_prompts_of_a_request_may_have_tokens(
+    client: openai.OpenAI, backend: Scoring
+) -> None:
+    num_generations = len(backend.generations)
+    with pytest.raises(openai.BadRequestError, match="may have 1048576 tokens; ask fewer at once") as raised:
+        client.decisions.create(model="long", input="x" * 2**15, questions=[PREDICATE] * 64)
+    assert raised.value.param == "questions"
+    assert len(backend.generations) == num_generations
 
 
 @pytest.mark.parametrize(
