@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from launch.ports import LOOPBACK, Listener, reachable
+from launch.ports import LOOPBACK, Listener, check_socket, reachable
 from triton_repo.contract.api_key import KSERVE_KEY_HEADER, KSERVE_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
 
@@ -23,7 +23,6 @@ KEY_FILE: Final = "kserve-key"
 
 _NEVER_OPEN: Final = ("shared-memory", "model-repository", "logging", "trace")
 _WITH_KEY: Final = (*_NEVER_OPEN, "inference", "metadata", "model-config", "statistics")  # all but health
-_MAX_SOCKET_PATH: Final = 107  # bytes; <sys/un.h>
 _ALLOWED_KEY: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -93,8 +92,7 @@ def private_sockets(directory: Path) -> TritonAccess:
     """
     http, grpc, number = directory / "http", directory / "grpc", 1
     grpc_socket = directory / f"grpc:{number}"  # Triton appends the port
-    if len(os.fsencode(grpc_socket)) > _MAX_SOCKET_PATH:
-        raise LaunchError(f"{directory}: this path is too long for sockets; set XDG_RUNTIME_DIR to a shorter one")
+    check_socket(grpc_socket)
     return TritonAccess(
         arguments=(f"--http-address=unix:{http}", f"--grpc-address=unix:{grpc}", f"--grpc-port={number}"),
         http=f"unix:{http}:",

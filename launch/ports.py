@@ -1,17 +1,20 @@
-"""Checks that ports are free before a server starts, so that the error is one sentence and not a server's log."""
+"""Checks that ports and sockets can be had before a server starts: one sentence, and not a server's log."""
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from triton_repo.contract.errors import LaunchError
 
 LOOPBACK: Final = "127.0.0.1"
+_MAX_SOCKET_PATH: Final = 107  # bytes; <sys/un.h>
 _EVERY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "[::1]", "": LOOPBACK}
 
 
@@ -27,6 +30,12 @@ class Listener:
 def reachable(host: str) -> str:
     """Where this machine reaches what listens on `host`, as URLs have it."""
     return _EVERY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
+
+
+def check_socket(path: Path) -> None:
+    """Raises: LaunchError: no socket can have a path of this length."""
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise LaunchError(f"{path.parent}: this path is too long for sockets; set XDG_RUNTIME_DIR to a shorter one")
 
 
 def check_ports(listeners: Sequence[Listener]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from launch.ports import check_socket
 from triton_repo.contract.health.model_orders import MAX_BYTES, Order, Outcome
 
 CarryOut = Callable[[Order], Awaitable[Outcome]]
@@ -14,7 +15,12 @@ CarryOut = Callable[[Order], Awaitable[Outcome]]
 
 @asynccontextmanager
 async def taking_orders(socket: Path, carry_out: CarryOut) -> AsyncIterator[None]:
-    """A connection brings one order and is answered when it is carried out, however long that takes."""
+    """A connection brings one order and is answered when it is carried out, however long that takes.
+
+    Raises:
+        LaunchError: the path is too long for a socket.
+    """
+    check_socket(socket)
     open_orders: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
