@@ -15,14 +15,18 @@ from rich.console import Console
 from launch.doctor import engines, gpus, host, limits, packages, ports, server, shared_memory, triton_server
 from launch.doctor.finding import Finding
 from launch.doctor.report import as_json, print_table
-from triton_repo.contract.api_key import API_KEY_VARIABLE
+from triton_repo.contract.api_key import API_KEY_VARIABLE, check_api_key
 from triton_repo.contract.gpu import installed_gpus
 
 GATEWAY_PORT = "--port"
 
 
 def doctor(ports_by_flag: Mapping[str, int], *, for_machines: bool = False) -> bool:
-    """Print what is found; True if there is no error. `ports_by_flag`: of the gateway and Triton."""
+    """Print what is found; True if there is no error. `ports_by_flag`: of the gateway and Triton.
+
+    Raises:
+        LaunchError: CONCH_API_KEY is one that no server could be asked with.
+    """
     found = tuple(findings(ports_by_flag))
     if for_machines:
         typer.echo(as_json(found))
@@ -34,6 +38,7 @@ def doctor(ports_by_flag: Mapping[str, int], *, for_machines: bool = False) -> b
 def findings(ports_by_flag: Mapping[str, int]) -> Iterator[Finding]:
     from build_scripts.spec.reading import ENGINES
 
+    api_key = check_api_key(os.environ.get(API_KEY_VARIABLE))
     installed = installed_gpus()
     yield from packages.findings()
     yield from triton_server.findings()
@@ -43,7 +48,7 @@ def findings(ports_by_flag: Mapping[str, int]) -> Iterator[Finding]:
     yield from host.findings()
     yield from engines.findings(ENGINES / "built", built, broken)
     yield from shared_memory.findings(sum(engine.steps for engine in built))
-    running = server.running_server(ports_by_flag[GATEWAY_PORT], os.environ.get(API_KEY_VARIABLE))
+    running = server.running_server(ports_by_flag[GATEWAY_PORT], api_key)
     yield from server.findings(running)
     yield from ports.findings(ports_by_flag, _ours(running, ports_by_flag))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,7 +51,7 @@ def findings(built: Path, engines: Sequence[BuiltEngine], broken: Sequence[str])
     openvino = installed_version("openvino")
     for engine in engines:
         yield check_engine(engine, openvino)
-    yield from _check_leftovers(built)
+    yield from check_leftovers(built)
     yield check_disk(built, shutil.disk_usage(_existing(built)).free)
 
 
@@ -99,14 +101,24 @@ def check_engine(engine: BuiltEngine, openvino: str | None) -> Finding:
     return Finding(what, found)
 
 
-def _check_leftovers(built: Path) -> Iterator[Finding]:
+def check_leftovers(built: Path) -> Iterator[Finding]:
     """Directories of builds that run, or that were killed: the next build of the same engine removes those."""
     for partial in sorted(built.glob(_PARTIAL)):
         if partial.is_dir() and not partial.is_symlink():
             name = partial.name.removeprefix(".partial-").rpartition("-")[0]
-            size = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+            size = _size_of_files(partial)
             found = f"a build of {name} runs or was killed: {size / 2**20:.0f} MiB in {partial.name}"
             yield warning("half-built", found, f"if none runs, conch build {name} removes it")
+
+
+def _size_of_files(directory: Path) -> int:
+    """Of those that are there: a build that goes on removes some meanwhile."""
+    size = 0
+    for folder, _, names in os.walk(directory):  # which passes over what it cannot list
+        for name in names:
+            with suppress(OSError):
+                size += Path(folder, name).lstat().st_size
+    return size
 
 
 def check_disk(built: Path, free: int) -> Finding:

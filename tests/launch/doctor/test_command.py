@@ -9,6 +9,7 @@ import pytest
 
 from launch.doctor.command import doctor
 from tests.conftest import Stack, free_port
+from triton_repo.contract.errors import LaunchError
 
 FLAGS = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
 
@@ -55,3 +56,9 @@ def test_a_missing_server_fails_with_the_way_to_get_one(
     monkeypatch.setenv("CONCH_TRITONSERVER", "/no/such")
     assert not doctor(free_ports())
     assert "CONCH_TRITONSERVER = /no/such" in capsys.readouterr().out
+
+
+def test_a_key_that_no_header_can_carry_is_not_shown(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCH_API_KEY", "sk-secret\n")
+    with pytest.raises(LaunchError, match=r"^CONCH_API_KEY = \(not shown\): no header can carry this key"):
+        doctor({flag: int(stack.gateway.rpartition(":")[2]) for flag in FLAGS})

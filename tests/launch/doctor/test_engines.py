@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from build_scripts.spec.reading import ENGINES
-from launch.doctor.engines import BuiltEngine, check_disk, check_engine, findings, read_engines
+from launch.doctor.engines import BuiltEngine, check_disk, check_engine, check_leftovers, findings, read_engines
 from launch.doctor.shared_memory import check_room
 from tests.conftest import Stack
 
@@ -48,6 +49,27 @@ def test_what_a_build_left_is_told(built: Path) -> None:
     [left] = [finding for finding in findings(built, [], []) if finding.what == "half-built"]
     assert left.found == "a build of my-model runs or was killed: 3 MiB in .partial-my-model-a1b2c3d4"
     assert left.todo == "if none runs, conch build my-model removes it"
+
+
+def test_a_build_that_goes_on_meanwhile_is_no_error(tmp_path: Path) -> None:
+    files, done = tmp_path / ".store" / ".partial-demo-1" / "model", threading.Event()
+    files.mkdir(parents=True)
+
+    def build() -> None:
+        while not done.is_set():
+            (files / "layer").mkdir()
+            (files / "layer" / "weights").touch()
+            (files / "layer" / "weights").unlink()
+            (files / "layer").rmdir()
+
+    building = threading.Thread(target=build)
+    building.start()
+    try:
+        for _ in range(3000):
+            assert [finding.severity for finding in check_leftovers(tmp_path)] == ["warning"]
+    finally:
+        done.set()
+        building.join()
 
 
 @pytest.mark.parametrize(
