@@ -40,6 +40,11 @@ def find_models(repositories: Sequence[Path]) -> Mapping[str, Path]:
     return owners
 
 
+def python_models(others: Mapping[str, Path]) -> list[str]:
+    """Those that Triton runs in processes of their own, with which it shares memory."""
+    return [name for name, repository in others.items() if any((repository / name).glob("*/model.py"))]
+
+
 def check_apart(engines: Iterable[str], others: Mapping[str, Path]) -> None:
     """Raises: LaunchError: a model has the name of an engine, or of a step of one."""
     for engine in engines:

@@ -26,7 +26,7 @@ from launch.serving.announcement import ready_message, this_command
 from launch.serving.control_socket import taking_orders
 from launch.serving.engines import ServedEngine, build_engines, check_names
 from launch.serving.options import ServeOptions
-from launch.serving.other_models import check_apart, check_required
+from launch.serving.other_models import check_apart, check_required, python_models
 from launch.serving.run_directory import run_directory
 from launch.serving.services import encoders, gateway_service, triton_service
 from launch.shared_memory import check_shared_memory
@@ -46,7 +46,7 @@ def serve(options: ServeOptions) -> None:
     installation = find_tritonserver(os.environ)
     options.check()
     check_ports(options.listeners)
-    check_shared_memory(len(STEPS) * len(options.engines + options.available) + len(options.others))
+    check_shared_memory(len(STEPS) * len(options.engines + options.available) + len(python_models(options.others)))
     journal = Journal(Console(stderr=True))
     engines = _engines(options.engines, journal)
     others = _engines(options.available, journal) if options.available else ()

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from launch.journal import why_not_loaded
-from launch.serving.other_models import check_apart, check_required, find_models
+from launch.serving.other_models import check_apart, check_required, find_models, python_models
 from tests.conftest import ROOT
 from triton_repo.contract.errors import LaunchError
 
@@ -45,6 +45,11 @@ def test_each_model_needs_a_name_of_its_own(tmp_path: Path) -> None:
     one, other = (repository(tmp_path / name, "a/config.pbtxt") for name in ("one", "other"))
     with pytest.raises(LaunchError, match=f"{other}: model a is in {one} too"):
         find_models([one, other])
+
+
+def test_only_models_with_processes_of_their_own_need_shared_memory(tmp_path: Path) -> None:
+    one = repository(tmp_path / "one", "a/1/model.onnx", "b/2/model.py", "ensemble/config.pbtxt", "ensemble/1/README")
+    assert python_models(find_models([one])) == ["b"]
 
 
 def test_the_directory_that_a_file_system_makes_is_no_model(tmp_path: Path) -> None:
