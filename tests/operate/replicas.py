@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -78,10 +77,7 @@ class Replica:
         return value(series, "conch_engine_requests_ended_total", model=MODEL, outcome="cancelled")
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < deadline, what
-            time.sleep(0.05)
+        wait_for(condition, lambda: what)
 
 
 def is_ready(endpoint: str) -> bool:

@@ -7,8 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import yaml
 
 from tests.conftest import KSERVE_KEY, ROOT, free_port
 from tests.gateway.gateway_process import running
+from tests.launch.server import wait_for
 from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
 
 pytestmark = pytest.mark.operate
@@ -47,13 +47,6 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
 PartitionName=all Nodes=n1,n2 Default=YES State=UP
 """
-
-
-def until(condition: Callable[[], object], what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.2)
 
 
 @contextmanager
@@ -104,7 +97,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
             log = directory / f"{number}-{command[0]}.log"
             daemons.enter_context(daemon(*command, log=log, environment=slurm.environment))
         log_texts = lambda: "\n".join(log.read_text(errors="replace") for log in directory.glob("*.log"))  # noqa: E731
-        until(lambda: slurm.call("sinfo", "--noheader", "--format=%A").startswith("0/2"), log_texts)
+        wait_for(lambda: slurm.call("sinfo", "--noheader", "--format=%A").startswith("0/2"), log_texts)
         yield slurm
 
 
@@ -123,7 +116,7 @@ def test_a_job_serves_on_every_node_and_lists_what_is_ready(slurm: Slurm, tmp_pa
         file = tmp_path / "servers.txt"
         return file.read_text(encoding="utf-8").split() if file.is_file() else []
 
-    until(lambda: len(listed()) == 2, lambda: output.read_text(encoding="utf-8"))
+    wait_for(lambda: len(listed()) == 2, lambda: output.read_text(encoding="utf-8"))
     endpoints = yaml.safe_load((tmp_path / "endpoints.yaml").read_text(encoding="utf-8"))["endpoints"]
     assert [endpoint["name"] for endpoint in endpoints] == ["n1", "n2"]
     for endpoint in endpoints:
@@ -143,5 +136,5 @@ def test_a_job_serves_on_every_node_and_lists_what_is_ready(slurm: Slurm, tmp_pa
         slurm.call("scancel", job)
         *_, last = [line for line in lines if line]
     assert last == "data: [DONE]", "a server that is told to stop ends what its gateway has"
-    until(lambda: slurm.state(job) in {"COMPLETED", "CANCELLED", "FAILED", ""}, lambda: slurm.state(job))
+    wait_for(lambda: slurm.state(job) in {"COMPLETED", "CANCELLED", "FAILED", ""}, lambda: slurm.state(job))
     assert listed() == []

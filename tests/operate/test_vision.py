@@ -21,6 +21,7 @@ import pytest
 from examples.vision.app import MAX_FILE_BYTES, MAX_FILES
 from examples.vision.build import build
 from tests.conftest import CONCH, ROOT, Stack, free_port, serving
+from tests.launch.server import wait_for
 
 pytestmark = pytest.mark.operate
 
@@ -71,7 +72,7 @@ def upload(stack: Stack) -> Iterator[httpx.Client]:
     server = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, "CONCH_URL": stack.gateway})
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-            until(lambda: answers(client))
+            wait_for(lambda: answers(client))
             yield client
     finally:
         server.terminate()
@@ -83,13 +84,6 @@ def answers(client: httpx.Client) -> bool:
         return client.get("/openapi.json").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def page(angle: int, size: tuple[int, int] = (400, 500)) -> bytes:
@@ -210,7 +204,7 @@ def test_a_model_whose_process_is_killed_is_back_and_the_engine_never_away(stack
     for _ in range(20):
         assert chat(stack) == 200
         time.sleep(0.1)
-    until(lambda: post(upload, page(90)).status_code == 200)
+    wait_for(lambda: post(upload, page(90)).status_code == 200)
     assert post(upload, page(90)).json()["images"][0]["angle"] == 90
     servers = {process.pid for process in psutil.Process(stack.pid).children()}
     assert servers <= before
