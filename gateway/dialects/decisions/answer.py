@@ -41,7 +41,7 @@ class ScoreProbability(TypedDict):
     probability: float
 
 
-class ScoreAnswer(TypedDict):
+class ScoredAnswer(TypedDict):
     """`score` is the mean of the values, `confidence` the probability of the likeliest level."""
 
     type: Literal["score"]
@@ -51,7 +51,7 @@ class ScoreAnswer(TypedDict):
     probabilities: list[ScoreProbability]
 
 
-DecisionAnswer = PredicateAnswer | ChoiceAnswer | ScoreAnswer
+DecisionAnswer = PredicateAnswer | ChoiceAnswer | ScoredAnswer
 
 
 class Decision(TypedDict):
