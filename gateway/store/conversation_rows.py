@@ -20,18 +20,20 @@ def exists(connection: sqlite3.Connection, owner: str, id: str) -> bool:
 def append(connection: sqlite3.Connection, id: str, items: Sequence[Mapping[str, Any]]) -> None:
     """Add items to a conversation; nothing if it is not there."""
     dumped = [(item["id"], orjson.dumps(item)) for item in items]
-    used = "UPDATE conversations SET used_s = ?, num_bytes = num_bytes + ? WHERE id = ?"
+    used = (
+        "UPDATE conversations SET used_s = ?, num_bytes = num_bytes + ?, next_position = next_position + ? WHERE id = ?"
+    )
     size = sum(len(item) for _, item in dumped)
-    if not connection.execute(used, (time.time(), size, id)).rowcount:
+    if not connection.execute(used, (time.time(), size, len(dumped), id)).rowcount:
         return
-    first = end(connection, id)
+    first = end(connection, id) - len(dumped)
     rows = [(id, position, item_id, item) for position, (item_id, item) in enumerate(dumped, start=first)]
     connection.executemany("INSERT INTO conversation_items VALUES (?, ?, ?, ?)", rows)
 
 
 def end(connection: sqlite3.Connection, id: str) -> int:
-    """The position behind the last item of a conversation."""
-    select = "SELECT ifnull(max(position) + 1, 0) FROM conversation_items WHERE conversation = ?"
+    """The position behind the last item that a conversation has had."""
+    select = "SELECT next_position FROM conversations WHERE id = ?"
     (position,) = connection.execute(select, (id,)).fetchone()
     return int(position)
 

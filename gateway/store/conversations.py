@@ -48,8 +48,8 @@ class ConversationStore:
         """
 
         def write(connection: sqlite3.Connection) -> None:
-            row = (made.id, owner, made.created, 0.0, 0, orjson.dumps(made.metadata))
-            connection.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?)", row)
+            row = (made.id, owner, made.created, 0.0, 0, orjson.dumps(made.metadata), 0)
+            connection.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             _append(connection, made.id, items)
             make_room(connection, self._bounds, made.id)
 

@@ -140,4 +140,12 @@ _CONVERSATIONS: Final[Step] = (
     END""",
 )
 
-STEPS: Final[tuple[Step, ...]] = (_RESPONSES, _FILES_AND_BATCHES, _CONVERSATIONS)
+_NEXT_POSITIONS: Final[Step] = (
+    # Of the next item. That of a deleted one is not given again: what was made from a conversation has lower positions.
+    "ALTER TABLE conversations ADD COLUMN next_position INTEGER NOT NULL DEFAULT 0",
+    """UPDATE conversations SET next_position = ifnull(
+        (SELECT max(position) + 1 FROM conversation_items WHERE conversation = conversations.id), 0
+    )""",
+)
+
+STEPS: Final[tuple[Step, ...]] = (_RESPONSES, _FILES_AND_BATCHES, _CONVERSATIONS, _NEXT_POSITIONS)

@@ -184,6 +184,20 @@ def test_what_goes_on_from_a_response_of_a_conversation_has_all_that_it_had(
     assert failed.value.code == "previous_response_not_found"
 
 
+def test_what_was_made_from_a_conversation_has_nothing_that_was_added_to_it_later(
+    client: openai.OpenAI, backend: ScriptedBackend
+) -> None:
+    two: list[ResponseInputItemParam] = [{"role": "user", "content": text} for text in ("one", "two")]
+    id = client.conversations.create(items=two).id
+    made = client.responses.create(model="demo", input="three", conversation=id)
+    for item in [*client.conversations.items.list(id, order="desc")][:-1]:
+        client.conversations.items.delete(item.id or "", conversation_id=id)
+    client.conversations.items.create(id, items=[{"role": "user", "content": "later"}])
+    assert texts(client, id) == ["one", "later"]
+    client.responses.create(model="demo", input="four", previous_response_id=made.id)
+    assert [text for _, text in told(backend)] == ["one", "three", "Hello world", "four"]
+
+
 def test_the_items_of_a_conversation_may_be_referred_to(client: openai.OpenAI, backend: ScriptedBackend) -> None:
     first = client.conversations.create(items=[HI])
     [item] = client.conversations.items.list(first.id)
