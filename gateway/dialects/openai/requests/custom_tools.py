@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.answers.calls.custom_input import ARGUMENT, schema
+from gateway.answers.schema_check import NoSchema, check_schema
 
 
 class _Value(BaseModel):
@@ -24,6 +26,17 @@ class TextFormat(_Value):
 class Grammar(_Value):
     definition: Annotated[str, Field(min_length=1)]
     syntax: Literal["lark", "regex"]
+
+    @model_validator(mode="after")
+    def _is_matched_in_linear_time(self) -> Grammar:
+        """Else no answer could be checked, and none would be right."""
+        if self.syntax == "regex":
+            try:
+                check_schema(schema(self.definition))
+            except NoSchema:
+                rule = "definition must be a regular expression, without lookaround and backreferences"
+                raise PydanticCustomError("regex", "{rule}", {"rule": rule}) from None
+        return self
 
 
 class GrammarFormat(_Value):

@@ -119,6 +119,18 @@ def test_a_regular_expression_is_enforced_as_a_strict_function_is(
         assert "^(?:[0-9]+)$" in (guide.text or "")
 
 
+@pytest.mark.parametrize("model", ["demo", "guided"])
+@pytest.mark.parametrize("definition", ["((", "(?=a)b", r"(a)\1"])
+def test_a_regular_expression_that_no_answer_could_be_checked_with_is_rejected(
+    plain: httpx.Client, model: str, definition: str
+) -> None:
+    tools = [{**FLAT, "format": {**REGEX, "definition": definition}}]
+    answer = plain.post("/v1/responses", json={"model": model, "input": "x", "tools": tools})
+    assert answer.status_code == 400, answer.text
+    assert "definition must be a regular expression" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["param"] == "tools"
+
+
 @pytest.mark.parametrize("type", ["web_search", "web_search_2025_08_26", "mcp", "code_interpreter", "namespace"])
 def test_tools_that_this_server_does_not_run_are_dropped_and_named(
     plain: httpx.Client, backend: ScriptedBackend, type: str
