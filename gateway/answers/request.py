@@ -172,9 +172,8 @@ class AnswerRequest:
 
     def _check_prompts(self, card: ModelCard, max_bytes: int) -> None:
         if not card.chat and any(isinstance(prompt, Chat) for prompt in self.prompts):
-            raise InvalidRequest(
-                f"messages: model {self.model} has no chat template, so it takes text prompts only", "messages"
-            )
+            rule = "has no chat template, so it takes text prompts only"
+            raise InvalidRequest(f"messages: model {self.model} {rule}", "messages")
         for prompt in self.prompts:
             if self.truncate_prompt_tokens is None or isinstance(prompt, PromptText):
                 check_fits(prompt, card)

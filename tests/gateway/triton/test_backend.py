@@ -123,8 +123,8 @@ async def test_a_model_that_is_unloaded_is_forgotten() -> None:
 
 @pytest.mark.asyncio
 async def test_a_card_that_has_changed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.triton.backend._MIN_INTERVAL_S", 0)
-    monkeypatch.setattr("gateway.triton.backend._FRESH_S", 0)
+    monkeypatch.setattr("gateway.triton.cards._MIN_INTERVAL_S", 0)
+    monkeypatch.setattr("gateway.triton.cards._FRESH_S", 0)
     triton = ScriptedTriton(configs={"demo": CARD.to_json()})
     async with connected(triton) as backend:
         assert await backend.card("demo") == CARD
