@@ -21,7 +21,7 @@ from gateway.answers.backend import (
     TokenTexts,
 )
 from gateway.answers.inference.models import NoOtherModels, OtherModels
-from triton_repo.contract.errors import EngineUnavailable, ModelNotFound, RequestError
+from triton_repo.contract.errors import EngineUnavailable, InvalidRequest, ModelNotFound, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import FinishReason
 
@@ -123,7 +123,10 @@ class ScriptedBackend:
         self.prompts.append(prompt)
         match prompt:
             case PromptIds(packed):
-                content = bytes([*array("i", packed)])
+                ids = array("i", packed)
+                if not all(0 <= id < 256 for id in ids):
+                    raise InvalidRequest("token ids must be 0 to 255")
+                content = bytes([*ids])
             case PromptText(text):
                 content = text.encode()
             case Chat(json):

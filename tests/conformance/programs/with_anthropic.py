@@ -50,7 +50,8 @@ async def asynchronous() -> None:
 
 @row("tools")
 def tools() -> None:
-    asked = fields(WEATHER, tools=[TOOL], tool_choice={"type": "tool", "name": TOOL["name"]})
+    named = {"type": "tool", "name": TOOL["name"], "disable_parallel_tool_use": True}
+    asked = fields(WEATHER, tools=[TOOL], tool_choice=named)
     answer = client.messages.create(**asked)
     call = next(block for block in answer.content if block.type == "tool_use")
     expect(answer.stop_reason == "tool_use", answer)

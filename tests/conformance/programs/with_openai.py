@@ -29,7 +29,8 @@ def chat(**fields: Any) -> Any:
 
 def calling(**fields: Any) -> dict[str, Any]:
     question = [{"role": "user", "content": WEATHER}]
-    return {"messages": question, "tools": [TOOL], "tool_choice": "required", "max_tokens": 100, **fields}
+    one = {"tool_choice": "required", "parallel_tool_calls": False}  # a small model repeats a call until its limit
+    return {"messages": question, "tools": [TOOL], "max_tokens": 100, **one, **fields}
 
 
 @row("chat")
@@ -93,7 +94,7 @@ def streamed_tools() -> None:
 @row("strict tools, parsed")
 def parsed_tools() -> None:
     tool = openai.pydantic_function_tool(City, name="look_up")
-    question = {"messages": MESSAGES, "tools": [tool], "tool_choice": "required", "max_tokens": 100}
+    question = calling(messages=MESSAGES, tools=[tool])
     answer = client.chat.completions.parse(model=CHAT, temperature=0, **question)
     [call] = answer.choices[0].message.tool_calls or []
     expect(isinstance(call.function.parsed_arguments, City), call)
@@ -228,6 +229,7 @@ def responses_tool_runner() -> None:
     for stream in (False, True):
         runner = ResponsesToolRunner(functions=[RegisteredFunction(tool, weather)])
         params: Any = {"model": CHAT, "input": AGENT, "temperature": 0, "max_output_tokens": 200}
+        params |= {"parallel_tool_calls": False}
         expect(ANSWER in runner.run(client, params, stream=stream, max_steps=3).output_text)
     expect(len(asked) == 2, asked)
     for arguments in asked:

@@ -16,7 +16,9 @@ const fields = (more = {}) => ({
 });
 const chat = (more) => client.chat.completions.create(fields(more));
 const calling = (more = {}) => ({
-  messages: [{ role: "user", content: WEATHER }], tools: [TOOL], tool_choice: "required", ...more,
+  messages: [{ role: "user", content: WEATHER }], tools: [TOOL], tool_choice: "required",
+  parallel_tool_calls: false, // a small model repeats a call until its limit
+  ...more,
 });
 const response = (more = {}) => client.responses.create({ model: CHAT, input: CAPITAL, temperature: 0, ...more });
 
