@@ -103,14 +103,16 @@ _FILES_AND_BATCHES: Final[Step] = (
 )
 
 _CONVERSATIONS: Final[Step] = (
-    # `metadata` is JSON.
+    # `metadata` is JSON. `next_position` is that of the next item; a deleted one's is not given again, because what was
+    # made from a conversation has lower positions.
     """CREATE TABLE conversations (
         id TEXT PRIMARY KEY,
         owner TEXT NOT NULL,
         created INTEGER NOT NULL,
         used_s REAL NOT NULL,
         num_bytes INTEGER NOT NULL,
-        metadata BLOB NOT NULL
+        metadata BLOB NOT NULL,
+        next_position INTEGER NOT NULL
     )""",
     "CREATE INDEX conversations_by_use ON conversations (used_s)",
     "CREATE INDEX conversations_by_owner ON conversations (owner, used_s)",
@@ -140,12 +142,4 @@ _CONVERSATIONS: Final[Step] = (
     END""",
 )
 
-_NEXT_POSITIONS: Final[Step] = (
-    # Of the next item. That of a deleted one is not given again: what was made from a conversation has lower positions.
-    "ALTER TABLE conversations ADD COLUMN next_position INTEGER NOT NULL DEFAULT 0",
-    """UPDATE conversations SET next_position = ifnull(
-        (SELECT max(position) + 1 FROM conversation_items WHERE conversation = conversations.id), 0
-    )""",
-)
-
-STEPS: Final[tuple[Step, ...]] = (_RESPONSES, _FILES_AND_BATCHES, _CONVERSATIONS, _NEXT_POSITIONS)
+STEPS: Final[tuple[Step, ...]] = (_RESPONSES, _FILES_AND_BATCHES, _CONVERSATIONS)
