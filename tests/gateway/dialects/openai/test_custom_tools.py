@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
-from tests.gateway.server import Running, serving
+from tests.gateway.server import Running
 
 PATCH = '*** Begin Patch\n+print("é\\n")\n*** End Patch'
 CALL = json.dumps({"name": "apply", "arguments": {"input": PATCH}})
@@ -29,18 +29,6 @@ GUIDED = ("json", "json_schema", "structural_tag")
 def backend() -> ScriptedBackend:
     card = replace(CARD, tool_parser="hermes")
     return ScriptedBackend(SCRIPT, cards={"demo": card, "guided": replace(card, guides=GUIDED)})
-
-
-@pytest.fixture(scope="module")
-def gateway(backend: ScriptedBackend) -> Iterator[Running]:
-    with serving(backend) as gateway:
-        yield gateway
-
-
-@pytest.fixture(scope="module")
-def client(gateway: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from gateway.answers.backend import Delta, Generation, PromptIds
 from tests.gateway.scripted_backend import CARD, ScriptedBackend
-from tests.gateway.server import Running, serving
+from tests.gateway.server import Running
 
 ODDS = {"A": 0.5, "B": 0.3, "C": 0.2}
 PREDICATE: Any = {"type": "predicate", "name": "angry", "instructions": "The customer is angry."}
@@ -50,18 +50,6 @@ class Scoring(ScriptedBackend):
 def backend() -> Scoring:
     able = replace(CARD, max_seq_len=4096, max_prompt_logprobs=0)
     return Scoring(cards={"demo": able, "long": replace(able, max_seq_len=2**16), "unable": CARD})
-
-
-@pytest.fixture(scope="module")
-def gateway(backend: Scoring) -> Iterator[Running]:
-    with serving(backend) as gateway:
-        yield gateway
-
-
-@pytest.fixture(scope="module")
-def client(gateway: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
 
 
 def test_each_question_has_the_probabilities_of_its_options(client: openai.OpenAI, backend: Scoring) -> None:

@@ -28,18 +28,6 @@ def backend() -> ScriptedBackend:
     return ScriptedBackend(SCRIPT, cards={"demo": replace(CARD, tool_parser="hermes")})
 
 
-@pytest.fixture(scope="module")
-def gateway(backend: ScriptedBackend) -> Iterator[Running]:
-    with serving(backend) as gateway:
-        yield gateway
-
-
-@pytest.fixture(scope="module")
-def client(gateway: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
-
-
 @pytest.fixture
 def script(backend: ScriptedBackend) -> Iterator[ScriptedBackend]:
     yield backend

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import openai
@@ -13,7 +12,6 @@ from openai.types.responses import FunctionToolParam, ResponseInputItemParam
 from pydantic import BaseModel
 
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
-from tests.gateway.server import serving
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
 JSON = '{"city": "Bonn", "celsius": 7}'
@@ -34,15 +32,6 @@ class Report(BaseModel):
 @pytest.fixture(scope="module")
 def backend() -> ScriptedBackend:
     return ScriptedBackend((delta(JSON[:9]), delta(JSON[9:], "stop", 9)), cards={"demo": PARSED})
-
-
-@pytest.fixture(scope="module")
-def client(backend: ScriptedBackend) -> Iterator[openai.OpenAI]:
-    with (
-        serving(backend) as gateway,
-        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="unused", max_retries=0) as client,
-    ):
-        yield client
 
 
 def test_a_response_whole_and_streamed(client: openai.OpenAI) -> None:
