@@ -17,7 +17,7 @@ from rich.console import Console
 
 from launch.journal import Journal
 from launch.kserve import triton_access
-from launch.placement.check import check_placement
+from launch.placement.check import Configuration, check_placement
 from launch.placement.machine import this_machine
 from launch.ports import check_ports
 from launch.ranks import ranked_argv
@@ -60,10 +60,11 @@ def serve(options: ServeOptions) -> None:
     options = replace(options, gateway=settings, available=tuple(engine.name for engine in others))
     with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
-        _check_placement(options, repositories)
+        configurations = _configurations(repositories)
+        _check_placement(options, (*configurations, *encoders(repositories)))
         options = replace(options, others=directory.without_blanks(options.others))
         triton = triton_service(options, directory, repositories, installation, access)
-        argv = ranked_argv(triton.argv, options.ranks, _configurations(repositories), triton.environment)
+        argv = ranked_argv(triton.argv, options.ranks, configurations, triton.environment)
         gateway = gateway_service(options, directory, os.environ, access)
         services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway)
         announce = partial(_announce, options, engines, started, access.announcement)
@@ -90,11 +91,11 @@ def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...
     return configurations
 
 
-def _check_placement(options: ServeOptions, repositories: Mapping[str, Path]) -> None:
+def _check_placement(options: ServeOptions, configurations: Sequence[Configuration]) -> None:
     """Of the engines that are loaded at once; the ranks of other launchers are placed by those."""
-    loaded = {name: path for name, path in repositories.items() if name not in options.available}
     if options.ranks.launcher == "single":
-        check_placement((*_configurations(loaded), *encoders(loaded)), this_machine(os.environ))
+        loaded = [each for each in configurations if each.name not in options.available]
+        check_placement(loaded, this_machine(os.environ))
 
 
 def _program(name: str) -> str:
