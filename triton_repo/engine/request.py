@@ -102,6 +102,8 @@ def parse_request(
     sampling = defaults.model_copy(update=given.model_dump(exclude_none=True) | lengths)
     end_ids = _end_ids(tensors, sampling, config)
     check_guide(sampling, end_ids, config)
+    if sampling.guide is not None:  # the grammar knows all of the model's end tokens, and lets none go on
+        end_ids = tuple(dict.fromkeys((*end_ids, *config.eos_token_ids)))
     stream = bool(tensors.get(STREAM.name, [False])[0])
     echo = _echo(parameters) or ("all" if not stream and _parse_echo(tensors, sampling) else "")
     request = EngineRequest(

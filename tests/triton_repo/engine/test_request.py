@@ -106,6 +106,12 @@ def test_a_guide_may_be_a_tensor_or_a_parameter() -> None:
         parse_request(prompt, parameters, config)
 
 
+def test_any_end_token_of_the_model_ends_an_answer_with_a_guide() -> None:
+    config = engine_config(runtime="openvino", vocab_size=50, eos_token_ids=(2, 3))
+    tensors: dict[str, Any] = {"input_ids": [5], "end_id": [3], "guided_decoding_guide_type": [b"json"]}
+    assert parse_request(tensors, {"stop_token_ids": "[8]"}, config).end_ids == (3, 8, 2)
+
+
 @pytest.mark.parametrize(("stream", "echo"), [(False, True), (True, False)])
 def test_only_a_whole_answer_begins_with_the_prompt(stream: bool, echo: bool) -> None:
     tensors: dict[str, Any] = {"input_ids": [5], "exclude_input_in_output": [False], "stream": [stream]}

@@ -11,7 +11,6 @@ import os
 import resource
 import tempfile
 import threading
-from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ import openvino_genai
 
 from triton_repo.contract.sampling import Guide
 from triton_repo.engine.runtimes.openvino.smallest_model import smallest_model
-from triton_repo.engine.runtimes.openvino.vocabulary import tokenizer_of
+from triton_repo.engine.runtimes.openvino.vocabulary import Vocabulary, tokenizer_of
 
 # What is compiled is never dropped, but with its tokenizer.
 MOST_COMPILED_BYTES: Final = 512 << 20
@@ -43,18 +42,20 @@ def structured_output(guide: Guide) -> Any:
 class Compiler:
     """A pipeline that does nothing but to compile grammars, and to follow each for a few tokens."""
 
-    def __init__(self, vocabulary: Sequence[bytes], tokenizer: Any = None) -> None:
+    def __init__(self, vocabulary: Vocabulary, tokenizer: Any = None) -> None:
         """`tokenizer` keeps what is compiled; it is made of the vocabulary unless it is given."""
+        self._end_ids = vocabulary.end_ids
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_batched_tokens = scheduler.num_kv_blocks = 64
         with tempfile.TemporaryDirectory() as directory:
-            openvino.save_model(smallest_model(len(vocabulary)), Path(directory, "openvino_model.xml"))
+            model = smallest_model(len(vocabulary.tokens), vocabulary.end_ids)
+            openvino.save_model(model, Path(directory, "openvino_model.xml"))
             self._pipeline = openvino_genai.ContinuousBatchingPipeline(
                 directory, tokenizer or tokenizer_of(vocabulary), scheduler, "CPU", INFERENCE_NUM_THREADS=1
             )
 
-    def follow(self, guide: Guide, end_ids: Collection[int], max_tokens: int = 1) -> list[int]:
-        """Compile a guide; returns the first ids that it allows, of all that are as good.
+    def follow(self, guide: Guide, max_tokens: int = 1) -> list[int]:
+        """Compile a guide; returns the first ids that it allows, and an end token only where it allows no other.
 
         Other threads go on meanwhile, which they do not while a pipeline makes a `step`.
 
@@ -63,8 +64,8 @@ class Compiler:
         """
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens = max_tokens
-        config.set_eos_token_id(next(iter(end_ids), 0))
-        config.stop_token_ids = set(end_ids)
+        config.set_eos_token_id(next(iter(self._end_ids), 0))
+        config.stop_token_ids = set(self._end_ids or [0])
         config.structured_output_config = structured_output(guide)
         prompt = openvino.Tensor(np.zeros((1, 1), np.int64))
         [result] = self._pipeline.generate([prompt], [config])
@@ -79,7 +80,7 @@ class Guides:
     the turn: the loop's thread as long as a request with a guide may get its first token.
     """
 
-    def __init__(self, vocabulary: Sequence[bytes], most_bytes: int = MOST_COMPILED_BYTES) -> None:
+    def __init__(self, vocabulary: Vocabulary, most_bytes: int = MOST_COMPILED_BYTES) -> None:
         self._vocabulary = vocabulary
         self._most_bytes = most_bytes
         self._turn = threading.Lock()
@@ -91,7 +92,7 @@ class Guides:
         """Drop all that is compiled. The pipelines on the former tokenizer are to be closed."""
         self.tokenizer = tokenizer_of(self._vocabulary)
         self._compiler = Compiler(self._vocabulary, self.tokenizer)
-        self._compiler.follow(Guide("regex", "."), [0])  # what the first one takes is not the memory of its grammar
+        self._compiler.follow(Guide("regex", "."))  # what the first one takes is not the memory of its grammar
         self._compiled: set[Guide] = set()
         self._num_bytes = 0
 
@@ -121,7 +122,7 @@ class Guides:
         with self._turn:
             if guide not in self._compiled:
                 before = _data_bytes()
-                self._compiler.follow(guide, [0])
+                self._compiler.follow(guide)
                 self._num_bytes += max(0, _data_bytes() - before)
                 self._compiled.add(guide)
 

@@ -34,13 +34,12 @@ def enforced_by(engine_directory: str) -> Callable[[Guide], Guide]:
     engine = EngineDirectory(Path(engine_directory))
     config = EngineConfig.load(engine.path)
     # One more token in front, which no grammar allows: it is taken only where the grammar allows no token at all.
-    compiler = Compiler([b"", *vocabulary_of(engine, config)])
-    end_ids = [1 + id for id in config.eos_token_ids]
+    compiler = Compiler(vocabulary_of(engine, config).after(b""))
 
     def enforced(guide: Guide) -> Guide:
         guide = as_grammar(guide)
         try:
-            ids = compiler.follow(guide, end_ids, _TRIED_TOKENS)
+            ids = compiler.follow(guide, _TRIED_TOKENS)
         except RuntimeError as error:
             raise ValueError(_WHERE.sub("", str(error))) from error
         if 0 in ids:

@@ -5,6 +5,7 @@ A pipeline on it compiles a grammar and follows it exactly as one on a real mode
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
@@ -13,8 +14,11 @@ import openvino
 _HEAD_SIZE: Final = 16  # the least that the CPU plugin's attention is tried with
 
 
-def smallest_model(vocab_size: int) -> openvino.Model:
-    """A decoder with a cache of keys and values, like any that optimum-intel exports. All its logits are 0."""
+def smallest_model(vocab_size: int, last_ids: Collection[int] = ()) -> openvino.Model:
+    """A decoder with a cache of keys and values, like any that optimum-intel exports.
+
+    All its logits are 0, but those of `last_ids`, which are less: the model takes them where it may take no other.
+    """
     opset = openvino.opset15
     ids, mask, positions = (
         _input(name, openvino.Type.i64, 2) for name in ("input_ids", "attention_mask", "position_ids")
@@ -29,7 +33,9 @@ def smallest_model(vocab_size: int) -> openvino.Model:
     masked = opset.unsqueeze(opset.convert(mask, "f32"), _ints([1, 2]))
     attention = opset.scaled_dot_product_attention(_head(hidden), key, value, masked)
     flat = opset.reshape(opset.transpose(attention, _ints([0, 2, 1, 3])), _ints([0, 0, _HEAD_SIZE]), True)
-    logits = opset.matmul(flat, _zeros(_HEAD_SIZE, vocab_size), False, False)
+    bias = np.zeros((1, 1, vocab_size), np.float32)
+    bias[..., list(last_ids)] = -1
+    logits = opset.add(opset.matmul(flat, _zeros(_HEAD_SIZE, vocab_size), False, False), opset.constant(bias))
     logits.output(0).get_tensor().set_names({"logits"})
     inputs = [ids, mask, positions, beams]
     return openvino.Model([opset.result(logits)], [key_sink, value_sink], inputs, "smallest")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,23 +29,64 @@ from triton_repo.detokenize.detokenizer import make_detokenizer
 _PARTS_OF_ANSWERS: Final = re.compile(
     r"tool|python_tag|call|channel|message|constrain|think|action|plugin", re.IGNORECASE
 )
+# Bytes that are no text in UTF-8: of what a grammar is made of, only text around tags allows them.
+_NO_TEXT: Final = b"\xff"
 
 
-def vocabulary_of(engine: EngineDirectory, config: EngineConfig) -> list[bytes]:
-    """By id. Empty for what no grammar may allow: end tokens, which end it, and special ones, which leave no text."""
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What a grammar knows of the tokens.
+
+    XGrammar (0.1.31) masks every token without bytes where it allows most of the others, as in free text, and OpenVINO
+    tells it of one end token only, which is exempt. So the end tokens differ: the one that ends a turn of chat may end
+    an answer wherever the grammar is complete, the others where it allows few tokens, or is text around tags.
+
+    Attributes:
+        tokens: the bytes of each, by id. Empty for special ones, which leave no text: no grammar allows them.
+        end_ids: the end tokens; the one that ends a turn comes first.
+    """
+
+    tokens: tuple[bytes, ...]
+    end_ids: tuple[int, ...]
+
+    def after(self, token: bytes) -> Vocabulary:
+        """The same behind one more token."""
+        return Vocabulary((token, *self.tokens), tuple(1 + id for id in self.end_ids))
+
+
+def vocabulary_of(engine: EngineDirectory, config: EngineConfig) -> Vocabulary:
     tokenizer = Tokenizer.from_buffer(engine.tokenizer_file.read_bytes())
     detokenizer = make_detokenizer(tokenizer)
     known = tokenizer.get_vocab_size(with_added_tokens=True)
     silent = {*config.eos_token_ids, *_silent_ids(tokenizer)}
-    return [detokenizer.token_bytes(id) if id < known and id not in silent else b"" for id in range(config.vocab_size)]
+    tokens = (
+        detokenizer.token_bytes(id) if id < known and id not in silent else b"" for id in range(config.vocab_size)
+    )
+    return Vocabulary(tuple(tokens), _end_ids(engine, tokenizer, config.eos_token_ids))
 
 
-def tokenizer_of(vocabulary: Sequence[bytes]) -> Any:
+def tokenizer_of(vocabulary: Vocabulary) -> Any:
     """A tokenizer that knows these tokens and can do nothing else."""
+    tokens, ends = list(vocabulary.tokens), vocabulary.end_ids
+    for id in ends:
+        tokens[id] = b"" if id == ends[0] else _NO_TEXT
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "openvino_detokenizer.xml")
-        openvino.save_model(_detokenizer(vocabulary), file, compress_to_fp16=False)
+        openvino.save_model(_detokenizer(tokens), file, compress_to_fp16=False)
+        known = {"eos_token_id": ends[0]} if ends else {}
+        Path(directory, "config.json").write_text(json.dumps(known), encoding="utf-8")
         return openvino_genai.Tokenizer(directory)
+
+
+def _end_ids(engine: EngineDirectory, tokenizer: Tokenizer, end_ids: Collection[int]) -> tuple[int, ...]:
+    """First what the chat template writes most often: a conversation has many turns, and ends once."""
+    template = engine.chat_template.read_text(encoding="utf-8") if engine.chat_template.is_file() else ""
+
+    def uses(id: int) -> int:
+        text = tokenizer.id_to_token(id)
+        return template.count(text) if text else 0
+
+    return tuple(sorted(end_ids, key=uses, reverse=True))
 
 
 def _silent_ids(tokenizer: Tokenizer) -> list[int]:
@@ -52,13 +94,13 @@ def _silent_ids(tokenizer: Tokenizer) -> list[int]:
     return [token["id"] for token in added if token["special"] and not _PARTS_OF_ANSWERS.search(token["content"])]
 
 
-def _detokenizer(vocabulary: Sequence[bytes]) -> openvino.Model:
+def _detokenizer(tokens: Sequence[bytes]) -> openvino.Model:
     opset = openvino.opset15
     factory = openvino_tokenizers._get_factory()  # of its operations; it has no public name for it
     ids = opset.parameter([-1, -1], np.int64, name="ids")
-    ends = np.cumsum([len(token) for token in vocabulary], dtype=np.int32)
+    ends = np.cumsum([len(token) for token in tokens], dtype=np.int32)
     begins = np.concatenate([np.zeros(1, np.int32), ends[:-1]])
-    characters = np.frombuffer(b"".join(vocabulary), np.uint8)
+    characters = np.frombuffer(b"".join(tokens), np.uint8)
     tables = [opset.constant(table).output(0) for table in (begins, ends, characters)]
     decoded = factory.create("VocabDecoder", [opset.convert(ids, "i32").output(0), *tables], {})
     decoded.set_friendly_name("VocabDecoder")  # by which the pipeline finds it
