@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.answers.calls.tools import MOST_CALLS, TOOLS_FIELD, Tool, Tools
+from gateway.answers.calls.tools import MOST_CALLS, TOOLS_FIELD, Tool, Tools, check_parameters
+from gateway.answers.schema_check import NoSchema, check_schema
 from gateway.parsers.parser import Parser, TextPiece
 from gateway.parsers.source import Source, SteppedParser, Steps
 from gateway.parsers.tools.json_call import JsonCall
@@ -30,11 +31,12 @@ def calls_alone(tools: Tools, card: ModelCard, model: str) -> Guide:
 
     Raises:
         UnsupportedParameter: the engine follows no JSON schemas.
-        InvalidRequest: the schemas are too long.
+        InvalidRequest: the schemas are too long, or one is none.
     """
     if GUIDE not in card.guides:
         reason = f"model {model} cannot be made to call a tool, for its engine follows no JSON schemas"
         raise UnsupportedParameter(f"{CHOICE_FIELD}: {reason}; leave it to the model, auto", CHOICE_FIELD)
+    check_parameters(tools.tools, TOOLS_FIELD)
     return _guide({**_list(tools), "$defs": _definitions(tools)}, CHOICE_FIELD)
 
 
@@ -42,8 +44,9 @@ def calls_or_form(tools: Tools, form: Guide) -> Guide:
     """The guide of an answer that is either calls or a JSON object of some form.
 
     Raises:
-        InvalidRequest: the form is another one, or the schemas are too long.
+        InvalidRequest: the form is another one, or the schemas are too long, or one is none.
     """
+    check_parameters(tools.tools, TOOLS_FIELD)
     schema = orjson.loads(form.text or "{}") if form.kind in (GUIDE, "json") else None
     if not isinstance(schema, dict) or schema.setdefault("type", "object") != "object":
         rule = f"not possible together with an answer of form {form.kind}, but with that of a JSON object"
@@ -70,6 +73,10 @@ def parser() -> Parser:
 def _guide(schema: Mapping[str, Any], param: str) -> Guide:
     text = orjson.dumps(schema).decode()
     check_length(text, param)
+    try:
+        check_schema(schema)
+    except NoSchema as error:  # its parts are schemas, so one refers to itself in a way that is not followed here
+        raise InvalidRequest(f"{param}: the schemas cannot be put together: {error}", param) from None
     return Guide(GUIDE, text)
 
 
@@ -103,7 +110,7 @@ def _has_references(tool: Tool) -> bool:
 
 
 def _moved(schema: Any, name: str) -> Any:
-    """A schema that is to lie at `$defs/<name>` of another: its references to itself lead there."""
+    """A schema that is to lie at `$defs/<name>` of another: its references to itself lead there, not to its `$id`."""
     if isinstance(schema, list):
         return [_moved(one, name) for one in schema]
     if not isinstance(schema, dict):
@@ -111,6 +118,7 @@ def _moved(schema: Any, name: str) -> Any:
     return {
         key: f"#/$defs/{name}{value[1:]}" if _is_own_reference(key, value) else _moved(value, name)
         for key, value in schema.items()
+        if key != "$id" or not isinstance(value, str)
     }
 
 

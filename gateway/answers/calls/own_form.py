@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.answers.calls.json_list import CHOICE_FIELD, NO_ARGUMENTS, check_length
-from gateway.answers.calls.tools import TOOLS_FIELD, Tool, Tools
+from gateway.answers.calls.tools import TOOLS_FIELD, Tool, Tools, check_parameters
 from gateway.parsers.families import answer_guide, has_guide
 from gateway.parsers.guides import CallRules
 from gateway.parsers.parser import Schema, Schemas
@@ -41,8 +41,9 @@ class OwnForm:
             reasoning: that may come first; the prompt ends within it if it `is_open`. None: there must be none.
 
         Raises:
-            InvalidRequest: the schemas are too long.
+            InvalidRequest: the schemas are too long, or one that is enforced is none.
         """
+        check_parameters(filter(self._is_enforced, self.tools.tools), TOOLS_FIELD)
         rules = CallRules(self._is_required, self.tools.parallel, self.text and _format(self.text))
         schemas = {tool.name: self._schema(tool) for tool in self.tools.tools}
         parser = reasoning.parser if reasoning is not None else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from gateway.answers.schema_check import NoSchema, check_schema
+from triton_repo.contract.errors import InvalidRequest
 
 TOOLS_FIELD: Final = "tools"  # in errors; a dialect may have another name for it
 MOST_CALLS: Final = 32  # of an answer that a guide keeps to calls: a weak model would go on for ever
@@ -33,3 +36,18 @@ class Tools:
     tools: tuple[Tool, ...]
     choice: ToolChoice = "auto"
     parallel: bool = True
+
+
+def check_parameters(tools: Iterable[Tool], param: str) -> None:
+    """
+    Args:
+        tools: those whose arguments must match their schemas; what no call is held to may be any object.
+
+    Raises:
+        InvalidRequest: no answer could be checked against a schema, because it is none, or refers to what is not in it.
+    """
+    for tool in tools:
+        try:
+            check_schema(tool.parameters or {})
+        except NoSchema as error:
+            raise InvalidRequest(f"{param}: the parameters of {tool.name}: not a JSON schema: {error}", param) from None

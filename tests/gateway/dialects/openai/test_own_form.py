@@ -165,6 +165,68 @@ def test_arguments_that_do_not_match_are_no_answer_but_of_tools_that_promise_not
     assert (cut["finish_reason"], len(cut["message"]["tool_calls"])) == ("length", 1)
 
 
+NO_SCHEMAS: dict[str, Any] = {
+    "pattern": {"properties": {"city": {"type": "string", "pattern": "("}}},
+    "lookahead": {"properties": {"city": {"pattern": "^(?!x)"}}},
+    "pattern of names": {"patternProperties": {"(": {}}},
+    "type": {"properties": {"city": {"type": "text"}}},
+    "reference": {"properties": {"city": {"$ref": "#/$defs/city"}}},
+    "remote reference": {"properties": {"city": {"$ref": "https://example.com/city.json"}}},
+    "required": {"required": [1]},
+}
+
+
+@pytest.mark.parametrize("name", NO_SCHEMAS)
+@pytest.mark.parametrize("model", ["demo", "schemas"])
+def test_arguments_that_no_schema_could_check_are_asked_for_in_vain(
+    client: httpx.Client, model: str, name: str
+) -> None:
+    """An engine with a guide would answer first, and each answer be wrong."""
+    parameters = {"type": "object", **NO_SCHEMAS[name]}
+    strict = tool("weather", parameters, strict=True)
+    answers(CALL)
+    asked: list[dict[str, Any]] = [{"tool_choice": "required"}, {"response_format": FORM}]
+    for fields in [{}, *asked] if model == "demo" else asked:
+        error = refusal(post(client, CHAT, chat(model=model, tools=[strict], **fields)))
+        assert error["param"] == "tools"
+        assert "weather: not a JSON schema: " in error["message"]
+    unenforced = post(client, CHAT, chat(model=model, tools=[tool("weather", parameters)]))
+    assert unenforced.status_code == 200
+
+
+BAD = {"type": "object", "properties": {"city": {"type": "string", "pattern": "("}}}
+FUNCTION = {"type": "function", "name": "weather", "parameters": BAD, "strict": True}
+BAD_FORMAT = {"format": {"type": "json_schema", "name": "a", "schema": BAD}}
+INPUT = {"model": "demo", "input": "Hello"}
+MESSAGE = {"model": "demo", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key"),
+    [
+        ("/v1/responses", {**INPUT, "tools": [FUNCTION]}, "tools"),
+        ("/v1/responses", {**INPUT, "text": BAD_FORMAT}, "text"),
+        ("/v1/messages", {**MESSAGE, "tools": [{"name": "weather", "input_schema": BAD, "strict": True}]}, "tools"),
+        ("/v1/messages", {**MESSAGE, "output_config": {"format": {"type": "json_schema", "schema": BAD}}}, "output"),
+        (CHAT, json.loads(chat(guided_json=BAD)), "guided_json"),
+        (CHAT, json.loads(chat(structured_outputs={"json": BAD})), "structured_outputs"),
+        (CHAT, json.loads(chat(response_format={"type": "json", "schema": BAD})), "response_format"),
+    ],
+)
+def test_each_api_names_the_schema_that_is_none(client: httpx.Client, path: str, body: Any, key: str) -> None:
+    answers(CALL)
+    answer = client.post(path, json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["message"].startswith(key)
+
+
+def test_arguments_may_refer_to_their_own_schema_by_its_id(client: httpx.Client) -> None:
+    city = {"$id": "https://example.com/city", "type": "object", "properties": {"in": {"$ref": "#"}}}
+    answers('[{"name": "weather", "arguments": {"in": {"in": {}}}}]')
+    asked = chat(model="schemas", tools=[tool("weather", city)], tool_choice="required")
+    assert post(client, CHAT, asked).json()["choices"][0]["finish_reason"] == "tool_calls"
+
+
 def test_a_guided_model_that_never_stops_calling_is_stopped(client: httpx.Client) -> None:
     answers(*[f"{CALL}\n"] * 40)
     whole = post(client, CHAT, chat(tools=[STRICT], tool_choice="required")).json()["choices"][0]
