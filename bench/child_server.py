@@ -27,10 +27,15 @@ _POLL_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that has become ready."""
+    """A server that has become ready; `log` is the descriptor of the file that it writes to."""
 
     pid: int
     ready_after_s: float
+    log: int
+
+    def said(self, since: int = 0) -> bytes:
+        """What it has written, but for so many bytes at the beginning."""
+        return os.pread(self.log, max(0, os.fstat(self.log).st_size - since), since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class ChildServer:
             )
             try:
                 self._wait_ready(process, started + self.start_timeout_s)
-                yield Running(process.pid, time.perf_counter() - started)
+                yield Running(process.pid, time.perf_counter() - started, log.fileno())
             except BenchError as error:
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()

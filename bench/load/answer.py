@@ -18,6 +18,7 @@ class Record:
 
     Attributes:
         start_s: when the request was due. In an open loop a client that lags is part of what is measured.
+        sent_s: when the client wrote it to its socket, or None if it never did: what it lags by.
         first_s, last_s: arrival of the first and of the last chunk that brought text; None if there was none.
         gaps_s: times between two such chunks. A chunk may hold several tokens.
         prompt_tokens, completion_tokens: None where the server reports no usage.
@@ -32,6 +33,7 @@ class Record:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     error: str | None = None
+    sent_s: float | None = None
 
     @property
     def ttft_s(self) -> float | None:
@@ -59,6 +61,7 @@ class Answer:
     def __init__(self, start_s: float, wants_done: bool = True) -> None:
         self._start_s = start_s
         self._wants_done = wants_done
+        self._sent_s: float | None = None
         self._status = 0
         self._rest = b""  # an unfinished line, or the whole body of an answer that is no stream
         self._first_s: float | None = None
@@ -67,6 +70,9 @@ class Answer:
         self._usage: dict[str, Any] = {}
         self._finished = self._done = False
         self._error: str | None = None
+
+    def sent(self, now_s: float) -> None:
+        self._sent_s = now_s
 
     def begin(self, status: int) -> None:
         self._status = status
@@ -91,6 +97,7 @@ class Answer:
             prompt_tokens=self._usage.get("prompt_tokens"),
             completion_tokens=self._usage.get("completion_tokens"),
             error=error or self._complaint(),
+            sent_s=self._sent_s,
         )
 
     def _event(self, data: bytes, now_s: float) -> None:

@@ -88,6 +88,7 @@ class _Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._over = asyncio.get_running_loop().create_future()
         self._transport.write(request)
+        answer.sent(time.perf_counter())
         await self._over
 
     def close(self) -> None:

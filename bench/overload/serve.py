@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench.child_server import ChildServer, free_ports
+from bench.child_server import ChildServer, Running, free_ports
 from bench.load.connection import Target
 from triton_repo.contract.api_key import API_KEY_VARIABLE
 
@@ -19,11 +20,32 @@ NOISY: Final = "sk-noisy"
 QUIET: Final = "sk-quiet"
 
 _START_TIMEOUT_S: Final = 600.0
+_REJECTION: Final = re.compile(rb" (?:429|503) (\d+\.\d+) s id=")  # of `gateway.http.request_id`
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that is ready; the target has the noisy key."""
+
+    target: Target
+    running: Running
+
+    @property
+    def num_said(self) -> int:
+        """Bytes of its log so far."""
+        return len(self.running.said())
+
+    def rejections_s(self, since: int) -> list[float]:
+        """How long rejections took in the gateway, from a request's head to the end of its response.
+
+        Those alone that its log has a line for, behind so many bytes: a few each second.
+        """
+        return logged_rejections_s(self.running.said(since))
 
 
 @contextmanager
-def serving(conch: Path, *arguments: str) -> Iterator[Target]:
-    """`CONCH serve ARGUMENTS` on free ports; the target has the noisy key.
+def serving(conch: Path, *arguments: str) -> Iterator[Serving]:
+    """`CONCH serve ARGUMENTS` on free ports.
 
     Raises:
         BenchError: it was not ready in time.
@@ -37,10 +59,14 @@ def serving(conch: Path, *arguments: str) -> Iterator[Target]:
         environment = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
         argv = [str(conch), "serve", *arguments, *flags]
         server = ChildServer("conch serve", argv, port, "/health/ready", environment, _START_TIMEOUT_S)
-        with server.running():
-            yield Target.parse(f"http://127.0.0.1:{port}", NOISY)
+        with server.running() as running:
+            yield Serving(Target.parse(f"http://127.0.0.1:{port}", NOISY), running)
 
 
 def quiet(target: Target) -> Target:
     """The same server, asked with the other key."""
     return replace(target, api_key=QUIET)
+
+
+def logged_rejections_s(log: bytes) -> list[float]:
+    return [float(took_s) for took_s in _REJECTION.findall(log)]

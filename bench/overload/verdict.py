@@ -23,6 +23,7 @@ class Verdict:
     Attributes:
         goodput: answers that were complete within the deadline, per second of the run after its warm-up.
         rejection_s: from when a request was due to its 429 or 503.
+        client_lag_s: from when a request was due until the client sent it, which is in all other times.
         expired: told at their deadline that they were not complete.
         late: answers that came after their deadline, or no end at all until then.
     """
@@ -33,6 +34,7 @@ class Verdict:
     ttft_s: Sequence[float]
     end_to_end_s: Sequence[float]
     rejection_s: Sequence[float]
+    client_lag_s: Sequence[float]
     expired: int
     late: int
     errors: int
@@ -52,6 +54,7 @@ def judge(records: Sequence[Record], start_s: float, seconds: float, deadline_s:
         ttft_s=sorted(record.ttft_s for record in good if record.ttft_s is not None),
         end_to_end_s=sorted(record.end_to_end_s for record in whole),
         rejection_s=sorted(record.end_to_end_s for record in rejected),
+        client_lag_s=sorted(record.sent_s - record.start_s for record in records if record.sent_s is not None),
         expired=len(expired),
         late=len(late),
         errors=len(records) - len(whole) - len(rejected) - len(expired),

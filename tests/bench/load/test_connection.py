@@ -30,6 +30,7 @@ async def test_requests_one_after_the_other_share_a_connection_and_carry_the_key
         with closing(Client(target, timeout_s=240)) as client:
             records = [await client.ask(PATH, b'{"n":%d}' % number) for number in range(2)]
     assert [record.error for record in records] == [None, None]
+    assert all(record.start_s <= (record.sent_s or 0) < record.end_s for record in records)
     assert wire.connections == 1
     assert [request.endswith(b'{"n":%d}' % number) for number, request in enumerate(wire.requests)] == [True, True]
     assert all(request.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n") for request in wire.requests)
