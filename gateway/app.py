@@ -179,7 +179,7 @@ def _lifespan(
             work = Work(responses, settings.max_waiting_bytes)
             files = FileStore(store, settings.store_max_bytes)
             batches = BatchStore(store, settings.store_max_age_s)
-            runner = BatchRunner(batches, files, settings.max_body_bytes)
+            runner = BatchRunner(batches, files, settings.max_body_bytes, settings.queue_timeout_s)
             await responses.fail_orphans()
             app.state.gateway = Gateway(
                 settings,

@@ -139,8 +139,16 @@ class Batch(_Value):
         return self.now("in_progress", request_counts=RequestCounts(total=total), model=model)
 
     def finalizing(self) -> Batch:
-        """Its files are being written; one that is being cancelled says so to its end."""
-        return self.now("finalizing") if self.status == "in_progress" else self
+        """Its files are being written; one that is being cancelled says so to its end.
+
+        One whose requests are not all answered by now has expired, and says so at once: after a restart nothing else
+        would tell the lines that were not run from those that failed.
+        """
+        if self.status != "in_progress":
+            return self
+        counts = self.request_counts
+        is_whole = counts.completed + counts.failed == counts.total
+        return self.now("finalizing", expired_at=None if is_whole else int(time.time()))
 
     def cancelling(self) -> Batch:
         return self.now("cancelling") if self.status in ("validating", "in_progress") else self
@@ -149,15 +157,11 @@ class Batch(_Value):
         files = {"output_file_id": output_file_id, "error_file_id": error_file_id}
         if self.status == "cancelling":
             return self.now("cancelled", **files)
-        return self.now("expired" if self.was_late else "completed", **files)
-
-    @property
-    def was_late(self) -> bool:
-        return self.finalizing_at is not None and self.finalizing_at >= self.expires_at
+        return self.now("completed" if self.expired_at is None else "expired", **files)
 
     @property
     def reason_not_run(self) -> tuple[str, str]:
         """The code and the message of requests that were not answered."""
         if self.status == "cancelling":
             return "batch_cancelled", "the batch was cancelled before this request was answered"
-        return "batch_expired", "this request was not answered within the completion window of the batch"
+        return "batch_expired", "This request could not be executed before the completion window expired."

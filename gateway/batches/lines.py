@@ -9,7 +9,7 @@ Source: OpenAI's guide "Batch API".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,22 @@ class Line:
     number: int
     custom_id: str
     body: bytes
+
+
+async def numbered(content: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[tuple[int, bytes | LineError]]:
+    """The lines of a file by their numbers, from 1; nothing follows one that is too long."""
+    number, rest = 0, b""
+    async for chunk in content:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            number += 1
+            yield number, line
+        if len(rest) > max_bytes:
+            rule = f"a line may have at most {max_bytes} bytes"
+            yield number + 1, LineError(code="line_too_long", message=rule, line=number + 1)
+            return
+    if rest:
+        yield number + 1, rest
 
 
 def read_line(number: int, text: bytes, endpoint: str) -> Line | LineError | None:

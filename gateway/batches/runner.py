@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from secrets import token_hex
@@ -20,7 +19,7 @@ from gateway.admission.caller import Caller
 from gateway.admission.errors import RateLimitExceeded
 from gateway.batches.batch import Batch, BatchUsage, LineError
 from gateway.batches.batch_store import BatchStore, Held
-from gateway.batches.lines import Line, answered, failed, not_run, read_line
+from gateway.batches.lines import Line, answered, failed, not_run, numbered, read_line
 from gateway.store.errors import StoreFull
 from gateway.store.files import FileStore
 from triton_repo.contract.errors import AuthenticationFailed, EngineFailed, EngineUnavailable, RequestError
@@ -44,8 +43,10 @@ class Answering(Protocol):
     def caller(self, name: str) -> Caller | None:
         """Whose key has this name; None if there is no such key any more."""
 
-    async def answer(self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str) -> bytes:
-        """The body of the answer.
+    async def answer(
+        self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str, *, behind_others: bool
+    ) -> bytes:
+        """The body of the answer; one that is not `behind_others` has its turns with the requests of clients.
 
         Raises:
             RequestError
@@ -53,12 +54,13 @@ class Answering(Protocol):
 
 
 class BatchRunner:
-    """`max_line_bytes` is the bound on one request."""
+    """`max_line_bytes` is the bound on one request. One without a turn for `patience_s` is behind others no longer."""
 
-    def __init__(self, batches: BatchStore, files: FileStore, max_line_bytes: int) -> None:
+    def __init__(self, batches: BatchStore, files: FileStore, max_line_bytes: int, patience_s: float) -> None:
         self._batches = batches
         self._files = files
         self._max_line_bytes = max_line_bytes
+        self._patience_s = patience_s
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
@@ -117,7 +119,7 @@ class BatchRunner:
         errors: list[LineError] = []
         total, model = 0, None
         lines: list[Line] = []
-        async for number, text in _lines(self._files.content(held.batch.input_file_id), self._max_line_bytes):
+        async for number, text in numbered(self._files.content(held.batch.input_file_id), self._max_line_bytes):
             line = text if isinstance(text, LineError) else read_line(number, text, endpoint)
             if isinstance(line, Line):
                 model = model or _model(line)
@@ -167,11 +169,12 @@ class BatchRunner:
             await asyncio.sleep(_LOOK_S)
 
     async def _answer_line(self, held: Held, line: Line, answering: Answering) -> None:
-        """It waits until there is room for it: nobody else does."""
+        """It waits until there is room for it: no client does."""
+        patient_until_s = time.monotonic() + self._patience_s
         while True:
-            id = token_hex(12)
+            id, behind_others = token_hex(12), time.monotonic() < patient_until_s
             try:
-                body = await _answer(held, line, answering, id)
+                body = await _answer(held, line, answering, id, behind_others=behind_others)
             except (EngineUnavailable, RateLimitExceeded) as error:
                 await asyncio.sleep(_wait_s(error))
             except RequestError as error:
@@ -203,28 +206,13 @@ class BatchRunner:
         return file.id
 
 
-async def _lines(content: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[tuple[int, bytes | LineError]]:
-    """The lines of a file by their numbers, from 1; nothing follows one that is too long."""
-    number, rest = 0, b""
-    async for chunk in content:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            number += 1
-            yield number, line
-        if len(rest) > max_bytes:
-            rule = f"a line may have at most {max_bytes} bytes"
-            yield number + 1, LineError(code="line_too_long", message=rule, line=number + 1)
-            return
-    if rest:
-        yield number + 1, rest
-
-
-async def _answer(held: Held, line: Line, answering: Answering, id: str) -> bytes:
+async def _answer(held: Held, line: Line, answering: Answering, id: str, *, behind_others: bool) -> bytes:
     caller = answering.caller(held.owner)
     if caller is None:
         raise AuthenticationFailed("the API key that this batch was made with is not valid any more")
     try:
-        return await answering.answer(held.batch.endpoint, orjson.loads(line.body), caller, id)
+        fields = orjson.loads(line.body)
+        return await answering.answer(held.batch.endpoint, fields, caller, id, behind_others=behind_others)
     except RequestError:
         raise
     except Exception as error:  # the boundary of one line

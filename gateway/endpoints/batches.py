@@ -128,7 +128,7 @@ async def cancel_batch(batch: str, request: Request, gateway: GatewayDep) -> Bat
 
 @dataclass(frozen=True, slots=True)
 class BatchAnswering:
-    """The requests of batches, answered as those of clients are, behind all others."""
+    """The requests of batches, answered as those of clients are, at first behind all others."""
 
     gateway: Gateway
 
@@ -145,19 +145,23 @@ class BatchAnswering:
             return ANYONE
         return next((caller for caller in self.gateway.keys.callers if caller.name == name), None)
 
-    async def answer(self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str) -> bytes:
+    async def answer(
+        self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str, *, behind_others: bool
+    ) -> bytes:
         if endpoint in encode.BY_PATH:
-            return await self._encode(endpoint, fields, caller, id)
+            return await self._encode(endpoint, fields, caller, id, behind_others)
         call = await parsed(self.gateway, OPERATIONS[endpoint], fields, caller, id)
-        behind_others = replace(call, request=replace(call.request, batch=True))
-        return await answer_whole(self.gateway, Asker(endpoint, caller, id, is_counted=True), behind_others)
+        in_turn = replace(call, request=replace(call.request, batch=behind_others))
+        return await answer_whole(self.gateway, Asker(endpoint, caller, id, is_counted=True), in_turn)
 
-    async def _encode(self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str) -> bytes:
+    async def _encode(
+        self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str, behind_others: bool
+    ) -> bytes:
         quota = self.gateway.quotas.of(caller.name, caller.limits)
         call = encode.BY_PATH[endpoint].parse(fields)
         with self.gateway.metrics.record(endpoint) as record, quota:
             engine = await found(self.gateway, call.model, fields, caller, id)
-            asker = encode.Asker(id, Terms(caller.name, quota, batch=True), record)
+            asker = encode.Asker(id, Terms(caller.name, quota, caller.batch or behind_others), record)
             return await encode.encode(self.gateway, call, engine, asker)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
+import httpx
 import openai
 import pytest
 
+from gateway.batches.batch import NO_USAGE, Batch, RequestCounts
 from gateway.endpoints import batches
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend, delta
 from tests.gateway.server import Running, serving
@@ -190,9 +196,82 @@ def test_a_batch_ends_with_its_window(
 ) -> None:
     monkeypatch.setattr(batches, "WINDOW_S", {"24h": 2})
     backend.script = [HANG]
-    batch = wait(client, begin(client, lines(line("a"))))
+    batch = wait(client, begin(client, lines(line("late"), line("hot", {"temperature": 9}))))
     assert batch.status == "expired"
-    assert [each["error"]["code"] for each in content(client, batch.error_file_id)] == ["batch_expired"]
+    late, hot = content(client, batch.error_file_id)
+    assert (late["custom_id"], late["response"], late["error"]["code"]) == ("late", None, "batch_expired")
+    assert (hot["custom_id"], hot["error"]) == ("hot", None)
+
+
+def test_a_batch_that_expires_keeps_what_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "WINDOW_S", {"24h": 2})
+
+    class OneThenHang(ScriptedBackend):
+        async def generate(self, generation: Any, ended: Any = lambda: None, /) -> Any:
+            self.script = [HANG] if self.generations else ScriptedBackend().script
+            async for each in super().generate(generation, ended):
+                yield each
+
+    with serving(OneThenHang()) as server, client_of(server) as client:
+        batch = wait(client, begin(client, lines(line("a"), line("b"))))
+        assert (batch.status, batch.request_counts and batch.request_counts.to_dict()) == (
+            "expired",
+            {"total": 2, "completed": 1, "failed": 1},
+        )
+        assert batch.expired_at is not None
+        assert [each["response"]["status_code"] for each in content(client, batch.output_file_id)] == [200]
+        [error] = content(client, batch.error_file_id)
+        assert error["error"] == {
+            "code": "batch_expired",
+            "message": "This request could not be executed before the completion window expired.",
+        }
+
+
+def test_a_batch_whose_last_answer_comes_with_the_end_of_its_window_is_complete() -> None:
+    at = int(time.time())
+    batch = Batch(
+        id="batch_1",
+        endpoint=CHAT,
+        input_file_id="file-1",
+        completion_window="24h",
+        created_at=at - 60,
+        expires_at=at,
+        status="in_progress",
+        request_counts=RequestCounts(total=2, completed=1),
+    )
+    assert batch.finalizing().ended("file-2", "file-3").status == "expired"
+    ended = batch.counting(NO_USAGE, is_ok=True).finalizing().ended("file-2", None)
+    assert (ended.status, ended.expired_at) == ("completed", None)
+
+
+def test_a_batch_goes_on_while_clients_keep_the_queue_full() -> None:
+    """Each client asks again at once, and there are more of them than may wait."""
+    backend = ScriptedBackend([0.05, delta("Hello", "stop")], cards={"demo": replace(CARD, max_batch_size=1)})
+
+    async def keep_busy(server: Running, until: Event, statuses: set[int]) -> None:
+        async def ask(client: httpx.AsyncClient) -> None:
+            while not until.is_set():
+                body = {"model": "demo", "messages": [{"role": "user", "content": "x"}]}
+                statuses.add((await client.post(server.url + CHAT, json=body)).status_code)
+
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(timeout=120, limits=limits) as client, asyncio.TaskGroup() as clients:
+            for _ in range(48):
+                clients.create_task(ask(client))
+
+    statuses: set[int] = set()
+    with serving(backend, queue_timeout_s=1) as server, client_of(server) as client, ThreadPoolExecutor(1) as pool:
+        until = Event()
+        busy = pool.submit(asyncio.run, keep_busy(server, until, statuses))
+        try:
+            while statuses != {200, 503}:
+                time.sleep(0.01)
+            batch = wait(client, begin(client, lines(line("a"))))
+        finally:
+            until.set()
+        busy.result()
+    assert batch.request_counts is not None
+    assert batch.request_counts.completed == 1
 
 
 def test_a_batch_goes_on_after_a_restart_where_it_was(tmp_path: Path) -> None:
