@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, TypeAdapter
 
 from gateway.dialects.dialect import Operation
+from gateway.dialects.kserve.envelope import KSERVE
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.errors import ANSWER_CHECKED, described
@@ -39,7 +40,7 @@ def describe(app: FastAPI, bodies: Iterable[type[BaseModel]] = ()) -> None:
         types: list[tuple[Any, Mode, TypeAdapter[Any]]] = [(it, "validation", TypeAdapter(it)) for it in others]
         for operation in OPERATIONS.values():
             types.append((operation.body, "validation", TypeAdapter(operation.body)))
-            answers = (operation.answer, operation.event, operation.dialect.error_model)
+            answers = (operation.answer, operation.event, operation.dialect.error_model, KSERVE.error_model)
             types += [(it, "serialization", TypeAdapter(it)) for it in answers if it is not None]
         refs, definitions = TypeAdapter.json_schemas(types, ref_template=_REF)
         known = {key: ref for (key, _), ref in refs.items()}
@@ -60,11 +61,8 @@ def _operation(path: str, operation: Operation, refs: Mapping[Any, Json]) -> Jso
     else:
         content["text/event-stream"] = {}
     body = {"application/json": {"schema": refs[operation.body]}}
-    error = {"application/json": {"schema": refs[operation.dialect.error_model]}}
-    errors = {
-        str(status): {"description": response["description"], "content": error}
-        for status, response in described(operation.dialect.error_model, *ANSWER_CHECKED).items()
-    }
+    described_errors = described(operation.dialect.error_model, *ANSWER_CHECKED)
+    errors = {str(status): response for status, response in described_errors.items()}
     return {
         "tags": ["generation"],
         "operationId": path.removeprefix("/v1/").replace("/", "_"),
