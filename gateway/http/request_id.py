@@ -62,13 +62,13 @@ class _Rejections:
 
     def has_a_line(self, exchange: Exchange) -> bool:
         """Whether to log a request that has ended. What is left out is told by its number, with the next line."""
-        if exchange.status not in _REJECTED:
-            return True
         second = int(time.monotonic())
         if second != self._second:
             if self._num_left_out:
                 logger.info("%d more requests were rejected with 429 or 503", self._num_left_out)
             self._second, self._num_lines, self._num_left_out = second, 0, 0
+        if exchange.status not in _REJECTED:
+            return True
         self._num_lines += 1
         self._num_left_out += self._num_lines > MAX_REJECTION_LINES
         return self._num_lines <= MAX_REJECTION_LINES

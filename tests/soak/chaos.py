@@ -30,7 +30,7 @@ from tests.fuzz.inputs import generated
 from tests.fuzz.targets.requests import targets
 from tests.launch.server import KEY, Server, serving
 from tests.soak.client import PREFIXES, QUESTIONS, Answer, Canaries, Leaving, ask, chat
-from tests.soak.ledger import Sent, closing, disagreements, lines_of
+from tests.soak.ledger import Sent, closing, disagreements, lines_of, num_left_out
 from tests.soak.processes import PARTS, processes, resident_mib
 
 RATE: Final = 3.0  # requests a second
@@ -54,6 +54,7 @@ class Event:
 
 @dataclass
 class Report:
+    parts: Sequence[str]  # that are broken
     endings: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     canaries: Counter[str] = field(default_factory=Counter)
@@ -83,25 +84,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--part", nargs="+", choices=[*PARTS], default=[*PARTS], help="to break (default: any)")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write there what the server printed")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
         spec, ports = ROOT / "engines" / "demo.toml", [free_port() for _ in range(4)]
         with serving(spec, ports, runtime_directory=Path(directory)) as server:
-            report = asyncio.run(_run(server, 60 * options.minutes, random.Random(options.seed)))
+            report = asyncio.run(_run(server, options))
             server.stop()
     report.faults += [f"in the log: {line.strip()}" for line in server.lines if "Traceback" in line]
     outages = [(event.began_s, _end(event)) for event in report.events if event.part == "gateway"]
-    report.faults += disagreements(report.sent, lines_of(server.lines), outages)
+    report.faults += disagreements(report.sent, lines_of(server.lines), outages, num_left_out(server.lines))
+    if options.log:
+        options.log.write_text(server.output, encoding="utf-8")
     print(_text(report, options.minutes, options.seed))
     return 1 if report.faults else 0
 
 
-async def _run(server: Server, seconds: float, chance: random.Random) -> Report:
-    report = Report()
+async def _run(server: Server, options: argparse.Namespace) -> Report:
+    report, chance = Report(options.part), random.Random(options.seed)
     canaries = Canaries(server.url, HEADERS)
     await canaries.record()
     before = await asyncio.to_thread(settled, server)
-    until_s = time.monotonic() + seconds
+    until_s = time.monotonic() + 60 * options.minutes
     tasks = (_load, _ask_canaries, _break, _measure)
     await asyncio.gather(*(task(server, report, until_s, random.Random(chance.random()), canaries) for task in tasks))
     report.closing, faults = await closing(server, HEADERS)
@@ -155,7 +160,7 @@ async def _ask_canaries(
 async def _break(server: Server, report: Report, until_s: float, chance: random.Random, _: Canaries) -> None:
     await asyncio.sleep(10)
     while time.monotonic() < until_s - QUIET_S:
-        part, what = chance.choice([*PARTS]), chance.choice(("kill -9", "kill -9", "SIGSTOP"))
+        part, what = chance.choice(report.parts), chance.choice(("kill -9", "kill -9", "SIGSTOP"))
         victim = _process(server, part)
         if victim is None:
             await asyncio.sleep(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.fuzz.target import Target
 from tests.soak import engine, fuzz
 from tests.soak.client import Answer
-from tests.soak.ledger import Sent, disagreements, lines_of
+from tests.soak.ledger import Sent, disagreements, lines_of, num_left_out, triton_faults
 from tests.soak.memory import Growth
 
 
@@ -60,6 +61,8 @@ def test_a_request_that_client_and_gateway_tell_otherwise_is_found() -> None:
         "whole": Sent(200, "complete", 5.0),
         "lost": Sent(200, "complete", 5.0),
         "rejected": Sent(503, "rejected", 5.0),
+        "untold": Sent(503, "rejected", 5.0),
+        "unknown": Sent(400, "rejected", 5.0),
         "twice": Sent(200, "complete", 5.0),
         "short": Sent(200, "complete", 5.0),
         "left": Sent(200, "left", 5.0),
@@ -68,7 +71,25 @@ def test_a_request_that_client_and_gateway_tell_otherwise_is_found() -> None:
         "unheard": Sent(0, "left", 5.0),
     }
     found = sorted(disagreements(sent, lines_of(log), [(50.0, 55.0)]))
-    assert [line.partition(":")[0] for line in found] == ["lost", "rejected", "short", "stranger", "twice"]
+    untold = "1 were rejected without a line, and 0 in the gateway's log"
+    assert [line.partition(":")[0] for line in found] == [
+        *(untold, "lost", "rejected", "short", "stranger", "twice", "unknown")
+    ]
+    log.append("2026 INFO gateway.access 1 more requests were rejected with 429 or 503\n")
+    assert untold not in disagreements(sent, lines_of(log), [(50.0, 55.0)], num_left_out(log))
+
+
+def test_what_triton_cannot_have_counted_is_found() -> None:
+    few = Counter(success=3)
+    assert not [*triton_faults(few, few, 60)]
+    assert not [*triton_faults(Counter(success=61), Counter(success=61), 60)]
+    planted = [
+        (Counter(success=1), Counter(success=1)),
+        (Counter(success=65), Counter(success=65)),
+        (Counter(success=3, CANCELED=1), Counter(success=4)),
+        (Counter(success=3), Counter(success=4)),
+    ]
+    assert all([*triton_faults(*counts, 60)] for counts in planted)
 
 
 _LOG = (
