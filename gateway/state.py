@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from gateway.admission.admission import Admission
 from gateway.admission.quota import Quotas
@@ -15,6 +15,7 @@ from gateway.answers.in_flight import InFlight
 from gateway.batches.batch_store import BatchStore
 from gateway.batches.runner import BatchRunner
 from gateway.catalog.catalog import Catalog
+from gateway.http.auth import caller_of
 from gateway.http.event_stream import Heartbeat
 from gateway.http.keys import ApiKeys
 from gateway.metrics.metrics import Metrics
@@ -51,3 +52,20 @@ async def _gateway(request: Request) -> Gateway:
 
 
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
+
+
+def owner_of(request: Request) -> str:
+    """The name of the key that asks: what it keeps, it alone sees."""
+    return caller_of(request.scope).name
+
+
+async def _count(request: Request, gateway: GatewayDep, response: Response) -> None:
+    caller = caller_of(request.scope)
+    quota = gateway.quotas.of(caller.name, caller.limits)
+    quota.take_request()
+    response.headers.update(quota.headers())
+
+
+# Of a route that keeps what it is sent: it takes one from the requests per minute of its caller. Reading, cancelling
+# and deleting take none, so that clients may look as often as they like, and can always make room.
+COUNTED: Final = (Depends(_count),)

@@ -18,13 +18,13 @@ from gateway.dialects.body import parse_body
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints import encode
 from gateway.endpoints.answering import Asker, answer_whole, parsed
-from gateway.endpoints.files import MAX_EXPIRY_S, MIN_EXPIRY_S, find_file, owner
+from gateway.endpoints.files import MAX_EXPIRY_S, MIN_EXPIRY_S, find_file
 from gateway.endpoints.finding import found
 from gateway.endpoints.list_page import ListPage
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.body import read_object
 from gateway.http.errors import described
-from gateway.state import Gateway, GatewayDep
+from gateway.state import COUNTED, Gateway, GatewayDep, owner_of
 from gateway.store.files import Page
 from triton_repo.contract.errors import InvalidRequest, ModelNotFound
 
@@ -67,7 +67,7 @@ class BatchList(ListPage[Batch]):
 def add_batches(app: FastAPI) -> None:
     errors = described(OPENAI.error_model)
     options = {"tags": ["batches"], "responses": errors}
-    app.post("/v1/batches", openapi_extra=_BODY, **options)(create_batch)  # type: ignore[arg-type]
+    app.post("/v1/batches", dependencies=COUNTED, openapi_extra=_BODY, **options)(create_batch)  # type: ignore[arg-type]
     app.get("/v1/batches", **options)(list_batches)  # type: ignore[arg-type]
     app.get("/v1/batches/{batch}", **options)(get_batch)  # type: ignore[arg-type]
     app.post("/v1/batches/{batch}/cancel", **options)(cancel_batch)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ async def create_batch(request: Request, gateway: GatewayDep) -> Batch:
         metadata=body.metadata,
     )
     expires = body.output_expires_after.seconds if body.output_expires_after else MAX_EXPIRY_S
-    if not await gateway.batches.add(owner(request), batch, expires, MAX_OPEN):
+    if not await gateway.batches.add(owner_of(request), batch, expires, MAX_OPEN):
         raise InvalidRequest(f"at most {MAX_OPEN} batches of one key may be open")
     gateway.batch_runner.wake()
     return batch
@@ -106,11 +106,11 @@ async def list_batches(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: str | None = None,
 ) -> BatchList:
-    return BatchList.of(await gateway.batches.page(owner(request), Page(limit, after)), limit)
+    return BatchList.of(await gateway.batches.page(owner_of(request), Page(limit, after)), limit)
 
 
 async def get_batch(batch: str, request: Request, gateway: GatewayDep) -> Batch:
-    found = await gateway.batches.get(owner(request), batch)
+    found = await gateway.batches.get(owner_of(request), batch)
     if found is None:
         raise BatchNotFound(f"no such batch: {batch[:80]!r}", "id")
     return found

@@ -13,10 +13,9 @@ from starlette.responses import Response
 
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints.list_page import ListPage
-from gateway.http.auth import caller_of
 from gateway.http.errors import STORED, described
 from gateway.http.form import Upload, read_upload
-from gateway.state import GatewayDep
+from gateway.state import COUNTED, GatewayDep, owner_of
 from gateway.store.files import Page, StoredFile
 from triton_repo.contract.errors import InvalidRequest
 
@@ -64,7 +63,7 @@ class FileDeleted(BaseModel):
 def add_files(app: FastAPI) -> None:
     errors = described(OPENAI.error_model, *STORED)
     options = {"tags": ["files"], "responses": errors}
-    app.post("/v1/files", openapi_extra=_FORM, **options)(upload_file)  # type: ignore[arg-type]
+    app.post("/v1/files", dependencies=COUNTED, openapi_extra=_FORM, **options)(upload_file)  # type: ignore[arg-type]
     app.get("/v1/files", **options)(list_files)  # type: ignore[arg-type]
     app.get("/v1/files/{file}", **options)(get_file)  # type: ignore[arg-type]
     app.delete("/v1/files/{file}", **options)(delete_file)  # type: ignore[arg-type]
@@ -82,7 +81,7 @@ async def upload_file(request: Request, gateway: GatewayDep) -> FileObject:
     async with form as upload:
         purpose, expires_after_s = _purpose(upload), _expires_after_s(upload)
         pieces = upload.pieces()
-        return _object(await gateway.files.add(owner(request), upload.filename, purpose, pieces, expires_after_s))
+        return _object(await gateway.files.add(owner_of(request), upload.filename, purpose, pieces, expires_after_s))
 
 
 async def list_files(
@@ -91,7 +90,7 @@ async def list_files(
     asked: Annotated[FilesQuery, Query()],
 ) -> FileList:
     page = Page(asked.limit, asked.after, asked.order == "desc")
-    files = [_object(file) for file in await gateway.files.page(owner(request), page, asked.purpose)]
+    files = [_object(file) for file in await gateway.files.page(owner_of(request), page, asked.purpose)]
     return FileList.of(files, asked.limit)
 
 
@@ -100,7 +99,7 @@ async def get_file(file: str, request: Request, gateway: GatewayDep) -> FileObje
 
 
 async def delete_file(file: str, request: Request, gateway: GatewayDep) -> FileDeleted:
-    if not await gateway.files.delete(owner(request), file):
+    if not await gateway.files.delete(owner_of(request), file):
         raise _not_found(file)
     return FileDeleted(id=file)
 
@@ -112,17 +111,12 @@ async def get_content(file: str, request: Request, gateway: GatewayDep) -> Respo
     return StreamingResponse(content, headers=headers, media_type="application/octet-stream")
 
 
-def owner(request: Request) -> str:
-    """The name of the key that asks: what it keeps, it alone sees."""
-    return caller_of(request.scope).name
-
-
 async def find_file(id: str, request: Request, gateway: GatewayDep) -> StoredFile:
     """
     Raises:
         FileNotFound
     """
-    found = await gateway.files.get(owner(request), id)
+    found = await gateway.files.get(owner_of(request), id)
     if found is None:
         raise _not_found(id)
     return found

@@ -147,9 +147,10 @@ async def infer(request: Request, gateway: GatewayDep) -> Response:
 
 async def _infer(request: Request, gateway: Gateway) -> Response:
     """A request counts in the quota of its caller; it has no tokens. Its body counts as long as Triton has it."""
-    caller, model = caller_of(request.scope), _asked(request, gateway)
+    caller = caller_of(request.scope)
     quota = gateway.quotas.of(caller.name, caller.limits)
     quota.take_request()
+    model = _asked(request, gateway)
     with quota, gateway.bodies.share() as share:
         terms = Terms(caller.name, quota, caller.batch, *complete_and_begin_by_s(request.scope))
         gateway.in_flight.check_open()

@@ -31,11 +31,10 @@ from gateway.endpoints.responses.query import (
     Routes,
     check_include,
     described_body,
-    owner_of,
     page_of,
 )
 from gateway.http.body import read_object
-from gateway.state import Gateway, GatewayDep
+from gateway.state import Gateway, GatewayDep, owner_of
 from gateway.store.conversations import Conversation
 from gateway.store.response_rows import Json
 from triton_repo.contract.errors import InvalidRequest
@@ -51,7 +50,7 @@ class ConversationItemNotFound(InvalidRequest):
 
 
 def add_conversations(app: FastAPI) -> None:
-    routes = Routes(app, "conversations")
+    routes = Routes(app, "conversations", posts_are_counted=True)
     path = "/v1/conversations/{conversation}"
     items = path + "/items"
     item = items + "/{item}"

@@ -25,7 +25,6 @@ from gateway.endpoints.responses.query import (
     described_query,
     flag,
     number,
-    owner_of,
     page_of,
 )
 from gateway.http.auth import caller_of
@@ -33,7 +32,7 @@ from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.event_stream import EventStream, described_events
 from gateway.http.request_id import REQUEST_ID
-from gateway.state import Gateway, GatewayDep
+from gateway.state import Gateway, GatewayDep, owner_of
 from gateway.store.files import Page
 from gateway.store.response_rows import Json
 from triton_repo.contract.errors import InvalidRequest, RequestError

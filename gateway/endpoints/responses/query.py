@@ -10,8 +10,8 @@ from fastapi import FastAPI, Request
 
 from gateway.dialects.openai.envelope import OPENAI
 from gateway.dialects.responses.includable import INCLUDABLE, fault_of
-from gateway.http.auth import caller_of
 from gateway.http.errors import described
+from gateway.state import COUNTED
 from gateway.store.files import Page
 from gateway.store.response_rows import Json
 from triton_repo.contract.errors import InvalidRequest
@@ -45,11 +45,15 @@ def described_body(model: type[Any]) -> Json:
 
 
 class Routes:
-    """Adds routes of one kind. What was kept is sent as it is: its type describes it, and nothing is validated."""
+    """Adds routes of one kind. What was kept is sent as it is: its type describes it, and nothing is validated.
 
-    def __init__(self, app: FastAPI, tag: str) -> None:
+    `posts_are_counted`, in the requests per minute of a key, before they are read.
+    """
+
+    def __init__(self, app: FastAPI, tag: str, *, posts_are_counted: bool = False) -> None:
         self._app = app
         self._tag = tag
+        self._posts_are_counted = posts_are_counted
 
     def add(
         self, method: str, path: str, endpoint: Callable[..., Any], answer: Any, extra: Mapping[str, Any] | None = None
@@ -60,16 +64,12 @@ class Routes:
             path,
             endpoint,
             methods=[method],
+            dependencies=COUNTED if self._posts_are_counted and method == "POST" else (),
             tags=[self._tag],
             response_model=None,
             responses={200: description, **described(OPENAI.error_model)},
             openapi_extra=dict(extra or {}),
         )
-
-
-def owner_of(request: Request) -> str:
-    """Whose things a client may see: those of its key."""
-    return caller_of(request.scope).name
 
 
 def check_include(request: Request) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.catalog import watched_file
 from tests.gateway.bodies import refusal
+from tests.gateway.http.test_http import every_endpoint
 from tests.gateway.scrape import scrape_until, value
 from tests.gateway.scripted_backend import CARD, HANG, ScriptedBackend
 from tests.gateway.server import Running, serving
@@ -50,6 +51,26 @@ def test_a_key_that_asks_too_often_gets_429_and_others_their_answers(tmp_path: P
     assert answers[2].headers["retry-after-ms"].isdecimal()
     assert [answer.headers["x-ratelimit-limit-requests"] for answer in answers] == ["2"] * 3
     assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0"]
+
+
+def test_all_that_makes_something_counts_and_to_read_cancel_or_delete_does_not(tmp_path: Path) -> None:
+    endpoints = [(method, path) for method, path in every_endpoint() if path.startswith(("/v1/", "/v2/"))]
+    endpoints = [each for each in endpoints if not each[1].endswith(("/load", "/unload"))]  # the operator's
+    keys = [f"sk-{number}" for number in range(len(endpoints))]
+    digests = (hashlib.sha256(key.encode()).hexdigest() for key in keys)
+    (tmp_path / "keys").write_text(
+        "".join(f"key-{number} {digest} requests_per_minute=1\n" for number, digest in enumerate(digests)),
+        encoding="utf-8",
+    )
+    with serving(ScriptedBackend(), api_keys_file=tmp_path / "keys") as gateway, httpx.Client() as client:
+        limited = {}
+        for (method, path), key in zip(endpoints, keys, strict=True):
+            headers = {"authorization": f"Bearer {key}"}
+            answers = [client.request(method, gateway.url + path, headers=headers) for _ in range(2)]
+            limited[method, path] = answers[1].status_code == 429
+    assert {each for each, is_limited in limited.items() if is_limited} == {
+        (method, path) for method, path in endpoints if method == "POST" and not path.endswith("/cancel")
+    }
 
 
 def test_tokens_are_counted_as_the_answer_has_them_in_the_end(tmp_path: Path) -> None:
