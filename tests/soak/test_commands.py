@@ -56,7 +56,8 @@ def test_a_process_that_grows_is_told_from_one_whose_caches_fill() -> None:
 
 
 def test_a_request_that_client_and_gateway_tell_otherwise_is_found() -> None:
-    log = [f"2026 INFO gateway.access POST /v1/chat/completions {rest}\n" for rest in _LOG]
+    log = [f"gateway │ 2026 INFO gateway.access POST /v1/chat/completions {rest}\n" for rest in _LOG]
+    log.append(f"  conch │ gateway was killed by SIGKILL: {log[0].removeprefix('gateway │ ')}")
     sent = {
         "whole": Sent(200, "complete", 5.0),
         "lost": Sent(200, "complete", 5.0),
@@ -75,7 +76,7 @@ def test_a_request_that_client_and_gateway_tell_otherwise_is_found() -> None:
     assert [line.partition(":")[0] for line in found] == [
         *(untold, "lost", "rejected", "short", "stranger", "twice", "unknown")
     ]
-    log.append("2026 INFO gateway.access 1 more requests were rejected with 429 or 503\n")
+    log.append("gateway │ 2026 INFO gateway.access 1 more requests were rejected with 429 or 503\n")
     assert untold not in disagreements(sent, lines_of(log), [(50.0, 55.0)], num_left_out(log))
 
 
