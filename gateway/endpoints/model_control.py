@@ -13,7 +13,7 @@ from gateway.dialects.openai.envelope import OPENAI
 from gateway.http.auth import ADMIN_PATHS
 from gateway.http.errors import described
 from gateway.state import Gateway, GatewayDep
-from triton_repo.contract.errors import EngineFailed, InvalidRequest, ModelNotFound
+from triton_repo.contract.errors import EngineFailed, InvalidRequest, ModelNotFound, RequestError
 from triton_repo.contract.health.engine_states import EngineStates, read_states
 from triton_repo.contract.health.model_orders import MAX_GRACE_S, Order, Verb
 from triton_repo.contract.steps import engine_name
@@ -34,6 +34,12 @@ class EngineList(TypedDict):
 
 class ModelControlUnavailable(InvalidRequest):
     code = "model_control_unavailable"
+
+
+class ModelDoesNotFit(RequestError):
+    status = 409
+    type = "invalid_request_error"
+    code = "model_does_not_fit"
 
 
 class ModelLoadFailed(EngineFailed):
@@ -77,6 +83,8 @@ async def _ordered(gateway: Gateway, verb: Verb, model: str, grace_s: float) -> 
     outcome = await ask(socket, Order(verb, engine, grace_s))
     if not outcome.known:
         raise ModelNotFound(f"model {model[:200]!r}: conch serve has no such engine", "model")
+    if not outcome.fits:
+        raise ModelDoesNotFit(f"model {model[:200]!r}: {outcome.failure}", "model")
     if outcome.failure is not None:
         raise ModelLoadFailed(f"model {model[:200]!r}: {verb} failed: {outcome.failure}", "model")
     return _entry(engine, _states(gateway).absent.get(engine, "loaded"))

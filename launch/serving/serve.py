@@ -25,6 +25,7 @@ from launch.service import Service
 from launch.serving.announcement import ready_message, this_command
 from launch.serving.control_socket import taking_orders
 from launch.serving.engines import ServedEngine, build_engines, check_names
+from launch.serving.model_control import CheckPlacement, Loadable
 from launch.serving.options import ServeOptions
 from launch.serving.other_models import check_apart, check_required, python_models
 from launch.serving.run_directory import run_directory
@@ -61,9 +62,10 @@ def serve(options: ServeOptions) -> None:
     with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
         configurations = _configurations(repositories)
-        _check_placement(options, (*configurations, *encoders(repositories)))
+        check = _check_of_placement(options, (*configurations, *encoders(repositories)))
+        check([name for name in repositories if name not in options.available])
         options = replace(options, others=directory.without_blanks(options.others))
-        triton = triton_service(options, directory, repositories, installation, access)
+        triton = triton_service(options, directory, Loadable(repositories, check), installation, access)
         argv = ranked_argv(triton.argv, options.ranks, configurations, triton.environment)
         gateway = gateway_service(options, directory, os.environ, access)
         services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway)
@@ -91,11 +93,14 @@ def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...
     return configurations
 
 
-def _check_placement(options: ServeOptions, configurations: Sequence[Configuration]) -> None:
-    """Of the engines that are loaded at once; the ranks of other launchers are placed by those."""
-    if options.ranks.launcher == "single":
-        loaded = [each for each in configurations if each.name not in options.available]
-        check_placement(loaded, this_machine(os.environ))
+def _check_of_placement(options: ServeOptions, configurations: Sequence[Configuration]) -> CheckPlacement:
+    """Of engines, by name, that are to be loaded together; the ranks of other launchers are placed by those."""
+
+    def check(names: Collection[str]) -> None:
+        if options.ranks.launcher == "single":
+            check_placement([each for each in configurations if each.name in names], this_machine(os.environ))
+
+    return check
 
 
 def _program(name: str) -> str:

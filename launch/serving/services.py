@@ -25,7 +25,7 @@ from launch.placement.rate_limits import resource_arguments
 from launch.ports import LOOPBACK
 from launch.service import Service
 from launch.serving.engines import check_encoders
-from launch.serving.model_control import ModelControl
+from launch.serving.model_control import Loadable, ModelControl
 from launch.serving.options import ServeOptions
 from launch.serving.run_directory import RunDirectory
 from launch.tritonserver import (
@@ -52,11 +52,11 @@ TRITON_STOP_MARGIN_S = 5.0
 def triton_service(
     options: ServeOptions,
     directory: RunDirectory,
-    repositories: Mapping[str, Path],
+    engines: Loadable,
     installation: TritonInstallation,
     access: TritonAccess,
 ) -> Service:
-    """`repositories` by the name of the engine in each."""
+    repositories = engines.repositories
     mark = uuid.uuid4().hex
     backends = lay_out_backends(installation, directory.path)
     server = _server_options(options, repositories, access, mark)
@@ -81,7 +81,7 @@ def triton_service(
         stop_signal=signal.SIGINT if options.ranks.launcher == "single" else signal.SIGTERM,
         line_matters=partial(triton_line_matters, gpu=server.gpu, verbose=options.verbose),
     )
-    return _with_engines(triton, options, directory, repositories, access)
+    return _with_engines(triton, options, directory, engines, access)
 
 
 def _server_options(
@@ -105,7 +105,7 @@ def _with_engines(
     triton: Service,
     options: ServeOptions,
     directory: RunDirectory,
-    repositories: Mapping[str, Path],
+    engines: Loadable,
     access: TritonAccess,
 ) -> Service:
     """With what watches, loads and starts again its engines one by one."""
@@ -114,10 +114,10 @@ def _with_engines(
     stubs = StubWatch(triton.mark, access, options.others, spares_others=not is_controlled)
     reports = EngineReports(directory.engine_states)
     heartbeats = HeartbeatWatch(directory.heartbeats, options.gateway.hang_timeout_s, reports.stall)
-    models = EngineModels(repositories, ModelRepository(access), stubs, triton.shm_prefix)
+    models = EngineModels(engines.repositories, ModelRepository(access), stubs, triton.shm_prefix)
     recovery = EngineRecovery(models, reports)
     others = OtherModels(options.others, ModelRepository(access), stubs, triton.shm_prefix)
-    control = ModelControl(models, reports)
+    control = ModelControl(models, reports, engines.check_placement)
     for engine in options.available:
         reports.set_absent(engine, UNLOADED)
     return replace(

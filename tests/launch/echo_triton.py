@@ -12,6 +12,7 @@ from launch.descendants import command_line, marked_processes
 from launch.health.stubs import stub_model
 from launch.kserve import Exposure, triton_access
 from launch.service import Service
+from launch.serving.model_control import Loadable
 from launch.serving.options import ServeOptions
 from launch.serving.run_directory import RunDirectory
 from launch.serving.services import triton_service
@@ -60,7 +61,7 @@ def echo_triton(
     (run / "heartbeats").mkdir(parents=True)
     installation = find_tritonserver(os.environ)
     access = triton_access(options.kserve, run, {KSERVE_KEY_VARIABLE: KSERVE_KEY})
-    return triton_service(options, RunDirectory(run), repositories, installation, access)
+    return triton_service(options, RunDirectory(run), Loadable(repositories, lambda _: None), installation, access)
 
 
 def write_model(directory: Path, program: str) -> None:

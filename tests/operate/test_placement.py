@@ -32,6 +32,7 @@ pytestmark = [
 FIRST, SECOND, *_ = sorted(os.sched_getaffinity(0)) * 2
 LONG_TEXTS = ["the quick brown fox jumps over the lazy dog " * 6] * 64  # as many as one call of the model takes
 RUN_S = 3.0
+ADMIN_KEY = "sk-admin-4471"
 PLACEMENTS: Mapping[str, Mapping[str, Any]] = {
     "left": {"rate_limiter": {"resources": {"one": 1}}},
     "right": {"rate_limiter": {"resources": {"one": 1}}},
@@ -70,10 +71,20 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stack(engines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def large(engines: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One that fits no machine."""
+    return engine(tmp_path_factory.mktemp("large"), Path(engines[0]), "large", serve={"kv_cache_bytes": 1 << 50})
+
+
+@pytest.fixture(scope="module")
+def stack(engines: list[str], large: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     log = tmp_path_factory.mktemp("placement") / "serve.log"
-    with serving(*engines, "--rate-limit-resource", "two:2", log=log) as running:
-        yield running
+    os.environ["CONCH_ADMIN_KEY"] = ADMIN_KEY
+    try:
+        with serving(*engines, "--available", large, "--rate-limit-resource", "two:2", log=log) as running:
+            yield running
+    finally:
+        del os.environ["CONCH_ADMIN_KEY"]
 
 
 def stubs(stack: Stack, model: str) -> list[psutil.Process]:
@@ -183,8 +194,19 @@ def test_an_instance_that_is_killed_is_replaced(stack: Stack) -> None:
     assert {httpx.post(url, json=body).status_code for _ in range(8)} == {200}
 
 
-def test_engines_that_do_not_fit_are_rejected_before_triton_starts(engines: list[str], tmp_path: Path) -> None:
-    large = engine(tmp_path, Path(engines[0]), "large", serve={"kv_cache_bytes": 1 << 50})
+def test_an_engine_that_does_not_fit_beside_those_that_serve_is_not_loaded(stack: Stack) -> None:
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    rejected = httpx.post(f"{stack.gateway}/v1/models/large/load", headers=headers)
+    assert (rejected.status_code, rejected.json()["error"]["code"]) == (409, "model_does_not_fit")
+    message = rejected.json()["error"]["message"]
+    assert "engine large: does not fit the memory" in message
+    assert "1125899.91 GB of KV cache), and " in message
+    assert "GB are available beside first, second, " in message
+    listed = httpx.get(f"{stack.gateway}/admin/models", headers=headers).json()["data"]
+    assert {"id": "large", "object": "model", "state": "unloaded"} in listed
+
+
+def test_engines_that_do_not_fit_are_rejected_before_triton_starts(engines: list[str], large: str) -> None:
     argv = [str(CONCH), "serve", engines[0], large, "--port", str(free_port())]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2

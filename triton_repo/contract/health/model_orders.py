@@ -35,10 +35,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`known`: there is such an engine; `failure`: why the order was not carried out, None where it was."""
+    """`known`: there is such an engine; `failure`: why the order was not carried out, None where it was;
+    not `fits`: for want of memory, CPUs or GPUs."""
 
     known: bool = True
     failure: str | None = None
+    fits: bool = True
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -49,4 +51,4 @@ class Outcome:
         fields = json.loads(line)
         if not isinstance(fields, dict) or fields.get("known") not in (True, False):
             raise ValueError("not an outcome")
-        return cls(fields["known"], fields.get("failure"))
+        return cls(fields["known"], fields.get("failure"), fields.get("fits") is not False)
