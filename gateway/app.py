@@ -172,7 +172,7 @@ def _lifespan(
         bodies = ByteBudget(settings.max_waiting_bytes)
         heartbeat = Heartbeat(settings.sse_ping_interval_s)
         tracing = OtlpTracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
-        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally, tracing.ended if tracing else None)
+        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally, tracing)
         with store_file(settings.store) as file:
             store = Database(file)
             responses = ResponseStore(store, _bounds(settings))

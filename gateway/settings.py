@@ -131,8 +131,9 @@ class Settings(BaseModel):
         tuple[str, ...], Field(description="whose names /metrics has: conch, triton, router, vllm, gen_ai")
     ] = ("conch", "triton", "router")
     triton_metrics: Annotated[
-        str, Field(description="HOST:PORT of Triton's metrics, for /metrics to have them too", pattern=r"^(.+:\d+)?$")
-    ] = ""
+        tuple[Annotated[str, Field(pattern=r"^.+:\d+$")], ...],
+        Field(description="HOST:PORT of Triton's metrics, for /metrics to have them too; of several servers each"),
+    ] = ()
 
     @field_validator("metrics_names")
     @classmethod

@@ -18,11 +18,13 @@ from launch.ports import LOOPBACK
 from triton_repo.contract.api_key import KEY_VARIABLES
 from triton_repo.contract.distribution import install_command
 from triton_repo.contract.errors import LaunchError
+from triton_repo.tracing.otlp import traces_url
 
 BINARY_VARIABLE = "CONCH_TRITONSERVER"
 CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
 LOADER_FAILED = 127
 STUB = "triton_python_backend_stub"
+NEVER = 2**31 - 1  # of so many requests that bring none, one is traced
 POLL_S = 15  # between two looks at the repositories, which Triton itself has as its default
 
 ControlMode = Literal["none", "explicit", "poll"]
@@ -144,7 +146,8 @@ def _missing_library(loader_error: str) -> str:
 class ServerOptions:
     """How Conch runs tritonserver. With `explicit` control it loads the models that it is told to, else all that are in
     `repositories`; with `poll` it looks there again while it runs. `rate_limits` are arguments of its own. With
-    `auto_complete` it finds out for itself what a config.pbtxt leaves out, as far as the model's backend can tell."""
+    `auto_complete` it finds out for itself what a config.pbtxt leaves out, as far as the model's backend can tell.
+    Requests whose caller traces them are traced to `otlp_endpoint`."""
 
     repositories: tuple[Path, ...]
     access: TritonAccess
@@ -156,6 +159,7 @@ class ServerOptions:
     rate_limits: tuple[str, ...] = ()
     control: ControlMode = "none"
     auto_complete: bool = False
+    otlp_endpoint: str = ""
 
 
 def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> tuple[str, ...]:
@@ -182,6 +186,7 @@ def server_argv(binary: Path, backends: Path | None, options: ServerOptions) -> 
         f"--exit-timeout-secs={options.exit_timeout_s}",
         *_response_cache(binary, options.response_cache_bytes),
         *options.rate_limits,
+        *_tracing(options.otlp_endpoint),
         *(() if options.gpu else ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")),
     )
 
@@ -195,6 +200,14 @@ def _response_cache(binary: Path, num_bytes: int) -> tuple[str, ...]:
         *((f"--cache-directory={directory}",) if directory.is_dir() else ()),
         f"--cache-config=local,size={num_bytes}",
     )
+
+
+def _tracing(endpoint: str) -> tuple[str, ...]:
+    """Triton's own spans, of requests that bring a `traceparent` among their headers."""
+    if not endpoint:
+        return ()
+    settings = ("mode=opentelemetry", f"opentelemetry,url={traces_url(endpoint)}", "level=TIMESTAMPS", f"rate={NEVER}")
+    return tuple(f"--trace-config={setting}" for setting in settings)
 
 
 def server_environment(

@@ -105,6 +105,7 @@ class Generation:
         echo: its text begins with the prompt, or is the prompt alone.
         token_ids: its deltas are to bring the ids of their tokens, and of the prompt.
         num_last: of its prompt only so many tokens are kept, the last ones; None keeps all.
+        traceparent: W3C's name of the span that those of its engine are below; "" for one that is not traced.
     """
 
     request_id: str
@@ -121,6 +122,7 @@ class Generation:
     keep_special: bool = False
     clip_max_tokens: bool = False
     parsing: Parsing | None = None
+    traceparent: str = ""
 
     @property
     def lists_tokens(self) -> bool:

@@ -176,6 +176,8 @@ async def _opened(asked: Asked, call: Call) -> AsyncIterator[tuple[Answer, Encod
         asked.record.served = served_by(request.model, call.resolution)
         generations = request.generations(asked.id, card, gateway.settings.max_body_bytes)
         head = Head(asked.id, int(time.time()), call.model, _fingerprint(card), lambda: answer.usage)
+        if traceparent := asked.record.traceparent:
+            generations = [replace(each, traceparent=traceparent) for each in generations]
         encoder = call.encoder(head)
         terms = replace(asked.terms, batch=asked.terms.batch or request.batch, priority=request.priority)
         with closing(gateway.in_flight.open(generations, len(request.prompts), card, terms)) as answer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -37,11 +38,15 @@ from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
 from gateway.http.keys import ENVIRONMENT_KEY
 from gateway.http.patience import complete_and_begin_by_s
+from gateway.http.request_id import REQUEST_ID
+from gateway.metrics.recorder import Served
+from gateway.metrics.request_record import RequestRecord
 from gateway.state import Gateway, GatewayDep
 from triton_repo.contract.distribution import conch_version
-from triton_repo.contract.errors import EngineUnavailable, InvalidRequest
+from triton_repo.contract.errors import EngineUnavailable, InvalidRequest, ModelNotFound
 
 BODIES: Final = (InferRequest,)
+INFER: Final = f"{ROOT}/models/{{model}}/infer"  # under this name its requests are counted, of whatever version
 
 _JSON_LENGTH: Final = "inference-header-content-length"
 _JSON: Final = "application/json"
@@ -87,6 +92,8 @@ def add_kserve(app: FastAPI) -> None:
             responses={200: {"model": InferResponse, "content": {_OCTETS: _BINARY}}, **errors},
             openapi_extra={**extra, "requestBody": {"required": True, "content": _contents()}},
         )(infer)
+        for end in ("/generate", "/generate_stream"):
+            app.post(path + end, include_in_schema=False)(generate)
 
 
 def _path_parameter(name: str) -> Json:
@@ -140,28 +147,39 @@ async def model_ready(request: Request, gateway: GatewayDep) -> ModelReady:
 async def infer(request: Request, gateway: GatewayDep) -> Response:
     """What a model makes of tensors: in JSON, or as bytes behind it (Triton's extension `binary_tensor_data`)."""
     try:
-        return await _infer(request, gateway)
+        with gateway.metrics.record(INFER) as record:
+            record.trace(request.scope[REQUEST_ID], request.scope["headers"])
+            return await _infer(request, gateway, record)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_LEFT)
 
 
-async def _infer(request: Request, gateway: Gateway) -> Response:
+async def generate(request: Request, gateway: GatewayDep) -> Response:
+    """Triton's extension: a tensor for each field of a JSON object. Engines answer below /v1."""
+    path = f"{ROOT}/models/{_asked(request, gateway).name}/infer"
+    raise ModelNotFound(f"models beside the engines are asked with {path}; generate is not served")
+
+
+async def _infer(request: Request, gateway: Gateway, record: RequestRecord) -> Response:
     """A request counts in the quota of its caller; it has no tokens. Its body counts as long as Triton has it."""
     caller = caller_of(request.scope)
     quota = gateway.quotas.of(caller.name, caller.limits)
     quota.take_request()
     model = _asked(request, gateway)
+    record.served = Served(model.name, "")  # until its own version is known, which no client makes up
     with quota, gateway.bodies.share() as share:
         terms = Terms(caller.name, quota, caller.batch, *complete_and_begin_by_s(request.scope))
         gateway.in_flight.check_open()
         body = await _read(request, gateway, share.set)
         inference, form = await _aside(body.num_bytes, lambda: parse(model, body.fields, body.binary))
-        if caller.name not in ("", ENVIRONMENT_KEY):  # there may be others
-            inference = inference.owned_by(caller.name)
+        owner = "" if caller.name == ENVIRONMENT_KEY else caller.name  # of a key that others may have beside it
+        inference = replace(inference.owned_by(owner), traceparent=record.traceparent)
         async with UnlessDisconnected(request.receive), gateway.in_flight.open_inference(terms):
             inferred = await _models(gateway).infer(inference)
     num_bytes = sum(len(output.content) for output in inferred.outputs)
     content, json_length = await _aside(num_bytes, lambda: encode(inferred, form))
+    record.served = Served(model.name, inferred.model.version)
+    record.is_whole = True
     headers = {**quota.headers(), "content-type": _JSON}
     if json_length is not None:
         headers |= {"content-type": _OCTETS, _JSON_LENGTH: str(json_length)}

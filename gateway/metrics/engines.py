@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 from prometheus_client import Metric
@@ -113,13 +114,22 @@ _TOLD: Final = {
     "conch_engine_kv_cache_tokens_per_block": "tokens_per_block",
 }
 
+_MEAN: Final = ("kv_use", "tokens_per_block")
+
 
 def _told(triton: Sequence[Metric]) -> dict[str, dict[str, float]]:
-    """What each engine tells of itself through Triton (`triton_repo/engine/triton_metrics.py`), by model."""
-    told: dict[str, dict[str, float]] = {}
+    """What each engine tells of itself through Triton (`triton_repo/engine/triton_metrics.py`), by model.
+
+    An engine of several servers is told of as one: with all their requests and blocks, and the mean use of its caches.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
     for family in triton:
         for sample in family.samples:
             what = sample.labels.get("state") if sample.name == "conch_engine_requests" else _TOLD.get(sample.name)
             if what is not None:
-                told.setdefault(sample.labels.get("model", ""), {})[what] = sample.value
-    return told
+                of_model = values.setdefault(sample.labels.get("model", ""), {})
+                of_model.setdefault(what, []).append(sample.value)
+    return {
+        model: {what: fmean(every) if what in _MEAN else sum(every) for what, every in told.items()}
+        for model, told in values.items()
+    }

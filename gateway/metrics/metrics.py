@@ -6,7 +6,7 @@ import asyncio
 import logging
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from prometheus_client import Metric
@@ -21,8 +21,8 @@ from gateway.metrics.gpus import Gpus
 from gateway.metrics.names import gen_ai, router, vllm
 from gateway.metrics.names.projection import Labels, gauge
 from gateway.metrics.recorder import Recorder
-from gateway.metrics.request_record import Ended, RequestRecord
-from gateway.metrics.triton import TritonMetrics
+from gateway.metrics.request_record import RequestRecord, Tracing
+from gateway.metrics.triton import AllTritonMetrics
 from gateway.settings import Settings
 from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.steps import engine_name
@@ -34,37 +34,43 @@ class Metrics:
     """The metrics of one application; its own are those of all processes of the gateway.
 
     Args:
-        ended: is given the record of each request at its end.
+        tracing: makes a trace of each request.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, tally: Tally, ended: Ended | None = None) -> None:
-        self._ended = ended
+    def __init__(self, settings: Settings, backend: Backend, tally: Tally, tracing: Tracing | None = None) -> None:
+        self._tracing = tracing
         self._settings = settings
         self._names = frozenset(settings.metrics_names)
         self._tally = tally
         self._recorder = Recorder()
         self._engines = Engines(backend, tally)
-        self._triton = TritonMetrics(settings.triton_metrics)
+        self._triton = AllTritonMetrics(settings.triton_metrics)
         self._gpus = Gpus()
         self._build = {"version": conch_version(), "python": platform.python_version()}
 
     def record(self, endpoint: str) -> RequestRecord:
-        return RequestRecord(self._recorder, endpoint, self._ended)
+        return RequestRecord(self._recorder, endpoint, self._tracing)
 
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format that an Accept header asks for, else as plain text, and its content type."""
-        triton, gpus = await self._triton.families(), await self._gpus.families()
+        by_server, gpus = await self._triton.families(), await self._gpus.families()
+        triton = [family for families in by_server.values() for family in families]
         own = await asyncio.to_thread(lambda: list(self._recorder.collector.collect()))  # it may read files
-        engines = await self._engines.now(triton, _models_of(own))
-        families = _merged([*self._own(own, engines, triton, gpus), *self._others(own, engines, triton)])
+        engines = await self._engines.now(triton, _models_of(own).difference(self._settings.other_models))
+        families = _merged([*self._own(own, engines, by_server, gpus), *self._others(own, engines, triton)])
         return await asyncio.to_thread(_encoded, _Families(families), accept)
 
     def _own(
-        self, own: Sequence[Metric], engines: Sequence[EngineNow], triton: Sequence[Metric], gpus: Sequence[Metric]
+        self,
+        own: Sequence[Metric],
+        engines: Sequence[EngineNow],
+        triton: Mapping[str, Sequence[Metric]],
+        gpus: Sequence[Metric],
     ) -> list[Metric]:
         if "conch" not in self._names:
             return []
-        return [*own, *self._looked_up(engines, is_triton_up=bool(triton)), *gpus]
+        up = _gauge(table.TRITON_UP, [({"server": server}, bool(read)) for server, read in triton.items()])
+        return [*own, *self._looked_up(engines), *([up] if triton else []), *gpus]
 
     def _others(self, own: Sequence[Metric], engines: Sequence[EngineNow], triton: Sequence[Metric]) -> list[Metric]:
         others: list[Metric] = []
@@ -78,7 +84,7 @@ class Metrics:
             others += gen_ai.families(own, engines)
         return others
 
-    def _looked_up(self, engines: Sequence[EngineNow], *, is_triton_up: bool) -> list[Metric]:
+    def _looked_up(self, engines: Sequence[EngineNow]) -> list[Metric]:
         batches = {one.model: one.card.max_batch_size for one in engines if one.card is not None}
         return [
             _gauge(table.IN_FLIGHT, [({}, self._tally.total())]),
@@ -87,7 +93,6 @@ class Metrics:
             _gauge(table.ENGINE_UP, [({"model": one.model}, one.is_up) for one in engines]),
             _gauge(table.MAX_BATCH, [({"model": model}, most) for model, most in batches.items() if most is not None]),
             _gauge(table.BUILD, [(self._build, 1)]),
-            *([_gauge(table.TRITON_UP, [({}, is_triton_up)])] if self._triton.is_known else []),
             *self._of_files(),
         ]
 

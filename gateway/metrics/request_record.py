@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, Protocol
 
 from starlette.requests import ClientDisconnect
 
 from gateway.answers.answer import Answer
 from gateway.answers.encoding import Encoding
 from gateway.metrics.recorder import NOT_SERVED, Recorder
-from gateway.metrics.table import INTER_TOKEN
+from gateway.metrics.table import DURATION, INTER_TOKEN
 from triton_repo.contract.errors import RequestError
 
 _GAPS_S: Final = INTER_TOKEN.buckets
@@ -28,40 +28,42 @@ class RequestRecord:
         answer: the engines' answer, once they are asked.
         first_token_s: when the stream began, in seconds since the request came; None as long as no status is out.
         is_handed_over: another record counts it.
+        is_whole: its answer, which has no tokens, is there.
         failure: what ended a stream that had begun, which its client was told in the stream.
-        request_id, trace_parent, trace_state: for traces; W3C's headers of the client.
+        request_id: of a request that is traced, and `span` what its trace has of it.
     """
 
     __slots__ = (
-        "_ended",
         "_gap_sum_s",
         "_gaps",
         "_last_s",
         "_num_tokens",
         "_recorder",
+        "_tracing",
         "answer",
         "began_s",
         "endpoint",
         "failure",
         "first_token_s",
         "is_handed_over",
+        "is_whole",
         "request_id",
         "served",
-        "trace_parent",
-        "trace_state",
+        "span",
     )
 
-    def __init__(self, recorder: Recorder, endpoint: str, ended: Ended | None = None) -> None:
+    def __init__(self, recorder: Recorder, endpoint: str, tracing: Tracing | None = None) -> None:
         self._recorder = recorder
-        self._ended = ended
+        self._tracing = tracing
         self.endpoint = endpoint
         self.began_s = time.perf_counter()
         self.served = NOT_SERVED
         self.answer: Answer | Encoding | None = None
         self.first_token_s: float | None = None
-        self.is_handed_over = False
+        self.is_handed_over = self.is_whole = False
         self.failure: BaseException | None = None
-        self.request_id = self.trace_parent = self.trace_state = ""
+        self.request_id = ""
+        self.span: Any = None
         self._last_s = 0.0
         self._num_tokens = 0
         self._gaps: list[int] | None = None
@@ -69,11 +71,16 @@ class RequestRecord:
 
     def trace(self, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Take over a client's trace, if traces are made at all."""
-        if self._ended is None:
+        if self._tracing is None:
             return
         self.request_id = request_id
         found = {name: value.decode("latin-1") for name, value in headers if name in _TRACE_HEADERS}
-        self.trace_parent, self.trace_state = (found.get(name, "") for name in _TRACE_HEADERS)
+        self.span = self._tracing.begin(self, *(found.get(name, "") for name in _TRACE_HEADERS))
+
+    @property
+    def traceparent(self) -> str:
+        """For what is done elsewhere for this request; "" where it is not traced."""
+        return "" if self._tracing is None or self.span is None else self._tracing.traceparent(self.span)
 
     def begin_stream(self, answer: Answer) -> None:
         self._last_s = time.perf_counter()
@@ -100,19 +107,21 @@ class RequestRecord:
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if not self.is_handed_over:
             self._observe(error)
-            if self._ended is not None:
-                self._ended(self, error)
+            if self._tracing is not None:
+                self._tracing.ended(self, error)
 
     def _observe(self, error: BaseException | None) -> None:
         """`error` is what ended the request, None for its own end."""
         recorder, answer, took_s = self._recorder, self.answer, time.perf_counter() - self.began_s
-        finish_reason = (answer and answer.finish_reason) or _reason_without_end(error)
+        finish_reason = (answer and answer.finish_reason) or ("stop" if self.is_whole else _reason_without_end(error))
         status = "2xx" if self.first_token_s is not None else _status(error)
         recorder.count_end(self.endpoint, self.served, status, finish_reason)
         if error is not None and self.first_token_s is None and not isinstance(error, ClientDisconnect):
             recorder.count_rejected(self.served, reason_of(error))
         if answer is not None:
             self._observe_answer(answer, took_s)
+        elif self.is_whole:
+            recorder.histograms[DURATION].labels(*self.served).observe(took_s)
 
     def _observe_answer(self, answer: Answer | Encoding, took_s: float) -> None:
         series, usage = self._recorder.of_engine(self.served), answer.usage
@@ -136,8 +145,15 @@ class RequestRecord:
             series.token.observe((took_s - self.first_token_s) / later_tokens)
 
 
-Ended = Callable[[RequestRecord, BaseException | None], None]
-"""Is given a record at its end, and the error that ended it."""
+class Tracing(Protocol):
+    """Makes a trace of each request. A span is a value of its own."""
+
+    def begin(self, record: RequestRecord, traceparent: str = "", tracestate: str = "") -> Any: ...
+
+    def traceparent(self, span: Any) -> str: ...
+
+    def ended(self, record: RequestRecord, error: BaseException | None, /) -> None:
+        """Is given a record at its end, and the error that ended it."""
 
 
 def reason_of(error: BaseException) -> str:

@@ -93,7 +93,9 @@ RUNNING: Final = _gauge("conch_requests_running", "Answers that the gateway has 
 WAITING: Final = _gauge("conch_requests_waiting", "Answers that wait for their engine to have room.", "model")
 ENGINE_UP: Final = _gauge("conch_engine_up", "1 for an engine that is ready and makes progress, else 0.", "model")
 MAX_BATCH: Final = _gauge("conch_engine_max_batch_size", "Sequences that the engine works on at once.", "model")
-TRITON_UP: Final = _gauge("conch_triton_metrics_up", "1 where Triton's metrics could be read for this answer, else 0.")
+TRITON_UP: Final = _gauge(
+    "conch_triton_metrics_up", "1 where the metrics of a Triton could be read for this answer, else 0.", "server"
+)
 BUILD: Final = _gauge("conch_build_info", "Always 1; which Conch this is.", "version", "python")
 CERTIFICATE: Final = _gauge(
     "conch_tls_certificate_expiry_timestamp_seconds", "When the certificate of --tls-cert ends, in Unix time."

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client import Metric
@@ -22,8 +22,21 @@ _COUNTER: Final = re.compile(r"^# TYPE (\S+)(?<!_total) counter$", re.MULTILINE)
 _OK: Final = (b"HTTP/1.0 200", b"HTTP/1.1 200")
 
 
+class AllTritonMetrics:
+    """Those of the servers at `addresses` (HOST:PORT). Used inside one event loop."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._servers = {address: TritonMetrics(address) for address in addresses}
+
+    async def families(self) -> Mapping[str, Sequence[Metric]]:
+        """By address, with a label `server` where there are several; a server that cannot be read has none."""
+        every = await asyncio.gather(*(server.families() for server in self._servers.values()))
+        read = dict(zip(self._servers, every, strict=True))
+        return read if len(read) == 1 else {address: _labelled(read[address], address) for address in read}
+
+
 class TritonMetrics:
-    """The families of the server at `address` (HOST:PORT), empty without one. Used inside one event loop."""
+    """The families of the server at `address`."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -32,14 +45,8 @@ class TritonMetrics:
         self._reading = asyncio.Lock()
         self._failed = False
 
-    @property
-    def is_known(self) -> bool:
-        return bool(self._address)
-
     async def families(self) -> Sequence[Metric]:
         """Empty where they cannot be read; why is logged once."""
-        if not self._address:
-            return ()
         async with self._reading:
             if time.monotonic() - self._read_s >= _REUSE_S:
                 self._families = await self._read()
@@ -58,6 +65,15 @@ class TritonMetrics:
             return ()
         self._failed = False
         return families
+
+
+def _labelled(families: Sequence[Metric], address: str) -> list[Metric]:
+    labelled = []
+    for family in families:
+        copy = Metric(family.name, family.documentation, family.type)
+        copy.samples = [sample._replace(labels={**sample.labels, "server": address}) for sample in family.samples]
+        labelled.append(copy)
+    return labelled
 
 
 async def _get(address: str, path: str) -> str:

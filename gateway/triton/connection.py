@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from triton_repo.contract.api_key import KSERVE_KEY_METADATA
+from triton_repo.tracing.steps import TRACEPARENT
 
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
@@ -26,7 +28,7 @@ class TritonConnection:
     def __init__(self, address: str, key: str | None) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         stub: Any = GRPCInferenceServiceStub(self._channel)
-        metadata = ((KSERVE_KEY_METADATA, key),) if key else ()
+        self._metadata = metadata = ((KSERVE_KEY_METADATA, key),) if key else ()
         self.RepositoryIndex = partial(stub.RepositoryIndex, metadata=metadata)
         self.ModelConfig = partial(stub.ModelConfig, metadata=metadata)
         self.ModelMetadata = partial(stub.ModelMetadata, metadata=metadata)
@@ -34,6 +36,11 @@ class TritonConnection:
         self.ModelStatistics = partial(stub.ModelStatistics, metadata=metadata)
         self.ModelInfer = partial(stub.ModelInfer, metadata=metadata)
         self.ModelStreamInfer = partial(stub.ModelStreamInfer, metadata=metadata)
+
+    def infer(self, request: Any, traceparent: str) -> Awaitable[Any]:
+        """A call whose spans of Triton's own are below that of the client, if it is traced."""
+        traced = ((TRACEPARENT, traceparent),) if traceparent else ()
+        return cast("Awaitable[Any]", self.ModelInfer(request, metadata=(*self._metadata, *traced)))
 
     async def close(self) -> None:
         await self._channel.close()

@@ -48,8 +48,8 @@ class TritonModels:
     async def infer(self, inference: Inference) -> Inferred:
         if (size := sum(len(tensor.content) for tensor in inference.inputs)) > MAX_MESSAGE_BYTES:
             raise InvalidRequest(f"inputs: {size} bytes; gRPC takes {MAX_MESSAGE_BYTES} of them to Triton", "inputs")
-        response = await _answer(self._connection.ModelInfer(infer_request(inference)), inference.model)
-        return inferred(response)
+        call = self._connection.infer(infer_request(inference), inference.traceparent)
+        return inferred(await _answer(call, inference.model))
 
 
 async def _answer(reply: Awaitable[Any], model: ModelVersion) -> Any:

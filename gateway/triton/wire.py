@@ -41,6 +41,7 @@ from triton_repo.contract.tensors import (
     TRUNCATE_PROMPT_TOKENS,
     Tensor,
 )
+from triton_repo.tracing.steps import TRACEPARENT
 
 _OUTPUTS: Final = tuple(
     pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name) for output in ENSEMBLE_OUTPUTS
@@ -91,6 +92,8 @@ def pack_row(generation: Generation, channel: str, *, alone: bool = False) -> Ro
         parameters.append((KEEP_SPECIAL, True))
     if generation.clip_max_tokens:
         parameters.append((CLIP_MAX_TOKENS, True))
+    if generation.traceparent:  # no two have the same, so it travels alone
+        parameters.append((TRACEPARENT, generation.traceparent))
     parameters += [*_prompt_parameters(prompt), (CHANNEL, channel)]
     return Row(generation.request_id, generation.model, tuple(tensors), tuple(parameters), alone)
 

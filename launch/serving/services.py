@@ -43,6 +43,7 @@ from triton_repo.contract.gpu import installed_gpus
 from triton_repo.contract.health.engine_states import UNLOADED
 from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE
 from triton_repo.embed.settings import EncoderConfig
+from triton_repo.tracing.steps import ENDPOINT_VARIABLE
 
 GATEWAY_STOP_MARGIN_S = 20.0  # beyond the gateway's own grace for open requests
 GATEWAY_MAX_SILENCE_S = 30.0
@@ -67,6 +68,7 @@ def triton_service(
         environment={
             **server_environment(installation, os.environ, access),
             HEARTBEATS_VARIABLE: str(directory.heartbeats),
+            ENDPOINT_VARIABLE: options.gateway.otlp_endpoint,
         },
         mark=mark,
         ready_urls=(f"{api}/health/ready",),
@@ -98,6 +100,7 @@ def _server_options(
         rate_limits=resource_arguments(options.rate_limit_resources, served),
         control=options.control,
         auto_complete=bool(options.others),
+        otlp_endpoint=options.gateway.otlp_endpoint,
     )
 
 
@@ -150,7 +153,7 @@ def gateway_service(
             "triton_grpc": (access.grpc,),
             "engine_states_file": directory.engine_states,
             "orders_socket": directory.orders,
-            "triton_metrics": f"{LOOPBACK}:{options.triton_metrics_port}",
+            "triton_metrics": (f"{LOOPBACK}:{options.triton_metrics_port}",),
         }
     )
     api_key = settings.api_key.get_secret_value() if settings.api_key else ""

@@ -86,7 +86,8 @@ STOP: Final = Tensor("stop", "BOOL")  # sent to NAME_engine itself, with the id 
 # One message holds any number of deltas, each of one request; without a channel it holds one. Every tensor holds the
 # values of the first delta, then those of the second, and so on.
 OUTPUT_IDS: Final = Tensor("output_ids", "INT32", (-1,), optional=False)  # per delta: context ids, then new ids
-# Per delta three numbers: how many context ids it has, how many ids in all, and its `DeltaFlags`.
+# Per delta three numbers: how many context ids it has, how many ids in all, and its `DeltaFlags`. After those of all
+# deltas the contexts of the first and the last deltas of requests that are traced (`tracing.steps.Step.context`).
 DELTA_LENGTHS: Final = Tensor("delta_lengths", "INT32", (-1,), optional=False)
 # Only in a message in which some delta lists tokens: one element per delta, `logprobs.to_json`, `logprobs.LENGTHS_ONLY`
 # or ""; then, if some delta tells its prompt, one more per delta, `logprobs.prompt_to_json` or "". (Triton lets a step

@@ -18,11 +18,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from tokenizers import Tokenizer
 
 from triton_repo.contract.tensors import MAX_CONTEXT_IDS, NO_FLAGS, DeltaFlags
+
+LENGTHS_OF_DELTA: Final = 3  # elements of `DELTA_LENGTHS`
 
 
 class Detokenizer(Protocol):
@@ -93,7 +95,8 @@ def split_deltas(
 ) -> list[EncodedDelta]:
     """All deltas of one message; `ids` and `lengths` as `OUTPUT_IDS` and `DELTA_LENGTHS` describe them."""
     deltas, start = [], 0
-    for num_context, length, flag, final in zip(lengths[::3], lengths[1::3], lengths[2::3], finals, strict=True):
+    columns = (lengths[column::LENGTHS_OF_DELTA] for column in range(LENGTHS_OF_DELTA))
+    for num_context, length, flag, final in zip(*columns, finals, strict=True):
         flags = DeltaFlags(flag)
         detokenizer = detokenizers[DeltaFlags.KEEPS_SPECIAL in flags]
         deltas.append(EncodedDelta(detokenizer, ids[start : start + length], num_context, final, flags))

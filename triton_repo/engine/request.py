@@ -38,6 +38,7 @@ from triton_repo.contract.tensors import (
 )
 from triton_repo.engine.features import check_adapter, check_guide, check_whole_prompt, defaults_beside
 from triton_repo.engine.sampling_fields import sampling_fields
+from triton_repo.tracing.steps import UNTRACED, Step
 
 # Those of one prompt, alternatives included: they travel in one message, of at most some megabytes.
 MAX_PROMPT_LOGPROBS: Final = 1 << 16
@@ -52,7 +53,7 @@ class EngineRequest:
     `stop_sequences` are token sequences that end it, each kept in the output. `echo`: the answer
     begins with the prompt, or is the prompt alone. `token_lengths`: the client wants to know how many characters each
     token adds, `token_ids`: which tokens these and those of the prompt are. `keep_special`: special tokens are to be
-    part of the text.
+    part of the text. `trace`: its span, which began when the request came.
     """
 
     input_ids: Sequence[int]
@@ -65,6 +66,7 @@ class EngineRequest:
     token_lengths: bool = False
     token_ids: bool = False
     keep_special: bool = False
+    trace: Step = UNTRACED
 
     @property
     def prompt_logprobs(self) -> int | None:

@@ -33,13 +33,14 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """One request to one model; without `outputs` all are asked for."""
+    """One request to one model; without `outputs` all are asked for. `traceparent`: see `Generation`."""
 
     model: ModelVersion
     id: str
     parameters: Mapping[str, Parameter]
     inputs: Sequence[Tensor]
     outputs: Sequence[Wanted] = ()
+    traceparent: str = ""
 
     @property
     def sequence(self) -> str:
@@ -49,12 +50,17 @@ class Inference:
     def owned_by(self, owner: str) -> Inference:
         """The same, in a sequence that no other owner can name, since a model keeps what it was told in it.
 
-        Its id stays a number or a text, of a form that Triton takes: a positive one of 64 bits, or up to 128 bytes.
+        Its id stays a number or a text, of a form that Triton takes: a positive one of 64 bits, or one of 128
+        characters. A text becomes so long whoever owns it: of a shorter one Triton 2.51 gives its Python models more
+        than one, which is an error, and with 125 to 127 characters ends their process.
+
+        Args:
+            owner: empty where all clients are one.
         """
         given = self.parameters.get(SEQUENCE)
-        if not given or type(given) not in (int, str):
+        if not given or type(given) not in (int, str) or (isinstance(given, int) and not owner):
             return self
-        digest = hashlib.sha256(f"{owner} {given}".encode())
+        digest = hashlib.sha512(f"{owner} {given}".encode())
         own = digest.hexdigest() if isinstance(given, str) else int.from_bytes(digest.digest()[:8]) >> 1
         return replace(self, parameters={**self.parameters, SEQUENCE: own})
 

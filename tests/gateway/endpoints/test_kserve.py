@@ -177,6 +177,16 @@ def test_a_sequence_is_its_keys_own(tmp_path: Path, *, id: Any) -> None:
     assert all(inference.parameters["sequence_start"] is True for inference in models.asked)
 
 
+def test_a_text_that_names_a_sequence_gets_the_one_length_that_triton_takes(
+    client: httpx.Client, models: EchoModels
+) -> None:
+    for id in ("talk", "x" * 127):
+        assert infer(client, INPUT, parameters={"sequence_id": id}).status_code == 200
+        assert len(str(models.asked[-1].parameters["sequence_id"])) == 128
+    assert infer(client, INPUT, parameters={"sequence_id": 7}).status_code == 200
+    assert models.asked[-1].parameters["sequence_id"] == 7
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

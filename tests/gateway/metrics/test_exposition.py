@@ -67,21 +67,41 @@ def triton_metrics(text: str, status: int = 200) -> Iterator[str]:
 
 
 def test_tritons_own_series_pass_through() -> None:
-    with triton_metrics(OF_TRITON) as address, serving(ScriptedBackend(), triton_metrics=address) as gateway:
+    with triton_metrics(OF_TRITON) as address, serving(ScriptedBackend(), triton_metrics=(address,)) as gateway:
         series = scrape(gateway.url)
         openmetrics = httpx.get(f"{gateway.url}/metrics", headers={"accept": "application/openmetrics-text"})
     assert value(series, "nv_inference_count", model="demo_engine", version="1") == 42
     assert value(series, "conch_engine_requests", model="demo", state="running") == 3
-    assert value(series, "conch_triton_metrics_up") == 1
+    assert value(series, "conch_triton_metrics_up", server=address) == 1
     assert "# TYPE nv_inference_count unknown" in openmetrics.text  # no counter of OpenMetrics ends otherwise
 
 
 @pytest.mark.parametrize("text", ["not metrics at all {", "x" * (3 << 20), ""])
 def test_without_usable_metrics_of_triton_the_rest_is_there(text: str) -> None:
-    with triton_metrics(text) as address, serving(ScriptedBackend(), triton_metrics=address) as gateway:
+    with triton_metrics(text) as address, serving(ScriptedBackend(), triton_metrics=(address,)) as gateway:
         series = scrape(gateway.url)
-    assert value(series, "conch_triton_metrics_up") == 0
+    assert value(series, "conch_triton_metrics_up", server=address) == 0
     assert value(series, "conch_engine_up", model="demo") == 1
+
+
+def test_several_tritons_are_told_apart_and_one_that_is_gone_leaves_the_others() -> None:
+    with (
+        triton_metrics(OF_TRITON) as first,
+        triton_metrics(OF_TRITON) as second,
+        serving(ScriptedBackend(), triton_metrics=(first, second, "127.0.0.1:1"), metrics_names=ALL_NAMES) as gateway,
+    ):
+        text = httpx.get(f"{gateway.url}/metrics").text
+        series = scrape(gateway.url)
+    for server in (first, second):
+        assert value(series, "conch_triton_metrics_up", server=server) == 1
+        assert value(series, "nv_inference_count", model="demo_engine", version="1", server=server) == 42
+    assert value(series, "conch_triton_metrics_up", server="127.0.0.1:1") == 0
+    lines = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == len(set(lines))
+    types = [line for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(types) == len(set(types))
+    scheduled = value(series, "nv_trt_llm_request_metrics", model="demo", request_type="scheduled")
+    assert scheduled == 6, "the engine of both servers is one to a router"
 
 
 def test_a_triton_that_is_gone_or_silent_leaves_nothing_behind() -> None:
@@ -109,7 +129,7 @@ def test_a_triton_that_is_gone_or_silent_leaves_nothing_behind() -> None:
 
 def test_a_router_finds_queue_load_and_cache_under_the_names_of_tritons_tensorrt_llm_backend() -> None:
     backend = ScriptedBackend(cards={"demo": replace(CARD, max_batch_size=8, adapters=("sql", "poet"))})
-    with triton_metrics(OF_TRITON) as address, serving(backend, triton_metrics=address) as gateway:
+    with triton_metrics(OF_TRITON) as address, serving(backend, triton_metrics=(address,)) as gateway:
         series = scrape(gateway.url)
     expected = {"waiting": 2, "scheduled": 3, "active": 5, "max": 8}
     for kind, count in expected.items():
@@ -125,7 +145,7 @@ def test_a_router_finds_queue_load_and_cache_under_the_names_of_tritons_tensorrt
 def test_a_router_reads_the_busiest_of_several_engines_first() -> None:
     busy = 'conch_engine_requests{model="two",state="waiting"} 7\n'
     backend = ScriptedBackend(cards={"one": CARD, "two": CARD})
-    with triton_metrics(busy) as address, serving(backend, triton_metrics=address) as gateway:
+    with triton_metrics(busy) as address, serving(backend, triton_metrics=(address,)) as gateway:
         text = httpx.get(f"{gateway.url}/metrics").text
     waiting = [line for line in text.splitlines() if 'request_type="waiting"' in line]
     assert [line.split("}")[0].split('model="')[1].split('"')[0] for line in waiting] == ["two", "one"]
@@ -135,7 +155,7 @@ def test_a_request_has_the_names_of_vllm_and_opentelemetry_where_they_are_asked_
     script = [delta("a"), delta("b", "stop", 5)]
     with (
         triton_metrics(OF_TRITON) as address,
-        serving(ScriptedBackend(script), triton_metrics=address, metrics_names=ALL_NAMES) as gateway,
+        serving(ScriptedBackend(script), triton_metrics=(address,), metrics_names=ALL_NAMES) as gateway,
     ):
         httpx.post(gateway.url + CHAT, json={"model": "demo", "messages": [HELLO], "stream": True})
         series = scrape_until(gateway.url, requests)

@@ -13,8 +13,9 @@ from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed, to_wire
 from triton_repo.contract.health.heartbeat import Heart, Work
 from triton_repo.contract.tensors import DELTA_LENGTHS, FINISH_REASON, LOGPROBS, OUTPUT_IDS, TEXT_OUTPUT, Tensor
-from triton_repo.detokenize.detokenizer import Detokenizers, split_deltas
+from triton_repo.detokenize.detokenizer import LENGTHS_OF_DELTA, Detokenizers, split_deltas
 from triton_repo.detokenize.token_texts import list_deltas
+from triton_repo.tracing.steps import steps_of_process
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class TritonPythonModel:
         directory = EngineDirectory.of_triton_model(args["model_repository"])
         end_ids = EngineConfig.load(directory.path).eos_token_ids
         self._detokenizers = Detokenizers.load(directory.tokenizer_file, end_ids)
+        self._steps = steps_of_process()
         self._work = Work()
         self._heart = Heart(args["model_name"], self._work.age_s)
 
@@ -32,6 +34,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         self._heart.stop()
+        self._steps.close()
 
     def _answer(self, request: Any) -> Any:
         try:
@@ -45,10 +48,12 @@ class TritonPythonModel:
     def _decode(self, request: Any) -> Any:
         ids, lengths = _row(request, OUTPUT_IDS), _row(request, DELTA_LENGTHS)
         finals = [bool(reason) for reason in _row(request, FINISH_REASON)]
-        deltas = split_deltas(self._detokenizers, ids, lengths, finals)
-        texts = [delta.text() for delta in deltas]
-        if pb_utils.get_input_tensor_by_name(request, LOGPROBS.name) is not None:
-            texts += list_deltas(deltas, _row(request, LOGPROBS))
+        num_lengths = LENGTHS_OF_DELTA * len(finals)
+        with self._steps.below(lengths[num_lengths:], "detokenize"):
+            deltas = split_deltas(self._detokenizers, ids, lengths[:num_lengths], finals)
+            texts = [delta.text() for delta in deltas]
+            if pb_utils.get_input_tensor_by_name(request, LOGPROBS.name) is not None:
+                texts += list_deltas(deltas, _row(request, LOGPROBS))
         # Without a batch dimension: NVIDIA's client takes the first element of the answer for its text.
         encoded = np.array([text.encode() for text in texts], dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(TEXT_OUTPUT.name, encoded)])

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.runtime import PreparingRuntime
 from triton_repo.engine.triton_metrics import EngineMetrics
+from triton_repo.tracing.steps import steps_of_process
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class TritonPythonModel:
         self._loop = EngineLoop(runtime, settings, metrics.observe, metrics.observe_step_age)
         prepare = runtime.prepare if isinstance(runtime, PreparingRuntime) else lambda _: None
         self._guides = GuideQueue(self._loop, guide_validator(directory, self._config), prepare=prepare)
+        self._steps = steps_of_process()
         self._work = Work()
         self._heart = Heart(
             args["model_name"], lambda: max(self._loop.step_age_s(), self._work.age_s()), self._config.max_step_s
@@ -100,6 +103,7 @@ class TritonPythonModel:
         self._guides.close()
         self._loop.close()
         self._metrics.close()
+        self._steps.close()
 
     def _run(self, request: Any) -> None:
         id = str(request.request_id())
@@ -130,7 +134,8 @@ class TritonPythonModel:
                 self._submit(id, row, parameters, row_sink)
 
     def _submit(self, id: str, row: Row, parameters: Mapping[str, Any], sink: Sink) -> None:
-        parsed = parse_request(row, parameters, self._config)
+        trace = self._steps.begin("engine", parameters, id, "queue")
+        parsed = replace(parse_request(row, parameters, self._config), trace=trace)
         self._guides.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
 
 
@@ -138,6 +143,7 @@ def _message(emissions: Sequence[Emission]) -> list[Any]:
     """The tensors of one message; see `triton_repo.contract.tensors`."""
     ids = [id for emission in emissions for id in emission.output_ids]
     lengths = [length for emission in emissions for length in emission.lengths]
+    lengths += [each for emission in emissions for each in emission.trace]
     reasons = [emission.finish_reason.encode() for emission in emissions]
     counts = [
         count

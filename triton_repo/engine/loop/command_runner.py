@@ -58,6 +58,7 @@ class CommandRunner:
         generation = Generation(
             live.key, request.input_ids, request.max_tokens, request.end_ids, request.sampling, request.prompt_logprobs
         )
+        request.trace.enter("prefill")
         try:
             self._runtime.submit(generation)
         except EngineFailed as failure:

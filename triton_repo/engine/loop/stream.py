@@ -17,7 +17,7 @@ class Emission:
     `output_ids` are the last `window_length` ids sent before, then the new ones; `generated` counts every token
     sampled so far, an end token included. `finish_reason` is a FinishReason, or the error of one of several rows.
     `logprobs` are those of the new ids; `token_lengths` asks for the lengths of their texts. `prompt` is what is told
-    of the prompt, as JSON.
+    of the prompt, as JSON. `trace` is the context of a request that is traced, of its first and its last delta.
     """
 
     request_id: str
@@ -31,6 +31,7 @@ class Emission:
     token_lengths: bool = False
     flags: DeltaFlags = NO_FLAGS
     prompt: bytes = b""
+    trace: Sequence[int] = ()
 
     @property
     def lengths(self) -> tuple[int, int, int]:
@@ -70,6 +71,7 @@ class Stream:
         self.finish_reason: FinishReason = ""
         self._emitted = False
         self._has_silent_end = False
+        self.trace = request.trace
 
     @property
     def waits(self) -> bool:
@@ -88,6 +90,8 @@ class Stream:
 
     def accept(self, token_ids: Sequence[int], finish_reason: FinishReason) -> None:
         """Append new ids; sets `finish_reason` to what they imply, or to the runtime's."""
+        if not self._generated:
+            self.trace.enter("decode")
         if self._request.echo == "prompt":
             self.finish_reason = "length"
             return
@@ -126,6 +130,7 @@ class Stream:
             output_ids = [*self._request.input_ids, *output_ids]
             logprobs = [*self._prompt_logprobs(self._request.sampling.logprobs), *logprobs]
         prompt = self._prompt() if not self._emitted else b""
+        trace = self.trace.context() if self.urgent else ()
         self._sent = len(self._ids)
         self._emitted = True
         return Emission(
@@ -140,6 +145,7 @@ class Stream:
             token_lengths=self._request.token_lengths,
             flags=self._flags(),
             prompt=prompt,
+            trace=trace,
         )
 
     def _flags(self) -> DeltaFlags:

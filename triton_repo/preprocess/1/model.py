@@ -24,6 +24,7 @@ from triton_repo.contract.tensors import INPUT_IDS, REJECTION, STOP_SEQUENCES, T
 from triton_repo.preprocess.prompt import PromptEncoder
 from triton_repo.preprocess.rows import PreparedRows, are_short, prepare
 from triton_repo.preprocess.template_processes import MAX_SLOW
+from triton_repo.tracing.steps import UNTRACED, Step, steps_of_process
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class TritonPythonModel:
             max_slow=max_slow,
             encode_special_tokens=config.encode_special_tokens,
         )
+        self._steps = steps_of_process()
         self._threads = ThreadPoolExecutor(_THREADS, "prompts")
         self._work = Work()
         self._heart = Heart(args["model_name"], self._work.age_s)
@@ -54,34 +56,37 @@ class TritonPythonModel:
         self._encoder.close()
         self._threads.shutdown(cancel_futures=True)
         self._heart.stop()
+        self._steps.close()
 
     def _answer(self, request: Any) -> Any:
         """The response, or None if it is sent later."""
+        step = UNTRACED
         try:
             rows = split_rows({tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()})
             parameters = json.loads(request.parameters() or "{}")
+            step = self._steps.begin("preprocess", parameters, request.request_id())
             if are_short(rows):
-                return _success(prepare(rows, parameters, self._encoder, others_wait=True))
+                return _success(prepare(rows, parameters, self._encoder, others_wait=True), step)
         except SendAlone:
             pass
         except Exception as error:  # noqa: BLE001 - the boundary of one request, whose failure fails no other one
-            return _failure(error, request.request_id())
+            return _failure(error, request.request_id(), step)
         future = self._threads.submit(prepare, rows, parameters, self._encoder, others_wait=False)
-        future.add_done_callback(partial(_send, request.get_response_sender(), request.request_id()))
+        future.add_done_callback(partial(_send, request.get_response_sender(), request.request_id(), step))
         return None
 
 
-def _send(sender: Any, request_id: str, future: Future[PreparedRows]) -> None:
+def _send(sender: Any, request_id: str, step: Step, future: Future[PreparedRows]) -> None:
     try:
-        response = _success(future.result())
+        response = _success(future.result(), step)
     except CancelledError:
-        response = _failure(EngineUnavailable("the server is shutting down"), request_id)
+        response = _failure(EngineUnavailable("the server is shutting down"), request_id, step)
     except Exception as error:  # noqa: BLE001 - as above
-        response = _failure(error, request_id)
+        response = _failure(error, request_id, step)
     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
-def _success(prepared: PreparedRows) -> Any:
+def _success(prepared: PreparedRows, step: Step) -> Any:
     tensors = [
         pb_utils.Tensor(INPUT_IDS.name, np.array(prepared.input_ids, dtype=np.int32)),
         _column(STOP_SEQUENCES, [json.dumps(sequences) for sequences in prepared.stop_sequences]),
@@ -89,6 +94,7 @@ def _success(prepared: PreparedRows) -> Any:
     ]
     if prepared.texts:
         tensors.append(_column(TOKEN_TEXTS, prepared.texts))
+    step.end()
     return pb_utils.InferenceResponse(tensors)
 
 
@@ -97,8 +103,9 @@ def _column(tensor: Tensor, texts: Sequence[str]) -> Any:
     return pb_utils.Tensor(tensor.name, np.array([[text.encode()] for text in texts], dtype=np.object_))
 
 
-def _failure(error: Exception, request_id: str) -> Any:
+def _failure(error: Exception, request_id: str, step: Step) -> Any:
     if not isinstance(error, RequestError):
         logger.error("request %r could not be prepared", request_id, exc_info=error)
         error = EngineFailed("the prompt could not be prepared")
+    step.end(error.code or error.type)
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG))

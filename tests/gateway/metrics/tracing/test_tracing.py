@@ -2,59 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.metrics.tracing import conventions as names
 from tests.gateway.bodies import CHAT, HELLO, chat
+from tests.gateway.metrics.tracing.receiver import attributes, receiver
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, Step, delta
 from tests.gateway.server import serving
 from triton_repo.contract.errors import EngineFailed
+from triton_repo.tracing import conventions as names
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OK, ERROR = 0, 2  # OTLP's codes of a status that is not set, and of an error
-
-
-@contextmanager
-def receiver() -> Iterator[tuple[str, list[Any]]]:
-    """Its URL, and the scopes of spans that it was sent."""
-    scopes: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                import gzip
-
-                body = gzip.decompress(body)
-            request = ExportTraceServiceRequest.FromString(body)
-            assert self.path == "/v1/traces"
-            scopes.extend(scope for resource in request.resource_spans for scope in resource.scope_spans)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", scopes
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def spans_of(script: list[Step], headers: dict[str, str] | None = None, **fields: Any) -> dict[str, Any]:
@@ -64,10 +27,6 @@ def spans_of(script: list[Step], headers: dict[str, str] | None = None, **fields
             httpx.post(gateway.url + CHAT, json={"model": "demo", "messages": [HELLO], **fields}, headers=headers)
         assert {scope.schema_url for scope in scopes} <= {names.SCHEMA_URL}
         return {span.name: span for scope in scopes for span in scope.spans}
-
-
-def attributes(span: Any) -> dict[str, Any]:
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
 
 
 def test_a_stream_has_spans_of_its_queue_its_prefill_and_its_decoding_in_the_trace_of_its_client() -> None:

@@ -22,7 +22,11 @@ ROUTE: Final = "http.route"
 
 REQUEST_ID: Final = "conch.request_id"  # Conch's own: under this id Triton and the log know the request
 
-_OPERATIONS: Final = {"/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}
+_OPERATIONS: Final = {
+    "/v1/completions": "text_completion",
+    "/v1/embeddings": "embeddings",
+    "/v2/models/{model}/infer": "infer",  # none of the conventions'
+}
 
 
 def operation_of(endpoint: str) -> str:
