@@ -9,7 +9,15 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import replace
 from functools import lru_cache
 from types import TracebackType
@@ -61,6 +69,12 @@ class Asked(NamedTuple):
 
 class Sink(Protocol):
     """Where the events of a streamed answer go: entered when the first are there, and ended with the last ones."""
+
+    has_begun: bool = False
+
+    def expected(self, may_begin: Callable[[], bool], /) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Around the wait for the first events; one with a proxy in front begins without them if that is long."""
+        return nullcontext()
 
     async def __aenter__(self) -> Sink: ...
 
@@ -140,13 +154,15 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
         RequestError: as `whole` does; only before the sink is entered.
     """
     async with _opened(asked, call) as (answer, encoder), aclosing(answer.events()) as batches:
-        # The status line waits for the engine's first events, so that what fails before them has a status of its own.
-        first = await anext(batches)
-        asked.record.begin_stream(answer)
-        async with open_sink() as sink:
-            last = b""
+        sink = open_sink()
+        first = await _first(batches, sink, answer)
+        if not isinstance(first, RequestError):
+            asked.record.begin_stream(answer)
+        async with sink:
+            last = encoder.start()
             try:
-                await sink.send(encoder.start() + _encode(encoder, first))
+                await sink.send(last + _encode(encoder, _unless_failed(first)))
+                last = b""
                 async for batch in batches:
                     asked.record.progress(answer)
                     last = _encode(encoder, batch)
@@ -164,6 +180,30 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
                 asked.record.failure = error
                 ending = await _failed(call, encoder, EngineFailed("internal error"))
             await sink.end(last + ending)
+
+
+async def _first(batches: AsyncIterator[Sequence[Event]], sink: Sink, answer: Answer) -> Sequence[Event] | RequestError:
+    """The first events, or the error in their place where the status is out.
+
+    The status line waits for them, so that what fails before them has a status of its own; but once an engine has the
+    request, not so long that a proxy would take the silence for the end.
+
+    Raises:
+        RequestError: the status is not out.
+    """
+    with sink.expected(lambda: answer.waited_s is not None):
+        try:
+            return await anext(batches)
+        except RequestError as error:
+            if not sink.has_begun:
+                raise
+            return error
+
+
+def _unless_failed(events: Sequence[Event] | RequestError) -> Sequence[Event]:
+    if isinstance(events, RequestError):
+        raise events
+    return events
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ event costs its write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from starlette.types import Send
@@ -46,25 +47,54 @@ class Heartbeat:
 
 
 class EventStream:
-    """A response whose status is out as soon as it is entered; pass its last bytes to `end`."""
+    """A response whose status is out as soon as it is entered; pass its last bytes to `end`.
+
+    Attributes:
+        has_begun: its status is out, or on its way.
+    """
 
     def __init__(self, send: Send, headers: Mapping[str, str], heartbeat: Heartbeat, ping: bytes = PING) -> None:
         self._send = send
         self._ping_bytes = ping
         self._headers = [*_HEADERS, *((name.encode(), value.encode()) for name, value in headers.items())]
         self._heartbeat = heartbeat
-        self._silent = False
+        self._silent = self.has_begun = False
         self._ping: asyncio.Task[None] | None = None
+        self._may_begin: Callable[[], bool] = lambda: True
+
+    @contextmanager
+    def expected(self, may_begin: Callable[[], bool]) -> Iterator[None]:
+        """Around the wait for what it is to say first: a silence in which it `may_begin` begins it, with a ping.
+
+        Its status is then out, so an error afterwards can have none of its own.
+        """
+        self._may_begin = may_begin
+        self._heartbeat.add(self)
+        try:
+            yield
+        except BaseException:
+            self._end_beats()
+            raise
 
     async def __aenter__(self) -> EventStream:
-        await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        if self._ping is not None:
+            await self._ping
+        await self._begin()
         self._heartbeat.add(self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._end_beats()
+
+    def _end_beats(self) -> None:
         self._heartbeat.remove(self)
         if self._ping is not None:
             self._ping.cancel()
+
+    async def _begin(self) -> None:
+        if not self.has_begun:
+            self.has_begun = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
 
     async def send(self, events: bytes) -> None:
         if events:
@@ -79,9 +109,13 @@ class EventStream:
 
     def beat(self) -> None:
         """Send a ping, in the background, if nothing was sent since the last beat."""
-        if self._silent and (self._ping is None or self._ping.done()):
-            self._ping = asyncio.create_task(self._write(self._ping_bytes))
+        if self._silent and (self._ping is None or self._ping.done()) and (self.has_begun or self._may_begin()):
+            self._ping = asyncio.create_task(self._write_ping())
         self._silent = True
+
+    async def _write_ping(self) -> None:
+        await self._begin()
+        await self._write(self._ping_bytes)
 
 
 def described_events(data: Mapping[str, Any], *, end: str | None = None) -> dict[str, Any]:

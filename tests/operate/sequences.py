@@ -82,7 +82,9 @@ def write_repository(directory: Path) -> Path:
 
     Triton 2.51 cannot batch sequences of names: with a slot that has nothing, it fails what the others have.
     """
-    _write(directory / "numbered", _SEQUENCES % {"name": "numbered", "id": "TYPE_UINT64", "batch": 4, "count": 1}, _TOTAL)
+    _write(
+        directory / "numbered", _SEQUENCES % {"name": "numbered", "id": "TYPE_UINT64", "batch": 4, "count": 1}, _TOTAL
+    )
     _write(directory / "named", _SEQUENCES % {"name": "named", "id": "TYPE_STRING", "batch": 1, "count": 2}, _TOTAL)
     _write(directory / "words", _WORDS_CONFIG, _WORDS)
     return directory

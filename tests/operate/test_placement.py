@@ -20,6 +20,7 @@ import pytest
 from launch.descendants import command_line
 from launch.health.stubs import stub_model
 from tests.conftest import CONCH, KSERVE_KEY, ROOT, Stack, free_port, serving
+from tests.launch.server import serving as serving_alone
 from tests.launch.server import wait_for
 from tests.serving import encoders
 from triton_repo.contract.api_key import KSERVE_KEY_HEADER
@@ -77,14 +78,10 @@ def large(engines: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def stack(engines: list[str], large: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(engines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     log = tmp_path_factory.mktemp("placement") / "serve.log"
-    os.environ["CONCH_ADMIN_KEY"] = ADMIN_KEY
-    try:
-        with serving(*engines, "--available", large, "--rate-limit-resource", "two:2", log=log) as running:
-            yield running
-    finally:
-        del os.environ["CONCH_ADMIN_KEY"]
+    with serving(*engines, "--rate-limit-resource", "two:2", log=log) as running:
+        yield running
 
 
 def stubs(stack: Stack, model: str) -> list[psutil.Process]:
@@ -194,15 +191,19 @@ def test_an_instance_that_is_killed_is_replaced(stack: Stack) -> None:
     assert {httpx.post(url, json=body).status_code for _ in range(8)} == {200}
 
 
-def test_an_engine_that_does_not_fit_beside_those_that_serve_is_not_loaded(stack: Stack) -> None:
-    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-    rejected = httpx.post(f"{stack.gateway}/v1/models/large/load", headers=headers)
+def test_an_engine_that_does_not_fit_beside_one_that_serves_is_not_loaded(
+    engines: list[str], large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCH_ADMIN_KEY", ADMIN_KEY)
+    headers, ports = {"authorization": f"Bearer {ADMIN_KEY}"}, [free_port() for _ in range(4)]
+    with serving_alone(Path(engines[0]), ports, "--available", large, runtime_directory=tmp_path) as server:
+        rejected = httpx.post(f"{server.url}/v1/models/large/load", headers=headers)
+        listed = httpx.get(f"{server.url}/admin/models", headers=headers).json()["data"]
     assert (rejected.status_code, rejected.json()["error"]["code"]) == (409, "model_does_not_fit")
     message = rejected.json()["error"]["message"]
     assert "engine large: does not fit the memory" in message
     assert "1125899.91 GB of KV cache), and " in message
-    assert "GB are available beside first, second, " in message
-    listed = httpx.get(f"{stack.gateway}/admin/models", headers=headers).json()["data"]
+    assert "GB are available beside first: lower serve.kv_cache_bytes" in message
     assert {"id": "large", "object": "model", "state": "unloaded"} in listed
 
 

@@ -32,7 +32,7 @@ _LAST_TYPES: Final[Mapping[str, LifecycleType]] = {"completed": "response.comple
 _LAST: Final = (b"event: response.completed", b"event: response.incomplete", b"event: response.failed")
 
 
-class StoredEvents:
+class StoredEvents(Sink):
     """The sink of a stream that is kept event by event, with their sequence numbers, from 0, as their keys."""
 
     def __init__(self, responses: ResponseStore, id: str) -> None:

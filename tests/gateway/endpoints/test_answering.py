@@ -14,7 +14,7 @@ from gateway.admission.errors import RateLimitExceeded
 from gateway.admission.quota import Limits
 from gateway.app import create_app
 from gateway.dialects.openai.chat import ChatCompletions
-from gateway.endpoints.answering import Asker, answer_whole, asked, stream
+from gateway.endpoints.answering import Asker, Sink, answer_whole, asked, stream
 from gateway.settings import Settings
 from gateway.state import Gateway
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
@@ -75,7 +75,7 @@ def test_it_counts_in_the_quota_of_its_key_once() -> None:
     within(ScriptedBackend(), work)
 
 
-class Sent:
+class Sent(Sink):
     """A sink that remembers."""
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import Message
@@ -44,6 +45,32 @@ def test_it_begins_with_its_headers_and_ends_together_with_its_last_events() -> 
     assert {(b"cache-control", b"no-store"), (b"x-ignored-parameters", b"a")} <= set(start["headers"])
     assert (first["body"], first["more_body"]) == (b"a", True)
     assert last == END
+
+
+def test_a_long_wait_for_the_first_words_begins_the_response_once_it_may() -> None:
+    heartbeat, said, may = Heartbeat(0), [], [False]
+
+    async def send(message: Message) -> None:
+        said.append(message["type"].removeprefix("http.response."))
+
+    async def run() -> None:
+        stream = EventStream(send, {}, heartbeat)
+        with stream.expected(lambda: may[0]):
+            for may[0] in (False, False, True, True):
+                stream.beat()
+                await turns()
+        assert said == ["start", "body", "body"]
+        async with stream:
+            await stream.end(b"b")
+        never = EventStream(send, {}, heartbeat)
+        with suppress(KeyError), never.expected(lambda: True):
+            never.beat()
+            raise KeyError
+        assert not never.has_begun
+
+    asyncio.run(run())
+    assert said == ["start", "body", "body", "body"]
+    assert heartbeat._streams == set()
 
 
 def test_nothing_to_say_is_no_message() -> None:
