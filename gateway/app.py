@@ -46,12 +46,12 @@ from gateway.http.auth import RequireApiKey
 from gateway.http.errors import ErrorResponses
 from gateway.http.event_stream import Heartbeat
 from gateway.http.full import RejectWhereFull
-from gateway.http.head import HeadAsGet
 from gateway.http.host import CheckHost, is_loopback
 from gateway.http.internal_errors import InternalErrors
 from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
 from gateway.http.request_id import RequestIdMiddleware
+from gateway.http.spelling import CanonicalPath, HeadAsGet
 from gateway.metrics.metrics import Metrics
 from gateway.metrics.tracing.tracing import OtlpTracing
 from gateway.pool.addresses import DNS, Addresses
@@ -75,6 +75,8 @@ _OPEN_PATHS = frozenset(
         "/health/ready",
         "/metrics",
         "/openapi.json",
+        "/ping",
+        "/v1/health",
         "/v1/health/live",
         "/v1/health/ready",
         "/v1/metrics",
@@ -157,7 +159,8 @@ def _layers(
             allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
             expose_headers=["x-request-id", "x-ignored-parameters", "x-should-retry", *RETRY_HEADERS],
         )
-    return RequestIdMiddleware(layers, settings.access_log, lambda scope: dialect_of(scope).id_headers)
+    layers = RequestIdMiddleware(layers, settings.access_log, lambda scope: dialect_of(scope).id_headers)
+    return CanonicalPath(layers)
 
 
 def _lifespan(

@@ -1,8 +1,9 @@
 """What an operator asks.
 
 GET /health/live: does the event loop turn. GET /health/ready: is it of use to send requests here; GET /health is the
-same, as it is with vLLM. GET /metrics: how many requests came, how they ended and how long they took, in Prometheus'
-format. The same paths below /v1 are those of NVIDIA's NIM.
+same, as it is with vLLM, and so are llama.cpp's /v1/health and /ping, which SageMaker asks. GET /metrics: how many
+requests came, how they ended and how long they took, in Prometheus' format. The other paths below /v1 are those of
+NVIDIA's NIM.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ def add_health(app: FastAPI) -> None:
     not_ready: dict[int | str, Any] = {503: {"description": "Not ready; `reason` says why.", "model": NotReady}}
     for path in ("/health/live", "/v1/health/live"):
         app.get(path, tags=["health"], responses=errors)(live)
-    for path in ("/health", "/health/ready", "/v1/health/ready"):
-        responses: dict[int | str, dict[str, Any]] = {200: {"model": Ready}, **errors, **not_ready}
+    responses: dict[int | str, dict[str, Any]] = {200: {"model": Ready}, **errors, **not_ready}
+    for path in ("/health", "/health/ready", "/v1/health", "/v1/health/ready", "/ping"):
         app.get(path, tags=["health"], response_model=None, responses=responses)(ready)
+    app.post("/ping", include_in_schema=False)(ready)  # as vLLM has it
     text = {"schema": {"type": "string"}}
     formats = {"text/plain": text, "application/openmetrics-text": text}
     responses = {200: {"content": formats}, **errors}

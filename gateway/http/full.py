@@ -10,7 +10,7 @@ from gateway.admission.errors import ServerOverloaded
 from gateway.http.connections import ONLY_HEALTH
 from gateway.http.errors import ErrorResponses
 
-_HEALTH: Final = ("/health", "/v1/health", "/v2/health")
+_HEALTH: Final = ("/health", "/ping", "/v1/health", "/v2/health")
 
 
 class RejectWhereFull:

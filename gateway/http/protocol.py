@@ -95,6 +95,8 @@ class HttpProtocol(SlowClientLimits, HttpToolsProtocol):
         self._reads_head = False
         self._head_bytes = 0
         self._head_timer.stop()
+        if self.url.startswith(b"//"):  # httptools would take `v1` of `//v1/models` for a host
+            self.url = b"/" + self.url.lstrip(b"/")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -24,7 +24,17 @@ KEY_NAME: Final = "conch.key_name"  # of a scope: the name of the valid key that
 
 _CLIENT_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 _CHECKS: Final = frozenset(
-    {"/health", "/health/live", "/health/ready", "/metrics", "/v1/health/live", "/v1/health/ready", "/v1/metrics"}
+    {
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/ping",
+        "/v1/health",
+        "/v1/health/live",
+        "/v1/health/ready",
+        "/v1/metrics",
+    }
 )
 _MAX_PATH_BYTES: Final = 200
 _REJECTED: Final = (429, 503)

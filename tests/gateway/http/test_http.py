@@ -25,8 +25,9 @@ from triton_repo.contract.errors import LaunchError
 KEY = "sk-a secret"
 PAGES = set(map(page_path, PAGE_DIRECTORY.iterdir()))
 NIMS = {"/v1/health/live", "/v1/health/ready", "/v1/metrics"}
+OTHERS = {"/ping", "/v1/health"}
 KSERVES = {"/v2/health/live", "/v2/health/ready"}
-OPEN = {"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", *NIMS, *KSERVES, *PAGES}
+OPEN = {"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", *NIMS, *OTHERS, *KSERVES, *PAGES}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,9 @@ def test_every_route_needs_the_key_unless_it_is_known_to_be_open(locked: httpx.C
     assert status in (200, 204) if path in OPEN else status == 401
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1/models/", "//v1/models", "/health/live/", "/%76%31/models"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1/models/", "//v1/models", "/models", "/live/health", "/%76%31/models"]
+)
 def test_a_path_that_only_looks_open_or_does_not_exist_needs_the_key(locked: httpx.Client, path: str) -> None:
     assert locked.get(path).status_code == 401
 
@@ -268,9 +271,40 @@ def test_the_routes_in_front_of_fastapi_are_behind_the_same_layers(path: str, ke
     assert list(response.json()["error"]) == ["message", "type", "param", "code"]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1//completions", "/V1/completions"])
+@pytest.mark.parametrize("path", ["/V1/completions", "/v1/v1/completions", "/v1/completion", "/v2/completions", "/v1"])
 def test_a_path_that_only_looks_like_one_of_them_does_not_exist(client: httpx.Client, path: str) -> None:
     assert client.post(path, json={}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "same"),
+    [
+        ("/v1/models/", "/v1/models"),
+        ("/v1//models", "/v1/models"),
+        ("/models", "/v1/models"),
+        ("/models/demo/", "/v1/models/demo"),
+        ("/health/live/", "/health/live"),
+        ("//version//", "/version"),
+    ],
+)
+def test_slashes_and_a_base_url_without_v1_make_no_other_path(locked: httpx.Client, path: str, same: str) -> None:
+    headers = {"authorization": f"Bearer {KEY}"}
+    asked = locked.get(str(locked.base_url).rstrip("/") + path, headers=headers)
+    assert (asked.status_code, asked.text) == (200, locked.get(same, headers=headers).text)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "//v1/chat/completions", "/chat/completions", "/messages"])
+def test_generating_paths_may_be_spelled_so_too(client: httpx.Client, path: str) -> None:
+    answered = client.post(str(client.base_url).rstrip("/") + path, json={"messages": 1})
+    assert (answered.status_code, "/messages" in path) == (400, "type" in answered.json())
+
+
+@pytest.mark.parametrize(
+    "path", ["//v1/models/demo/load", "/models/demo//load/", "/models/demo/unload", "/admin//status"]
+)
+def test_no_spelling_opens_what_is_the_operators(locked: httpx.Client, path: str) -> None:
+    asked = locked.post(str(locked.base_url).rstrip("/") + path, headers={"authorization": f"Bearer {KEY}"})
+    assert asked.status_code == 401
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}\r\n", "\t", f"{KEY}\x00{KEY}", "schlüssel"])

@@ -110,6 +110,12 @@ def test_a_body_that_is_no_body_is_rejected(client: socket.socket, body: bytes) 
     assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("offer", [b"", JAVA])
+def test_a_target_that_begins_with_slashes_names_no_host(client: socket.socket, offer: bytes) -> None:
+    client.sendall(b"GET //health/live HTTP/1.1\r\nhost: x\r\n%b\r\n" % offer)
+    assert answer(client, LIVE_ANSWER).startswith(b"HTTP/1.1 200")
+
+
 def test_a_tunnel_is_rejected(client: socket.socket) -> None:
     client.sendall(b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n")
     assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
