@@ -34,6 +34,7 @@ CLIENTS: Final = (
     Client("LiteLLM", "with_litellm.py", "litellm"),
     Client("instructor", "with_instructor.py", "instructor"),
     Client("Pydantic AI", "with_pydantic_ai.py", "pydantic-ai"),
+    Client("OpenAI Agents SDK", "with_openai_agents.py", "openai-agents"),
     Client("llm", "with_llm.py", "llm"),
     Client("lm-eval", "with_lm_eval.py", "lm-eval"),
     Client("AIPerf", "with_aiperf.py", "aiperf"),

@@ -19,6 +19,7 @@ ROOT = os.environ["CONCH_URL"]  # without /v1
 URL = f"{ROOT}/v1"
 CHAT = "smollm2"
 EMBED = "minilm"
+SCORED = "smollm2-scored"  # tells the logprobs of prompts
 KEY = "none"
 
 CAPITAL = "What is the capital of France?"

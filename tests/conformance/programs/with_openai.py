@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import json
 import time
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import harness
 import openai
 import pydantic
-from harness import AGENT, ANSWER, AS_JSON, CAPITAL, CHAT, EMBED, FUNCTION, TOOL, WEATHER, expect, expect_weather, row
+from harness import AS_JSON, CAPITAL, CHAT, EMBED, FUNCTION, TOOL, WEATHER, expect, expect_weather, row
 
 client = openai.OpenAI(base_url=harness.URL, api_key=harness.KEY)
 MESSAGES: list[Any] = [{"role": "user", "content": CAPITAL}]
@@ -216,30 +217,6 @@ def background() -> None:
     expect(answer.status == "completed" and "Paris" in answer.output_text, answer)
 
 
-def responses_tool_runner() -> None:
-    from openai.lib.responses_tool_runner import RegisteredFunction, ResponsesToolRunner
-
-    asked: list[object] = []
-
-    def weather(arguments: dict[str, object]) -> str:
-        asked.append(arguments)
-        return ANSWER
-
-    tool: Any = {"type": "function", "strict": True, **FUNCTION}
-    for stream in (False, True):
-        runner = ResponsesToolRunner(functions=[RegisteredFunction(tool, weather)])
-        params: Any = {"model": CHAT, "input": AGENT, "temperature": 0, "max_output_tokens": 200}
-        params |= {"parallel_tool_calls": False}
-        expect(ANSWER in runner.run(client, params, stream=stream, max_steps=3).output_text)
-    expect(len(asked) == 2, asked)
-    for arguments in asked:
-        expect_weather(arguments)
-
-
-if int(openai.__version__.split(".")[0]) >= 3:
-    row("responses, tool runner")(responses_tool_runner)
-
-
 @row("files and batches")
 def batches() -> None:
     bodies = [{"model": CHAT, "messages": MESSAGES, "max_tokens": 8, "temperature": 0} for _ in range(2)]
@@ -261,6 +238,9 @@ def batches() -> None:
     expect(batch.id in {one.id for one in client.batches.list()})
     client.files.delete(file.id)
 
+
+if int(openai.__version__.split(".")[0]) >= 3:
+    importlib.import_module("openai_newest")
 
 if __name__ == "__main__":
     harness.main("openai")
