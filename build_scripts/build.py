@@ -186,8 +186,7 @@ def _rebuild(store: EngineStore, plan: Plan, former: EngineDirectory | None) -> 
             reused = former.draft if former else None
             builder.export(replace(export, checkpoint=draft, model=engine.draft, former=reused))
             builder.finish_pair(engine, store.log)
-        for adapter in materials.adapters:
-            adapter.copy_to(engine.adapters)
+        builder.add_adapters(materials.adapters, engine)
         with progress.step("publish"):
             manifest = _manifest(plan, engine, tokenizer)
             render(engine, manifest)

@@ -11,12 +11,13 @@ from build_scripts.builders import BUILDERS
 from build_scripts.encoders.detection import is_encoder
 from build_scripts.engine.builder import Builder, Fit, LengthLimit, Materials, Preview, Verify
 from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
-from build_scripts.engine.memory import tokens_in_cache
+from build_scripts.engine.memory import least_cache_tokens, tokens_in_cache
 from build_scripts.sizing.numbers import CONTEXT_KEYS
 from build_scripts.sizing.ranks import RankSizes
-from build_scripts.source.adapters import FILES, find_adapters
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
 from build_scripts.source.draft import Draft, check_draft
+from build_scripts.source.lora.adapters import find_adapters
+from build_scripts.source.lora.peft import FILES
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
 from build_scripts.spec.reading import for_runtime
@@ -182,8 +183,9 @@ def _sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str) -> i
         rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
         raise spec_error(origin, "build.max_seq_len", asked, rule)
     cache = spec.serve.max_tokens_in_paged_kv_cache
-    if cache is not None and cache < length:
-        rule = f"must be ≥ build.max_seq_len ({length}), or the longest request never fits"
+    if cache is not None and cache < (needed := least_cache_tokens(spec, length)):
+        most = "build.max_seq_len" if needed == length else "build.max_seq_len for the model and each adapter"
+        rule = f"must be ≥ {most} ({needed}), or the longest request never fits"
         raise spec_error(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule)
     if not spec.serve.enable_chunked_context and spec.build.max_num_tokens < length:
         rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
@@ -201,8 +203,13 @@ def _check_cache(materials: Materials, ranks: RankSizes | None) -> None:
     if tokens is None:
         rule = "cannot be counted for this model: say serve.max_tokens_in_paged_kv_cache instead"
         raise spec_error(materials.origin, "serve.kv_cache_bytes", given, rule)
-    if tokens < materials.max_seq_len:
-        rule = f"holds {tokens} tokens: must hold build.max_seq_len ({materials.max_seq_len})"
+    if tokens < (needed := least_cache_tokens(spec, materials.max_seq_len)):
+        most = (
+            "build.max_seq_len"
+            if needed == materials.max_seq_len
+            else "build.max_seq_len for the model and each adapter"
+        )
+        rule = f"holds {tokens} tokens: must hold {most} ({needed})"
         raise spec_error(materials.origin, "serve.kv_cache_bytes", given, rule)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,9 +11,9 @@ from typing import Any, Literal, Protocol
 from rich.console import Console
 
 from build_scripts.sizing.ranks import RankSizes
-from build_scripts.source.adapters import Adapter
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts
 from build_scripts.source.draft import Draft
+from build_scripts.source.lora.adapters import Adapter
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec
 from build_scripts.weights.huggingface import SAFETENSORS, Format
 from triton_repo.contract.engine_config import Flow
@@ -152,6 +152,11 @@ class Builder(Protocol):
     def export(self, export: Export) -> None:
         """Write a model, as far as this machine can. Raises: BuildError."""
         return
+
+    def add_adapters(self, adapters: Sequence[Adapter], engine: EngineDirectory) -> None:
+        """Write those of an exported model. Raises: BuildError: one does not fit the model."""
+        for adapter in adapters:
+            adapter.copy_to(engine.adapters)
 
     def finish_pair(self, engine: EngineDirectory, log: Path) -> None:
         """Write what a model and its draft need in addition to their exports."""

@@ -52,11 +52,16 @@ class Inputs(_Value):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     def makes_the_model_of(self, new: Inputs) -> bool:
-        """Whether `new` differs in files of a tokenizer or chat template alone, which no weights are exported from."""
+        """Whether `new` differs in files alone that the model is not made of: of a tokenizer, or adapters beside it."""
         return self._of_the_model() == new._of_the_model()
 
     def _of_the_model(self) -> Inputs:
-        files = {name: sha256 for name, sha256 in self.checkpoint.items() if not _is_of_a_tokenizer(name)}
+        beside = ("adapters/",) if self.runtime == "openvino" else ()
+        files = {
+            name: sha256
+            for name, sha256 in self.checkpoint.items()
+            if not _is_of_a_tokenizer(name) and not name.startswith(beside)
+        }
         return self.model_copy(update={"checkpoint": files})
 
     def changes_to(self, new: Inputs) -> list[str]:

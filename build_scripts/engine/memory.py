@@ -30,9 +30,13 @@ def kv_cache_tokens(manifest: Manifest) -> int | None:
     if spec.runtime == "tensorrt_llm":
         return None
     full = _full_sequence(manifest)
-    full_batch = spec.build.max_batch_size * full
+    full_batch = max(spec.build.max_batch_size, num_pipelines(spec)) * full
     per_token = _bytes_per_token(spec, manifest.facts, manifest.draft_facts)
-    return full_batch if per_token is None else max(full, min(full_batch, _DEFAULT_CACHE_BYTES // per_token))
+    return (
+        full_batch
+        if per_token is None
+        else max(full * num_pipelines(spec), min(full_batch, _DEFAULT_CACHE_BYTES // per_token))
+    )
 
 
 def tokens_in_cache(
@@ -50,8 +54,9 @@ def memory_need(manifest: Manifest, directory: EngineDirectory) -> MemoryNeed | 
     spec = manifest.spec
     if spec.runtime == "tensorrt_llm":
         return None if manifest.ranks is None else _need_of_rank(manifest, manifest.ranks, directory)
-    weights = _sizes(directory.model.path, "*.bin") * (2 if spec.serve.prompt_logprobs else 1)
-    weights += _sizes(directory.draft.path, "*.bin")
+    copies = 2 if spec.serve.prompt_logprobs else num_pipelines(spec)
+    weights = _sizes(directory.model.path, "*.bin") * copies
+    weights += _sizes(directory.draft.path, "*.bin") + _sizes(directory.adapters, "*/*.safetensors")
     working = _PROCESS_BYTES + spec.build.max_batch_size * manifest.facts.vocab_size * _LOGITS_BYTES
     per_token = _bytes_per_token(spec, manifest.facts, manifest.draft_facts)
     if spec.runtime != "openvino" or per_token is None:
@@ -60,8 +65,19 @@ def memory_need(manifest: Manifest, directory: EngineDirectory) -> MemoryNeed | 
         weight_bytes=weights,
         working_bytes=working,
         kv_cache_bytes=(kv_cache_tokens(manifest) or 0) * per_token if _states_size(spec) else None,
-        least_kv_cache_bytes=_full_sequence(manifest) * per_token,
+        least_kv_cache_bytes=_full_sequence(manifest) * per_token * num_pipelines(spec),
     )
+
+
+def num_pipelines(spec: EngineSpec) -> int:
+    """Of an engine on the CPU: each adapter has one, with a copy of the weights and an equal share of the cache."""
+    return 1 + (len(spec.build.lora.adapters) if spec.runtime == "openvino" and spec.build.lora else 0)
+
+
+def least_cache_tokens(spec: EngineSpec, max_seq_len: int) -> int:
+    """So many tokens let the longest request run, with each adapter."""
+    pipelines = num_pipelines(spec)
+    return max_seq_len if pipelines == 1 else pipelines * _in_blocks(max_seq_len)
 
 
 def _need_of_rank(manifest: Manifest, ranks: RankSizes, directory: EngineDirectory) -> MemoryNeed:
@@ -91,8 +107,11 @@ def _bytes_per_token(spec: EngineSpec, facts: CheckpointFacts, draft: Checkpoint
 
 
 def _full_sequence(manifest: Manifest) -> int:
-    """In whole blocks."""
-    return -(-manifest.max_seq_len // OPENVINO_KV_BLOCK_SIZE) * OPENVINO_KV_BLOCK_SIZE
+    return _in_blocks(manifest.max_seq_len)
+
+
+def _in_blocks(tokens: int) -> int:
+    return -(-tokens // OPENVINO_KV_BLOCK_SIZE) * OPENVINO_KV_BLOCK_SIZE
 
 
 def _sizes(directory: Path, pattern: str) -> int:

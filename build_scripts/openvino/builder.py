@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from build_scripts.engine.builder import Builder, Export, LengthLimit
+from build_scripts.openvino.adapters import write_fitted
 from build_scripts.openvino.export import TOKENIZER_FILE, compress_weights, export_model, export_tokenizer
 from build_scripts.openvino.limits import longest_sequence
 from build_scripts.openvino.verify.trial import Trial
 from build_scripts.source.checkpoint import Checkpoint
+from build_scripts.source.lora.adapters import Adapter
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.weights.huggingface import read_config
 from build_scripts.weights.safetensors import read_header
@@ -20,6 +22,7 @@ from build_scripts.work.child import Child
 from build_scripts.work.disk import link_or_copy
 from triton_repo.contract.engine_config import Flow
 from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
+from triton_repo.contract.errors import BuildError
 
 _EXPORTER = "2"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
 
@@ -60,6 +63,13 @@ class OpenVinoBuilder(Builder):
             with progress.step(f"compress (quantization {build.quantization})"):
                 Child("compress", export.log).call(compress_weights, str(model.path), build.quantization)
         trial.serve()
+
+    def add_adapters(self, adapters: Sequence[Adapter], engine: EngineDirectory) -> None:
+        for adapter in adapters:
+            try:
+                write_fitted(adapter.layers, engine.model.path, engine.adapter_file(adapter.name))
+            except BuildError as error:
+                raise BuildError(f"build.lora.adapters.{adapter.name}: {error}") from error
 
     def finish_pair(self, engine: EngineDirectory, log: Path) -> None:
         """OpenVINO's form of the tokenizer for both: with a draft, the pipeline compares them."""

@@ -12,11 +12,12 @@ from pydantic_core import PydanticCustomError
 
 from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.errors import Problem
+from build_scripts.spec.lora import LoraSection
 from build_scripts.spec.parsers import REASONING_PARSERS, TOOL_PARSERS
 from build_scripts.spec.placement import PlacementSection, broken_placement_rules
 from build_scripts.spec.rules import broken_rules
 from build_scripts.spec.speculative import SpeculativeSection
-from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection, broken_compile_rules
+from build_scripts.spec.tensorrt_llm import CompileSection, broken_compile_rules
 from triton_repo.contract.capabilities import Capabilities, Runtime, capabilities_of, flows_of
 from triton_repo.contract.engine_config import (
     GPUS_PER_NODE,
@@ -210,9 +211,14 @@ class EngineSpec(_Section):
         compiling = broken_compile_rules(build.quantization, build.compile, build.lora)
         ranks = build.tensor_parallel * build.pipeline_parallel
         placing = broken_placement_rules(self.placement, self.runtime, ranks, self.serve.num_threads)
-        for problem in chain(broken_rules(self), self._broken_sizes(), compiling, placing):
+        for problem in chain(broken_rules(self), self._broken_sizes(), self._broken_adapters(), compiling, placing):
             raise problem.as_pydantic_error()
         return self
+
+    def _broken_adapters(self) -> Iterator[Problem]:
+        if self.serve.prompt_logprobs and self.build.lora is not None:
+            rule = "is not possible with build.lora: prompts are scored without adapters"
+            yield Problem("serve.prompt_logprobs", True, rule)
 
     def _broken_sizes(self) -> Iterator[Problem]:
         build, serve, compile = self.build, self.serve, self.build.compile

@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails
 from build_scripts.spec.embed import EmbedSection
 from build_scripts.spec.engine_spec import BuildSection, EngineSpec, ReplaySection, SamplingSection, ServeSection
 from build_scripts.spec.errors import Problem
+from build_scripts.spec.lora import LoraSection
 from build_scripts.spec.placement import PlacementSection, RateLimiterSection
 from build_scripts.spec.speculative import SpeculativeSection
-from build_scripts.spec.tensorrt_llm import CompileSection, LoraSection
+from build_scripts.spec.tensorrt_llm import CompileSection
 from triton_repo.contract.capabilities import Runtime
 from triton_repo.contract.errors import SpecError
 

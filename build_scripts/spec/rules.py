@@ -87,6 +87,8 @@ def _is_given(spec: BaseModel, key: str) -> bool:
     """Whether a key has another value than it has in a spec that leaves it out."""
     section, _, name = key.rpartition(".")
     holder = _value(spec, section) if section else spec
+    if holder is None:
+        return False
     return bool(getattr(holder, name) != type(holder).model_fields[name].get_default())
 
 

@@ -1,4 +1,4 @@
-"""The sections of a spec that only runtime tensorrt_llm reads: `[build.compile]` and `[build.lora]`."""
+"""`[build.compile]`, the section of a spec that only runtime tensorrt_llm reads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from build_scripts.spec.errors import Problem
-from triton_repo.contract.sampling import ADAPTER_NAME, INT32_MAX
-
-TargetModule = Literal["attn_q", "attn_k", "attn_v", "attn_dense", "mlp_h_to_4h", "mlp_gate", "mlp_4h_to_h"]
-DEFAULT_TARGETS: Final[tuple[TargetModule, ...]] = ("attn_q", "attn_k", "attn_v")
+from build_scripts.spec.lora import DEFAULT_TARGETS, LoraSection
+from triton_repo.contract.sampling import INT32_MAX
 
 
 class CompileSection(BaseModel):
@@ -34,25 +32,6 @@ class CompileSection(BaseModel):
     use_paged_context_fmha: bool = True
     multiple_profiles: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
-
-
-class LoraSection(BaseModel):
-    """`[build.lora]`: the LoRA adapters that requests to the engine may name.
-
-    `adapters` maps names to directories as PEFT writes them (relative to the spec, or absolute), in safetensors.
-
-    No adapter may have a rank above `max_rank`, or adapt modules that are not among `target_modules` (TensorRT-LLM's
-    names): both cost memory whether they are used or not.
-    """
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-    adapters: Annotated[
-        dict[Annotated[str, Field(pattern=ADAPTER_NAME)], Annotated[str, Field(min_length=1)]],
-        Field(min_length=1, max_length=256),
-    ]
-    max_rank: Annotated[int, Field(ge=1, le=512)] = 64
-    target_modules: Annotated[tuple[TargetModule, ...], Field(min_length=1, strict=False)] = DEFAULT_TARGETS
 
 
 _GEMM_PLUGINS: Final = {"fp8": ("none", "fp8"), "nvfp4": ("nvfp4",)}

@@ -152,6 +152,7 @@ _OPENVINO: Final = Capabilities(
             "serve.max_gap_ms",
             "serve.prompt_logprobs",
             "placement.cpus",
+            "build.lora",
         }
     ),
     allowed={**_ONE_PROCESS, "build.quantization": ("none", "int8", "int4")},
@@ -164,9 +165,15 @@ _OPENVINO: Final = Capabilities(
     max_gap_ms=200.0,
     speculation={
         "prompt_lookup": Speculation(
-            ("min_tokens", *GUIDE_FIELDS), {"serve.enable_chunked_context": (True,)}, logprobs=True
+            ("min_tokens", *GUIDE_FIELDS),
+            {"serve.enable_chunked_context": (True,), "build.lora": ()},
+            logprobs=True,
         ),
-        "draft": Speculation(("min_tokens", *GUIDE_FIELDS), {"serve.enable_chunked_context": (False,)}, logprobs=True),
+        "draft": Speculation(
+            ("min_tokens", *GUIDE_FIELDS),
+            {"serve.enable_chunked_context": (False,), "build.lora": ()},
+            logprobs=True,
+        ),
     },
     guides={"xgrammar": (*_TEXT_GUIDES, "structural_tag")},
     built_in_guides="xgrammar",
@@ -175,6 +182,7 @@ _OPENVINO: Final = Capabilities(
 _TENSORRT_LLM_KEYS: Final = _MODEL_KEYS | frozenset(
     {
         "build.lora",
+        "build.lora.target_modules",
         "serve.kv_cache_free_gpu_memory_fraction",
         "serve.kv_cache_host_memory_bytes",
         "serve.capacity_scheduler_policy",

@@ -2,7 +2,7 @@
 
     model/              what the runtime loads, written by its builder
     draft/              the same of the draft model of speculative decoding
-    adapters/NAME/      LoRA adapters, as PEFT writes them
+    adapters/NAME/      LoRA adapters: as PEFT writes them, or for runtime openvino fitted to its model
     tokenizer/          tokenizer.json, tokenizer_config.json, chat_template.jinja
     triton/             the model repository that tritonserver loads
     engine.json         EngineConfig: what the models in Triton know of the engine
@@ -89,6 +89,10 @@ class EngineDirectory:
     @property
     def adapters(self) -> Path:
         return self.path / "adapters"
+
+    def adapter_file(self, name: str) -> Path:
+        """Of runtime openvino: the matrices of an adapter under the names of the exported model's operations."""
+        return self.adapters / name / "adapter.safetensors"
 
     @property
     def tokenizer(self) -> Path:

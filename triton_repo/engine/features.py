@@ -53,11 +53,11 @@ def check_adapter(sampling: Sampling, config: EngineConfig) -> None:
     name = sampling.lora_name
     if name is None:
         return
-    lora = config.tensorrt_llm.lora if config.tensorrt_llm is not None else None
-    if lora is None:
+    if not config.card.adapters:
         raise UnsupportedParameter(f"{ADAPTER_FIELD}: this engine has no adapters", ADAPTER_FIELD)
-    if name not in lora.adapters:
-        raise InvalidRequest(f"{ADAPTER_FIELD} = {name}: must be one of {', '.join(lora.adapters)}", ADAPTER_FIELD)
+    if name not in config.card.adapters:
+        known = ", ".join(config.card.adapters)
+        raise InvalidRequest(f"{ADAPTER_FIELD} = {name}: must be one of {known}", ADAPTER_FIELD)
 
 
 def check_whole_prompt(num_tokens: int, config: EngineConfig) -> None:

@@ -28,7 +28,8 @@ def test_the_tables_name_keys_of_the_spec_and_fields_of_a_request() -> None:
             assert set(speculation.unsupported) <= set(Sampling.model_fields)
         demanded = [key for speculation in each.speculation.values() for key in speculation.allowed]
         for key in (*each.keys, *each.allowed, *each.reasons, *each.defaults, *demanded):
-            section: object = EngineSpec.model_validate({"name": "a", "model": "m"})
+            lora = {"lora": {"adapters": {"a": "a"}}}
+            section: object = EngineSpec.model_validate({"name": "a", "model": "m", "build": lora})
             for name in key.split("."):
                 assert name in type(section).model_fields, key  # type: ignore[attr-defined]
                 section = getattr(section, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ LORA = LoraConfig(adapters=("french", "pirate"), max_rank=8, target_modules=("at
 
 
 def adapted(flow: Flow = "pytorch") -> EngineConfig:
-    return engine_config(tensorrt_llm=TensorRtLlmConfig(flow=flow, lora=LORA))
+    config = engine_config(tensorrt_llm=TensorRtLlmConfig(flow=flow, lora=LORA))
+    return config.model_copy(update={"card": replace(config.card, adapters=LORA.adapters)})
 
 
 def test_a_request_may_name_an_adapter_of_the_engine() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triton_repo.engine.runtimes.openvino.runtime import has_room
+from triton_repo.engine.runtimes.openvino.lane import has_room
 
 
 def test_no_more_sequences_run_than_the_batch_holds() -> None:

@@ -24,12 +24,20 @@ _LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline rejects 1, which is the most li
 _LOWEST_TEMPERATURE: Final = 1e-6  # logits divided by less overflow; greedy decoding is meant
 
 
-def open_pipeline(model_directory: Path, config: EngineConfig, tokenizer: Any = None) -> Any:
+def open_pipeline(
+    model_directory: Path, config: EngineConfig, tokenizer: Any = None, adapter: Path | None = None
+) -> Any:
     """A pipeline on `openvino_model.xml` in the directory, with the engine's limits, cache and precisions.
 
-    `tokenizer` is what its grammars know of the vocabulary; without it there can be none.
+    `tokenizer` is what its grammars know of the vocabulary; without it there can be none. `adapter` is a file that was
+    written for this model (`build_scripts/openvino/adapters.py`), which every request is then computed with.
     """
     properties = model_properties(config)
+    if adapter is not None:
+        # Its matrices stay apart from the model's, which may be compressed, and all is constant: the other modes need a
+        # call of `generate` to take effect.
+        mode = openvino_genai.AdapterConfig.Mode.MODE_STATIC
+        properties["adapters"] = openvino_genai.AdapterConfig(openvino_genai.Adapter(adapter), 1.0, mode)
     speculative = config.speculative
     if speculative is not None and speculative.mode == "prompt_lookup":
         return _open(model_directory, config, {**properties, "prompt_lookup": True})
@@ -42,6 +50,14 @@ def open_pipeline(model_directory: Path, config: EngineConfig, tokenizer: Any = 
         scheduler = _scheduler(config)
         return openvino_genai.ContinuousBatchingPipeline(model_directory, tokenizer, scheduler, "CPU", **properties)
     return _open(model_directory, config, properties)
+
+
+def with_own_cache(config: EngineConfig) -> EngineConfig:
+    """The engine with the KV cache of one of its pipelines: an equal share of all, in whole blocks."""
+    blocks = config.max_tokens_in_paged_kv_cache // OPENVINO_KV_BLOCK_SIZE // (1 + len(config.card.adapters))
+    if not config.card.adapters:
+        return config
+    return config.model_copy(update={"max_tokens_in_paged_kv_cache": blocks * OPENVINO_KV_BLOCK_SIZE})
 
 
 def num_blocks(tokens: int) -> int:

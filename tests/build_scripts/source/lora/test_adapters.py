@@ -111,7 +111,13 @@ def test_a_pickled_adapter_is_refused(adapted: Workshop) -> None:
 @pytest.mark.parametrize(
     ("runtime", "text", "complaint"),
     [
-        ("openvino", ADAPTERS, r"build\.lora = .*needs runtime tensorrt_llm: remove the table"),
+        ("openvino", '[build.lora]\ntarget_modules = ["attn_q"]\n' + ADAPTERS, r"needs runtime tensorrt_llm: remove"),
+        ("openvino", "[serve]\nprompt_logprobs = true\n" + ADAPTERS, r"is not possible with build\.lora"),
+        (
+            "openvino",
+            '[speculative]\nmode = "prompt_lookup"\n' + ADAPTERS,
+            r"build\.lora = .*is not possible where speculative\.mode = prompt_lookup: remove the table",
+        ),
         (RUNTIME, "[build.lora]\nmax_rank = 8", r"build\.lora\.adapters: is required"),
         (RUNTIME, "[build.lora]\nrank = 8\n" + ADAPTERS, r"unknown key; allowed: adapters, max_rank, target_modules"),
         (RUNTIME, '[build.lora]\ntarget_modules = ["q_proj"]\n' + ADAPTERS, r'= "q_proj"; allowed: attn_q, attn_k'),

@@ -1,23 +1,22 @@
-"""The LoRA adapters of `[build.lora]`: found and checked, copied into the engine."""
+"""The LoRA adapters of `[build.lora]`: found and checked, for either runtime that serves them."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from build_scripts.source.lora.peft import CONFIG, FILES, WEIGHTS, AdaptedLayer, check_files, read_peft
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.spec.errors import spec_error
-from build_scripts.spec.tensorrt_llm import LoraSection
+from build_scripts.spec.lora import LoraSection
 from build_scripts.weights.safetensors import read_header
 from build_scripts.weights.strict_json import parse_object
 from triton_repo.contract.errors import BuildError
 
-FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
-_CONFIG, _WEIGHTS = FILES
 # HuggingFace's name of a module -> TensorRT-LLM's.
 _MODULES: Final = {
     "q_proj": "attn_q",
@@ -42,12 +41,13 @@ _PLAIN: Final[Mapping[str, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One adapter; `weight_bytes` are those of its file."""
+    """One adapter; `weight_bytes` are those of its file, `layers` what it adapts (for `openvino` alone)."""
 
     name: str
     directory: Path
     rank: int
     weight_bytes: int
+    layers: Mapping[str, AdaptedLayer] = field(default_factory=dict)
 
     def copy_to(self, adapters: Path) -> None:
         (adapters / self.name).mkdir(parents=True)
@@ -59,31 +59,38 @@ def find_adapters(spec: EngineSpec, base: Path, origin: str) -> tuple[Adapter, .
     """The adapters that the spec names, each checked; `base` is where its relative paths start.
 
     Raises:
-        SpecError: one does not exist, or TensorRT-LLM cannot serve it together with the others.
+        SpecError: one does not exist, or the runtime cannot serve it together with the others.
     """
     section = spec.build.lora
     if section is None:
         return ()
+    read = _for_openvino if spec.runtime == "openvino" else _for_tensorrt_llm
     adapters = []
     for name, directory in section.adapters.items():
         try:
-            adapters.append(_adapter(name, base / directory, section))
+            adapters.append(read(name, base / directory, section))
         except BuildError as error:
             raise spec_error(origin, f"build.lora.adapters.{name}", directory, str(error)) from error
     return tuple(adapters)
 
 
-def _adapter(name: str, directory: Path, section: LoraSection) -> Adapter:
+def _for_openvino(name: str, directory: Path, section: LoraSection) -> Adapter:
+    layers = read_peft(directory)
+    rank = max(layer.rank for layer in layers.values())
+    if rank > section.max_rank:
+        raise BuildError(f"its rank is {rank}; must be ≤ {section.max_rank}, build.lora.max_rank")
+    weight_bytes = sum(layer.down.nbytes + layer.up.nbytes for layer in layers.values())
+    return Adapter(name, directory, rank, weight_bytes, layers)
+
+
+def _for_tensorrt_llm(name: str, directory: Path, section: LoraSection) -> Adapter:
     """Reads its configuration and the header of its weights. Raises: BuildError: the rule that is broken."""
-    missing = [name for name in FILES if not (directory / name).is_file()]
-    if missing:
-        needed = f"must be a directory with {' and '.join(FILES)}"
-        raise BuildError(f"{needed}; it lacks {', '.join(missing)} (looked in {directory})")
-    config = parse_object((directory / _CONFIG).read_bytes(), _CONFIG)
+    check_files(directory)
+    config = parse_object((directory / CONFIG).read_bytes(), CONFIG)
     problem = _config_problem(config, section)
     if problem is not None:
         raise BuildError(problem)
-    weights = read_header(directory / _WEIGHTS)
+    weights = read_header(directory / WEIGHTS)
     too_high = [name for name, tensor in weights.items() if tensor.shape and min(tensor.shape) > config["r"]]
     if too_high:
         raise BuildError(f"its r = {config['r']}, and {too_high[0]} has a higher rank")

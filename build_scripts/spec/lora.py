@@ -1,0 +1,32 @@
+"""`[build.lora]`: the LoRA adapters of an engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from triton_repo.contract.sampling import ADAPTER_NAME
+
+TargetModule = Literal["attn_q", "attn_k", "attn_v", "attn_dense", "mlp_h_to_4h", "mlp_gate", "mlp_4h_to_h"]
+DEFAULT_TARGETS: Final[tuple[TargetModule, ...]] = ("attn_q", "attn_k", "attn_v")
+
+
+class LoraSection(BaseModel):
+    """`[build.lora]`: the LoRA adapters that requests to the engine may name.
+
+    `adapters` maps names to directories as PEFT writes them (relative to the spec, or absolute), in safetensors.
+
+    No adapter may have a rank above `max_rank`, or on `tensorrt_llm` adapt modules that are not among `target_modules`
+    (its own names): both cost memory there whether they are used or not. On `openvino` each adapter is a copy of the
+    model beside it, and any linear layer may be adapted.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    adapters: Annotated[
+        dict[Annotated[str, Field(pattern=ADAPTER_NAME)], Annotated[str, Field(min_length=1)]],
+        Field(min_length=1, max_length=256),
+    ]
+    max_rank: Annotated[int, Field(ge=1, le=512)] = 64
+    target_modules: Annotated[tuple[TargetModule, ...], Field(min_length=1, strict=False)] = DEFAULT_TARGETS
