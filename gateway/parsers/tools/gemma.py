@@ -75,7 +75,8 @@ class Gemma:
         """A string up to its quote; whether that came."""
         while True:
             text, quote = yield from source.until(self._string_end)
-            text = self._string_end.without_start(text)
+            if source.is_over:
+                text = self._string_end.without_start(text)
             if text or quote:
                 yield CallArguments(json.dumps(text, ensure_ascii=False)[1:-1] + ('"' if quote else ""))
             if quote or not text:

@@ -93,6 +93,14 @@ def test_any_text_is_read_the_same_however_it_is_cut(tools: str | None, reasonin
     holds()
 
 
+def test_the_start_of_a_quote_that_goes_on_otherwise_is_text_of_the_string_however_it_is_cut() -> None:
+    answer = "<start_function_call>call:f{a:<escape>x<esca<b>y<escape>}<end_function_call>"
+    for size in range(1, len(answer)):
+        parser = answer_parser("functiongemma", None, {})
+        assert parser is not None
+        assert read(parser, answer, range(0, len(answer), size)) == [("call", "f", '{"a":"x<esca<b>y"}')]
+
+
 @pytest.mark.parametrize("tools", sorted(TOOL_PARSERS))
 def test_text_without_a_marker_leaves_at_once(tools: str) -> None:
     made = parser(tools, None)
