@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.steps import STEPS, step_model
@@ -13,6 +14,8 @@ from triton_repo.ensemble.config import model_config as ensemble_config
 from triton_repo.model_config import to_pbtxt
 from triton_repo.preprocess.config import model_config as preprocess_config
 
+# 24.06: preprocess answers what takes long after its call, in Triton's default mode too.
+OLDEST_TRITON: Final = (2, 47)
 # Triton requires a version directory for the ensemble too, and git-like tools drop empty ones.
 _ENSEMBLE_NOTE = b"An ensemble has no files of its own; Triton requires the version directory.\n"
 

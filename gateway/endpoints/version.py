@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NotRequired
 
 from fastapi import FastAPI, Request
 from typing_extensions import TypedDict
@@ -12,12 +13,16 @@ from gateway.http.auth import caller_of
 from gateway.http.errors import described
 from gateway.state import GatewayDep
 from triton_repo.contract.distribution import conch_version
+from triton_repo.contract.errors import RequestError
 
 _API: Final = "1"  # of the paths below /v1
 
 
 class Version(TypedDict):
+    """`triton` is the version of the Triton behind this gateway, while one answers."""
+
     version: str
+    triton: NotRequired[str]
 
 
 class Release(TypedDict):
@@ -43,8 +48,12 @@ def add_version(app: FastAPI) -> None:
     app.get("/v1/metadata", tags=["models"], responses=errors)(metadata)
 
 
-async def version() -> Version:
-    return {"version": conch_version()}
+async def version(gateway: GatewayDep) -> Version:
+    version: Version = {"version": conch_version()}
+    with suppress(RequestError):
+        if triton := await gateway.backend.others.server_version():
+            version["triton"] = triton
+    return version
 
 
 async def release() -> Release:

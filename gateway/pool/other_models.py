@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from gateway.answers.inference.models import (
@@ -50,6 +51,12 @@ class PooledModels:
         if sequence := inference.sequence:
             members = sorted(members, key=lambda member: zlib.crc32(f"{sequence} {member.address}".encode()))[:1]
         return await self._first(inference.model, members, lambda models: models.infer(inference))
+
+    async def server_version(self) -> str:
+        for member in self._members():
+            with suppress(RequestError):  # that server is down
+                return await member.backend.others.server_version()
+        return ""
 
     def _by_load(self) -> list[Member]:
         return sorted(self._members(), key=lambda member: member.num_open)

@@ -30,6 +30,7 @@ class TritonConnection:
         stub: Any = GRPCInferenceServiceStub(self._channel)
         self._metadata = metadata = ((KSERVE_KEY_METADATA, key),) if key else ()
         self.RepositoryIndex = partial(stub.RepositoryIndex, metadata=metadata)
+        self.ServerMetadata = partial(stub.ServerMetadata, metadata=metadata)
         self.ModelConfig = partial(stub.ModelConfig, metadata=metadata)
         self.ModelMetadata = partial(stub.ModelMetadata, metadata=metadata)
         self.ModelReady = partial(stub.ModelReady, metadata=metadata)

@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2 as pb
 from gateway.answers.inference.models import Inference, Inferred, Json, ModelVersion
 from gateway.answers.inference.tensor import Parameter, Tensor
 from gateway.triton.connection import TritonConnection
-from gateway.triton.errors import other_model_error
+from gateway.triton.errors import other_model_error, rpc_error
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, ModelNotFound
 
 _TIMEOUT_S: Final = 5.0
@@ -50,6 +50,12 @@ class TritonModels:
             raise InvalidRequest(f"inputs: {size} bytes; gRPC takes {MAX_MESSAGE_BYTES} of them to Triton", "inputs")
         call = self._connection.infer(infer_request(inference), inference.traceparent)
         return inferred(await _answer(call, inference.model))
+
+    async def server_version(self) -> str:
+        try:
+            return str((await self._connection.ServerMetadata(pb.ServerMetadataRequest(), timeout=_TIMEOUT_S)).version)
+        except grpc.aio.AioRpcError as error:
+            raise rpc_error(error) from None
 
 
 async def _answer(reply: Awaitable[Any], model: ModelVersion) -> Any:

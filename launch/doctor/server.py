@@ -15,6 +15,7 @@ from launch.doctor.ports import Program, listening
 from triton_repo.contract.api_key import API_KEY_VARIABLE
 from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.http_probe import ProbeAnswer, probe
+from triton_repo.model_repository import OLDEST_TRITON
 
 _KEY_FILES: Final = ("--api-keys-file", "--tls-key")  # flags of the gateway; the store makes its own files private
 _OTHERS: Final = stat.S_IRWXO
@@ -23,13 +24,14 @@ _STATES: Final = ("ready", "not ready")  # of Conch's /health/ready; other serve
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """What answers on the gateway's port: `version` and `ready` are its own words."""
+    """What answers on the gateway's port: `version`, `ready` and the version of its `triton` are its own words."""
 
     url: str
     version: str | None
     ready: bool
     reason: str
     program: Program | None
+    triton: str | None = None
 
 
 def running_server(port: int, api_key: str | None = None) -> RunningServer | None:
@@ -39,9 +41,10 @@ def running_server(port: int, api_key: str | None = None) -> RunningServer | Non
         ready = probe(f"{url}/health/ready")
         state = _parsed(ready)
         if ready is not None and state.get("status") in _STATES:
-            version = _parsed(probe(f"{url}/version", headers=headers)).get("version")
+            told = _parsed(probe(f"{url}/version", headers=headers))
             reason = str(state.get("reason", ""))
-            return RunningServer(url, version, ready.status == 200, reason, listening(port))
+            is_ready = ready.status == 200
+            return RunningServer(url, told.get("version"), is_ready, reason, listening(port), told.get("triton"))
     return None
 
 
@@ -51,6 +54,7 @@ def findings(server: RunningServer | None) -> Iterator[Finding]:
         return
     yield check_health(server)
     yield check_version(server.version, conch_version())
+    yield check_triton(server.triton)
     if server.program is not None:
         for flag, file in files_of(server.program.command).items():
             yield check_key_file(flag, file)
@@ -68,6 +72,19 @@ def check_version(runs: str | None, here: str) -> Finding:
     if runs is not None and runs != here:
         return warning("server version", f"{runs}; this checkout is {here}", "start it again to run this version")
     return Finding("server version", runs or f"not told without {API_KEY_VARIABLE}")
+
+
+def check_triton(runs: str | None) -> Finding:
+    """Whether it can run the models of this version's repositories."""
+    if runs is None:
+        return Finding("its Triton", f"of a version that is not told without {API_KEY_VARIABLE}, or while it starts")
+    numbers = tuple(int(part) for part in runs.split(".") if part.isdecimal())[:2]
+    if numbers < OLDEST_TRITON:
+        need = ".".join(map(str, OLDEST_TRITON))
+        return error(
+            "its Triton", f"{runs}; the models of this version need {need} or later", "docs/gpu.md: the images"
+        )
+    return Finding("its Triton", runs)
 
 
 def files_of(command: Sequence[str]) -> Mapping[str, Path]:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from launch.doctor.server import check_triton, running_server
 from tests.conftest import Stack, serving
 from tests.gateway.metrics.tracing.receiver import receiver
 from tests.launch.server import wait_for
@@ -160,3 +161,12 @@ def test_tritons_own_spans_of_a_traced_request_are_below_the_gateways(
     assert found["infer numbered"].parent_span_id.hex() == PARENT
     for child, parent in (("InferRequest", "infer numbered"), ("numbered", "InferRequest"), ("compute", "numbered")):
         assert found[child].parent_span_id == found[parent].span_id
+
+
+def test_the_gateway_tells_which_triton_runs_and_the_doctor_reads_it(stack: Stack) -> None:
+    headers = {"authorization": f"Bearer {ALICE}"}
+    told = httpx.get(f"{stack.gateway}/version", headers=headers).json()["triton"]
+    running = running_server(int(stack.gateway.rpartition(":")[2]), ALICE)
+    assert running is not None
+    assert running.triton == told
+    assert check_triton(told).severity == "ok"

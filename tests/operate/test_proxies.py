@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import free_port
 from tests.operate.proxy import ROOT, proxy, substituted
 from tests.operate.replicas import HEADERS, Replica, replicas
-from tests.operate.streams import LONG, Stream, ask, ends, streaming, text_of
+from tests.operate.streams import CUT, LONG, Stream, ask, ends, streaming, text_of
 
 pytestmark = pytest.mark.operate
 
@@ -161,4 +161,20 @@ def test_a_replica_that_drains_ends_its_streams_and_others_take_what_comes(proxi
     finally:
         draining.start()
         draining.wait()
+    proxied.both_serve()
+
+
+def test_a_stream_that_has_begun_is_not_begun_again_at_another_replica(proxied: Proxied) -> None:
+    stream = Stream(proxied.url, LONG)
+    lost, other = sorted(proxied.replicas, key=Replica.in_flight, reverse=True)
+    assert (lost.in_flight(), other.in_flight()) == (1, 0)
+    before = other.count("conch_requests_total", endpoint="/v1/completions")
+    lost.kill()
+    try:
+        assert stream.end == CUT
+        assert other.in_flight() == 0
+        assert other.count("conch_requests_total", endpoint="/v1/completions") == before
+    finally:
+        lost.start()
+        lost.wait()
     proxied.both_serve()

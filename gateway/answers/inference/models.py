@@ -92,6 +92,9 @@ class OtherModels(Protocol):
     async def infer(self, inference: Inference, /) -> Inferred:
         """To cancel it cancels the request in Triton too."""
 
+    async def server_version(self) -> str:
+        """Triton's own; of several servers that of one; empty where there is none."""
+
 
 class NoOtherModels:
     """Those of a server that has none."""
@@ -110,6 +113,9 @@ class NoOtherModels:
 
     async def infer(self, inference: Inference) -> Inferred:
         raise other_model_not_found(inference.model)
+
+    async def server_version(self) -> str:
+        return ""
 
 
 def other_model_not_found(model: ModelVersion) -> ModelNotFound:

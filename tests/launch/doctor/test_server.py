@@ -7,7 +7,15 @@ from pathlib import Path
 from threading import Thread
 
 from launch.doctor.ports import Program, findings, listening
-from launch.doctor.server import RunningServer, check_health, check_key_file, check_version, files_of, running_server
+from launch.doctor.server import (
+    RunningServer,
+    check_health,
+    check_key_file,
+    check_triton,
+    check_version,
+    files_of,
+    running_server,
+)
 from tests.conftest import free_port
 
 LOADING = RunningServer("http://127.0.0.1:9000", "0.1.0", ready=False, reason="no engine is ready", program=None)
@@ -47,6 +55,14 @@ def test_a_server_of_another_version_is_to_be_started_again() -> None:
     assert check_version("0.1.0", "0.2.0").severity == "warning"
     assert check_version("0.2.0", "0.2.0").found == "0.2.0"
     assert check_version(None, "0.2.0").found == "not told without CONCH_API_KEY"
+
+
+def test_a_triton_that_is_too_old_for_the_models_is_an_error() -> None:
+    old, new, unknown = map(check_triton, ("2.46.0", "2.51.0", None))
+    assert (old.severity, old.found) == ("error", "2.46.0; the models of this version need 2.47 or later")
+    assert (new.severity, new.found) == ("ok", "2.51.0")
+    assert unknown.severity == "ok"
+    assert check_triton("3.0").severity == "ok"
 
 
 def test_files_of_keys_are_known_from_the_command_line() -> None:
