@@ -47,7 +47,11 @@ EVERYTHING: Final[dict[str, Any]] = {
         "apiKeysFile": {"existingSecret": "more-keys"},
         "tls": {"existingSecret": "cert"},
         "extraArgs": ["--max-file-bytes=1048576"],
+        "ssePingIntervalS": 5,
+        "aliases": {"gpt-4o-mini": "demo"},
+        "otlpEndpoint": "http://collector:4318",
     },
+    "models": {"repositories": ["/more/models"], "required": ["demo"], "control": "explicit"},
     "build": {"hfToken": {"existingSecret": "hf"}, "modelCache": {"existingClaim": "weights"}},
     "storage": {"storageClassName": "shared", "size": "1Ti"},
     "autoscaling": {"enabled": True},
@@ -159,6 +163,24 @@ def test_engines_are_written_by_the_job_alone(case: str) -> None:
         assert engines["persistentVolumeClaim"].get("readOnly", False) is not is_job
 
 
+def test_what_is_served_beside_the_engine_and_loaded_later_are_arguments_that_conch_knows() -> None:
+    models = {"available": ["/engines/a/one", "/engines/a/two"], **EVERYTHING["models"]}
+    (container,) = of_kind(render({**EVERYTHING, "models": models}), "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    arguments = container["args"]
+    for argument in (
+        *("--available=/engines/a/one", "--available=/engines/a/two", "--model-repository=/more/models"),
+        *("--required-models=demo", "--model-control=explicit", "--alias=gpt-4o-mini=demo", "--sse-ping-interval-s=5"),
+        "--otlp-endpoint=http://collector:4318",
+    ):
+        assert argument in arguments
+    flags = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for argument in arguments[2:]:
+        name = argument.partition("=")[0].replace("--no-", "--")
+        assert f"`{name}" in flags, name
+
+
 def test_no_key_is_an_argument() -> None:
     text = yaml.safe_dump(render({**EVERYTHING, "engine": {"spec": SPLIT}}))
     assert "--api-key=" not in text
@@ -256,6 +278,10 @@ def test_the_spec_arrives_as_it_is(path: Path) -> None:
         ({"gateway": {"port": "9000"}}, ["/gateway/port", "integer"]),
         ({"gateway": {"apiKey": {"value": "sk"}}}, ["/gateway/apiKey", "value"]),
         ({"gateway": {"extraArgs": ["--api-key=sk"]}}, ["/gateway/extraArgs/0"]),
+        ({"gateway": {"otlpEndpoint": "collector:4318"}}, ["/gateway/otlpEndpoint"]),
+        ({"models": {"repositories": ["models"]}}, ["/models/repositories/0"]),
+        ({"models": {"control": "sometimes"}}, ["/models/control", "poll"]),
+        ({"models": {"available": ["/engines/a/b"], "control": "poll"}}, ["models.available", "explicit"]),
         ({"engine": {"nodes": 0}}, ["/engine/nodes", "1"]),
         ({"engine": {"spec": ""}}, ["/engine/spec"]),
         ({"shm": {"sizeLimit": "lots"}}, ["/shm/sizeLimit"]),

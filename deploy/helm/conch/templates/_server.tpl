@@ -12,12 +12,36 @@
 - --queue-timeout-s={{ $gateway.queueTimeoutS }}
 - --keep-alive-timeout-s={{ $gateway.keepAliveTimeoutS }}
 - --hang-timeout-s={{ $gateway.hangTimeoutS }}
+- --sse-ping-interval-s={{ $gateway.ssePingIntervalS }}
 - {{ ternary "--access-log" "--no-access-log" $gateway.accessLog }}
 {{- range $gateway.allowedHosts }}
 - --allowed-hosts={{ . }}
 {{- end }}
 {{- range $gateway.corsOrigins }}
 - --cors-origins={{ . }}
+{{- end }}
+{{- range $alias, $name := $gateway.aliases }}
+- --alias={{ $alias }}={{ $name }}
+{{- end }}
+{{- with $gateway.otlpEndpoint }}
+- --otlp-endpoint={{ . }}
+{{- end }}
+{{- with .Values.models }}
+{{- if and .available (or (gt (int $.Values.engine.nodes) 1) (has .control (list "none" "poll"))) }}
+{{- fail "models.available: needs models.control explicit, and engine.nodes = 1" }}
+{{- end }}
+{{- range .available }}
+- --available={{ . }}
+{{- end }}
+{{- range .repositories }}
+- --model-repository={{ . }}
+{{- end }}
+{{- range .required }}
+- --required-models={{ . }}
+{{- end }}
+{{- with .control }}
+- --model-control={{ . }}
+{{- end }}
 {{- end }}
 {{- if $gateway.apiKeysFile.existingSecret }}
 - --api-keys-file=/etc/conch/keys/{{ $gateway.apiKeysFile.key }}
