@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from gateway.dialects.openai.chat import ChatEncoder
 from gateway.dialects.openai.form import ChatForm
 from tests.gateway.bodies import CHAT, COMPLETIONS, chat, completion, post, refusal
 from tests.gateway.scripted_backend import ScriptedBackend
-from tests.gateway.server import serving
+from tests.gateway.server import Running, serving
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import FinishReason
 
@@ -30,6 +31,8 @@ CARDS = {
     "none": ModelCard(512, "tensorrt_llm", 0, True, "a test", unsupported=("logprobs",), max_logprobs=20),
 }
 TOP = [{"token": " x", "logprob": -0.25, "bytes": [32, 120]}]
+Ask = Callable[..., list[Any]]
+
 GOLDEN_CHUNK = (
     b'data: {"id":"chatcmpl-ID","object":"chat.completion.chunk","created":1700000000,"model":"demo",'
     b'"system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":" h\xc3\xa9"},"logprobs":{"content":['
@@ -48,12 +51,30 @@ def delta(tokens: Sequence[str], reason: FinishReason = "") -> Delta:
     return Delta("".join(tokens), reason, 3, -1, len(tokens), json.dumps([entry(token) for token in tokens]))
 
 
-def ask(script: Sequence[Any], path: str = CHAT, **fields: Any) -> list[Any]:
+@pytest.fixture(scope="module")
+def backend() -> ScriptedBackend:
+    return ScriptedBackend(cards=CARDS)
+
+
+@pytest.fixture(scope="module")
+def http(gateway: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=gateway.url) as client:
+        yield client
+
+
+@pytest.fixture
+def ask(http: httpx.Client, backend: ScriptedBackend) -> Ask:
+    return partial(asked, http, backend)
+
+
+def asked(
+    http: httpx.Client, backend: ScriptedBackend, script: Sequence[Any], path: str = CHAT, **fields: Any
+) -> list[Any]:
     """The choices of an answer: one if it is whole, else those of all chunks."""
     make = chat if path == CHAT else completion
-    with serving(ScriptedBackend(script, cards=CARDS)) as gateway, httpx.Client(base_url=gateway.url) as client:
-        response = post(client, path, make(**fields))
-        assert response.status_code == 200, response.text
+    backend.script = script
+    response = post(http, path, make(**fields))
+    assert response.status_code == 200, response.text
     if not fields.get("stream"):
         return list(response.json()["choices"])
     events = [json.loads(line[6:]) for line in response.text.split("\n\n") if line.startswith("data: {")]
@@ -71,7 +92,7 @@ def test_a_streamed_chunk_with_logprobs_byte_for_byte() -> None:
     assert encoder.event(Text(0, " hé", [Token(orjson.dumps(token), 0)])) == GOLDEN_CHUNK
 
 
-def test_a_whole_chat_lists_every_token_with_its_alternatives() -> None:
+def test_a_whole_chat_lists_every_token_with_its_alternatives(ask: Ask) -> None:
     [choice] = ask([delta(["Hel", "lo"]), delta(["!"], "stop")], logprobs=True, top_logprobs=1)
     assert choice["logprobs"]["refusal"] is None
     assert [list(token) for token in choice["logprobs"]["content"]] == [
@@ -81,7 +102,7 @@ def test_a_whole_chat_lists_every_token_with_its_alternatives() -> None:
     assert choice["logprobs"]["content"][0]["top_logprobs"] == TOP
 
 
-def test_a_completion_has_the_legacy_shape_streamed_and_whole() -> None:
+def test_a_completion_has_the_legacy_shape_streamed_and_whole(ask: Ask) -> None:
     script = [delta(["Hel", "lo"]), delta(["!"], "stop")]
     [whole] = ask(script, COMPLETIONS, logprobs=1)
     assert whole["logprobs"] == {
@@ -96,16 +117,16 @@ def test_a_completion_has_the_legacy_shape_streamed_and_whole() -> None:
         assert [value for chunk in chunks for value in chunk[key]] == values
 
 
-def test_without_logprobs_there_are_none() -> None:
+def test_without_logprobs_there_are_none(ask: Ask) -> None:
     assert {str(choice["logprobs"]) for choice in ask([delta(["a"], "stop")], stream=True)} == {"None"}
     assert ask([delta(["a"], "stop")])[0]["logprobs"] is None
 
 
-def test_an_answer_without_tokens_has_an_empty_list() -> None:
+def test_an_answer_without_tokens_has_an_empty_list(ask: Ask) -> None:
     assert ask([Delta("", "stop", 3, -1, 1)], logprobs=True)[0]["logprobs"] == {"content": [], "refusal": None}
 
 
-def test_the_tokens_of_an_unfinished_character_wait_for_it_and_come_in_order() -> None:
+def test_the_tokens_of_an_unfinished_character_wait_for_it_and_come_in_order(ask: Ask) -> None:
     parts = [entry("\ufffd", -1, 0), entry("\ufffd", -2, 0), entry("\ufffd", -3, 1)]
     script = [
         delta(["a"]),
@@ -117,7 +138,7 @@ def test_the_tokens_of_an_unfinished_character_wait_for_it_and_come_in_order() -
     assert by_text == [("", 0), ("a", 1), ("🐚", 3), ("b", 1), (None, 0)]
 
 
-def test_a_character_that_stays_broken_is_listed_at_the_end() -> None:
+def test_a_character_that_stays_broken_is_listed_at_the_end(ask: Ask) -> None:
     script = [
         delta(["a"]),
         Delta("", "", 3, -1, 1, json.dumps([entry("\ufffd", -1, 0)])),
@@ -133,7 +154,7 @@ TOKENS = ["one", " ", "tw", "o", " th", "ree", " four", " five"]
 
 @pytest.mark.parametrize("size", range(1, len(TOKENS) + 1))
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_stop_string_cuts_the_list_behind_the_token_that_completes_it(size: int, stream: bool) -> None:
+def test_a_stop_string_cuts_the_list_behind_the_token_that_completes_it(ask: Ask, size: int, stream: bool) -> None:
     script = [delta(TOKENS[at : at + size]) for at in range(0, len(TOKENS), size)] + [delta([], "length")]
     choices = ask(script, logprobs=True, stop=["o thr"], stream=stream)
     text = "".join((choice["delta"] if stream else choice["message"]).get("content", "") for choice in choices)
@@ -145,19 +166,18 @@ LONG: dict[str, Any] = {"model": "long", "logprobs": True, "top_logprobs": 20}
 
 
 @pytest.mark.parametrize("fields", [LONG, {**LONG, "stream": True, "max_tokens": 131_000, "n": 8}])
-def test_what_an_answer_might_have_is_no_reason_to_reject_it(fields: dict[str, Any]) -> None:
+def test_what_an_answer_might_have_is_no_reason_to_reject_it(ask: Ask, fields: dict[str, Any]) -> None:
     choices = ask([delta(["a"]), delta(["b"], "stop")], **fields)
     assert [token["token"] for token in content(choices)] == ["a", "b"]
 
 
-def test_a_whole_answer_that_asks_for_more_logprobs_than_a_body_may_have_is_refused() -> None:
-    with serving(ScriptedBackend(cards=CARDS)) as gateway, httpx.Client(base_url=gateway.url) as client:
-        error = refusal(post(client, CHAT, chat(**LONG, max_tokens=131_000)))
+def test_a_whole_answer_that_asks_for_more_logprobs_than_a_body_may_have_is_refused(http: httpx.Client) -> None:
+    error = refusal(post(http, CHAT, chat(**LONG, max_tokens=131_000)))
     assert error["param"] == "top_logprobs"
     assert "at most 1048576 in one body: stream the answer, or lower max_tokens" in error["message"]
 
 
-def test_every_choice_has_its_own_tokens() -> None:
+def test_every_choice_has_its_own_tokens(ask: Ask) -> None:
     choices = ask([delta(["a", "b"]), delta(["c"], "stop")], logprobs=True, stream=True, n=3)
     for index in range(3):
         assert [token["token"] for token in content(choices, index)] == ["a", "b", "c"]
@@ -182,14 +202,13 @@ def test_every_choice_has_its_own_tokens() -> None:
         ({"model": "none", "logprobs": 0}, COMPLETIONS, "logprobs"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(fields: dict[str, Any], path: str, param: str) -> None:
+def test_what_cannot_be_is_refused_by_name(http: httpx.Client, fields: dict[str, Any], path: str, param: str) -> None:
     body = (chat if path == CHAT else completion)(**fields)
-    with serving(ScriptedBackend(cards=CARDS)) as gateway, httpx.Client(base_url=gateway.url) as client:
-        assert refusal(post(client, path, body))["param"] == param
+    assert refusal(post(http, path, body))["param"] == param
 
 
 @pytest.mark.parametrize(
-    ("fields", "path", "asked"),
+    ("fields", "path", "alternatives"),
     [
         ({}, CHAT, None),
         ({"logprobs": False, "top_logprobs": 0}, CHAT, None),
@@ -199,12 +218,13 @@ def test_what_cannot_be_is_refused_by_name(fields: dict[str, Any], path: str, pa
         ({"logprobs": 5}, COMPLETIONS, 5),
     ],
 )
-def test_the_engine_is_asked_for_so_many_alternatives(fields: dict[str, Any], path: str, asked: int | None) -> None:
-    backend = ScriptedBackend(cards=CARDS)
+def test_the_engine_is_asked_for_so_many_alternatives(
+    http: httpx.Client, backend: ScriptedBackend, fields: dict[str, Any], path: str, alternatives: int | None
+) -> None:
+    backend.script = [delta(["a"], "stop")]
     body = (chat if path == CHAT else completion)(**fields)
-    with serving(backend) as gateway, httpx.Client(base_url=gateway.url) as client:
-        assert post(client, path, body).status_code == 200
-    assert backend.generations[0].sampling.logprobs == asked
+    assert post(http, path, body).status_code == 200
+    assert backend.generations[-1].sampling.logprobs == alternatives
 
 
 def test_the_first_token_of_a_prompt_has_no_logprob() -> None:

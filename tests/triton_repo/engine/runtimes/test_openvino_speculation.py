@@ -37,6 +37,7 @@ draft_model = "draft"
 """
 
 Open = Callable[..., OpenVinoRuntime]
+Shared = Callable[[str | None], OpenVinoRuntime]
 Alone = Callable[[int, Sampling], list[int]]
 
 
@@ -58,7 +59,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ensure_engine(str(root / "drafted.toml")).directory
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def shared(open_runtime: Open) -> Shared:
+    """The engine with a mode of speculation, or with none, opened once, for tests that leave it idle and whole."""
+    return cache(open_runtime)
+
+
+@pytest.fixture(scope="module")
 def open_runtime(engine: Path) -> Open:
     """Opens the engine with a mode of speculation, or with none."""
 
@@ -108,18 +115,16 @@ def alone(engine: Path) -> Alone:
     [GREEDY, SEEDED, Sampling(temperature=0.0, repetition_penalty=1.3), Sampling(temperature=0.0, frequency_penalty=1)],
 )
 def test_requests_that_join_one_by_one_are_answered_as_without_speculation(
-    open_runtime: Open, alone: Alone, mode: str, sampling: Sampling
+    shared: Shared, alone: Alone, mode: str, sampling: Sampling
 ) -> None:
     asked = [generation(key, sampling) for key in PROMPTS]
-    deltas = run(open_runtime(mode), [[one] for one in asked])
+    deltas = run(shared(mode), [[one] for one in asked])
     assert [ids_of(deltas, one.key) for one in asked] == [alone(one.key, sampling) for one in asked]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_end_id_and_a_length_end_an_answer_where_they_would_without(
-    open_runtime: Open, alone: Alone, mode: str
-) -> None:
-    runtime = open_runtime(mode)
+def test_an_end_id_and_a_length_end_an_answer_where_they_would_without(shared: Shared, alone: Alone, mode: str) -> None:
+    runtime = shared(mode)
     for key in PROMPTS:
         answer = alone(key, GREEDY)
         ended = Generation(key, PROMPTS[key], LENGTH, (answer[9],), GREEDY)
@@ -135,11 +140,11 @@ def test_an_end_id_and_a_length_end_an_answer_where_they_would_without(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_every_token_has_the_logprob_that_it_has_without_speculation(
-    open_runtime: Open, mode: str, temperature: float
+    shared: Shared, mode: str, temperature: float
 ) -> None:
     sampling = Sampling(temperature=temperature, seed=11, logprobs=0)
     asked = [generation(key, sampling) for key in PROMPTS]
-    plain, guessed = (run(open_runtime(one), [[each] for each in asked]) for one in (None, mode))
+    plain, guessed = (run(shared(one), [[each] for each in asked]) for one in (None, mode))
     assert any(len(delta.token_ids) > 1 for delta in guessed), "some guesses are right"
     for one in asked:
         given = [of.logprob for delta in guessed if delta.key == one.key for of in delta.logprobs]
@@ -149,8 +154,8 @@ def test_every_token_has_the_logprob_that_it_has_without_speculation(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_guesses_that_are_right_save_steps(open_runtime: Open, mode: str) -> None:
-    runtime = open_runtime(mode)
+def test_guesses_that_are_right_save_steps(shared: Shared, mode: str) -> None:
+    runtime = shared(mode)
     runtime.submit(Generation(1, [6] * 5, 64, (), GREEDY))  # the model answers this with a loop
     steps = 0
     while runtime.idle_s() is not None:
