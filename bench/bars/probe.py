@@ -1,8 +1,9 @@
-"""`python -m bench.bars.probe HOST PORT SECONDS`: how long GET /health/live takes, in seconds, one line each.
+"""`python -m bench.bars.probe HOST PORT SECONDS [first]`: how long GET /health/live takes, in seconds, one line each.
 
 A process of its own: in the load generator's, its answers would wait behind a thousand streams' chunks. It asks at
 fixed times, and an answer counts from when it was due, as in `bench.load.generator.OpenLoop`: who waits for an
-answer and only then asks again meets a stall once, however many requests it would have held up.
+answer and only then asks again meets a stall once, however many requests it would have held up. With `first` it runs
+before the server where it may, for what it waits for a processor counts too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Final
+
+from bench.load.priority import go_first
 
 INTERVAL_S: Final = 0.02
 _TIMEOUT_S: Final = 30.0
@@ -40,5 +43,7 @@ def _is_live(connection: http.client.HTTPConnection) -> bool:
 
 
 if __name__ == "__main__":
+    if "first" in sys.argv[4:]:
+        go_first()
     for latency_s in latencies_s(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])):
         print(latency_s)

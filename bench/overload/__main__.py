@@ -12,7 +12,8 @@ Times are the client's, from when a request was due. Beside them: how late the c
 server's log says of the rejections that have a line there.
 
 `--conch` names the command of another checkout, to be measured in the same session. The load is made on the same
-machine: what it takes is told, and is missing to the server.
+machine: what it takes is told, and is missing to the server. Where it may, as root, it runs before the server: what a
+client waits for a processor is no doing of the server that it asks.
 """
 
 from __future__ import annotations

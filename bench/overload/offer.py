@@ -13,6 +13,7 @@ from bench.load.answer import Record
 from bench.load.connection import Target
 from bench.load.distribution import Fixed
 from bench.load.generator import Bounds, ClosedLoop, Loop, OpenLoop
+from bench.load.priority import go_first
 from bench.load.run import Plan, execute, measure
 from bench.load.workload import Workload
 
@@ -64,4 +65,5 @@ def offering(*loads: Load) -> Iterator[list[Future[Offered]]]:
 
 def _warm(_: int) -> int:
     """So that all processes are there, with their imports, before the first request."""
+    go_first()
     return os.getpid()

@@ -89,8 +89,9 @@ class Measurement:
         rounds = [self._round(capacity, turned=bool(number % 2)) for number in range(self._options.rounds)]
         rates = [Runs(f"{times}×", [one[times] for one in rounds]) for times in self._multiples]
         peak = max(capacity, *(runs.goodput for runs in rates))
+        best = max(capacity, *(run.verdict.goodput for runs in rates for run in runs.runs))
         for runs in rates:
-            self._judge(runs, peak)
+            self._judge(runs, peak, best)
         if self._options.neighbours:
             self._neighbours(capacity)
 
@@ -140,12 +141,14 @@ class Measurement:
         time.sleep(self._options.pause)
         return Run(verdict, health_s, self._server.rejections_s(said))
 
-    def _judge(self, runs: Runs, peak: float) -> None:
+    def _judge(self, runs: Runs, peak: float, best: float) -> None:
         name = runs.name
         is_more = name != "1×"  # than can be answered
         share, rejected_ms = (0.9, 100.0) if is_more else (None, None)
         each = [run.verdict.goodput for run in runs.runs]
         self._find(f"{name}: goodput, of the peak", runs.goodput / peak, "", "≥", share, per_s=runs.goodput, each=each)
+        if len(each) > 1:
+            self._find(f"{name}: goodput, of the most in any run", runs.goodput / best)
         self._find(f"{name}: rejection, p50", milliseconds(runs.rejection.percentiles[50]), "ms")
         self._find(f"{name}: rejection, p99", milliseconds(runs.rejection.percentiles[99]), "ms", "≤", rejected_ms)
         inside = milliseconds(runs.rejection_inside.percentiles[99])
@@ -173,6 +176,6 @@ def _ratio(measured: float | None, base: float | None) -> float | None:
 
 def _health_s(target: Target, seconds: float) -> Sequence[float]:
     """Of requests every `INTERVAL_S`, from a process of their own, which this waits for."""
-    argv = [sys.executable, "-m", "bench.bars.probe", target.host, str(target.port), str(seconds - INTERVAL_S)]
+    argv = [sys.executable, "-m", "bench.bars.probe", target.host, str(target.port), str(seconds - INTERVAL_S), "first"]
     probe = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, check=True, encoding="utf-8")
     return [*map(float, probe.stdout.split())]
