@@ -41,12 +41,10 @@ def client() -> AsyncOpenAI:
     return AsyncOpenAI(base_url=harness.URL, api_key=harness.KEY)
 
 
-def agent(
-    name: str = "assistant", *, responses: bool = False, settings: dict[str, Any] | None = None, **more: Any
-) -> Any:
+def agent(name: str = "assistant", *, responses: bool = False, is_forced: bool = False, **more: Any) -> Any:
     model = (OpenAIResponsesModel if responses else OpenAIChatCompletionsModel)(model=CHAT, openai_client=client())
-    chosen = ModelSettings(temperature=0, max_tokens=150, **(settings or {}))
-    return Agent(name=name, model=model, model_settings=chosen, **more)
+    settings = ModelSettings(temperature=0, max_tokens=150, **(FORCED if is_forced else {}))
+    return Agent(name=name, model=model, model_settings=settings, **more)
 
 
 async def streamed(one: Any, asked: str) -> Any:
