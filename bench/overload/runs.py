@@ -29,11 +29,15 @@ QUIET_SHARE: Final = 0.08  # of the capacity
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one load came to, and, in seconds, how long health checks and, in the gateway, rejections took meanwhile."""
+    """What one load came to, and, in seconds, how long health checks and, in the gateway, rejections took meanwhile.
+
+    `all_goodput` is that of the loads beside it too.
+    """
 
     verdict: Verdict
     health_s: Sequence[float]
     rejections_inside_s: Sequence[float]
+    all_goodput: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,12 @@ class Measurement:
         load = replace(self._load, rate=QUIET_SHARE * capacity, target=quiet(self._target), seconds=seconds)
         alone = self._measure("quiet key alone", load).verdict
         noise = replace(self._load, rate=NOISE * QUIET_SHARE * capacity, seconds=seconds)
-        beside = self._measure(f"quiet key beside {NOISE}×", load, noise).verdict
+        mixed = self._measure(f"quiet key beside {NOISE}×", load, noise)
+        beside = mixed.verdict
         full = replace(load, rate=None, concurrency=self._options.batch, seconds=self._options.seconds)
         own = self._measure("a batch full of the quiet key's own", full).verdict
         self._find("quiet key: answered, of asked", beside.served / beside.offered, "", "≥", 1.0)
+        self._find("quiet key: answers to both keys", mixed.all_goodput, "/ s")
         for what, of in (("time to first token", attrgetter("ttft_s")), ("whole answer", attrgetter("end_to_end_s"))):
             alone_s, beside_s, own_s = (percentile(of(verdict), 95) for verdict in (alone, beside, own))
             details = {"alone_s": alone_s, "beside_s": beside_s, "own_s": own_s}
@@ -128,8 +134,8 @@ class Measurement:
         with offering(*loads) as offered:
             health_s = _health_s(self._target, loads[0].seconds)
             results = [one.result() for one in offered]
-        first = results[0]
-        verdict = judge(first.records, first.start_s, first.seconds, self._options.deadline)
+        deadline_s = self._options.deadline
+        verdict, *others = (judge(one.records, one.start_s, one.seconds, deadline_s) for one in results)
         client = sum(result.client_cpu for result in results)
         rejected = len(verdict.rejection_s)
         self._console.print(
@@ -139,7 +145,8 @@ class Measurement:
             highlight=False,
         )
         time.sleep(self._options.pause)
-        return Run(verdict, health_s, self._server.rejections_s(said))
+        all_goodput = verdict.goodput + sum(other.goodput for other in others)
+        return Run(verdict, health_s, self._server.rejections_s(said), all_goodput)
 
     def _judge(self, runs: Runs, peak: float, best: float) -> None:
         name = runs.name

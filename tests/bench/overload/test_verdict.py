@@ -52,7 +52,9 @@ def test_rejections_are_timed_in_the_gateway_too_by_the_lines_of_its_log() -> No
 
 def test_runs_at_one_rate_count_by_the_mean_of_their_goodputs_and_by_all_of_their_rejections() -> None:
     rejected = [record(4.0, 0.002 * number, "HTTP 503: busy") for number in range(1, 101)]
-    runs = [Run(judge([record(4.0, 1.0)] * served + rejected, 0.0, 10.0, 5.0), [0.001], [0.004]) for served in (7, 21)]
+    runs = [
+        Run(judge([record(4.0, 1.0)] * served + rejected, 0.0, 10.0, 5.0), [0.001], [0.004], 0.0) for served in (7, 21)
+    ]
     both = Runs("2×", runs)
     assert both.goodput == 2.0
     assert (both.rejection.count, both.health.count, both.rejection_inside.count) == (200, 2, 2)
