@@ -78,8 +78,9 @@ class Settings(BaseModel):
         float, Field(gt=0, description="longest wait for an engine; 503 at once where a turn would come later")
     ] = 30.0
     max_key_share: Annotated[
-        float, Field(gt=0, le=1, description="of an engine that the requests of one key fill while other keys ask")
-    ] = 0.75
+        float | None,
+        Field(gt=0, le=1, description="of an engine, for one key while other keys ask (0.75; on a CPU 0.25)"),
+    ] = None
     max_connections: Annotated[
         int, Field(ge=1, description="of each worker; one more closes the one that has been idle longest")
     ] = 8192

@@ -25,7 +25,7 @@ class EngineStatus(TypedDict):
 class Admission:
     """Used inside one event loop; `tally` may be shared with other processes."""
 
-    def __init__(self, queue_timeout_s: float, tally: Tally, max_key_share: float = 1.0) -> None:
+    def __init__(self, queue_timeout_s: float, tally: Tally, max_key_share: float | None = 1.0) -> None:
         self._policy = Policy(queue_timeout_s, max_key_share)
         self._tally = tally
         self._gates: dict[str, Gate] = {}  # by the name of a model that is, or was, served

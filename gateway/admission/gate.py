@@ -52,7 +52,8 @@ class Gate:
         self._rate = DrainRate(min_ends=capacity.num_requests or 1)
         self._waiting = waiting_for(tally, model)
         self._all_waiting = tally.row(WAITING)
-        self._shares = Shares(model, capacity, tally, self._waiting, policy.max_key_share)
+        share = capacity.max_key_share if policy.max_key_share is None else policy.max_key_share
+        self._shares = Shares(model, capacity, tally, self._waiting, share)
         self._poll: asyncio.TimerHandle | None = None
         self._dispatch: asyncio.Handle | None = None
 

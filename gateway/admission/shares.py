@@ -87,9 +87,10 @@ class Shares:
         return max(1, share * requests) if leaves_room else requests + max(1, requests // _SPARE), most_tokens
 
     def leaves_room(self, flow: str) -> bool:
-        """Whether others ask, and it has as much of the batch as each of them would get."""
+        """Whether others ask, and it has as much of the batch as each of them would get, or as one may have."""
         batch = self.capacity.num_requests
         if batch is None or not self.mixed_for_s():
             return False
         num_flows = len(self._running) + (flow not in self._running)
-        return self._running[flow] >= batch / max(2, num_flows)  # another asks, if it runs nothing now
+        fair = batch / max(2, num_flows)  # another asks, if it runs nothing now
+        return self._running[flow] >= max(1, min(fair, self._most_of_one * batch))

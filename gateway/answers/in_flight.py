@@ -16,7 +16,7 @@ from gateway.admission.deadlines import Deadline
 from gateway.admission.errors import DeadlineExceeded, ServerOverloaded
 from gateway.admission.estimate import Prompt
 from gateway.admission.tally import Tally
-from gateway.admission.terms import ANYONES, Capacity, Terms
+from gateway.admission.terms import ANYONES, KEY_SHARE, KEY_SHARES, Capacity, Terms
 from gateway.answers.answer import Answer
 from gateway.answers.backend import Backend, Generation, PromptIds
 from gateway.answers.encoding import MAX_ENCODINGS, MAX_TEXTS, Encoding, EncodingRequest
@@ -63,7 +63,7 @@ class InFlight:
         """
         with self._one_more():
             self._backend.check_progress(generations[0].model)
-            tickets = self._admission.enter(generations[0].model, _capacity(card), terms, [*map(_asked, generations)])
+            tickets = self._admission.enter(generations[0].model, capacity_of(card), terms, [*map(_asked, generations)])
             answer = Answer(self._backend, generations, tickets, num_prompts, self._release)
             self._answers[answer] = self._deadline(answer, terms)
         return answer
@@ -163,8 +163,10 @@ class InFlight:
                 logger.warning("%d requests still open after %g s", len(self._answers), timeout_s)
 
 
-def _capacity(card: ModelCard) -> Capacity:
-    return Capacity(card.max_batch_size, card.kv_cache_tokens, card.max_seq_len)
+def capacity_of(card: ModelCard) -> Capacity:
+    """Of an engine that generates."""
+    share = KEY_SHARES.get(card.runtime, KEY_SHARE)
+    return Capacity(card.max_batch_size, card.kv_cache_tokens, card.max_seq_len, share)
 
 
 def _asked(generation: Generation) -> tuple[Prompt, int | None]:
