@@ -40,7 +40,7 @@ serve: $(VENV)/.serve  ## Build SmolLM2 and the demo if need be, serve them on h
 
 # In three processes, for two cores: while a test waits for a server, others compute.
 test: $(VENV)/.dev  ## Run the tests, on a real Triton, a real engine and a real browser
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-pins:  ## Run the gateway's and the models' tests on the Python packages of each GPU image (ten minutes; the network)
 	$(PYTHON) -m tests.docker.pins

@@ -32,6 +32,28 @@ START_DEADLINE_S = 600
 STOP_DEADLINE_S = 240
 KSERVE_KEY = "of-the-tests-own-servers"  # of Triton's own API
 HTTP_TIMEOUT_S = 240
+# Started first, so that at the end no process waits for another one's long file. In order of their time.
+LONGEST = tuple(
+    ROOT / "tests" / name
+    for name in (
+        "docs/test_examples.py",
+        "serving/test_faults.py",
+        "build_scripts/tensorrt_llm/test_build.py",
+        "build_scripts/test_build.py",
+        "build_scripts/tensorrt_llm/test_compile.py",
+        "launch/test_serve.py",
+        "bench/sweep/test_sweep.py",
+        "serving/test_smollm2.py",
+        "triton_repo/engine/runtimes/test_openvino_speculation.py",
+        "gateway/processes/test_supervisor.py",
+        "build_scripts/verify/test_verify_command.py",
+        "build_scripts/source/test_tokenizer.py",
+        "build_scripts/test_interruption.py",
+        "serving/test_encoders.py",
+        "triton_repo/engine/runtimes/test_openvino_cache.py",
+        "triton_repo/detokenize/test_detokenizer.py",
+    )
+)
 
 # A shell has what it runs in the background ignore SIGINT, and so would every server that a test sends one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -53,6 +75,12 @@ _default.connect = _default.read = _default.write = _default.pool = HTTP_TIMEOUT
 for _library in filter(importlib.util.find_spec, ("httpx", "httpx2")):
     _transports: Any = importlib.import_module(f"{_library}._transports.default")
     _transports.create_ssl_context = functools.cache(_transports.create_ssl_context)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files, for `--no-loadscope-reorder`: xdist would begin with those that have most tests."""
+    rank = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @dataclass(frozen=True)
