@@ -49,6 +49,7 @@ faults: $(VENV)/.dev  ## Kill, stop and starve each part of a running server und
 	$(BIN)/python -m pytest -m fault tests/faults
 
 soak: $(VENV)/.dev  ## Random inputs and events for two hours or three: readers, the engine's loop, disconnects, faults; SEED=1
+	CONCH_TEST_EXAMPLES=full $(BIN)/python -m pytest tests/triton_repo/detokenize tests/triton_repo/test_logprobs.py tests/triton_repo/test_token_lengths.py
 	$(BIN)/python -m tests.soak.engine --seed $(SEED)
 	$(BIN)/python -m tests.soak.fuzz --seed $(SEED)
 	$(BIN)/python -m tests.soak.disconnects --seed $(SEED)

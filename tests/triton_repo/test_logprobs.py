@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 
+from tests.budget import examples
 from tests.triton_repo.detokenize.test_detokenizer import DETOKENIZERS, TOKENIZERS, cuts, texts
 from tests.triton_repo.engine.loop.running_loop import TEXT, engine_loop, eventually
 from tests.triton_repo.engines_under_test import RecordingSink, engine_config
@@ -52,7 +53,7 @@ def streamed(name: str, ids: list[int], cuts: list[int]) -> list[Entry]:
 
 
 @given(text=texts, cuts=cuts)
-@settings(max_examples=2_000)
+@settings(max_examples=examples(2_000))
 def test_the_bytes_of_all_tokens_are_those_of_the_text_in_any_chunking(text: str, cuts: list[int]) -> None:
     for name in ("byte-level", "demo"):
         ids = TOKENIZERS[name].encode(text, add_special_tokens=False).ids
@@ -63,7 +64,7 @@ def test_the_bytes_of_all_tokens_are_those_of_the_text_in_any_chunking(text: str
 
 
 @given(text=texts, cuts=cuts)
-@settings(max_examples=2_000)
+@settings(max_examples=examples(2_000))
 def test_every_character_of_the_text_is_counted_for_one_token(text: str, cuts: list[int]) -> None:
     for name, tokenizer in TOKENIZERS.items():
         ids = tokenizer.encode(text, add_special_tokens=False).ids

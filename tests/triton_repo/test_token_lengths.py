@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.budget import examples
 from tests.triton_repo.detokenize.test_detokenizer import DETOKENIZERS, TOKENIZERS, cuts, texts
 from tests.triton_repo.engine.loop.running_loop import TEXT, engine_loop, eventually
 from tests.triton_repo.engines_under_test import RecordingSink, engine_config
@@ -36,7 +37,7 @@ def streamed_lengths(name: str, ids: list[int], cuts: list[int], encoded: bytes)
 
 
 @given(text=texts, cuts=cuts)
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(1_000), deadline=None, suppress_health_check=list(HealthCheck))
 def test_lengths_without_logprobs_are_those_with_logprobs_in_any_chunking(text: str, cuts: list[int]) -> None:
     for name, tokenizer in TOKENIZERS.items():
         ids = tokenizer.encode(text, add_special_tokens=False).ids

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders
 
+from tests.budget import examples
 from tests.tokenizers.__main__ import main
 from tests.tokenizers.streaming import stream
 from tests.triton_repo.detokenize.tokenizers_under_test import byte_level, sentencepiece
@@ -48,7 +49,7 @@ cuts = st.lists(st.integers(min_value=0, max_value=200), max_size=20)
 
 # Drawing a text costs far more than streaming it: so each is streamed through every tokenizer.
 @given(text=texts, cuts=cuts)
-@settings(max_examples=10_000)
+@settings(max_examples=examples(10_000))
 def test_deltas_of_any_text_in_any_chunking_join_to_the_whole_and_none_holds_a_broken_character(
     text: str, cuts: list[int]
 ) -> None:
@@ -60,7 +61,7 @@ def test_deltas_of_any_text_in_any_chunking_join_to_the_whole_and_none_holds_a_b
 
 
 @given(ids=st.lists(st.integers(3, TOKENIZERS["byte-level"].get_vocab_size() - 1), max_size=30), cuts=cuts)
-@settings(max_examples=10_000)
+@settings(max_examples=examples(10_000))
 def test_any_ids_of_a_byte_level_tokenizer_join_to_the_whole(ids: list[int], cuts: list[int]) -> None:
     """A model may also write bytes that are no text. (Ids 0 to 2 are special.)"""
     tokenizer = TOKENIZERS["byte-level"]
