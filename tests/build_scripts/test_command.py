@@ -5,21 +5,35 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from build_scripts.build import ensure_engine
+from build_scripts.command import build_command
 from tests.build_scripts.conftest import Workshop
 from triton_repo.contract.errors import SpecError
 
 SCRIPT = Path(__file__).parents[2] / "build_scripts" / "build_engine.py"
+COMMAND = typer.Typer()
+COMMAND.command()(build_command)
 REPLAY = '[replay]\ntext = "a"'
 
 
-def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has imported what it needs; its steps are children as ever."""
+    with chdir(cwd):
+        done = CliRunner().invoke(COMMAND, [*map(str, arguments)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+
+def run_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        [sys.executable, str(SCRIPT), *arguments],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
@@ -31,7 +45,7 @@ def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Com
 
 def test_a_spec_is_built_and_then_found_up_to_date(workshop: Workshop) -> None:
     workshop.write_spec(REPLAY, runtime="replay")
-    first, second = (run("tiny.toml", cwd=workshop.root) for _ in range(2))
+    first, second = (run_process("tiny.toml", cwd=workshop.root) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
     assert "tiny: building (not built yet)\n" in first.stderr
     assert second.stderr == "tiny: up to date: built/tiny\ntiny: parsers of tool calls: hermes\n"
@@ -84,6 +98,11 @@ def test_what_is_not_allowed_ends_with_exit_code_2_and_one_sentence(
     assert not workshop.engine.exists()
 
 
+def test_a_spec_that_does_not_exist_ends_the_process_with_exit_code_2(tmp_path: Path) -> None:
+    done = run_process("nowhere.toml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: nowhere.toml: no such file\n")
+
+
 def test_a_build_that_fails_ends_with_exit_code_1(workshop: Workshop) -> None:
     (workshop.checkpoint / "model.safetensors").unlink()
     done = run("tiny.toml", cwd=workshop.root)
@@ -92,7 +111,7 @@ def test_a_build_that_fails_ends_with_exit_code_1(workshop: Workshop) -> None:
 
 
 def test_a_hub_id_that_cannot_be_fetched_is_one_sentence(workshop: Workshop) -> None:
-    done = run(
+    done = run_process(
         "--model", "conch-tests/absent", "--name", "x", "--output-dir", "out",
         cwd=workshop.root, HF_HUB_OFFLINE="1", HF_HOME=str(workshop.root / "hub"),
     )  # fmt: skip
@@ -109,7 +128,7 @@ def test_a_hub_id_is_built_from_the_local_hub_cache_when_there_is_no_network(wor
     (cached / "snapshots").mkdir()
     workshop.checkpoint.rename(cached / "snapshots" / commit)
     workshop.spec.write_text(f'name = "tiny"\nmodel = "conch-tests/tiny"\nruntime = "replay"\n{REPLAY}')
-    done = run("tiny.toml", cwd=workshop.root, HF_HUB_OFFLINE="1", HF_HOME=str(workshop.root / "hub"))
+    done = run_process("tiny.toml", cwd=workshop.root, HF_HUB_OFFLINE="1", HF_HOME=str(workshop.root / "hub"))
     assert done.returncode == 0, done.stderr
     assert ensure_engine(str(workshop.engine)).spec.model == "conch-tests/tiny"
 
