@@ -248,7 +248,7 @@ def test_what_tokenizes_or_encodes_answers_as_described(
 
 GETS = [
     *("/health", "/health/live", "/health/ready", "/metrics"),
-    *("/v1/health/live", "/v1/health/ready", "/v1/metrics"),
+    *("/ping", "/v1/health", "/v1/health/live", "/v1/health/ready", "/v1/metrics"),
     *("/version", "/v1/version", "/v1/metadata", "/v1/models", "/admin/status", "/admin/models"),
     *("/v2", "/v2/health/live", "/v2/health/ready"),
 ]
