@@ -28,21 +28,30 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "allowed_token_ids": ([],),
     "bad_words": ([],),
     "chat_template": (),
+    "custom_logit_processor": (),
     "documents": ([],),
     "guided_decoding_backend": (),
     "guided_whitespace_pattern": (),
     "kv_transfer_params": (),
     "length_penalty": (1,),
+    "logprob_token_ids": ([],),
     "logits_processors": ([],),
     "lora_request": (),
     "mm_processor_kwargs": (),
     "prompt_embeds": (),
+    "repetition_detection": (),
+    "return_hidden_states": (False,),
+    "return_prompt_text": (False,),
+    "return_token_offsets": (False,),
     "return_tokens_as_token_ids": (False,),
     "spaces_between_special_tokens": (True, False),  # of tokenizers without a fast form
     "stop_regex": (),
     "thinking_token_budget": (),
+    "truncation_side": ("left",),
     "typical_p": (1,),
     "use_beam_search": (False,),
+    "vllm_xargs": ({},),
+    "watermarking": (False,),
     # llama.cpp, Ollama, text-generation-webui and transformers
     "do_sample": (True,),
     "dry_multiplier": (0,),
@@ -64,11 +73,13 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "num_beams": (1,),
     "options": ({},),
     "penalty_alpha": (0,),
+    "reasoning_budget_tokens": (-1,),
     "samplers": (),
     "sampler_order": (),
     "smoothing_factor": (0,),
     "tfs": (1,),
     "tfs_z": (1,),
+    "thinking_budget_tokens": (-1,),
     "top_a": (0,),
     "top_n_sigma": (-1,),
     "xtc_probability": (0,),
@@ -102,10 +113,13 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
 
 _NO_LOGITS: Final = "only logit_bias changes the logits of single tokens, where the engine can"
 _NO_BEAMS: Final = "answers are sampled, not searched for with beams"
+_NO_BUDGET: Final = "no runtime here counts the tokens of reasoning while it generates"
 # Why, where that helps a person; of others the name says enough.
 REASONS: Final[Mapping[str, str]] = {
     "allowed_token_ids": _NO_LOGITS,
     "bad_words": _NO_LOGITS,
+    "logprob_token_ids": "the engine chooses the alternatives to a token",
+    "custom_logit_processor": "code of a client is not run",
     "logits_processors": "code of a client is not run",
     "chat_template": "the template is the checkpoint's; a client's own would be code of a client",
     "documents": "write them into a message",
@@ -117,7 +131,10 @@ REASONS: Final[Mapping[str, str]] = {
     "modalities": "the models write text alone",
     "prompt_embeds": "prompts are text or token ids",
     "suffix": "a model that fills in takes its own tokens in the prompt",
-    "thinking_token_budget": "no runtime here counts the tokens of reasoning while it generates",
+    "reasoning_budget_tokens": _NO_BUDGET,
+    "thinking_budget_tokens": _NO_BUDGET,
+    "thinking_token_budget": _NO_BUDGET,
+    "truncation_side": "truncate_prompt_tokens keeps the end of a prompt",
     "web_search_options": "the server searches nothing",
 }
 

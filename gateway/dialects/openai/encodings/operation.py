@@ -19,7 +19,18 @@ from triton_repo.embed.wire import Options
 
 MAX_IDS: Final = 2**20  # of all texts of one request
 # What other servers cut texts by, in ways of their own; null asks for nothing.
-_UNSUPPORTED: Final = ("max_tokens_per_doc", "max_chunks_per_doc", "rank_fields")
+# Parameter -> why it is rejected, and the values, besides null, that ask for nothing.
+_CUT: Final = "truncate_prompt_tokens cuts query and document together"
+_NUMBERS: Final = "embeddings are 32-bit floats, little-endian"
+_UNSUPPORTED: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
+    "max_tokens_per_doc": (_CUT, (0,)),
+    "max_tokens_per_query": (_CUT, (0,)),
+    "max_chunks_per_doc": (_CUT, ()),
+    "rank_fields": (_CUT, ()),
+    "instruction": ("write it into the query", ("",)),
+    "embed_dtype": (_NUMBERS, ("float32",)),
+    "endianness": (_NUMBERS, ("native", "little")),
+}
 
 
 class Input(NamedTuple):
@@ -41,13 +52,14 @@ TextField = Annotated[str, Field(min_length=1)]
 
 class EncoderBody(BaseModel):
     """`truncate_prompt_tokens` cuts longer texts to so many tokens, -1 to as many as the model takes; without it they
-    are rejected. `truncate` is NVIDIA's name for the same: at the END or the START."""
+    are rejected. `truncation_side` says where: "right" is the end. `truncate` is NVIDIA's name for both."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     user: Annotated[str, Field(max_length=512)] | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
+    truncation_side: Literal["left", "right"] | None = None
     truncate: Literal["NONE", "END", "START"] | None = None
 
     other_names: ClassVar[frozenset[str]] = frozenset()  # of fields, in other servers
@@ -58,7 +70,7 @@ class EncoderBody(BaseModel):
         limit = self.truncate_prompt_tokens
         if limit is None and self.truncate in (None, "NONE"):
             return Options(**others)
-        side: Literal["left", "right"] = "left" if self.truncate == "START" else "right"
+        side: Literal["left", "right"] = "left" if self.truncate == "START" else self.truncation_side or "right"
         return Options(truncate_to=max(0, limit or 0), truncate_side=side, **others)
 
 
@@ -117,11 +129,10 @@ def check_fields(fields: Mapping[str, Any], body: type[EncoderBody]) -> str:
     Raises:
         UnsupportedParameter: one would change the answer, and is not possible here.
     """
-    for name in _UNSUPPORTED:
-        if fields.get(name) is not None:
-            rule = "is not possible here; truncate_prompt_tokens cuts query and document together"
-            raise UnsupportedParameter(f"{name}: {rule}", name)
-    own = {name: value for name, value in fields.items() if name not in body.other_names}
+    for name, (reason, neutral) in _UNSUPPORTED.items():
+        if fields.get(name) is not None and fields[name] not in neutral:
+            raise UnsupportedParameter(f"{name}: is not possible here; {reason}", name)
+    own = {name: value for name, value in fields.items() if name not in body.other_names | _UNSUPPORTED.keys()}
     return ignored_parameters(own, body)
 
 

@@ -131,7 +131,9 @@ class GenerationRequest(FormedRequest):
 
     @property
     def continuous_usage(self) -> bool:
-        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
+        """As in vLLM, `include_usage` false forbids it."""
+        options = self.stream_options
+        return bool(options and options.continuous_usage_stats and options.include_usage is not False)
 
     def answer_request(self, prompts: Sequence[Prompt]) -> AnswerRequest:
         return AnswerRequest(

@@ -72,7 +72,7 @@ class StructuralTag(_Value):
 
 
 class ResponseFormat(StructuralTag):
-    """`response_format`. `json` and its `schema` are those of trtllm-serve."""
+    """`response_format`. `json` with its `schema` is trtllm-serve's, a `json_object` with one llama.cpp's."""
 
     type: Literal["text", "json_object", "json_schema", "json", "regex", "ebnf", "grammar", "structural_tag"]
     json_schema: JsonSchema | None = None
@@ -93,7 +93,9 @@ class ResponseFormat(StructuralTag):
             case "text":
                 form = None
             case "json_object":
-                form = schema_form(None)
+                nested = self.json_schema.schema_ if self.json_schema else None
+                asked = nested if self.schema_ is None else self.schema_
+                form = schema_form(None if asked is True or asked == {} else asked)
             case "json_schema":
                 given: JsonSchema = self._given(self.json_schema, "json_schema")
                 form = schema_form(given.schema_, strict=given.strict, param=_FORMAT)

@@ -156,6 +156,8 @@ def test_embeddings_are_cut_only_as_the_model_says_they_may(
         ({"truncate_prompt_tokens": 7}, Options(truncate_to=7)),
         ({"truncate": "END"}, Options(truncate_to=0)),
         ({"truncate": "START", "truncate_prompt_tokens": 7}, Options(truncate_to=7, truncate_side="left")),
+        ({"truncation_side": "left", "truncate_prompt_tokens": 7}, Options(truncate_to=7, truncate_side="left")),
+        ({"truncation_side": "left", "embed_dtype": "float32", "endianness": "native"}, Options()),
         ({"prompt_name": "query"}, Options(prompt_name="query")),
     ],
 )
@@ -259,6 +261,8 @@ def test_what_has_no_effect_is_named_and_what_would_change_the_answer_rejected(r
     assert response.headers["x-ignored-parameters"] == "input_type"
     response = post(running, "/v2/rerank", model="rerank", query="q", documents=["d"], max_tokens_per_doc=5)
     assert (response.status_code, error_of(response)["param"]) == (400, "max_tokens_per_doc")
+    response = post(running, "/v1/embeddings", model="embed", input="a", encoding_format="base64", embed_dtype="int8")
+    assert (response.status_code, error_of(response)["param"]) == (400, "embed_dtype")
 
 
 def test_a_client_that_leaves_ends_the_work_on_its_texts(running: Running, backend: Encoder) -> None:

@@ -52,6 +52,12 @@ def client() -> Iterator[httpx.Client]:
         ("repeat_penalty", 5.0),
         ("stop_sequences", [" a"]),
         ("extra_body", {"max_tokens": 2}),
+        ("truncation_side", "right"),
+        ("logprob_token_ids", [1, 2]),
+        ("return_token_offsets", True),
+        ("return_hidden_states", True),
+        ("watermarking", True),
+        ("reasoning_budget_tokens", 5),
     ],
 )
 def test_a_known_parameter_that_does_not_work_here_is_refused_by_name(
@@ -104,6 +110,16 @@ def test_a_prompt_may_be_cut_to_its_last_tokens(
         assert post(client, COMPLETIONS, long).status_code == 200
 
 
+@pytest.mark.parametrize(("options", "counted"), [({}, True), ({"include_usage": False}, False)])
+def test_counts_in_every_chunk_are_left_out_where_usage_is_not_wanted(
+    client: httpx.Client, options: dict[str, bool], counted: bool
+) -> None:
+    for path, body in ((CHAT, chat), (COMPLETIONS, completion)):
+        asked = body(stream=True, stream_options={"continuous_usage_stats": True, **options})
+        chunks = [json.loads(line[6:]) for line in post(client, path, asked).text.split("\n\n") if '"id"' in line]
+        assert {chunk.get("usage") is not None for chunk in chunks} == {counted}
+
+
 def test_values_that_ask_for_nothing_pass_and_are_not_named(client: httpx.Client) -> None:
     neutral = {
         "tools": [],
@@ -112,7 +128,7 @@ def test_values_that_ask_for_nothing_pass_and_are_not_named(client: httpx.Client
         "logprobs": False,
         "echo": False,
     }
-    response = post(client, CHAT, chat(**neutral, best_of=1, logit_bias={}, suffix=None))
+    response = post(client, CHAT, chat(**neutral, best_of=1, logit_bias={}, suffix=None, truncation_side="left"))
     assert response.status_code == 200
     assert "x-ignored-parameters" not in response.headers
 

@@ -51,6 +51,9 @@ def guide_of(client: httpx.Client, path: str, **fields: Any) -> Guide | None:
         ({"response_format": {"type": "text"}}, None),
         ({"response_format": None, "structured_outputs": {}, "json_schema": {}}, None),
         ({"response_format": {"type": "json_object"}}, Guide("json", None)),
+        ({"response_format": {"type": "json_object", "schema": {}}}, Guide("json", None)),
+        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, AS_SCHEMA),
+        ({"response_format": {"type": "json_object", "json_schema": {"name": "a", "schema": SCHEMA}}}, AS_SCHEMA),
         (
             {
                 "response_format": {
