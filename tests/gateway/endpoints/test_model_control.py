@@ -117,7 +117,7 @@ def test_a_grace_that_is_no_time_is_rejected(client: httpx.Client, taken: list[O
         ("POST", "/v1/models/demo/load"),
         ("POST", "/v1/models/demo/unload%0A"),
         ("POST", "/v1/models/%0A/unload%0A"),
-        ("POST", "/v1/models//load"),
+        ("POST", "/v1/models//demo//load"),
         ("GET", "/admin/models"),
     ],
 )
