@@ -10,7 +10,7 @@ from build_scripts.engine.builder import Builder
 from build_scripts.openvino.builder import OpenVinoBuilder
 from build_scripts.source.checkpoint import Checkpoint
 from build_scripts.tensorrt_llm.builder import TensorRtLlmBuilder
-from triton_repo.contract.capabilities import Runtime
+from triton_repo.contract.capabilities.capabilities import Runtime
 
 
 class ReplayBuilder(Builder):

@@ -18,7 +18,7 @@ from build_scripts.spec.errors import spec_error
 from build_scripts.spec.reading import ENGINES, FLAGS, read_spec, require_spec_file
 from build_scripts.spec.rules import needs
 from build_scripts.verify.step import VerifyStep
-from triton_repo.contract.capabilities import CAPABILITIES
+from triton_repo.contract.capabilities.runtimes import CAPABILITIES
 from triton_repo.contract.errors import ConchError, SpecError
 
 _MOST_GB: Final = 1e6

@@ -13,7 +13,8 @@ from build_scripts.engine.memory import kv_cache_tokens, memory_need
 from build_scripts.spec.engine_spec import EngineSpec
 from build_scripts.work.disk import locked, write_file
 from triton_repo import model_repository
-from triton_repo.contract.capabilities import Capabilities, capabilities_of
+from triton_repo.contract.capabilities.capabilities import Capabilities
+from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.engine_config import (
     EngineConfig,
     ReplayConfig,

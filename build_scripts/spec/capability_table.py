@@ -7,14 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, get_args
 
 from build_scripts.spec.engine_spec import Quantization
-from triton_repo.contract.capabilities import (
-    CAPABILITIES,
-    IN_EARLIER_APIS,
-    OPTIONAL_FIELDS,
-    Capabilities,
-    Runtime,
-    Speculation,
-)
+from triton_repo.contract.capabilities.capabilities import OPTIONAL_FIELDS, Capabilities, Runtime, Speculation
+from triton_repo.contract.capabilities.runtimes import CAPABILITIES, IN_EARLIER_APIS
 
 _NOTHING = "–"
 _TABLES: Final = sorted(

@@ -18,7 +18,8 @@ from build_scripts.spec.placement import PlacementSection, broken_placement_rule
 from build_scripts.spec.rules import broken_rules
 from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.spec.tensorrt_llm import CompileSection, broken_compile_rules
-from triton_repo.contract.capabilities import Capabilities, Runtime, capabilities_of, flows_of
+from triton_repo.contract.capabilities.capabilities import Capabilities, Runtime
+from triton_repo.contract.capabilities.runtimes import capabilities_of, flows_of
 from triton_repo.contract.engine_config import (
     GPUS_PER_NODE,
     CapacitySchedulerPolicy,

@@ -17,7 +17,7 @@ from build_scripts.spec.lora import LoraSection
 from build_scripts.spec.placement import PlacementSection, RateLimiterSection
 from build_scripts.spec.speculative import SpeculativeSection
 from build_scripts.spec.tensorrt_llm import CompileSection
-from triton_repo.contract.capabilities import Runtime
+from triton_repo.contract.capabilities.capabilities import Runtime
 from triton_repo.contract.errors import SpecError
 
 ENGINES: Final = Path(__file__).resolve().parents[2] / "engines"

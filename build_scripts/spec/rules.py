@@ -1,4 +1,4 @@
-"""The rules of a spec that follow from what its runtime can do (`contract/capabilities.py`)."""
+"""The rules of a spec that follow from what its runtime can do (`contract/capabilities/runtimes.py`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from build_scripts.spec.errors import Problem
-from triton_repo.contract.capabilities import CAPABILITIES, Allowed, Capabilities, flows_of
+from triton_repo.contract.capabilities.capabilities import Allowed, Capabilities
+from triton_repo.contract.capabilities.runtimes import CAPABILITIES, flows_of
 from triton_repo.contract.sampling import REQUEST_FIELDS
 
 _OPTIONAL_KEYS: Final = sorted(frozenset[str]().union(*(each.keys for each in CAPABILITIES)))

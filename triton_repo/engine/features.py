@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
-from triton_repo.contract.capabilities import capabilities_of
+from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.llm_api import LlmApi

@@ -7,7 +7,8 @@ from typing import get_args
 
 from build_scripts.spec.capability_table import capability_table
 from build_scripts.spec.engine_spec import EngineSpec
-from triton_repo.contract.capabilities import CAPABILITIES, Runtime
+from triton_repo.contract.capabilities.capabilities import Runtime
+from triton_repo.contract.capabilities.runtimes import CAPABILITIES
 from triton_repo.contract.sampling import Sampling
 
 README = Path(__file__).parents[3] / "engines" / "README.md"

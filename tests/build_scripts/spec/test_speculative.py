@@ -14,7 +14,7 @@ from build_scripts.plan import BuildRequest, make_plan, prepare_build
 from build_scripts.spec.reading import read_spec
 from tests.build_scripts.conftest import Workshop, contents, copy
 from tests.triton_repo.engine.runtimes.drafts import write_draft
-from triton_repo.contract.capabilities import OPTIONAL_FIELDS
+from triton_repo.contract.capabilities.capabilities import OPTIONAL_FIELDS
 from triton_repo.contract.engine_config import EngineConfig, SpeculativeConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import SpecError, UnsupportedParameter

@@ -13,7 +13,7 @@ from gateway.dialects.openai.parameters import rejected_parameters
 from gateway.endpoints.routes import OPERATIONS
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving
-from triton_repo.contract.capabilities import capabilities_of
+from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.sampling import Sampling
 
 # The cards of the engines that there are, as their builds write them.

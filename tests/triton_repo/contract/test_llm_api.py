@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.triton_repo.engine.runtimes.llm_api import engine_config
-from triton_repo.contract.capabilities import CAPABILITIES, IN_EARLIER_APIS, capabilities_of
+from triton_repo.contract.capabilities.runtimes import CAPABILITIES, IN_EARLIER_APIS, capabilities_of
 from triton_repo.contract.engine_config import SpeculativeConfig, TensorRtLlmConfig
 from triton_repo.contract.errors import UnsupportedParameter
 from triton_repo.contract.llm_api import LlmApi, llm_api_of

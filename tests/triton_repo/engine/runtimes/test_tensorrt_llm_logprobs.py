@@ -17,7 +17,7 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     ids_of,
     write_model,
 )
-from triton_repo.contract.capabilities import capabilities_of
+from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.engine_config import TensorRtLlmConfig
 from triton_repo.contract.logprobs import TokenLogprob
 from triton_repo.contract.sampling import Sampling

@@ -18,7 +18,7 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     ids_of,
     write_model,
 )
-from triton_repo.contract.capabilities import capabilities_of
+from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.engine_config import Flow, SpeculativeConfig, TensorRtLlmConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import Sampling

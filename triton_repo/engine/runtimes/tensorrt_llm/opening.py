@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from triton_repo.contract.capabilities import capabilities_of
+from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.llm_api import LlmApi, installed_llm_api
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import (

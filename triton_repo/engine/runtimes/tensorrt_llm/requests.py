@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from triton_repo.contract.capabilities import Capabilities
+from triton_repo.contract.capabilities.capabilities import Capabilities
 from triton_repo.contract.logprobs import TokenLogprob
 from triton_repo.contract.tensors import NOT_REPORTED, FinishReason
 from triton_repo.engine.runtimes.runtime import Generation, TokenDelta
