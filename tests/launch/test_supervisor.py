@@ -237,8 +237,8 @@ async def test_a_second_stop_does_not_wait_for_a_deadline(running: Running, log:
 
 
 async def test_a_second_stop_lets_a_server_say_its_last_words(running: Running, log: Log) -> None:
-    code = IGNORES_SIGTERM + "\n"
-    code = code.replace("time.sleep(600)", "try: time.sleep(600)\nexcept KeyboardInterrupt: print('bye', flush=True)")
+    code = IGNORES_SIGTERM.replace("print", "try:\n print").replace("time.sleep", " time.sleep")
+    code += "except KeyboardInterrupt: print('bye', flush=True)"
     async with running(service("gateway", code, stop_timeout_s=3600)) as supervisor:
         await until(lambda: log.saying("up") == ["gateway"])
         supervisor.request_stop()
