@@ -52,8 +52,7 @@ class Gate:
         self._rate = DrainRate(min_ends=capacity.num_requests or 1)
         self._waiting = waiting_for(tally, model)
         self._all_waiting = tally.row(WAITING)
-        share = capacity.max_key_share if policy.max_key_share is None else policy.max_key_share
-        self._shares = Shares(model, capacity, tally, self._waiting, share)
+        self._shares = Shares(model, capacity, tally, self._waiting, policy.max_key_share)
         self._poll: asyncio.TimerHandle | None = None
         self._dispatch: asyncio.Handle | None = None
 
@@ -68,6 +67,7 @@ class Gate:
 
     def resize(self, capacity: Capacity) -> None:
         """The engine has been built again, perhaps with other bounds."""
+        self._shares.capacity = capacity
         self.estimate.max_seq_len = capacity.max_seq_len
         self._rate.min_ends = capacity.num_requests or 1
 

@@ -28,19 +28,23 @@ class Shares:
     """Of one engine; `waiting` counts what waits for it in each process.
 
     Args:
-        most_of_one: what part of the engine one flow may fill while others ask.
+        max_key_share: what part of the engine one flow may fill while others ask; None is the engine's own.
     """
 
-    def __init__(self, model: str, capacity: Capacity, tally: Tally, waiting: Row, most_of_one: float) -> None:
+    def __init__(self, model: str, capacity: Capacity, tally: Tally, waiting: Row, max_key_share: float | None) -> None:
         self.capacity = capacity
         self.requests = sent_to(tally, model)
         self.cost = 0  # of what runs here
         self._tokens = tally.row(f"tokens of {model}")
         self._waiting = waiting
-        self._most_of_one = most_of_one
+        self._max_key_share = max_key_share
         self._running: Counter[str] = Counter()  # by flow
         self._last_flow: str | None = None
         self._mixed_s = -math.inf  # when another flow asked than the last
+
+    @property
+    def _most_of_one(self) -> float:
+        return self.capacity.max_key_share if self._max_key_share is None else self._max_key_share
 
     def asked_by(self, flow: str, now_s: float) -> None:
         if self._last_flow not in (None, flow):
