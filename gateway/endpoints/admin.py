@@ -40,7 +40,7 @@ class Status(TypedDict):
 
 
 def add_admin(app: FastAPI) -> None:
-    app.get(ADMIN_PATHS + "status", tags=["admin"], responses=described(OPENAI.error_model))(status)
+    app.get(ADMIN_PATHS + "/status", tags=["admin"], responses=described(OPENAI.error_model))(status)
 
 
 async def status(gateway: GatewayDep) -> Status:

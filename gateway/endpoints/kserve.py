@@ -41,7 +41,7 @@ from gateway.http.patience import complete_and_begin_by_s
 from gateway.http.request_id import REQUEST_ID
 from gateway.metrics.recorder import Served
 from gateway.metrics.request_record import RequestRecord
-from gateway.state import Gateway, GatewayDep
+from gateway.state import COUNTED, Gateway, GatewayDep
 from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.errors import EngineUnavailable, InvalidRequest, ModelNotFound
 
@@ -93,7 +93,7 @@ def add_kserve(app: FastAPI) -> None:
             openapi_extra={**extra, "requestBody": {"required": True, "content": _contents()}},
         )(infer)
         for end in ("/generate", "/generate_stream"):
-            app.post(path + end, include_in_schema=False)(generate)
+            app.post(path + end, dependencies=COUNTED, include_in_schema=False)(generate)
 
 
 def _path_parameter(name: str) -> Json:

@@ -50,7 +50,7 @@ def add_model_control(app: FastAPI) -> None:
     errors = described(OPENAI.error_model)
     app.post("/v1/models/{model:path}/load", tags=["admin"], responses=errors)(load)
     app.post("/v1/models/{model:path}/unload", tags=["admin"], responses=errors)(unload)
-    app.get(ADMIN_PATHS + "models", tags=["admin"], responses=errors)(states)
+    app.get(ADMIN_PATHS + "/models", tags=["admin"], responses=errors)(states)
 
 
 async def load(model: str, gateway: GatewayDep) -> Engine:

@@ -17,10 +17,10 @@ from gateway.http.keys import ApiKeys
 from gateway.http.request_id import KEY_NAME
 from triton_repo.contract.errors import AuthenticationFailed
 
-ADMIN_PATHS: Final = "/admin/"
+ADMIN_PATHS: Final = "/admin"  # and those below it
 
 # All that the routes take: a name may be empty, and a line break may follow, since their patterns end with `$`.
-_ADMIN: Final = re.compile(rf"{ADMIN_PATHS}.*|/v1/models/.*/(load|unload)\n?", re.DOTALL)
+_ADMIN: Final = re.compile(rf"{ADMIN_PATHS}(/.*)?|/v1/models/.*/(load|unload)\n?", re.DOTALL)
 
 
 class KeyScheme(Protocol):
