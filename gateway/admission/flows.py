@@ -52,6 +52,12 @@ class Flow(Generic[Item]):
             place -= 1
         self.items.insert(place, item)
 
+    def cost_before(self, priority: float) -> int:
+        """Of what has its turn before one more of this priority."""
+        if not self.items or self.items[-1].priority >= priority:
+            return self.waiting_cost
+        return sum(item.cost for item in self.items if item.priority >= priority and not item.left)
+
     def newest_first(self) -> Iterator[Item]:
         """What waits, those of the lowest priority first; nothing may come or leave meanwhile."""
         while self.items and self.items[-1].left:
@@ -114,23 +120,28 @@ class FairQueue(Generic[Item]):
         """Count an item out that waits and has just `left`."""
         self._count(flow, -1, -item.cost)
 
-    def in_the_way(self, flow: Flow[Item], cost: int, is_full: Callable[[int, int], bool]) -> list[Item] | None:
-        """What to drop so that items of this cost may join a flow: the newest of the flow of which most waits then.
+    def in_the_way(
+        self, flow: Flow[Item], cost: int, priority: float, is_full: Callable[[int, int], bool]
+    ) -> list[Item] | None:
+        """What to drop so that items of this cost may join a flow: the newest of the flow of which most waits then, or,
+        once no flow has more waiting than this one would have, its own newest of lower priority.
 
-        None where that would not do, since no flow has more waiting any more than this one would have. `is_full` tells
-        whether there is no room yet without so many items of such a cost.
+        None where that would not do. `is_full` tells whether there is no room yet without so many items of such a cost.
         """
         items: list[Item] = []
         costs = {other.name: other.waiting_cost for other in self._flows.values()}
         newest = {name: self._flows[name].newest_first() for name in costs}
         freed = 0
         while is_full(len(items), freed):
-            longest = max(costs, key=lambda name: costs[name], default="")
-            if costs.get(longest, 0) <= flow.waiting_cost + cost:
+            longest = max(costs, key=lambda name: costs[name], default=flow.name)
+            if costs.get(longest, 0) <= costs.get(flow.name, 0) + cost:
+                longest = flow.name
+            item = next(newest.get(longest, iter(())), None)
+            if item is None or (longest == flow.name and item.priority >= priority):
                 return None
-            items.append(next(newest[longest]))
-            costs[longest] -= items[-1].cost
-            freed += items[-1].cost
+            items.append(item)
+            costs[longest] -= item.cost
+            freed += item.cost
         return items
 
     def _count(self, flow: Flow[Item], num: int, cost: int) -> None:

@@ -176,7 +176,7 @@ class Gate:
                 ticket.move(interactive, interactive.flow(flow.name))
 
     def _make_room(self, terms: Terms, flow: Flow[Ticket], num: int, cost: int) -> None:
-        """Reject a request, or drop what waits of a flow that has more waiting than this one would have."""
+        """Reject a request, or drop what has to give way to it."""
         self._check_patience(terms, flow, cost)
         dropped = self._in_the_way(terms, flow, num, cost)
         if dropped is None:
@@ -187,7 +187,8 @@ class Gate:
     def _in_the_way(self, terms: Terms, flow: Flow[Ticket], num: int, cost: int) -> list[Ticket] | None:
         """As `FairQueue.in_the_way`, of requests on these terms."""
         queues = self._queues if terms.batch else self._queues[:1]
-        return self._queues[terms.batch].in_the_way(flow, cost, partial(self._is_full, queues, num, cost))
+        is_full = partial(self._is_full, queues, num, cost)
+        return self._queues[terms.batch].in_the_way(flow, cost, terms.priority, is_full)
 
     def _is_full(
         self, queues: Sequence[FairQueue[Ticket]], num: int, cost: int, num_freed: int = 0, cost_freed: int = 0
@@ -222,7 +223,7 @@ class Gate:
         if rate is None:
             return 0.0
         queue = self._queues[terms.batch]
-        ahead = min(queue.waiting_cost, (flow.waiting_cost + cost) * queue.num_flows)
+        ahead = min(queue.waiting_cost, (flow.cost_before(terms.priority) + cost) * queue.num_flows)
         if terms.batch:
             ahead += self._queues[0].waiting_cost
         return ahead / rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.admission.caller import Caller
@@ -36,6 +37,8 @@ def check_open(gateway: Gateway, fields: Mapping[str, Any], caller: Caller, requ
     if isinstance(model, str):
         guess = gateway.catalog.guess(model, _client(fields, caller, request_id))
         caller.check_may_use(*guess.names)
+        if fields.get("priority") is not None:  # not read yet, so it may be the highest
+            terms = replace(terms, priority=1.0)
         gateway.admission.check_open(guess.engine, terms)
 
 

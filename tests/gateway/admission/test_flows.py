@@ -246,3 +246,28 @@ def test_in_one_flow_those_of_higher_priority_are_first_and_dropped_last() -> No
         assert head is not None
         assert head[1] is items[turn]
         queue.take(flow)
+
+
+def test_in_a_full_queue_a_higher_priority_displaces_the_lowest_of_its_own_flow_the_newest_first() -> None:
+    async def run() -> None:
+        admission, capacity, work = Admission(60, Tally()), Capacity(BATCH, None, 2048), [(Prompt(40, 10), 90)]
+        given = [0.5] * (BATCH + SPARE) + [0.1, 0.2, 0.1, 0.5] * BATCH
+        tickets = [admission.enter("demo", capacity, Terms("a", priority=one), work)[0] for one in given]
+        for priority, displaced in ((0.2, -2), (0.9, -4)):
+            terms = Terms("a", priority=priority)
+            admission.check_open("demo", terms)
+            admission.enter("demo", capacity, terms, work)
+            with pytest.raises(ServerOverloaded):
+                await tickets[displaced].turn()
+            assert admission.num_waiting == 4 * BATCH
+        assert not admit(admission, Terms("a", priority=0.1))
+
+    asyncio.run(run())
+
+
+def test_a_higher_priority_is_told_the_wait_behind_its_equals_alone() -> None:
+    queue = FairQueue[Item]()
+    flow = queue.flow("a")
+    for priority in (0.5, 0.9, 0.1):
+        queue.push(flow, Item(1, priority=priority))
+    assert [flow.cost_before(priority) for priority in (0.1, 0.5, 0.9, 1.0)] == [3, 2, 1, 0]

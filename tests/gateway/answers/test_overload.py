@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +59,19 @@ def test_more_than_may_wait_is_rejected_at_once_with_a_time_to_come_back() -> No
         assert (response.status_code, response.json()["error"]["code"]) == (503, "server_is_overloaded")
         assert response.json()["error"]["type"] == "service_unavailable_error"
         assert 1 <= int(response.headers["retry-after"]) <= 30
+
+
+def test_one_of_higher_priority_displaces_one_that_waits_which_is_told_to_come_back() -> None:
+    backend = ScriptedBackend([HANG], cards=SMALL)
+    with serving(backend) as gateway, ThreadPoolExecutor(ROOM + QUEUE + 1) as pool:
+        answers = [pool.submit(post, gateway) for _ in range(ROOM + QUEUE)]
+        scrape_until(gateway.url, lambda series: value(series, "conch_requests_waiting") == QUEUE)
+        urgent = pool.submit(post, gateway, priority=-1)
+        displaced = next(as_completed([*answers, urgent])).result()
+        assert not urgent.done()
+        gateway.begin_shutdown()
+    assert (displaced.status_code, displaced.json()["error"]["code"]) == (503, "server_is_overloaded")
+    assert "retry-after" in displaced.headers
 
 
 def test_what_waits_is_a_metric() -> None:
