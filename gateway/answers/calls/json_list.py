@@ -36,8 +36,7 @@ def calls_alone(tools: Tools, card: ModelCard, model: str) -> Guide:
     if GUIDE not in card.guides:
         reason = f"model {model} cannot be made to call a tool, for its engine follows no JSON schemas"
         raise UnsupportedParameter(f"{CHOICE_FIELD}: {reason}; leave it to the model, auto", CHOICE_FIELD)
-    check_parameters(tools.tools, TOOLS_FIELD)
-    return _guide({**_list(tools), "$defs": _definitions(tools)}, CHOICE_FIELD)
+    return _guide({**_list(tools), "$defs": _definitions(tools)}, tools, CHOICE_FIELD)
 
 
 def calls_or_form(tools: Tools, form: Guide) -> Guide:
@@ -46,13 +45,12 @@ def calls_or_form(tools: Tools, form: Guide) -> Guide:
     Raises:
         InvalidRequest: the form is another one, or the schemas are too long, or one is none.
     """
-    check_parameters(tools.tools, TOOLS_FIELD)
     schema = orjson.loads(form.text or "{}") if form.kind in (GUIDE, "json") else None
     if not isinstance(schema, dict) or schema.setdefault("type", "object") != "object":
         rule = f"not possible together with an answer of form {form.kind}, but with that of a JSON object"
         raise InvalidRequest(f"{TOOLS_FIELD}: {rule}", TOOLS_FIELD)
     either = {"anyOf": [{"$ref": f"#/$defs/{_FORM}"}, _list(tools)]}
-    return _guide({**either, "$defs": {_FORM: _moved(schema, _FORM), **_definitions(tools)}}, TOOLS_FIELD)
+    return _guide({**either, "$defs": {_FORM: _moved(schema, _FORM), **_definitions(tools)}}, tools, TOOLS_FIELD)
 
 
 def check_length(guide: str, param: str) -> None:
@@ -70,9 +68,11 @@ def parser() -> Parser:
     return SteppedParser(_answer)
 
 
-def _guide(schema: Mapping[str, Any], param: str) -> Guide:
+def _guide(schema: Mapping[str, Any], tools: Tools, param: str) -> Guide:
+    """`schema` is that of the answer, made of those of the tools."""
     text = orjson.dumps(schema).decode()
-    check_length(text, param)
+    check_length(text, param)  # first: to check a schema takes longer the longer it is
+    check_parameters(tools.tools, TOOLS_FIELD)
     try:
         check_schema(schema)
     except NoSchema as error:  # its parts are schemas, so one refers to itself in a way that is not followed here

@@ -43,12 +43,12 @@ class OwnForm:
         Raises:
             InvalidRequest: the schemas are too long, or one that is enforced is none.
         """
-        check_parameters(filter(self._is_enforced, self.tools.tools), TOOLS_FIELD)
         rules = CallRules(self._is_required, self.tools.parallel, self.text and _format(self.text))
         schemas = {tool.name: self._schema(tool) for tool in self.tools.tools}
         parser = reasoning.parser if reasoning is not None else None
         text = answer_guide(self.tool_parser, parser, schemas, rules, reasoning_is_open=is_open)
         check_length(text, CHOICE_FIELD if self._is_required else TOOLS_FIELD)
+        check_parameters(filter(self._is_enforced, self.tools.tools), TOOLS_FIELD)
         return Guide(GUIDE, text)
 
     @property

@@ -194,6 +194,15 @@ def test_arguments_that_no_schema_could_check_are_asked_for_in_vain(
     assert unenforced.status_code == 200
 
 
+@pytest.mark.parametrize("model", ["demo", "schemas"])
+def test_schemas_that_are_too_long_are_not_looked_into(client: httpx.Client, model: str) -> None:
+    """To compile the patterns of a whole body would hold up all other requests for minutes."""
+    long = {"type": "object", "properties": {f"p{number}": {"pattern": "("} for number in range(4000)}}
+    tools = [tool("weather", long, strict=True)]
+    error = refusal(post(client, CHAT, chat(model=model, tools=tools, tool_choice="required")))
+    assert "at most 65536 characters together" in error["message"]
+
+
 BAD = {"type": "object", "properties": {"city": {"type": "string", "pattern": "("}}}
 FUNCTION = {"type": "function", "name": "weather", "parameters": BAD, "strict": True}
 BAD_FORMAT = {"format": {"type": "json_schema", "name": "a", "schema": BAD}}
