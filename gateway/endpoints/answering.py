@@ -151,12 +151,12 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
     """Send the answer's events. A stream that has begun ends exactly once: complete, or with the error that ended it.
 
     Raises:
-        RequestError: as `whole` does; only before the sink is entered.
+        RequestError: as `whole` does; only before the sink has begun.
     """
     async with _opened(asked, call) as (answer, encoder), aclosing(answer.events()) as batches:
         sink = open_sink()
         first = await _first(batches, sink, answer)
-        if not isinstance(first, RequestError):
+        if not isinstance(first, Exception):
             asked.record.begin_stream(answer)
         async with sink:
             last = encoder.start()
@@ -182,26 +182,26 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
             await sink.end(last + ending)
 
 
-async def _first(batches: AsyncIterator[Sequence[Event]], sink: Sink, answer: Answer) -> Sequence[Event] | RequestError:
+async def _first(batches: AsyncIterator[Sequence[Event]], sink: Sink, answer: Answer) -> Sequence[Event] | Exception:
     """The first events, or the error in their place where the status is out.
 
     The status line waits for them, so that what fails before them has a status of its own; but once an engine has the
     request, not so long that a proxy would take the silence for the end.
 
     Raises:
-        RequestError: the status is not out.
+        Exception: the status is not out.
     """
     with sink.expected(lambda: answer.waited_s is not None):
         try:
             return await anext(batches)
-        except RequestError as error:
+        except Exception as error:
             if not sink.has_begun:
                 raise
             return error
 
 
-def _unless_failed(events: Sequence[Event] | RequestError) -> Sequence[Event]:
-    if isinstance(events, RequestError):
+def _unless_failed(events: Sequence[Event] | Exception) -> Sequence[Event]:
+    if isinstance(events, Exception):
         raise events
     return events
 

@@ -75,6 +75,7 @@ class EventStream:
         except BaseException:
             self._end_beats()
             raise
+        self._heartbeat.remove(self)
 
     async def __aenter__(self) -> EventStream:
         if self._ping is not None:

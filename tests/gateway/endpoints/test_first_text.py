@@ -14,7 +14,7 @@ from tests.gateway.server import serving
 from triton_repo.contract.errors import EngineFailed
 
 
-@pytest.mark.parametrize("ends", [[delta("late", "stop")], [EngineFailed("no")]])
+@pytest.mark.parametrize("ends", [[delta("late", "stop")], [EngineFailed("no")], [ValueError("a bug")]])
 def test_a_stream_whose_first_text_takes_long_has_its_status_and_pings_meanwhile(ends: list[Step]) -> None:
     with serving(ScriptedBackend([1.0, *ends]), sse_ping_interval_s=0.1) as gateway:
         body = {"model": "demo", "messages": [HELLO], "stream": True}
@@ -23,7 +23,7 @@ def test_a_stream_whose_first_text_takes_long_has_its_status_and_pings_meanwhile
     assert answer.status_code == 200
     assert answer.text.startswith(": ping\n\n: ping\n\n")
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
-    if len(ends) == 1 and isinstance(ends[0], EngineFailed):
+    if isinstance(ends[0], Exception):
         assert json.loads(events[-1])["error"]["code"] == "engine_failed"
         assert value(metrics, "conch_requests_total", status="2xx", finish_reason="error") == 1
     else:

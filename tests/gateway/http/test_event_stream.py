@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from starlette.types import Message
 
 from gateway.http.event_stream import PING, EventStream, Heartbeat
@@ -70,6 +71,25 @@ def test_a_long_wait_for_the_first_words_begins_the_response_once_it_may() -> No
 
     asyncio.run(run())
     assert said == ["start", "body", "body", "body"]
+    assert heartbeat._streams == set()
+
+
+def test_a_stream_whose_client_leaves_before_its_status_is_out_is_beaten_for_no_longer() -> None:
+    heartbeat = Heartbeat(0)
+
+    async def send(_: Message) -> None:
+        await asyncio.Event().wait()  # the client reads nothing
+
+    async def run() -> None:
+        stream = EventStream(send, {}, heartbeat)
+        with stream.expected(lambda: True):
+            stream.beat()
+            stream.beat()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01), stream:
+                pass
+
+    asyncio.run(run())
     assert heartbeat._streams == set()
 
 
