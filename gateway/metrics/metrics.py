@@ -6,7 +6,7 @@ import asyncio
 import logging
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from prometheus_client import Metric
@@ -56,7 +56,7 @@ class Metrics:
         by_server, gpus = await self._triton.families(), await self._gpus.families()
         triton = [family for families in by_server.values() for family in families]
         own = await asyncio.to_thread(lambda: list(self._recorder.collector.collect()))  # it may read files
-        engines = await self._engines.now(triton, _models_of(own).difference(self._settings.other_models))
+        engines = await self._engines.now(triton, _engines_of(own, self._settings.other_models))
         families = _merged([*self._own(own, engines, by_server, gpus), *self._others(own, engines, triton)])
         return await asyncio.to_thread(_encoded, _Families(families), accept)
 
@@ -139,10 +139,11 @@ def _merged(families: Sequence[Metric]) -> list[Metric]:
     return list(by_name.values())
 
 
-def _models_of(own: Sequence[Metric]) -> set[str]:
-    """The engines that requests were answered by."""
+def _engines_of(own: Sequence[Metric], other_models: Collection[str]) -> set[str]:
+    """The engines that requests were answered by, which are not `other_models`."""
     labels = (sample.labels for family in own for sample in family.samples)
-    return {engine_name(of["model"], int(of["version"] or 1)) for of in labels if of.get("model")}
+    of_engines = (of for of in labels if of.get("model") and of["model"] not in other_models)
+    return {engine_name(of["model"], int(of["version"])) for of in of_engines}
 
 
 def _gauge(series: table.Series, samples: list[tuple[Labels, float]]) -> Metric:

@@ -57,14 +57,18 @@ class TritonMetrics:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 text = await _get(self._address, "/metrics")
-            families = list(text_string_to_metric_families(_COUNTER.sub(r"# TYPE \1 untyped", text)))
-        except (OSError, ValueError, EOFError) as error:  # TimeoutError is an OSError
+            families = await asyncio.to_thread(_parsed, text)  # a page of 2 MiB takes most of a second
+        except (OSError, ValueError, LookupError) as error:  # TimeoutError is an OSError; the parser raises the others
             if not self._failed:
                 logger.warning("Triton's metrics at %s cannot be read: %s", self._address, str(error) or "timeout")
             self._failed = True
             return ()
         self._failed = False
         return families
+
+
+def _parsed(text: str) -> Sequence[Metric]:
+    return list(text_string_to_metric_families(_COUNTER.sub(r"# TYPE \1 untyped", text)))
 
 
 def _labelled(families: Sequence[Metric], address: str) -> list[Metric]:
@@ -80,7 +84,7 @@ async def _get(address: str, path: str) -> str:
     """The body of a response with status 200.
 
     Raises:
-        OSError, EOFError: nothing answers, or not in full.
+        OSError: nothing answers, or not in time.
         ValueError: the answer is another one, or too large.
     """
     host, _, port = address.rpartition(":")

@@ -23,6 +23,7 @@ from gateway.settings import Settings
 from tests.conftest import ROOT, Stack
 from tests.fake_nvml import H100, install_gpus
 from tests.gateway.bodies import CHAT, HELLO
+from tests.gateway.echo_models import EchoModels
 from tests.gateway.scrape import requests, scrape, scrape_until, value
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving
@@ -76,12 +77,21 @@ def test_tritons_own_series_pass_through() -> None:
     assert "# TYPE nv_inference_count unknown" in openmetrics.text  # no counter of OpenMetrics ends otherwise
 
 
-@pytest.mark.parametrize("text", ["not metrics at all {", "x" * (3 << 20), ""])
+@pytest.mark.parametrize("text", ["not metrics at all {", 'x{a="1",\t="2"} 3', "x" * (3 << 20), ""])
 def test_without_usable_metrics_of_triton_the_rest_is_there(text: str) -> None:
     with triton_metrics(text) as address, serving(ScriptedBackend(), triton_metrics=(address,)) as gateway:
         series = scrape(gateway.url)
     assert value(series, "conch_triton_metrics_up", server=address) == 0
     assert value(series, "conch_engine_up", model="demo") == 1
+
+
+def test_a_model_beside_the_engines_is_no_engine_that_is_down_whatever_its_version() -> None:
+    backend = ScriptedBackend(others=EchoModels(), lost="no server has it ready")
+    tensor = {"name": "x", "datatype": "INT32", "shape": [1], "data": [1]}
+    with serving(backend, other_models=("echo",)) as gateway:
+        answer = httpx.post(f"{gateway.url}/v2/models/echo/versions/3/infer", json={"inputs": [tensor]})
+        up = {dict(labels)["model"] for name, labels in scrape(gateway.url) if name == "conch_engine_up"}
+    assert (answer.status_code, up) == (200, {"demo"})
 
 
 def test_several_tritons_are_told_apart_and_one_that_is_gone_leaves_the_others() -> None:
