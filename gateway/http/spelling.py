@@ -10,12 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _SLASHES: Final = re.compile("/{2,}")
 # What clients ask for whose base URL lacks /v1; none of these names means anything else without it.
 _BELOW_V1: Final = re.compile(
-    "/(?:chat/completions|completions|embeddings|models|responses|messages)(?:/.*)?", re.DOTALL
+    "/(?:chat/completions|completions|embeddings|models|responses|conversations|files|batches|messages)(?:/.*)?",
+    re.DOTALL,
 )
 
 
 def canonical(path: str) -> str:
-    """`path` as the routes name it: no empty segments, no slash at its end, and OpenAI's own paths below /v1."""
+    """`path` as the routes name it: no empty segments, no slash at its end, and OpenAI's and Anthropic's below /v1."""
     path = _SLASHES.sub("/", path)
     path = path.removesuffix("/") or "/"
     return f"/v1{path}" if _BELOW_V1.fullmatch(path) else path

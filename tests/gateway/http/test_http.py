@@ -283,6 +283,8 @@ def test_a_path_that_only_looks_like_one_of_them_does_not_exist(client: httpx.Cl
         ("/v1//models", "/v1/models"),
         ("/models", "/v1/models"),
         ("/models/demo/", "/v1/models/demo"),
+        ("/files", "/v1/files"),
+        ("/batches/", "/v1/batches"),
         ("/health/live/", "/health/live"),
         ("//version//", "/version"),
     ],
