@@ -18,10 +18,9 @@ from triton_repo.contract.sampling import INT32_MAX
 from triton_repo.embed.wire import Options
 
 MAX_IDS: Final = 2**20  # of all texts of one request
-# What other servers cut texts by, in ways of their own; null asks for nothing.
-# Parameter -> why it is rejected, and the values, besides null, that ask for nothing.
 _CUT: Final = "truncate_prompt_tokens cuts query and document together"
 _NUMBERS: Final = "embeddings are 32-bit floats, little-endian"
+# Other servers' parameter -> why it is rejected, and the values, besides null, that ask for nothing.
 _UNSUPPORTED: Final[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
     "max_tokens_per_doc": (_CUT, (0,)),
     "max_tokens_per_query": (_CUT, (0,)),
@@ -132,7 +131,8 @@ def check_fields(fields: Mapping[str, Any], body: type[EncoderBody]) -> str:
     for name, (reason, neutral) in _UNSUPPORTED.items():
         if fields.get(name) is not None and fields[name] not in neutral:
             raise UnsupportedParameter(f"{name}: is not possible here; {reason}", name)
-    own = {name: value for name, value in fields.items() if name not in body.other_names | _UNSUPPORTED.keys()}
+    known = body.other_names | _UNSUPPORTED.keys()
+    own = {name: value for name, value in fields.items() if name not in known}
     return ignored_parameters(own, body)
 
 
