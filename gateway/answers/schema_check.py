@@ -23,6 +23,8 @@ from triton_repo.contract.sampling import Guide
 _ANY_OBJECT: Final = '{"type": "object"}'
 _BOUNDS: Final = Bounds(limit_s=2.0, memory_bytes=256 << 20)
 _MOST_AT_ONCE: Final = 1 << 22  # characters of a schema times those of an answer: some milliseconds
+_MOST_COMPILED: Final = 1 << 20  # bytes of one pattern
+_MOST_OF_ALL: Final = 1 << 26  # bytes of those of one schema: some 0.2 s, for which all other requests wait
 _REFERENCES: Final = ('"$ref"', '"$dynamicRef"', '"$recursiveRef"')
 _MAX_ERROR_LENGTH: Final = 200
 
@@ -131,14 +133,26 @@ def _whether(schema: str, text: str) -> str | None:
 
 @lru_cache(64)
 def _validator(schema: str) -> jsonschema_rs.Validator:
-    options = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
     try:
         value = json.loads(schema)
+        size_limit = min(_MOST_COMPILED, _MOST_OF_ALL // max(1, _num_patterns(value)))
+        options = jsonschema_rs.RegexOptions(size_limit=size_limit, dfa_size_limit=_MOST_COMPILED)
         return jsonschema_rs.validator_for(
             value, validate_formats=True, offline=True, pattern_options=options, mask="the value"
         )
     except (ValueError, jsonschema_rs.ReferencingError, RecursionError) as error:
         raise NoSchema(_first_line(error)) from None
+
+
+def _num_patterns(schema: Any) -> int:
+    """How many patterns it has, at most."""
+    if isinstance(schema, list):
+        return sum(map(_num_patterns, schema))
+    if not isinstance(schema, dict):
+        return 0
+    of_names = schema.get("patternProperties")
+    own = ("pattern" in schema) + (len(of_names) if isinstance(of_names, dict) else 0)
+    return own + sum(map(_num_patterns, schema.values()))
 
 
 def _first_line(error: Exception | str) -> str:

@@ -81,3 +81,16 @@ def test_only_guides_of_json_have_a_schema() -> None:
     assert schema_of(Guide("regex", "a")) is None
     assert schema_of(Guide("json", None)) == '{"type": "object"}'
     assert schema_of(Guide("json_schema", "{}")) == "{}"
+
+
+@pytest.mark.parametrize("of_names", [False, True])
+def test_many_patterns_are_as_large_together_as_a_few(*, of_names: bool) -> None:
+    def schema(num: int) -> dict[str, object]:
+        patterns = [rf"\S{{400}}{number}" for number in range(num)]
+        if of_names:
+            return {"patternProperties": {pattern: {} for pattern in patterns}}
+        return {"anyOf": [{"pattern": pattern} for pattern in patterns]}
+
+    check_schema(schema(8))
+    with pytest.raises(NoSchema):
+        check_schema(schema(400))
