@@ -1,4 +1,4 @@
-"""The outermost layer: every request gets an id, and a line in the access log.
+"""The layer around all that answers: every request gets an id, and a line in the access log.
 
 The gateway's own id is the one that Triton and the log know a request by. A client's `x-request-id` comes back in the
 response's header of that name, so that it can be followed through proxies; whichever of the two the response carries,
