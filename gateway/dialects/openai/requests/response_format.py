@@ -26,8 +26,6 @@ _OUTPUTS: Final = "structured_outputs"
 _REGEX_SPECIAL: Final = frozenset("\\.^$*+?()[]{}|")
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)]
-
-
 Choices = Annotated[list[Text], Field(min_length=1, max_length=MAX_CHOICES)]
 
 
