@@ -30,14 +30,14 @@ def write_fitted(layers: Mapping[str, AdaptedLayer], model: Path, output: Path) 
     """Write an adapter for the model in the directory `model` to the file `output`.
 
     Raises:
-        BuildError: the model has no such layer, or one of another shape.
+        BuildError: the model has no such layer, or one of another shape; or a value is no finite float32.
     """
     operations = _matrix_products(model / "openvino_model.xml")
     tensors: dict[str, NDArray[np.float32]] = {}
     for module, layer in layers.items():
         name = f"{_PREFIX}{_operation_of(module, layer, operations)}"
         tensors[f"{name}.lora_A.weight"] = _values(layer.down)
-        tensors[f"{name}.lora_B.weight"] = _values(layer.up) * np.float32(layer.scale)
+        tensors[f"{name}.lora_B.weight"] = _values(layer.up, layer.scale)
     header, _ = header_bytes({name: ("float32", tensor.shape) for name, tensor in tensors.items()})
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("wb") as file:
@@ -75,14 +75,18 @@ def _matrix_products(file: Path) -> dict[str, tuple[int, int]]:
     return products
 
 
-def _values(tensor: LazyTensor) -> NDArray[np.float32]:
-    """Without torch: a server that runs reads them too."""
+def _values(tensor: LazyTensor, scale: float = 1.0) -> NDArray[np.float32]:
+    """Read without torch, whose import takes longer than all of this."""
     place = tensor.reader
     if not isinstance(place, FileRows):
         raise TypeError(f"{tensor.name} is not in a safetensors file")
     is_bfloat16 = tensor.dtype == "bfloat16"
     dtype: Any = np.uint16 if is_bfloat16 else tensor.dtype
     values = np.fromfile(place.path, dtype, math.prod(tensor.shape), offset=place.offset).reshape(tensor.shape)
-    if is_bfloat16:
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32)
+    floats = (values.astype(np.uint32) << 16).view(np.float32) if is_bfloat16 else values.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = floats * np.float32(scale)
+    if not np.isfinite(scaled).all():
+        of = "" if scale == 1 else f" times its scale, {scale:g},"
+        raise BuildError(f"its tensor {tensor.name}{of} has values that are no finite numbers")
+    return scaled

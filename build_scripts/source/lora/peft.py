@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from triton_repo.contract.errors import BuildError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FILES: Final = (CONFIG, WEIGHTS)
-_TENSOR: Final = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_TENSOR: Final = re.compile(r"base_model\.model\.(?P<module>[\w.-]{1,512})\.lora_(?P<side>[AB])\.weight")
 # Keys that change nothing once an adapter is trained, or only which layers are adapted, which its tensors say.
 _HARMLESS: Final = frozenset(
     {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"}
@@ -37,8 +38,11 @@ _PLAIN: Final[Mapping[str, tuple[Any, ...]]] = {
     # Of these the layers of the model are as the checkpoint has them; PiSSA, OLoRA, LoftQ and others change those too.
     "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva", None),
 }
-# `rank_pattern` and `alpha_pattern` are regular expressions; without quantifiers one is matched in linear time.
+# `rank_pattern` and `alpha_pattern` are regular expressions. Without quantifiers, and with alternatives in few groups,
+# few ways to match one are tried.
 _PATTERN: Final = re.compile(r"[\w.^|()\[\]\\-]{1,512}")
+_MAX_GROUPS: Final = 2
+_MAX_ALTERNATIVES: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +111,23 @@ def _check_patterns(key: str, patterns: object) -> None:
         raise BuildError(f"its {key} = {_shown(patterns)}; must be an object")
     for pattern, value in (patterns or {}).items():
         _check_number(f"{key}.{pattern}", value)
-        try:
-            allowed = bool(_PATTERN.fullmatch(pattern) and re.compile(pattern))
-        except re.error:
-            allowed = False
-        if not allowed:
-            raise BuildError(f"its {key} has the key {_shown(pattern)}; must be a name, or a pattern without * + ? {{")
+        if not _is_simple(pattern):
+            rule = f"must be a name, or a pattern with at most {_MAX_GROUPS} groups, and without * + ? {{"
+            raise BuildError(f"its {key} has the key {_shown(pattern)}; {rule}")
+
+
+def _is_simple(pattern: str) -> bool:
+    if not _PATTERN.fullmatch(pattern) or pattern.count("(") > _MAX_GROUPS or pattern.count("|") > _MAX_ALTERNATIVES:
+        return False
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
 def _check_number(key: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not value:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < abs(value) <= sys.float_info.max:
         raise BuildError(f"its {key} = {_shown(value)}; must be a number, and not 0")
 
 

@@ -212,6 +212,9 @@ def test_an_adapter_of_another_model_is_rejected(
         ({"lora_alpha": "8"}, 'its lora_alpha = "8"; must be a number'),
         ({"use_rslora": 1}, "its use_rslora = 1; must be true or false"),
         ({"rank_pattern": {"(a+)+b": 4}}, r"its rank_pattern has the key \"\(a\+\)\+b\"; must be a name"),
+        ({"rank_pattern": {"(ab|ab)" * 48 + "x": 4}}, "; must be a name, or a pattern with at most 2 groups"),
+        ({"lora_alpha": 10**400}, "its lora_alpha = 10+[.]{3}; must be a number"),
+        ({"alpha_pattern": {"q_proj": math.inf}}, "its alpha_pattern.q_proj = Infinity; must be a number"),
         ({"target_modules": ["v_proj"]}, "its layer model.layers.0.self_attn.q_proj is not among its target_modules"),
     ],
 )
@@ -222,6 +225,27 @@ def test_what_would_be_computed_otherwise_is_rejected_by_its_key(
     with pytest.raises(SpecError, match=complaint) as rejected:
         workshop.build('[build.lora.adapters]\nwrong = "wrong"\n')
     assert str(rejected.value).startswith(f'{workshop.spec}: build.lora.adapters.wrong = "wrong"; ')
+
+
+@pytest.mark.parametrize(("value", "alpha", "side"), [(math.nan, 8, "A"), (math.inf, 8, "B"), (2.0, 1e300, "B")])
+def test_a_value_that_is_no_finite_number_is_rejected_by_its_tensor(
+    built: Workshop, tmp_path: Path, value: float, alpha: float, side: str
+) -> None:
+    tensors = write_peft(tmp_path / "wrong", 1, ["model.layers.0.self_attn.q_proj"], {}, lora_alpha=alpha)
+    name = f"base_model.model.model.layers.0.self_attn.q_proj.lora_{side}.weight"
+    tensors[name][0, 0] = value
+    save_file(tensors, tmp_path / "wrong/adapter_model.safetensors")
+    with pytest.raises(BuildError, match=rf"its tensor {name} .*has values that are no finite numbers"):
+        write_fitted(read_peft(tmp_path / "wrong"), built.engine / "model", tmp_path / "fitted")
+
+
+def test_two_names_of_one_layer_are_rejected(tmp_path: Path) -> None:
+    layer = "model.layers.0.self_attn.q_proj"
+    tensors = write_peft(tmp_path / "wrong", 1, [layer], {}, target_modules=".*")
+    parts = {name.replace(layer, f"{layer}/ov_ext::linear"): tensor for name, tensor in tensors.items()}
+    save_file({**tensors, **parts}, tmp_path / "wrong/adapter_model.safetensors")
+    with pytest.raises(BuildError, match=r"q_proj/ov_ext::linear\.lora_A\.weight cannot be served"):
+        read_peft(tmp_path / "wrong")
 
 
 def test_an_embedding_is_no_layer_that_can_be_adapted(workshop: Workshop) -> None:
