@@ -11,7 +11,7 @@ from build_scripts.builders import BUILDERS
 from build_scripts.encoders.detection import is_encoder
 from build_scripts.engine.builder import Builder, Fit, LengthLimit, Materials, Preview, Verify
 from build_scripts.engine.manifest import FORMAT, Inputs, Manifest, SourceFile, source_files
-from build_scripts.engine.memory import least_cache_tokens, tokens_in_cache
+from build_scripts.engine.memory import least_cache_tokens, num_pipelines, tokens_in_cache
 from build_scripts.sizing.numbers import CONTEXT_KEYS
 from build_scripts.sizing.ranks import RankSizes
 from build_scripts.source.checkpoint import Checkpoint, CheckpointFacts, resolve
@@ -183,9 +183,8 @@ def _sequence_length(spec: EngineSpec, facts: CheckpointFacts, origin: str) -> i
         rule = f"must be ≤ {limit}, the checkpoint's max_position_embeddings"
         raise spec_error(origin, "build.max_seq_len", asked, rule)
     cache = spec.serve.max_tokens_in_paged_kv_cache
-    if cache is not None and cache < (needed := least_cache_tokens(spec, length)):
-        most = "build.max_seq_len" if needed == length else "build.max_seq_len for the model and each adapter"
-        rule = f"must be ≥ {most} ({needed}), or the longest request never fits"
+    if cache is not None and cache < least_cache_tokens(spec, length):
+        rule = f"must be ≥ {_least_cache(spec, length)}, or the longest request never fits"
         raise spec_error(origin, "serve.max_tokens_in_paged_kv_cache", cache, rule)
     if not spec.serve.enable_chunked_context and spec.build.max_num_tokens < length:
         rule = f"must be ≥ build.max_seq_len ({length}) where serve.enable_chunked_context = false"
@@ -203,14 +202,14 @@ def _check_cache(materials: Materials, ranks: RankSizes | None) -> None:
     if tokens is None:
         rule = "cannot be counted for this model: say serve.max_tokens_in_paged_kv_cache instead"
         raise spec_error(materials.origin, "serve.kv_cache_bytes", given, rule)
-    if tokens < (needed := least_cache_tokens(spec, materials.max_seq_len)):
-        most = (
-            "build.max_seq_len"
-            if needed == materials.max_seq_len
-            else "build.max_seq_len for the model and each adapter"
-        )
-        rule = f"holds {tokens} tokens: must hold {most} ({needed})"
+    if tokens < least_cache_tokens(spec, materials.max_seq_len):
+        rule = f"holds {tokens} tokens: must hold {_least_cache(spec, materials.max_seq_len)}"
         raise spec_error(materials.origin, "serve.kv_cache_bytes", given, rule)
+
+
+def _least_cache(spec: EngineSpec, length: int) -> str:
+    each = " for the model and each adapter" if num_pipelines(spec) > 1 else ""
+    return f"build.max_seq_len{each} ({least_cache_tokens(spec, length)})"
 
 
 def _source_names(builder: Builder, checkpoint: Checkpoint) -> tuple[str, ...]:

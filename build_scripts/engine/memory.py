@@ -57,7 +57,8 @@ def memory_need(manifest: Manifest, directory: EngineDirectory) -> MemoryNeed | 
     copies = 2 if spec.serve.prompt_logprobs else num_pipelines(spec)
     weights = _sizes(directory.model.path, "*.bin") * copies
     weights += _sizes(directory.draft.path, "*.bin") + _sizes(directory.adapters, "*/*.safetensors")
-    working = _PROCESS_BYTES + spec.build.max_batch_size * manifest.facts.vocab_size * _LOGITS_BYTES
+    logits = spec.build.max_batch_size * manifest.facts.vocab_size * _LOGITS_BYTES
+    working = _PROCESS_BYTES + num_pipelines(spec) * logits
     per_token = _bytes_per_token(spec, manifest.facts, manifest.draft_facts)
     if spec.runtime != "openvino" or per_token is None:
         return MemoryNeed(weight_bytes=weights, working_bytes=working)
