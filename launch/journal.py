@@ -38,6 +38,8 @@ def triton_line_matters(line: str, gpu: bool, verbose: bool = False) -> bool:
     return match is None or match["level"] != "I" or not match["file"].endswith(".cc")
 
 
+# A line of the access log is about a request, and not about the end of the gateway.
+_TELLS_NOTHING = re.compile(rf"{_TABLE.pattern}|\S+ \S+ INFO gateway\.access ")
 # From the most telling kind of line to the least; the last line of a kind counts. Of a model that fails Triton says why
 # when it happens; what it logs later is only that an ensemble lacks it, and that not all models were loaded.
 _TELLING = (
@@ -53,7 +55,7 @@ _TELLING = (
 
 def last_words(lines: Iterable[str]) -> str:
     """The line that best tells why a server ended, or an empty string."""
-    newest_first = [line.strip() for line in lines if not _TABLE.match(line.strip())][::-1]
+    newest_first = [line.strip() for line in lines if not _TELLS_NOTHING.match(line.strip())][::-1]
     for pattern in _TELLING:
         for line in newest_first:
             if match := pattern.search(line):

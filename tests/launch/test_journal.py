@@ -23,6 +23,7 @@ ODD = 'E1121 05:12:36.1 8762 model_repository_manager.cc:1460] "the repository i
 NOT_ALL = "error: creating server: Internal - failed to load all models"
 NOT_CREATED = "error: creating server: Invalid argument - load failed for model 'm': no module named 'foo'"
 BIND = """E1121 05:12:38.156124 8793 main.cc:245] "failed to start GRPC service: Unavailable - already in use \""""
+ACCESS = "2026-11-27 10:15:02,120 INFO gateway.access POST /v1/chat/completions 200 0.003 s id=1 key=api-key"
 LOADER = "tritonserver: error while loading shared libraries: libdcgm.so.3: cannot open shared object file"
 
 
@@ -49,6 +50,8 @@ def test_a_missing_gpu_is_news_only_where_there_is_one(line: str) -> None:
         ((), ""),
         (("", *TABLE), ""),
         (("loading", "done"), "done"),
+        (("loading", ACCESS), "loading"),
+        ((ACCESS,), ""),
         ((INFO, ERROR, INFO), "failed to load 'm' version 1: Internal: no such file"),
         ((TRACEBACK, DEPENDS, NOT_ALL), "failed to load 'm' version 1: Internal: ValueError: bad engine.json"),
         ((ODD, NOT_ALL), '"the repository is odd"'),

@@ -23,7 +23,7 @@ from triton_repo.contract.tensors import MAX_ROWS
 WHOLE, LEFT = 40, 20
 _MOST_CHANNELS: Final = 4  # that are ended meanwhile: each time that the engine was idle, one
 _LOST_S: Final = 2.0  # of lines, before a gateway was killed
-_OF_GATEWAY: Final = r"^gateway │ .* INFO gateway\.access "  # `conch` quotes the last line of a gateway that was killed
+_OF_GATEWAY: Final = r"^gateway │ .* INFO gateway\.access "
 _REJECTIONS: Final = frozenset({429, 503})
 _LEFT_OUT: Final = re.compile(_OF_GATEWAY + r"(?P<num>\d+) more requests were rejected")
 _LINE: Final = re.compile(

@@ -57,7 +57,6 @@ def test_a_process_that_grows_is_told_from_one_whose_caches_fill() -> None:
 
 def test_a_request_that_client_and_gateway_tell_otherwise_is_found() -> None:
     log = [f"gateway │ 2026 INFO gateway.access POST /v1/chat/completions {rest}\n" for rest in _LOG]
-    log.append(f"  conch │ gateway was killed by SIGKILL: {log[0].removeprefix('gateway │ ')}")
     sent = {
         "whole": Sent(200, "complete", 5.0),
         "lost": Sent(200, "complete", 5.0),
