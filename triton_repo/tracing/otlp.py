@@ -6,6 +6,7 @@ OpenTelemetry is imported when the first of these is made: where traces are off,
 from __future__ import annotations
 
 import time
+from threading import Timer
 from typing import Any, Final
 
 from triton_repo.contract.distribution import conch_version, install_command
@@ -13,17 +14,19 @@ from triton_repo.contract.errors import LaunchError
 from triton_repo.tracing import conventions as names
 
 SERVICE: Final = "conch"
-_TIMEOUT_S: Final = 3.0  # of one attempt to send: a process that ends waits for no receiver that is gone
+_TIMEOUT_S: Final = 3.0
 
 
 class Otlp:
     """A tracer named `scope`, which sends to `endpoint`, the base URL of a receiver, from a thread of its own.
 
+    `timeout_s` is that of one attempt to send.
+
     Raises:
         LaunchError: OpenTelemetry is not installed.
     """
 
-    def __init__(self, endpoint: str, scope: str) -> None:
+    def __init__(self, endpoint: str, scope: str, timeout_s: float = _TIMEOUT_S) -> None:
         try:
             from opentelemetry import trace
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -35,8 +38,9 @@ class Otlp:
             raise LaunchError(f"otlp_endpoint needs the module {error.name}: {install_command('otel')}") from error
         resource = Resource.create({"service.name": SERVICE, "service.version": conch_version()})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(endpoint=traces_url(endpoint), timeout=_TIMEOUT_S)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._timeout_s = timeout_s
+        self._exporter = OTLPSpanExporter(endpoint=traces_url(endpoint), timeout=timeout_s)
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer(scope, conch_version(), schema_url=names.SCHEMA_URL)
         self._propagator = TraceContextTextMapPropagator()
         self._trace = trace
@@ -66,8 +70,12 @@ class Otlp:
         return carrier["traceparent"]
 
     def close(self) -> None:
-        """Send what waits; takes as long as the receiver, within its timeout."""
+        """Send what waits. After the timeout the rest is dropped: no process waits for a receiver that hangs."""
+        giving_up = Timer(self._timeout_s, self._exporter.shutdown)
+        giving_up.start()
         self._provider.shutdown()
+        giving_up.cancel()
+        giving_up.join()
 
 
 def traces_url(endpoint: str) -> str:

@@ -54,9 +54,11 @@ class Steps:
         """Around work on messages of requests with these contexts."""
         parents = [_to_traceparent(contexts[at : at + _CONTEXT_INTS]) for at in range(0, len(contexts), _CONTEXT_INTS)]
         spans = [self._otlp.begin(name, parent, at_ns=time.time_ns()) for parent in parents] if self._otlp else []
-        yield
-        for span in spans:
-            span.end()
+        try:
+            yield
+        finally:
+            for span in spans:
+                span.end()
 
     def close(self) -> None:
         if self._otlp is not None:

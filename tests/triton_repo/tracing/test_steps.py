@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -34,6 +36,37 @@ def test_a_step_has_its_phases_below_it_and_the_next_process_goes_on_below_it_to
     assert {(span.trace_id, span.parent_span_id) for span in spans.values()} == {(root.trace_id, root.span_id)}
     assert spans["queue"].end_time_unix_nano == spans["prefill"].start_time_unix_nano
     assert spans["decode"].end_time_unix_nano == root.end_time_unix_nano
+
+
+def test_work_that_fails_ends_its_span_too() -> None:
+    with receiver() as (url, scopes):
+        steps = Steps(Otlp(url, "detokenize"))
+        context = steps.begin("engine", TRACED, "r-0").context()
+        with pytest.raises(ZeroDivisionError), steps.below(context, "detokenize"):
+            raise ZeroDivisionError
+        steps.close()
+    assert [span.name for scope in scopes for span in scope.spans] == ["detokenize"]
+
+
+def test_a_process_that_ends_does_not_try_every_batch_on_a_receiver_that_hangs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        otlp = Otlp(f"http://127.0.0.1:{listener.getsockname()[1]}", "engine", timeout_s=0.5)
+        for _ in range(2_048):  # four batches, and all that are kept
+            otlp.begin("engine", "", at_ns=time.time_ns()).end()
+        otlp.close()
+        assert num_connections(listener) < 4
+
+
+def num_connections(listener: socket.socket) -> int:
+    """How many have come so far."""
+    listener.setblocking(False)
+    num = 0
+    try:
+        while True:
+            listener.accept()[0].close()
+            num += 1
+    except BlockingIOError:
+        return num
 
 
 @pytest.mark.parametrize("parameters", [{}, {TRACEPARENT: 7}])
