@@ -66,6 +66,16 @@ async def test_an_engine_gets_what_its_batch_holds_and_a_little_more() -> None:
 
 
 @in_loop
+async def test_an_engine_that_is_built_again_gets_what_its_new_batch_and_cache_hold() -> None:
+    built_again = gate()
+    fill(built_again, BATCH)
+    built_again.resize(Capacity(2 * BATCH, None, 2048))
+    assert running(fill(built_again, BATCH)) == [True] * BATCH
+    built_again.resize(Capacity(4 * BATCH, 400, 2048))
+    assert running(fill(built_again, 1)) == [False]
+
+
+@in_loop
 async def test_what_waits_goes_in_when_something_ends_in_the_order_in_which_it_came() -> None:
     tickets = fill(gate(), ROOM + 3)
     for ended in (0, 4):
