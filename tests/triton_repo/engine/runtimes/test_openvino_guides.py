@@ -143,6 +143,17 @@ def test_a_guided_answer_survives_a_step_that_fails(engine: Path, runtime: OpenV
     assert [delta.key for delta in deltas if delta.error] == [2]
 
 
+def test_a_guided_answer_that_begins_again_waits_for_its_turn(engine: Path, runtime: OpenVinoRuntime) -> None:
+    answers, batch = Answers(engine, runtime), runtime._lanes[None].batch
+    answers.submit(3, Guide("regex", "[a-c]{30}"))
+    deltas = [*runtime.step(), *runtime.step()]
+    assert not batch.awaits_first_of_guided
+    batch._recover()  # as after a step that fails, and in which none joined
+    assert batch.awaits_first_of_guided
+    deltas += drain(runtime)
+    assert re.fullmatch("[a-c]{30}", answers.text(ids_of(deltas, 3)))
+
+
 def test_a_guide_that_is_compiled_meanwhile_stops_no_other_request(engine: Path, runtime: OpenVinoRuntime) -> None:
     guides = runtime._guides
     assert guides is not None

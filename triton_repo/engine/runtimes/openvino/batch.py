@@ -16,8 +16,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +25,8 @@ import openvino_genai
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.logprobs import TokenLogprob
 from triton_repo.contract.tensors import FinishReason
-from triton_repo.engine.runtimes.runtime import Generation, TokenDelta
+from triton_repo.engine.runtimes.openvino.sequence import Sequence, State
+from triton_repo.engine.runtimes.runtime import TokenDelta
 
 logger = logging.getLogger(__name__)
 
@@ -37,48 +36,6 @@ _FINISH_REASONS: Final[dict[Any, FinishReason]] = {
     openvino_genai.GenerationFinishReason.LENGTH: "length",
 }
 _RUNNING: Final = openvino_genai.GenerationStatus.RUNNING
-
-
-class State(Enum):
-    """Where a sequence is. One that has ended, or whose cancellation is complete, is not in the batch."""
-
-    JOINED = auto()  # in the pipeline, which has made no step since
-    RUNNING = auto()  # in the pipeline
-    LEAVING = auto()  # cancelled, and still in the pipeline
-    SUSPECT = auto()  # outside of the pipeline: a step failed, perhaps because of it
-
-
-@dataclass(slots=True)
-class Sequence:
-    """A generation, its seed, the most blocks of the cache that it may need, and what it has generated so far."""
-
-    generation: Generation
-    seed: int
-    num_blocks: int
-    state: State = State.JOINED
-    handle: Any = None
-    prompt_read: bool = False  # by the present pipeline
-    generated: list[int] = field(default_factory=list)
-    repeated: list[int] = field(default_factory=list)  # what the present pipeline is to generate once more
-
-    @property
-    def key(self) -> int:
-        return self.generation.key
-
-    @property
-    def is_guided(self) -> bool:
-        return self.generation.sampling.guide is not None
-
-    @property
-    def carried_over(self) -> list[int]:
-        """What it has generated in other pipelines that goes before what this one generates."""
-        return [] if self.is_guided else self.generated
-
-    def unrepeated(self, token_ids: list[int]) -> list[int] | None:
-        """The ids that are new; None where the others are not those of before."""
-        count = min(len(token_ids), len(self.repeated))
-        expected, self.repeated = self.repeated[:count], self.repeated[count:]
-        return token_ids[count:] if token_ids[:count] == expected else None
 
 
 class Batch:
@@ -208,7 +165,7 @@ class Batch:
     def _reopen(self) -> None:
         self._drop(self._in(State.LEAVING))
         for sequence in self:
-            sequence.handle = None
+            sequence.handle, sequence.prompt_read = None, False
         self._pipeline = None  # before the new one is opened: two would take twice the memory
         self.loaded_s = float("inf")
         try:
@@ -221,7 +178,6 @@ class Batch:
     def _enter(self, sequence: Sequence) -> None:
         """Add a sequence to the pipeline; one that ran in another pipeline goes on behind what it has generated."""
         ids = np.array([[*sequence.generation.input_ids, *sequence.carried_over]], dtype=np.int64)
-        sequence.prompt_read = False
         sequence.repeated = sequence.generated[len(sequence.carried_over) :]
         config = self._generation_config(sequence)
         sequence.handle = self._pipeline.add_request(sequence.key, openvino.Tensor(ids), config)

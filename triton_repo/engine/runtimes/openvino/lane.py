@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 
 from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig
 from triton_repo.contract.errors import EngineFailed
-from triton_repo.engine.runtimes.openvino.batch import Batch, Sequence
+from triton_repo.engine.runtimes.openvino.batch import Batch
 from triton_repo.engine.runtimes.openvino.pipeline import cache_blocks, num_blocks
+from triton_repo.engine.runtimes.openvino.sequence import Sequence
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 
 logger = logging.getLogger(__name__)

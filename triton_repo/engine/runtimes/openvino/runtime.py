@@ -16,11 +16,12 @@ from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineCon
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.sampling import Guide
-from triton_repo.engine.runtimes.openvino.batch import Batch, Sequence
+from triton_repo.engine.runtimes.openvino.batch import Batch
 from triton_repo.engine.runtimes.openvino.calibration import limit_of_step
 from triton_repo.engine.runtimes.openvino.guides import Guides
 from triton_repo.engine.runtimes.openvino.lane import Lane
 from triton_repo.engine.runtimes.openvino.pipeline import generation_config, open_pipeline, with_own_cache
+from triton_repo.engine.runtimes.openvino.sequence import Sequence
 from triton_repo.engine.runtimes.openvino.vocabulary import vocabulary_of
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 
