@@ -113,3 +113,6 @@ def test_the_end_of_a_turn_is_the_end_token_that_the_chat_template_writes_most_o
     engine.chat_template.write_text("<|eot|>{{ x }}<|eot|>{{ y }}<|eom|>", encoding="utf-8")
     assert vocabulary_of(engine, config).end_ids == (3, 2, 1)
     assert vocabulary_of(engine, config).tokens[1:] == (b"",) * 7
+    engine.chat_template.write_text("{{ x + eos_token }}{{ y + eos_token }}<|eot|>", encoding="utf-8")
+    (engine.tokenizer / "tokenizer_config.json").write_text('{"eos_token": {"content": "<|eom|>"}}', encoding="utf-8")
+    assert vocabulary_of(engine, config).end_ids == (2, 3, 1)
