@@ -144,6 +144,7 @@ def test_requests_of_all_adapters_at_once_get_the_answers_of_merged_weights(
     assert all(len(delta.logprobs) == len(delta.token_ids) for delta in deltas if delta.key < 100)
     assert (runtime.load().kv_cache_utilization, runtime.load().kv_cache_blocks) == (0, 3 * (800 // 3 // 32))
     check_guides(runtime, answers)
+    check_faults(runtime, answers)
     config = EngineConfig.load(engine.directory)
     assert config.card.adapters == ("odd", "plain")
     assert config.memory is not None
@@ -162,6 +163,18 @@ def check_guides(runtime: OpenVinoRuntime, answers: Mapping[str | None, Sequence
         ids = [id for id in ids_of(deltas, key) if id != END]
         assert ids == ids_of(deltas, key)[: len(ids)] == AB * (len(ids) // 2)
     assert [ids_of(deltas, 10 + key) for key in range(3)] == list(answers.values())
+
+
+def check_faults(runtime: OpenVinoRuntime, answers: Mapping[str | None, Sequence[int]]) -> None:
+    """A request that makes a step of its pipeline fail is the only one that fails, whatever adapters others have."""
+    for key, adapter in enumerate(answers):
+        runtime.submit(generation(key, adapter))
+    deltas = [delta for _ in range(4) for delta in runtime.step()]
+    broken: dict[str, Any] = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "("}
+    runtime.submit(generation(10, "plain", **broken))
+    deltas += drain(runtime)
+    assert [delta.key for delta in deltas if delta.error] == [10]
+    assert [ids_of(deltas, key) for key in range(3)] == list(answers.values())
 
 
 def test_a_cache_without_room_for_a_whole_request_with_each_adapter_is_rejected(workshop: Workshop) -> None:
