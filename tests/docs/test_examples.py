@@ -19,7 +19,7 @@ from build_scripts.spec.reading import ENGINES
 from tests.conftest import CONCH, Stack, free_port
 from tests.docs.commands import verbs
 from tests.docs.pages import NOT_RUN, ROOT, Example, all_examples, long_flags
-from tests.launch.server import wait_for
+from tests.waiting import wait_for
 
 WAIT_S = 480
 COPIED = ("Makefile", "pyproject.toml", "constraints.txt", "build_scripts", "triton_repo", "gateway", "launch", "bench")

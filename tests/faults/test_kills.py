@@ -17,7 +17,8 @@ from tests.faults.processes import GATEWAY, PARTS, TRITON, process
 from tests.faults.reports import report
 from tests.faults.streams import HEADERS, WAIT_S, Poller, a_story, kinds, run_streams
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import Server, regions, serving, wait_for
+from tests.launch.server import Server, regions, serving
+from tests.waiting import wait_for
 
 STREAMS = 50
 FEW = 20

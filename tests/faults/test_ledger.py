@@ -20,7 +20,8 @@ from tests.faults.ledger import answered, baseline, ended, settled
 from tests.faults.reports import report
 from tests.faults.streams import HEADERS, a_story, kinds, run_streams
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import Server, serving, wait_for
+from tests.launch.server import Server, serving
+from tests.waiting import wait_for
 
 WHOLE, LEFT = 40, 20
 

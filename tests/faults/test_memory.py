@@ -14,7 +14,8 @@ from tests.faults.processes import PARTS, process
 from tests.faults.reports import report
 from tests.faults.streams import Poller, a_story, kinds, run_streams
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import Server, serving, wait_for
+from tests.launch.server import Server, serving
+from tests.waiting import wait_for
 
 STREAMS = 50
 LONG = 1900  # tokens, at 50 a second

@@ -15,7 +15,8 @@ import pytest
 from tests.faults.reports import report
 from tests.faults.streams import HEADERS, kinds, run_streams
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import CONCH, Server, serving, wait_for
+from tests.launch.server import CONCH, Server, serving
+from tests.waiting import wait_for
 
 STREAMS = 50
 LARGE = "word " * 400_000  # more than its share of the memory that Triton has already

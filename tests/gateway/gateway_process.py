@@ -7,24 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from tests.conftest import KSERVE_KEY, free_port
+from tests.waiting import WAIT_S, wait_for
 from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
-
-WAIT_S = 120
-
-
-def wait_for(condition: Callable[[], object], what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
 
 
 class Gateway:

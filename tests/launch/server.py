@@ -8,15 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from launch.descendants import MARK, PROC
 from launch.shared_memory import SHM
+from tests.waiting import WAIT_S, wait_for
 
-WAIT_S = 480
 CONCH = (sys.executable, "-m", "launch.cli")
 _PREFIX = re.compile(rb"shm-region-prefix-name=(\w+)")
 _LISTENS = "0A"  # TCP_LISTEN in /proc/net/tcp
@@ -103,13 +102,6 @@ def listening_ports(pids: Iterable[int]) -> set[int]:
 
 def regions(prefix: str) -> list[Path]:
     return list(SHM.glob(f"{prefix}*"))
-
-
-def wait_for(condition: Callable[[], bool], what: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from launch.journal import printable
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import serving as gateway_serving
 from tests.launch.replay_engine import ANSWER, write_spec
-from tests.launch.server import CONCH, KEY, WAIT_S, Server, serving, wait_for
+from tests.launch.server import CONCH, KEY, Server, serving
+from tests.waiting import WAIT_S, wait_for
 from triton_repo.contract.errors import ConchError
 from triton_repo.contract.model_card import ReasoningCard
 

@@ -17,7 +17,8 @@ from launch.serving.options import ServeOptions
 from launch.serving.run_directory import RunDirectory
 from launch.serving.services import gateway_service
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import KEY, Server, listening_ports, regions, serving, wait_for
+from tests.launch.server import KEY, Server, listening_ports, regions, serving
+from tests.waiting import wait_for
 from triton_repo.contract.http_probe import http_status
 
 FreePort = Callable[[], int]

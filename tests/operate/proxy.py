@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.launch.server import wait_for
 from tests.operate.replicas import WAIT_S
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,8 @@ import httpx
 from tests.conftest import free_port
 from tests.gateway.scrape import scrape, value
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import KEY, Server, wait_for
+from tests.launch.server import KEY, Server
+from tests.waiting import wait_for
 
 WAIT_S: Final = 240
 HEADERS: Final = {"authorization": f"Bearer {KEY}"}

@@ -15,7 +15,8 @@ from openai import OpenAI
 from safetensors.numpy import save_file
 
 from tests.conftest import ROOT, free_port
-from tests.launch.server import KEY, WAIT_S, Server, serving
+from tests.launch.server import KEY, Server, serving
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.operate
 

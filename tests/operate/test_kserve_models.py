@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from launch.doctor.server import check_triton, running_server
 from tests.conftest import Stack, serving
 from tests.gateway.metrics.tracing.receiver import receiver
-from tests.launch.server import wait_for
 from tests.operate.sequences import write_repository
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.operate
 

@@ -16,8 +16,9 @@ import pytest
 from tests.conftest import free_port
 from tests.faults.processes import TRITON, process
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import CONCH, KEY, WAIT_S, Server, serving, wait_for
+from tests.launch.server import CONCH, KEY, Server, serving
 from tests.stream_end import stream_end
+from tests.waiting import WAIT_S, wait_for
 
 pytestmark = pytest.mark.operate
 

@@ -21,8 +21,8 @@ from launch.descendants import command_line
 from launch.health.stubs import stub_model
 from tests.conftest import CONCH, KSERVE_KEY, ROOT, Stack, free_port, serving
 from tests.launch.server import serving as serving_alone
-from tests.launch.server import wait_for
 from tests.serving import encoders
+from tests.waiting import wait_for
 from triton_repo.contract.api_key import KSERVE_KEY_HEADER
 
 pytestmark = [

@@ -22,8 +22,8 @@ import pytest
 
 from tests.conftest import CONCH, ROOT, free_port
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import wait_for
 from tests.operate.chart import Manifest, of_kind, render
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.operate,

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import free_port
 from tests.gateway.scrape import scrape, value
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import KEY, serving, wait_for
+from tests.launch.server import KEY, serving
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.operate
 

@@ -17,7 +17,7 @@ import yaml
 
 from tests.conftest import KSERVE_KEY, ROOT, free_port
 from tests.gateway.gateway_process import running
-from tests.launch.server import wait_for
+from tests.waiting import wait_for
 from triton_repo.contract.api_key import KSERVE_KEY_VARIABLE
 
 pytestmark = pytest.mark.operate

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Stack, serving
 from tests.gateway.metrics.tracing.receiver import attributes, receiver
-from tests.launch.server import wait_for
+from tests.waiting import wait_for
 from triton_repo.tracing import conventions as names
 
 pytestmark = pytest.mark.operate

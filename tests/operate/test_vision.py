@@ -21,7 +21,7 @@ import pytest
 from examples.vision.app import MAX_FILE_BYTES, MAX_FILES
 from examples.vision.build import build
 from tests.conftest import CONCH, ROOT, Stack, free_port, serving
-from tests.launch.server import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.operate
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import openai
 
 from tests.conftest import Stack
-from tests.gateway.gateway_process import running, wait_for
+from tests.gateway.gateway_process import running
+from tests.waiting import wait_for
 
 
 def client_of(url: str) -> openai.OpenAI:

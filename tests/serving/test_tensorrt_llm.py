@@ -28,6 +28,7 @@ from tests.conftest import ROOT, Stack, free_port, serving
 from tests.fake_tensorrt_llm import Version, install
 from tests.serving.test_cancellation import nothing_is_left
 from tests.serving.triton_client import row, scalars, triton_stream
+from tests.waiting import wait_for
 from triton_repo.contract.errors import InvalidRequest, from_wire
 
 FAILS = 318  # a token id that the stand-ins fail on
@@ -199,17 +200,16 @@ def test_a_failing_request_fails_alone(client: OpenAI) -> None:
 
 def test_a_client_that_goes_frees_the_engine(served: Served) -> None:
     stack = served.stack
-    before = stack.engine_metric("conch_engine_requests_ended_total", model="tiny", outcome="cancelled")
 
-    async def leave() -> None:
-        body = {"model": "tiny", "prompt": "endless", "max_tokens": 240, "ignore_eos": True, "stream": True}
-        url = f"{stack.gateway}/v1/completions"
-        async with httpx.AsyncClient(timeout=WAIT_S) as client, client.stream("POST", url, json=body) as response:
-            await anext(response.aiter_bytes())  # leave at once: the engine needs only a second for all
+    def cancelled() -> float:
+        return stack.engine_metric("conch_engine_requests_ended_total", model="tiny", outcome="cancelled")
 
-    asyncio.run(leave())
+    body = {"model": "tiny", "prompt": "endless", "max_tokens": 240, "ignore_eos": True, "stream": True}
+    before = cancelled()
+    with httpx.stream("POST", f"{stack.gateway}/v1/completions", json=body, timeout=WAIT_S) as response:
+        next(response.iter_bytes())  # leave at once: the engine needs only a second for all
+    wait_for(lambda: cancelled() == before + 1)
     nothing_is_left(stack, "tiny")
-    assert stack.engine_metric("conch_engine_requests_ended_total", model="tiny", outcome="cancelled") == before + 1
 
 
 @pytest.mark.parametrize(

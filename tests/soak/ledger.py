@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from tests.faults.ledger import answered, ended, of_triton
-from tests.launch.server import Server, wait_for
+from tests.launch.server import Server
 from tests.soak.client import PREFIXES, QUESTIONS, Leaving, ask, chat
+from tests.waiting import wait_for
 from triton_repo.contract.tensors import MAX_ROWS
 
 WHOLE, LEFT = 40, 20

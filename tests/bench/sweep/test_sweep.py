@@ -25,7 +25,8 @@ from launch.cli import app
 from launch.descendants import PROC
 from tests.build_scripts.adapters import write_adapter
 from tests.launch.replay_engine import write_spec
-from tests.launch.server import CONCH, WAIT_S, regions, wait_for
+from tests.launch.server import CONCH, regions
+from tests.waiting import WAIT_S, wait_for
 from triton_repo.contract.errors import BenchError, ConchError, SpecError
 
 QUICK = ("--requests", "100", "--output-tokens", "8", "--prompt-tokens", "4", "--timeout", "30")

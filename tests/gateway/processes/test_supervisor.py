@@ -25,9 +25,10 @@ from gateway.processes.supervisor import TALLY_FILE, Worker
 from launch.descendants import command_line
 from tests.conftest import Stack
 from tests.gateway.bodies import CHAT, HELLO
-from tests.gateway.gateway_process import Gateway, running, wait_for
+from tests.gateway.gateway_process import Gateway, running
 from tests.gateway.scrape import requests, scrape, scrape_until, value
 from tests.gateway.silent_triton import silent_triton
+from tests.waiting import wait_for
 
 NUM_WORKERS = 3
 NO_TRITON = ("--triton-grpc", "127.0.0.1:1")

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from tests.gateway.dialects.responses.bodies import PATH, body, create, events_of, rejected
-from tests.gateway.gateway_process import wait_for
 from tests.gateway.scrape import requests, scrape_until
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, delta
 from tests.gateway.server import serving
+from tests.waiting import wait_for
 from triton_repo.contract.errors import EngineFailed, InvalidRequest
 
 ENDED = ("completed", "incomplete", "failed", "cancelled")
