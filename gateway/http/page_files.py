@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from starlette.responses import RedirectResponse
 
 PAGE_DIRECTORY: Final = Path(__file__).parents[1] / "page"
 
@@ -43,10 +44,12 @@ def page_path(file: Path) -> str:
     return f"/{file.stem}" if file.suffix == ".html" else f"/{file.name}"
 
 
-def _serve(file: Path) -> Callable[[], Awaitable[Response]]:
+def _serve(file: Path) -> Callable[[Request], Awaitable[Response]]:
     content, media_type = file.read_bytes(), _MEDIA_TYPES[file.suffix]
 
-    async def serve() -> Response:
+    async def serve(request: Request) -> Response:
+        if request["raw_path"] == f"{page_path(file)}/".encode():  # the links of a page are relative
+            return RedirectResponse(f"..{page_path(file)}")
         return Response(content, headers=_HEADERS, media_type=media_type)
 
     return serve

@@ -295,6 +295,13 @@ def test_slashes_and_a_base_url_without_v1_make_no_other_path(locked: httpx.Clie
     assert (asked.status_code, asked.text) == (200, locked.get(same, headers=headers).text)
 
 
+def test_a_page_with_a_slash_behind_its_name_is_where_its_links_lead(client: httpx.Client) -> None:
+    moved = client.get("/docs/")
+    assert (moved.status_code, moved.headers["location"]) == (307, "../docs")
+    assert client.get("/docs/", follow_redirects=True).url.path == "/docs"
+    assert client.get("/").status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "//v1/chat/completions", "/chat/completions", "/messages"])
 def test_generating_paths_may_be_spelled_so_too(client: httpx.Client, path: str) -> None:
     answered = client.post(str(client.base_url).rstrip("/") + path, json={"messages": 1})
