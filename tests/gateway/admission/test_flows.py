@@ -224,15 +224,6 @@ def test_an_engine_that_is_built_again_has_its_new_bounds() -> None:
     asyncio.run(run())
 
 
-def test_an_engine_that_is_built_again_with_a_larger_batch_gets_more() -> None:
-    async def run() -> None:
-        admission, work = Admission(60, Tally()), [(Prompt(0, 10), 10)]
-        tickets = [admission.enter("demo", Capacity(8 if num else 1, None, 2048), Terms(), work)[0] for num in range(9)]
-        assert not any(ticket.waits for ticket in tickets)
-
-    asyncio.run(run())
-
-
 def test_in_one_flow_those_of_higher_priority_are_first_and_dropped_last() -> None:
     queue = FairQueue[Item]()
     flow = queue.flow("a")
