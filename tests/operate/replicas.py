@@ -59,9 +59,11 @@ class Replica:
     def kill(self) -> None:
         """All of its processes at once, as a machine that loses its power."""
         server = self.running
-        for pid in (server.process.pid, *server.descendants()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        processes = (server.process.pid, *server.descendants())
+        for end in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none tells of another's end
+            for pid in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, end)
         server.process.wait(WAIT_S)
 
     def is_ready(self) -> bool:
