@@ -50,7 +50,7 @@ from gateway.http.host import CheckHost, is_loopback
 from gateway.http.internal_errors import InternalErrors
 from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
-from gateway.http.request_id import RequestIdMiddleware
+from gateway.http.request_id import CHECK_PATHS, RequestIdMiddleware
 from gateway.http.spelling import CanonicalPath, HeadAsGet
 from gateway.metrics.metrics import Metrics
 from gateway.metrics.tracing.tracing import OtlpTracing
@@ -68,22 +68,7 @@ from triton_repo.contract.distribution import conch_version
 
 # /metrics is open as vLLM's is: it tells names and counts, and a scraper needs no key. The description of the API is
 # that of every Conch, and a browser that opens /docs has no key to send.
-_OPEN_PATHS = frozenset(
-    {
-        "/health",
-        "/health/live",
-        "/health/ready",
-        "/metrics",
-        "/openapi.json",
-        "/ping",
-        "/v1/health",
-        "/v1/health/live",
-        "/v1/health/ready",
-        "/v1/metrics",
-        "/v2/health/live",
-        "/v2/health/ready",
-    }
-)
+_OPEN_PATHS = CHECK_PATHS | {"/openapi.json", "/v2/health/live", "/v2/health/ready"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ EXCHANGE: Final = "conch.exchange"  # of a scope: its Exchange
 KEY_NAME: Final = "conch.key_name"  # of a scope: the name of the valid key that the request presents
 
 _CLIENT_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}")
-_CHECKS: Final = frozenset(
+# What probes and scrapers ask all the time: open, and not worth a line in the log while all is well.
+CHECK_PATHS: Final = frozenset(
     {
         "/health",
         "/health/live",
@@ -130,7 +131,7 @@ def _log(scope: Scope, exchange: Exchange) -> None:
 
     A client that left, or a bug, makes a response "incomplete".
     """
-    is_check = scope["path"] in _CHECKS and exchange.status == 200
+    is_check = scope["path"] in CHECK_PATHS and exchange.status == 200
     level = logging.DEBUG if is_check else logging.INFO
     if logger.isEnabledFor(level):
         path = scope["raw_path"][:_MAX_PATH_BYTES].decode("ascii", "backslashreplace")  # without its query
