@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.build_scripts.adapters import write_adapter
-from tests.triton_repo.engine.runtimes.llm_api import (
-    END,
-    PROMPT,
-    drain,
-    engine_config,
-    generation,
-    ids_of,
-    write_model,
-)
+from tests.triton_repo.engine.runtimes.deltas import ids_of
+from tests.triton_repo.engine.runtimes.llm_api import END, PROMPT, drain, engine_config, generation, write_model
 from tests.triton_repo.engines_under_test import engine_config as replay_config
 from triton_repo.contract.engine_config import EngineConfig, Flow, LoraConfig, TensorRtLlmConfig
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter

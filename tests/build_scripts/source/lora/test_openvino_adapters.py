@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from build_scripts.openvino.adapters import write_fitted
 from build_scripts.source.lora.peft import read_peft
 from tests.build_scripts.conftest import Workshop
+from tests.triton_repo.engine.runtimes.deltas import drain, ids_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import BuildError, SpecError
 from triton_repo.contract.sampling import Guide, Sampling
@@ -83,17 +84,6 @@ def merged_answer(checkpoint: Path, tensors: Weights, scales: Mapping[str, float
 
 def open_runtime(directory: Path, **settings: Any) -> OpenVinoRuntime:
     return OpenVinoRuntime(directory / "model", EngineConfig.load(directory).model_copy(update=settings))
-
-
-def drain(runtime: OpenVinoRuntime) -> list[TokenDelta]:
-    deltas: list[TokenDelta] = []
-    while runtime.idle_s() is not None:
-        deltas += runtime.step()
-    return deltas
-
-
-def ids_of(deltas: Sequence[TokenDelta], key: int) -> list[int]:
-    return [id for delta in deltas if delta.key == key for id in delta.token_ids]
 
 
 def generation(key: int, adapter: str | None, prompt: Sequence[int] = PROMPT, **sampling: Any) -> Generation:

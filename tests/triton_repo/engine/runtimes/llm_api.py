@@ -83,10 +83,6 @@ def ended(deltas: Sequence[TokenDelta], key: int) -> bool:
     return any(delta.key == key and (delta.finish_reason or delta.error) for delta in deltas)
 
 
-def ids_of(deltas: Sequence[TokenDelta], key: int) -> list[int]:
-    return [id for delta in deltas if delta.key == key for id in delta.token_ids]
-
-
 def generation(
     key: int = 1, prompt: Sequence[int] = PROMPT, max_tokens: int = 20, sampling: Sampling = GREEDY
 ) -> Generation:

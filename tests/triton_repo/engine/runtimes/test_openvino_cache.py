@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from build_scripts.build import ensure_engine
+from tests.triton_repo.engine.runtimes.deltas import drain, ids_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
@@ -21,17 +22,6 @@ PROMPT = [number * 37 % 1500 + 300 for number in range(200)]
 def open_runtime(**settings: Any) -> OpenVinoRuntime:
     engine = ensure_engine("demo").directory
     return OpenVinoRuntime(engine / "model", EngineConfig.load(engine).model_copy(update=settings))
-
-
-def drain(runtime: OpenVinoRuntime) -> list[TokenDelta]:
-    deltas: list[TokenDelta] = []
-    while runtime.idle_s() is not None:
-        deltas += runtime.step()
-    return deltas
-
-
-def ids_of(deltas: Sequence[TokenDelta], key: int) -> list[int]:
-    return [id for delta in deltas if delta.key == key for id in delta.token_ids]
 
 
 def answer(runtime: OpenVinoRuntime, prompt: Sequence[int], key: int = 1) -> list[int]:

@@ -14,7 +14,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from build_scripts.build import ensure_engine
-from tests.triton_repo.engine.runtimes.test_openvino_runtime import PROMPTS, drain, generation, ids_of
+from tests.triton_repo.engine.runtimes.deltas import drain, ids_of
+from tests.triton_repo.engine.runtimes.test_openvino_runtime import PROMPTS, generation
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import InvalidRequest
 from triton_repo.contract.sampling import Guide, Sampling

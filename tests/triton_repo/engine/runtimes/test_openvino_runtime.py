@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import openvino_genai
 import pytest
 
 from build_scripts.build import ensure_engine
+from tests.triton_repo.engine.runtimes.deltas import drain, ids_of
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
@@ -36,17 +36,6 @@ def open_runtime(
 
 def generation(key: int, sampling: Sampling = GREEDY, max_tokens: int = LENGTH) -> Generation:
     return Generation(key, PROMPTS[key], max_tokens, (), sampling)
-
-
-def drain(runtime: OpenVinoRuntime) -> list[TokenDelta]:
-    deltas: list[TokenDelta] = []
-    while runtime.idle_s() is not None:
-        deltas += runtime.step()
-    return deltas
-
-
-def ids_of(deltas: Sequence[TokenDelta], key: int) -> list[int]:
-    return [id for delta in deltas if delta.key == key for id in delta.token_ids]
 
 
 def solo(engine: Path, key: int, sampling: Sampling = GREEDY) -> list[int]:

@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM
 
 from build_scripts.build import ensure_engine
 from tests.conftest import ROOT
+from tests.triton_repo.engine.runtimes.deltas import drain
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.openvino.scoring import ScoringOpenVinoRuntime
-from triton_repo.engine.runtimes.runtime import Generation, TokenDelta
+from triton_repo.engine.runtimes.runtime import Generation
 
 TOLERANCE = 1e-3
 SCORED = Sampling(temperature=0.0, logprobs=3, max_tokens=1)
@@ -33,13 +34,6 @@ def runtime() -> ScoringOpenVinoRuntime:
 def reference() -> Any:
     checkpoint = ROOT / "engines" / "demo" / "checkpoint"
     return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-
-
-def drain(runtime: ScoringOpenVinoRuntime) -> list[TokenDelta]:
-    deltas: list[TokenDelta] = []
-    while runtime.idle_s() is not None:
-        deltas += runtime.step()
-    return deltas
 
 
 def test_the_logprobs_of_prompts_are_those_of_transformers(runtime: ScoringOpenVinoRuntime, reference: Any) -> None:

@@ -12,6 +12,7 @@ import openvino_genai
 import pytest
 
 from build_scripts.build import ensure_engine
+from tests.triton_repo.engine.runtimes.deltas import ids_of
 from tests.triton_repo.engine.runtimes.drafts import write_draft
 from triton_repo.contract.engine_config import EngineConfig, SpeculativeConfig
 from triton_repo.contract.sampling import Sampling
@@ -95,10 +96,6 @@ def run(runtime: OpenVinoRuntime, arrivals: Sequence[Sequence[Generation]], betw
     while runtime.idle_s() is not None:
         deltas += runtime.step()
     return deltas
-
-
-def ids_of(deltas: Sequence[TokenDelta], key: int) -> list[int]:
-    return [id for delta in deltas if delta.key == key for id in delta.token_ids]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.triton_repo.engine.runtimes.deltas import ids_of
 from tests.triton_repo.engine.runtimes.llm_api import (
     DIES,
     END,
@@ -21,7 +22,6 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     ended,
     engine_config,
     generation,
-    ids_of,
     write_model,
 )
 from triton_repo.contract.engine_config import LoraConfig, TensorRtLlmConfig

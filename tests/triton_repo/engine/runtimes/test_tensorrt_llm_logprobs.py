@@ -8,15 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.triton_repo.engine.runtimes.llm_api import (
-    END,
-    PROMPT,
-    drain,
-    engine_config,
-    generation,
-    ids_of,
-    write_model,
-)
+from tests.triton_repo.engine.runtimes.deltas import ids_of
+from tests.triton_repo.engine.runtimes.llm_api import END, PROMPT, drain, engine_config, generation, write_model
 from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.engine_config import TensorRtLlmConfig
 from triton_repo.contract.logprobs import TokenLogprob

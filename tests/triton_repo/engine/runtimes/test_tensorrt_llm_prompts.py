@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_tensorrt_llm import importable
+from tests.triton_repo.engine.runtimes.deltas import ids_of
 from tests.triton_repo.engine.runtimes.llm_api import (
     FLOWS,
     LATEST,
@@ -15,7 +16,6 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     drain,
     engine_config,
     generation,
-    ids_of,
     write_model,
 )
 from triton_repo.contract.capabilities.runtimes import capabilities_of

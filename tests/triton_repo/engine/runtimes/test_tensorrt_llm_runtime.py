@@ -13,6 +13,7 @@ import pytest
 
 from tests.fake_tensorrt_llm import importable
 from tests.triton_repo.engine.loop.running_loop import AT_ONCE
+from tests.triton_repo.engine.runtimes.deltas import ids_of
 from tests.triton_repo.engine.runtimes.llm_api import (
     DIES,
     END,
@@ -26,7 +27,6 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     drain,
     engine_config,
     generation,
-    ids_of,
     write_model,
 )
 from tests.triton_repo.engines_under_test import RecordingSink

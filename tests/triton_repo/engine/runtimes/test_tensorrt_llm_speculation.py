@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.triton_repo.engine.runtimes.deltas import ids_of
 from tests.triton_repo.engine.runtimes.llm_api import (
     EARLIER,
     END,
@@ -20,7 +21,6 @@ from tests.triton_repo.engine.runtimes.llm_api import (
     drain,
     engine_config,
     generation,
-    ids_of,
     write_model,
 )
 from triton_repo.contract.engine_config import EngineConfig, Flow, SpeculativeConfig, TensorRtLlmConfig
