@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from build_scripts.vocabulary.files import CONFIG
-from build_scripts.vocabulary.settings import token_text
 from build_scripts.work.bounds import bound
 from triton_repo.contract.errors import RequestError
+from triton_repo.tokenizer_config import token_text
 
 PROOF_S: Final = 300.0  # for a slow disk, and a busy machine: what a template may take is CPU time
 _TOKENS: Final = 100_000

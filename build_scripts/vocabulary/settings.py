@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from build_scripts.vocabulary.limits import MAX_TOKENS
+from triton_repo.tokenizer_config import token_text
 
 _FLAGS: Final[Mapping[str, bool]] = {
     "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False,
@@ -59,13 +60,6 @@ def apply_settings(text: str, settings: TokenizerSettings) -> tuple[str, list[st
     _name_special_tokens(tokenizer, settings)
     _set_ends(tokenizer, settings.config)
     return str(tokenizer.to_str()), notes
-
-
-def token_text(token: object) -> str | None:
-    """tokenizer_config.json has a token as text, or as an object with its `content`."""
-    if isinstance(token, Mapping):
-        token = token.get("content")
-    return token if isinstance(token, str) and token else None
 
 
 def _add_tokens(spec: dict[str, Any], settings: TokenizerSettings) -> list[str]:

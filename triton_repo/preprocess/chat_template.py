@@ -21,6 +21,7 @@ from triton_repo.preprocess.tool_history import (
     in_history_format,
     named_reasoning,
 )
+from triton_repo.tokenizer_config import token_text
 
 _RESERVED: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"})
 _SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -64,7 +65,7 @@ class ChatTemplate:
         if not file.exists():
             return None
         config: dict[str, Any] = json.loads((tokenizer_directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-        special_tokens = {name: _token_text(config.get(name)) for name in _SPECIAL_TOKENS}
+        special_tokens = {name: token_text(config.get(name)) or "" for name in _SPECIAL_TOKENS}
         tool_use = tokenizer_directory / TOOL_TEMPLATE
         with_tools = tool_use.read_text(encoding="utf-8") if tool_use.exists() else None
         return cls(file.read_text(encoding="utf-8"), special_tokens, with_tools, client_text)
@@ -203,13 +204,6 @@ def _join_bounded(pieces: Iterable[str], max_characters: int) -> str:
                 f"messages: the prompt is longer than {max_characters} characters and cannot fit", "messages"
             )
     return "".join(taken)
-
-
-def _token_text(token: str | Mapping[str, str] | None) -> str:
-    """`tokenizer_config.json` has a special token as text or as an object with `content`."""
-    if token is None:
-        return ""
-    return token if isinstance(token, str) else token["content"]
 
 
 def _is_of_a_call(message: Any) -> bool:
