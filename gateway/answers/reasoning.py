@@ -7,23 +7,19 @@ from typing import Any, Final, Literal
 
 from gateway.parsers.families import REASONING_PARSERS, opens_reasoning
 from triton_repo.contract.errors import UnsupportedParameter
-from triton_repo.contract.model_card import ModelCard, ReasoningCard
+from triton_repo.contract.model_card import REASONING_EFFORT, REASONING_SWITCHES, ModelCard, ReasoningCard
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-EFFORT_FIELD: Final = "reasoning_effort"  # in errors, and in chat templates
 # gpt-oss knows three levels.
 _HARMONY: Final = "openai_gptoss"
 _THREE_LEVELS: Final[Mapping[Effort, str]] = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
-
-
-_SWITCHES: Final = ("enable_thinking", "thinking")  # as templates name them
 
 
 def by_the_templates_switch(card: ModelCard, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a client tells a chat template, with the switch of reasoning also under the name that the template reads:
     clients that know one family of models send that family's to all."""
     own = card.reasoning.switch if card.reasoning is not None else None
-    others = [name for name in _SWITCHES if name in given]
+    others = [name for name in REASONING_SWITCHES if name in given]
     return {**given, own: given[others[0]]} if own is not None and own not in given and others else given
 
 
@@ -38,10 +34,10 @@ def template_arguments(card: ModelCard, effort: Effort | None, model: str) -> di
         return {}
     switch = {how.switch: effort != "none"} if how.switch else {}
     if how.reads_effort and not (switch and effort == "none"):
-        return {**switch, EFFORT_FIELD: _THREE_LEVELS.get(effort, effort) if how.parser == _HARMONY else effort}
+        return {**switch, REASONING_EFFORT: _THREE_LEVELS.get(effort, effort) if how.parser == _HARMONY else effort}
     if effort == "none" and not switch and how.parser is not None:
         rule = "its chat template has no switch for it"
-        raise UnsupportedParameter(f"{EFFORT_FIELD} = none: model {model} always reasons: {rule}", EFFORT_FIELD)
+        raise UnsupportedParameter(f"{REASONING_EFFORT} = none: model {model} always reasons: {rule}", REASONING_EFFORT)
     return switch
 
 

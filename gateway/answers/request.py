@@ -14,7 +14,6 @@ from gateway.answers.calls.own_form import own_form
 from gateway.answers.calls.tools import TOOLS_FIELD, Tools
 from gateway.answers.parsing import Parsing, parsing_for, reads_calls
 from gateway.answers.reasoning import (
-    EFFORT_FIELD,
     Effort,
     by_the_templates_switch,
     may_reason,
@@ -24,7 +23,7 @@ from gateway.answers.reasoning import (
 )
 from triton_repo.contract.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.logprobs import check_logprobs
-from triton_repo.contract.model_card import GENERATE, ModelCard
+from triton_repo.contract.model_card import GENERATE, REASONING_EFFORT, ModelCard
 from triton_repo.contract.sampling import (
     ADAPTER_FIELD,
     LOGPROBS_FIELD,
@@ -130,7 +129,7 @@ class AnswerRequest:
 
     def ignored(self, card: ModelCard) -> tuple[str, ...]:
         """The parameters that have no effect on this model."""
-        return () if reads_effort(card, self.effort) else (EFFORT_FIELD,)
+        return () if reads_effort(card, self.effort) else (REASONING_EFFORT,)
 
     def _for_engine(self, card: ModelCard, sampling: Sampling) -> tuple[Sequence[Prompt], Sampling, Parsing | None]:
         """The prompts with what their chat template is told of reasoning, the sampling with the guide of the calls, and

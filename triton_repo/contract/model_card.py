@@ -34,6 +34,11 @@ class EncoderCard:
     prompts: tuple[str, ...] = ()  # names of those that may be put before a text
 
 
+# Arguments of public chat templates: those that turn reasoning on and off, and the one that says how much of it.
+REASONING_SWITCHES: Final = ("enable_thinking", "thinking")
+REASONING_EFFORT: Final = "reasoning_effort"
+
+
 @dataclass(frozen=True, slots=True)
 class ReasoningCard:
     """How a model reasons.

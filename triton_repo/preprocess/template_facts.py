@@ -13,14 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from triton_repo.bounded_process import Answer, BoundedProcess, ProcessEnded
 from triton_repo.contract.errors import RequestError
+from triton_repo.contract.model_card import REASONING_EFFORT, REASONING_SWITCHES
 from triton_repo.preprocess.chat_template import ChatTemplate
 from triton_repo.preprocess.template_processes import BOUNDS
 
 Thinking = Literal["default", "on", "off"]
 
-# Arguments of public templates that turn the model's reasoning on and off.
-SWITCHES: Final = ("enable_thinking", "thinking")
-EFFORT: Final = "reasoning_effort"
 _TAIL_CHARACTERS: Final = 400
 _MAX_CHARACTERS: Final = 1 << 20
 _ASKED: Final = [{"role": "user", "content": "a"}]
@@ -70,12 +68,12 @@ def prober(tokenizer_directory: str) -> Answer:
 
 
 def _facts(template: ChatTemplate) -> TemplateFacts:
-    switch = next((name for name in SWITCHES if _reads(template, name)), None)
+    switch = next((name for name in REASONING_SWITCHES if _reads(template, name)), None)
     arguments: dict[Thinking, dict[str, bool]] = {"default": {}}
     if switch is not None:
         arguments |= {"on": {switch: True}, "off": {switch: False}}
     tails = {thinking: _tail(template, given) for thinking, given in arguments.items()}
-    return TemplateFacts(template.reads_tools, switch, _reads(template, EFFORT), tails)
+    return TemplateFacts(template.reads_tools, switch, _reads(template, REASONING_EFFORT), tails)
 
 
 def _reads(template: ChatTemplate, argument: str) -> bool:

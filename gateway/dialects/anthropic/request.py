@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.answers.reasoning import EFFORT_FIELD, Effort
+from gateway.answers.reasoning import Effort
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
 from gateway.dialects.anthropic.encoder import ShownThinking
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
@@ -16,13 +16,13 @@ from gateway.dialects.depth import Shallow
 from gateway.dialects.openai.requests.generation import whole_number
 from gateway.dialects.openai.requests.response_format import schema_form
 from gateway.dialects.openai.requests.schema_field import Schema
+from triton_repo.contract.model_card import REASONING_EFFORT, REASONING_SWITCHES
 from triton_repo.contract.sampling import GUIDE_FIELDS, UNSUPPORTED, Count, Sampling
 
 MAX_MESSAGES: Final = 4096
 MAX_BLOCKS: Final = 8192  # of all messages together: validation must not hold up the event loop
 MAX_STOP_SEQUENCES: Final = 64
 
-_THINKING_SWITCHES: Final = ("enable_thinking", "thinking")  # arguments of chat templates
 _OWN_NAMES: Final = dict.fromkeys(GUIDE_FIELDS, "output_config")
 
 
@@ -185,13 +185,13 @@ class MessagesRequest(CountTokensRequest, Sampling):
     @property
     def sent_as(self) -> Mapping[str, str]:
         """Names of an engine's parameters that this body has under other names."""
-        names = {"prompt": "messages", EFFORT_FIELD: "output_config.effort"}
+        names = {"prompt": "messages", REASONING_EFFORT: "output_config.effort"}
         return names | _OWN_NAMES if self.output_config is not None and self.output_config.format else names
 
     @property
     def shown_thinking(self) -> ShownThinking:
         """Nothing for a client that did not ask for it: it takes the first block of an answer for the text, although
         there are models that reason in any case."""
-        if not any(self.template_arguments.get(name) for name in _THINKING_SWITCHES):
+        if not any(self.template_arguments.get(name) for name in REASONING_SWITCHES):
             return "none"
         return "omitted" if self.thinking is not None and self.thinking.display == "omitted" else "text"

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gateway.answers.reasoning import EFFORT_FIELD, Effort
+from gateway.answers.reasoning import Effort
 from gateway.dialects.openai.requests.chat import MAX_TEMPLATE_ARGUMENTS_BYTES
 from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_number
 from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
@@ -27,6 +27,7 @@ from gateway.dialects.responses.conversation import ConversationId, Metadata
 from gateway.dialects.responses.includable import LOGPROBS, fault_of
 from gateway.dialects.responses.input import Input
 from gateway.dialects.responses.tools import OfferedTools, ToolChoice
+from triton_repo.contract.model_card import REASONING_EFFORT
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_LOGPROBS, UNSUPPORTED, Sampling
 
 
@@ -181,7 +182,7 @@ class ResponsesRequest(FormedRequest):
     def sent_as(self) -> dict[str, str]:
         """Names of an engine's parameters that this body has under other names."""
         names = {"max_tokens": "max_output_tokens", "messages": "input", "prompt": "input", **self.form_sent_as}
-        names[EFFORT_FIELD] = "reasoning.effort"
+        names[REASONING_EFFORT] = "reasoning.effort"
         return names | ({"logprobs": "top_logprobs"} if self.top_logprobs else {})
 
     def _forms(self) -> dict[str, tuple[Any, Callable[[Any], Form | None]]]:
