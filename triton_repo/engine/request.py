@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,7 +41,6 @@ from triton_repo.tracing.steps import UNTRACED, Step
 
 # Those of one prompt, alternatives included: they travel in one message, of at most some megabytes.
 MAX_PROMPT_LOGPROBS: Final = 1 << 16
-_AS_JSON: Final = ("stop_token_ids", LOGIT_BIAS_FIELD)
 _TOKEN_SEQUENCES: Final = TypeAdapter(tuple[tuple[TokenId, ...], ...], config=ConfigDict(strict=True))
 
 
@@ -99,25 +97,19 @@ def parse_request(
     given = _parse_sampling(tensors, parameters, config)
     input_ids = _parse_prompt(tensors.get(INPUT_IDS.name, ()), config)
     max_tokens = _max_tokens(given, len(input_ids), config, clips=_parse_flag(parameters, CLIP_MAX_TOKENS))
-    defaults = defaults_beside(given, config.sampling)
-    lengths = {"max_tokens": max_tokens, "min_tokens": _min_tokens(given, max_tokens, defaults)}
-    sampling = defaults.model_copy(update=given.model_dump(exclude_none=True) | lengths)
-    end_ids = _end_ids(tensors, sampling, config)
-    check_guide(sampling, end_ids, config)
-    if sampling.guide is not None:  # the grammar knows all of the model's end tokens, and lets none go on
-        end_ids = tuple(dict.fromkeys((*end_ids, *config.eos_token_ids)))
+    sampling = _beside_defaults(given, max_tokens, config.sampling)
     stream = bool(tensors.get(STREAM.name, [False])[0])
-    echo = _echo(parameters) or ("all" if not stream and _parse_echo(tensors, sampling) else "")
+    token_ids = _parse_flag(parameters, TOKEN_IDS)
     request = EngineRequest(
         input_ids=input_ids,
         max_tokens=max_tokens,
-        end_ids=end_ids,
+        end_ids=_end_ids(tensors, sampling, config),
         sampling=sampling,
         stop_sequences=_parse_stop_sequences(tensors),
         stream=stream,
-        echo=echo,
-        token_lengths=_parse_flag(parameters, TOKEN_LENGTHS) or _parse_flag(parameters, TOKEN_IDS),
-        token_ids=_parse_flag(parameters, TOKEN_IDS),
+        echo=_echo(parameters) or ("all" if not stream and _parse_echo(tensors, sampling) else ""),
+        token_lengths=_parse_flag(parameters, TOKEN_LENGTHS) or token_ids,
+        token_ids=token_ids,
         keep_special=_parse_flag(parameters, KEEP_SPECIAL),
     )
     _check_size(request)
@@ -153,12 +145,8 @@ def _parse_sampling(
     tensors: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any], config: EngineConfig
 ) -> Sampling:
     """What the request itself asks for, checked."""
-    given = sampling_fields(tensors, parameters)
-    for name in _AS_JSON:
-        if isinstance(given.get(name), str):
-            given[name] = _json(given[name], name)
     try:
-        sampling = Sampling.model_validate(given)
+        sampling = Sampling.model_validate(sampling_fields(tensors, parameters))
     except ValidationError as error:
         raise invalid_request(error) from error
     sampling = without_unsupported(sampling, config.card.rejected, f"the {config.runtime} runtime")
@@ -184,13 +172,13 @@ def _max_tokens(given: Sampling, prompt_tokens: int, config: EngineConfig, *, cl
     return given.max_tokens
 
 
-def _min_tokens(given: Sampling, max_tokens: int, defaults: Sampling) -> int | None:
-    """The engine's default is at most `max_tokens`."""
-    if given.min_tokens is None:
-        return None if defaults.min_tokens is None else min(defaults.min_tokens, max_tokens)
-    if given.min_tokens > max_tokens:
+def _beside_defaults(given: Sampling, max_tokens: int, of_engine: Sampling) -> Sampling:
+    """All that counts for the request; the engine's default of `min_tokens` is at most `max_tokens`."""
+    if given.min_tokens is not None and given.min_tokens > max_tokens:
         raise InvalidRequest(f"min_tokens = {given.min_tokens}: must be ≤ max_tokens = {max_tokens}", "min_tokens")
-    return given.min_tokens
+    sampling = defaults_beside(given, of_engine).model_copy(update=given.model_dump(exclude_none=True))
+    least = None if sampling.min_tokens is None else min(sampling.min_tokens, max_tokens)
+    return sampling.model_copy(update={"max_tokens": max_tokens, "min_tokens": least})
 
 
 def _parse_echo(tensors: Mapping[str, Sequence[Any]], sampling: Sampling) -> bool:
@@ -229,7 +217,8 @@ def _parse_stop_sequences(tensors: Mapping[str, Sequence[Any]]) -> tuple[tuple[i
 
 
 def _end_ids(tensors: Mapping[str, Sequence[Any]], sampling: Sampling, config: EngineConfig) -> tuple[int, ...]:
-    """Ids that end the generation. All are in the vocabulary: an engine may index its logits with them."""
+    """Ids that end the generation, as its guide allows them. All are in the vocabulary: an engine may index its logits
+    with them."""
     end_id = tensors.get(END_ID.name)
     eos = config.eos_token_ids
     if end_id is not None:  # -1 is TensorRT-LLM's "none"
@@ -237,17 +226,15 @@ def _end_ids(tensors: Mapping[str, Sequence[Any]], sampling: Sampling, config: E
         _check_vocabulary(eos, config, END_ID.name)
     stops = sampling.stop_token_ids or ()
     _check_vocabulary(stops, config, "stop_token_ids")
-    return (*(() if sampling.ignore_eos else eos), *stops)
+    end_ids = (*(() if sampling.ignore_eos else eos), *stops)
+    check_guide(sampling, end_ids, config)
+    if sampling.guide is None:
+        return end_ids
+    # The grammar knows all of the model's end tokens, and lets none go on.
+    return tuple(dict.fromkeys((*end_ids, *config.eos_token_ids)))
 
 
 def _check_vocabulary(ids: Sequence[int], config: EngineConfig, param: str) -> None:
     if ids and not 0 <= min(ids) <= max(ids) < config.vocab_size:
         outside = next(id for id in ids if not 0 <= id < config.vocab_size)
         raise InvalidRequest(f"{param}: token id {outside} is not in 0 … {config.vocab_size - 1}", param)
-
-
-def _json(text: str | bytes, param: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{param}: not valid JSON: {error}", param) from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.sampling import LOGIT_BIAS_FIELD
 from triton_repo.contract.tensors import GUIDE_TENSORS, SAMPLING_ALIASES, SAMPLING_PARAMETERS, SAMPLING_TENSORS
 
+_AS_JSON: Final = ("stop_token_ids", LOGIT_BIAS_FIELD)  # they are lists and objects, which no parameter is
 # How the Triton model of NVIDIA's LLM API names them. In the JSON of Triton's generate extension a name that is no
 # input of the model is a parameter, which a model that does not know it would ignore.
 _LLM_API_PREFIX: Final = "sampling_param_"
@@ -22,7 +25,7 @@ def sampling_fields(tensors: Mapping[str, Sequence[Any]], parameters: Mapping[st
         parameters: those of the request; unknown names are ignored.
 
     Raises:
-        InvalidRequest: a field has two values under two names.
+        InvalidRequest: a field has two values under two names, or is no JSON.
         UnsupportedParameter: a field of NVIDIA's LLM API that has no such name here.
     """
     given = {name: parameters[name] for name in SAMPLING_PARAMETERS if name in parameters}
@@ -38,7 +41,15 @@ def sampling_fields(tensors: Mapping[str, Sequence[Any]], parameters: Mapping[st
     for alias_name in parameters:
         if alias_name.startswith(_LLM_API_PREFIX):
             _add(given, alias_name, _of_llm_api(alias_name), parameters[alias_name])
+    given |= {name: _json(given[name], name) for name in _AS_JSON if isinstance(given.get(name), str)}
     return given | _without_nucleus(given)
+
+
+def _json(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{name}: not valid JSON: {error}", name) from error
 
 
 def _add(given: dict[str, Any], alias: str, name: str, value: Any) -> None:
