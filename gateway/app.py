@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -29,8 +30,9 @@ from gateway.endpoints.encode import BODIES as ENCODER_BODIES
 from gateway.endpoints.encode import add_encoders
 from gateway.endpoints.files import add_files
 from gateway.endpoints.generate import Generate
-from gateway.endpoints.health import add_health
+from gateway.endpoints.health import LIVE_PATHS, METRICS_PATHS, READY_PATHS, add_health
 from gateway.endpoints.kserve import BODIES as KSERVE_BODIES
+from gateway.endpoints.kserve import HEALTH_PATHS as KSERVE_HEALTH_PATHS
 from gateway.endpoints.kserve import add_kserve
 from gateway.endpoints.model_control import add_model_control
 from gateway.endpoints.models import add_models
@@ -50,7 +52,7 @@ from gateway.http.host import CheckHost, is_loopback
 from gateway.http.internal_errors import InternalErrors
 from gateway.http.keys import ApiKeys
 from gateway.http.page_files import add_pages
-from gateway.http.request_id import CHECK_PATHS, RequestIdMiddleware
+from gateway.http.request_id import RequestIdMiddleware
 from gateway.http.spelling import CanonicalPath, HeadAsGet
 from gateway.metrics.metrics import Metrics
 from gateway.metrics.tracing.tracing import OtlpTracing
@@ -66,9 +68,11 @@ from gateway.store.work import Work
 from gateway.triton.backend import TritonBackend
 from triton_repo.contract.distribution import conch_version
 
+_HEALTH_PATHS: Final = frozenset((*LIVE_PATHS, *READY_PATHS, *KSERVE_HEALTH_PATHS))
+_CHECK_PATHS: Final = _HEALTH_PATHS.union(METRICS_PATHS)
 # /metrics is open as vLLM's is: it tells names and counts, and a scraper needs no key. The description of the API is
 # that of every Conch, and a browser that opens /docs has no key to send.
-_OPEN_PATHS = CHECK_PATHS | {"/openapi.json", "/v2/health/live", "/v2/health/ready"}
+_OPEN_PATHS: Final = _CHECK_PATHS | {"/openapi.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ def _layers(
     layers: ASGIApp = RequireApiKey(app, keys, open_paths, dialect_of, errors)
     if settings.allowed_hosts or is_loopback(settings.host):
         layers = CheckHost(layers, (*settings.allowed_hosts, settings.host), errors)
-    layers = InternalErrors(RejectWhereFull(layers, errors), errors)
+    layers = InternalErrors(RejectWhereFull(layers, _HEALTH_PATHS, errors), errors)
     if settings.cors_origins:
         layers = CORSMiddleware(
             layers,
@@ -144,8 +148,9 @@ def _layers(
             allow_headers=["*"],  # OpenAI's own client sends a dozen of its own; the origin is what is judged
             expose_headers=["x-request-id", "x-ignored-parameters", "x-should-retry", *RETRY_HEADERS],
         )
-    layers = RequestIdMiddleware(layers, settings.access_log, lambda scope: dialect_of(scope).id_headers)
-    return CanonicalPath(layers)
+    return CanonicalPath(
+        RequestIdMiddleware(layers, settings.access_log, _CHECK_PATHS, lambda scope: dialect_of(scope).id_headers)
+    )
 
 
 def _lifespan(

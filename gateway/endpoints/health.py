@@ -8,7 +8,7 @@ NVIDIA's NIM.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI, Request, Response
 from starlette.responses import PlainTextResponse
@@ -19,6 +19,10 @@ from gateway.dialects.openai.envelope import OPENAI
 from gateway.http.errors import described
 from gateway.state import Gateway, GatewayDep
 from triton_repo.contract.errors import RequestError
+
+LIVE_PATHS: Final = ("/health/live", "/v1/health/live")
+READY_PATHS: Final = ("/health", "/health/ready", "/v1/health", "/v1/health/ready", "/ping")
+METRICS_PATHS: Final = ("/metrics", "/v1/metrics")
 
 
 class Live(TypedDict):
@@ -37,16 +41,16 @@ class NotReady(TypedDict):
 def add_health(app: FastAPI) -> None:
     errors = described(OPENAI.error_model)
     not_ready: dict[int | str, Any] = {503: {"description": "Not ready; `reason` says why.", "model": NotReady}}
-    for path in ("/health/live", "/v1/health/live"):
+    for path in LIVE_PATHS:
         app.get(path, tags=["health"], responses=errors)(live)
     responses: dict[int | str, dict[str, Any]] = {200: {"model": Ready}, **errors, **not_ready}
-    for path in ("/health", "/health/ready", "/v1/health", "/v1/health/ready", "/ping"):
+    for path in READY_PATHS:
         app.get(path, tags=["health"], response_model=None, responses=responses)(ready)
     app.post("/ping", include_in_schema=False)(ready)  # as vLLM has it
     text = {"schema": {"type": "string"}}
     formats = {"text/plain": text, "application/openmetrics-text": text}
     responses = {200: {"content": formats}, **errors}
-    for path in ("/metrics", "/v1/metrics"):
+    for path in METRICS_PATHS:
         app.get(path, tags=["health"], response_class=PlainTextResponse, responses=responses)(metrics)
 
 

@@ -46,6 +46,7 @@ from triton_repo.contract.distribution import conch_version
 from triton_repo.contract.errors import EngineUnavailable, InvalidRequest, ModelNotFound
 
 BODIES: Final = (InferRequest,)
+HEALTH_PATHS: Final = (f"{ROOT}/health/live", f"{ROOT}/health/ready")
 INFER: Final = f"{ROOT}/models/{{model}}/infer"  # under this name its requests are counted, of whatever version
 
 _JSON_LENGTH: Final = "inference-header-content-length"
@@ -71,8 +72,9 @@ def add_kserve(app: FastAPI) -> None:
     errors = described(KSERVE.error_model)
     tags: list[Any] = ["kserve"]
     app.get(ROOT, tags=tags, responses=errors)(server_metadata)
-    app.get(f"{ROOT}/health/live", tags=tags, responses=errors)(live)
-    app.get(f"{ROOT}/health/ready", tags=tags, responses=errors)(ready)
+    live_path, ready_path = HEALTH_PATHS
+    app.get(live_path, tags=tags, responses=errors)(live)
+    app.get(ready_path, tags=tags, responses=errors)(ready)
     for names in (("model",), ("model", "version")):
         path = f"{ROOT}/models/{{model}}" + ("/versions/{version}" if "version" in names else "")
         suffix = "_of_version" if "version" in names else ""

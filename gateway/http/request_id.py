@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Final
@@ -23,20 +23,6 @@ EXCHANGE: Final = "conch.exchange"  # of a scope: its Exchange
 KEY_NAME: Final = "conch.key_name"  # of a scope: the name of the valid key that the request presents
 
 _CLIENT_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,128}")
-# What probes and scrapers ask all the time: open, and not worth a line in the log while all is well.
-CHECK_PATHS: Final = frozenset(
-    {
-        "/health",
-        "/health/live",
-        "/health/ready",
-        "/metrics",
-        "/ping",
-        "/v1/health",
-        "/v1/health/live",
-        "/v1/health/ready",
-        "/v1/metrics",
-    }
-)
 _MAX_PATH_BYTES: Final = 200
 _REJECTED: Final = (429, 503)
 MAX_REJECTION_LINES: Final = 10  # a second
@@ -86,14 +72,22 @@ class _Rejections:
 
 
 class RequestIdMiddleware:
-    """ASGI middleware. The access log is at level INFO, for health checks and scrapes that succeed at DEBUG.
+    """ASGI middleware. The access log is at level INFO, for checks that succeed at DEBUG.
 
     Args:
+        check_paths: what probes and scrapers ask all the time.
         other_names: of the header with the id, in the API to which a request belongs.
     """
 
-    def __init__(self, app: ASGIApp, access_log: bool, other_names: Callable[[Scope], Iterable[bytes]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access_log: bool,
+        check_paths: Collection[str],
+        other_names: Callable[[Scope], Iterable[bytes]],
+    ) -> None:
         self._app = app
+        self._check_paths = check_paths
         self._other_names = other_names
         self._access_log = access_log
         self._rejections = _Rejections()
@@ -118,7 +112,8 @@ class RequestIdMiddleware:
             await self._app(scope, receive, send_with_id)
         finally:
             if self._access_log and self._rejections.has_a_line(exchange):
-                _log(scope, exchange)
+                is_check = scope["path"] in self._check_paths and exchange.status == 200
+                _log(scope, exchange, logging.DEBUG if is_check else logging.INFO)
 
 
 def _client_id(scope: Scope) -> str:
@@ -126,13 +121,11 @@ def _client_id(scope: Scope) -> str:
     return given.decode() if _CLIENT_ID.fullmatch(given) else ""
 
 
-def _log(scope: Scope, exchange: Exchange) -> None:
+def _log(scope: Scope, exchange: Exchange, level: int) -> None:
     """`GET /v1/models 200 0.003 s id=… key=…`; the key by its name, if the request has one.
 
     A client that left, or a bug, makes a response "incomplete".
     """
-    is_check = scope["path"] in CHECK_PATHS and exchange.status == 200
-    level = logging.DEBUG if is_check else logging.INFO
     if logger.isEnabledFor(level):
         path = scope["raw_path"][:_MAX_PATH_BYTES].decode("ascii", "backslashreplace")  # without its query
         took_s = time.perf_counter() - exchange.began_s
