@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from launch.health.reports import EngineReports
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.health.engine_states import LOADING, UNLOADED, UNLOADING
 from triton_repo.contract.health.model_orders import Order, Outcome
+from triton_repo.embed.settings import EncoderConfig
 
 SETTLE_S: Final = 0.5  # for every gateway to read what has become of an engine, and to send the requests that it has
 _END_S: Final = 30.0  # for processes of models to end, once nothing uses them
@@ -25,6 +26,7 @@ class Loadable(NamedTuple):
     """The engines that a server may load: the repository of each by its name, and which of them fit together."""
 
     repositories: Mapping[str, Path]
+    encoders: Sequence[EncoderConfig]
     check_placement: CheckPlacement
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,20 +24,22 @@ from launch.ranks import ranked_argv
 from launch.service import Service
 from launch.serving.announcement import ready_message, this_command
 from launch.serving.control_socket import taking_orders
-from launch.serving.engines import ServedEngine, build_engines, check_names
+from launch.serving.engines import ServedEngine, build_engines, check_encoders, check_names
 from launch.serving.model_control import CheckPlacement, Loadable
 from launch.serving.options import ServeOptions
 from launch.serving.other_models import check_apart, check_required, python_models
 from launch.serving.run_directory import run_directory
-from launch.serving.services import encoders, gateway_service, triton_service
+from launch.serving.services import gateway_service, triton_service
 from launch.shared_memory import check_shared_memory
 from launch.supervisor import Supervisor
 from launch.tritonserver import find_tritonserver
+from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.model_card import GENERATE
 from triton_repo.contract.steps import STEPS, engine_version
+from triton_repo.embed.settings import EncoderConfig
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 
@@ -61,11 +63,12 @@ def serve(options: ServeOptions) -> None:
     options = replace(options, gateway=settings, available=tuple(engine.name for engine in others))
     with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
-        configurations = _configurations(repositories)
-        check = _check_of_placement(options, (*configurations, *encoders(repositories)))
+        directories = [repository.resolve().parent for repository in repositories.values()]
+        configurations, encoders = _configurations(directories), _encoders(directories)
+        check = _check_of_placement(options, (*configurations, *encoders))
         check([name for name in repositories if name not in options.available])
         options = replace(options, others=directory.without_blanks(options.others))
-        triton = triton_service(options, directory, Loadable(repositories, check), installation, access)
+        triton = triton_service(options, directory, Loadable(repositories, encoders, check), installation, access)
         argv = ranked_argv(triton.argv, options.ranks, configurations, triton.environment)
         gateway = gateway_service(options, directory, os.environ, access)
         services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway)
@@ -82,15 +85,22 @@ async def _run(
         await supervisor.run(lambda: announce(supervisor.missing))
 
 
-def _configurations(repositories: Mapping[str, Path]) -> tuple[EngineConfig, ...]:
+def _configurations(directories: Iterable[Path]) -> tuple[EngineConfig, ...]:
     """Those of engines that this machine can run; LaunchError if it cannot run one."""
-    directories = [repository.resolve().parent for repository in repositories.values()]
     directories = [each for each in directories if EngineDirectory(each).config_file.is_file()]
     configurations = tuple(map(EngineConfig.load, directories))
     for directory, configuration in zip(directories, configurations, strict=True):
         if configuration.runtime == "tensorrt_llm":
             check_engine(EngineDirectory(directory).model.path, configuration, installed())
     return configurations
+
+
+def _encoders(directories: Iterable[Path]) -> tuple[EncoderConfig, ...]:
+    """The same of encoders."""
+    directories = [each for each in directories if EngineDirectory(each).encoder_config_file.is_file()]
+    found = tuple(map(EncoderConfig.load, directories))
+    check_encoders((encoder.name for encoder in found), installed_version("openvino"))
+    return found
 
 
 def _check_of_placement(options: ServeOptions, configurations: Sequence[Configuration]) -> CheckPlacement:

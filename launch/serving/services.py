@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from gateway.settings import to_flags
 from launch.health.engine_models import EngineModels
@@ -24,7 +23,6 @@ from launch.kserve import TritonAccess
 from launch.placement.rate_limits import resource_arguments
 from launch.ports import LOOPBACK
 from launch.service import Service
-from launch.serving.engines import check_encoders
 from launch.serving.model_control import Loadable, ModelControl
 from launch.serving.options import ServeOptions
 from launch.serving.run_directory import RunDirectory
@@ -37,12 +35,9 @@ from launch.tritonserver import (
 )
 from launch.wrappers.hidden_arguments import hiding
 from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
-from triton_repo.contract.distribution import installed_version
-from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.gpu import installed_gpus
 from triton_repo.contract.health.engine_states import UNLOADED
 from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE
-from triton_repo.embed.settings import EncoderConfig
 from triton_repo.tracing.steps import ENDPOINT_VARIABLE
 
 GATEWAY_STOP_MARGIN_S = 20.0  # beyond the gateway's own grace for open requests
@@ -57,10 +52,9 @@ def triton_service(
     installation: TritonInstallation,
     access: TritonAccess,
 ) -> Service:
-    repositories = engines.repositories
     mark = uuid.uuid4().hex
     backends = lay_out_backends(installation, directory.path)
-    server = _server_options(options, repositories, access, mark)
+    server = _server_options(options, engines, access, mark)
     api = f"{access.http}/v2"
     triton = Service(
         name="triton",
@@ -72,7 +66,7 @@ def triton_service(
         },
         mark=mark,
         ready_urls=(f"{api}/health/ready",),
-        parts={name: f"{api}/models/{name}/ready" for name in repositories},
+        parts={name: f"{api}/models/{name}/ready" for name in engines.repositories},
         others={name: f"{api}/models/{name}/ready" for name in options.others},
         live_url=f"{api}/health/live",
         shm_prefix=server.shm_prefix,
@@ -86,18 +80,15 @@ def triton_service(
     return _with_engines(triton, options, directory, engines, access)
 
 
-def _server_options(
-    options: ServeOptions, repositories: Mapping[str, Path], access: TritonAccess, mark: str
-) -> ServerOptions:
-    served = encoders(repositories)
+def _server_options(options: ServeOptions, engines: Loadable, access: TritonAccess, mark: str) -> ServerOptions:
     return ServerOptions(
-        repositories=(*repositories.values(), *dict.fromkeys(options.others.values())),
+        repositories=(*engines.repositories.values(), *dict.fromkeys(options.others.values())),
         access=access,
         metrics_port=options.triton_metrics_port,
         shm_prefix=f"conch_{mark}_",
         gpu=installed_gpus().count > 0,
-        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in served),
-        rate_limits=resource_arguments(options.rate_limit_resources, served),
+        response_cache_bytes=sum(encoder.response_cache_bytes for encoder in engines.encoders),
+        rate_limits=resource_arguments(options.rate_limit_resources, engines.encoders),
         control=options.control,
         auto_complete=bool(options.others),
         otlp_endpoint=options.gateway.otlp_endpoint,
@@ -171,12 +162,3 @@ def gateway_service(
         max_silence_s=GATEWAY_MAX_SILENCE_S,
         stop_timeout_s=settings.shutdown_grace_s + GATEWAY_STOP_MARGIN_S,
     )
-
-
-def encoders(repositories: Mapping[str, Path]) -> tuple[EncoderConfig, ...]:
-    """Those of engines that are encoders; LaunchError if this machine cannot run them."""
-    directories = [repository.resolve().parent for repository in repositories.values()]
-    directories = [each for each in directories if EngineDirectory(each).encoder_config_file.is_file()]
-    found = tuple(map(EncoderConfig.load, directories))
-    check_encoders((encoder.name for encoder in found), installed_version("openvino"))
-    return found

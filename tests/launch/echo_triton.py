@@ -61,7 +61,7 @@ def echo_triton(
     (run / "heartbeats").mkdir(parents=True)
     installation = find_tritonserver(os.environ)
     access = triton_access(options.kserve, run, {KSERVE_KEY_VARIABLE: KSERVE_KEY})
-    return triton_service(options, RunDirectory(run), Loadable(repositories, lambda _: None), installation, access)
+    return triton_service(options, RunDirectory(run), Loadable(repositories, (), lambda _: None), installation, access)
 
 
 def write_model(directory: Path, program: str) -> None:
