@@ -159,62 +159,56 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engines = backend or _triton(settings)  # a gRPC channel belongs to the running loop
-        admission = Admission(settings.queue_timeout_s, tally, settings.max_key_share)
-        max_answers, timeout_s = settings.max_concurrent_requests, settings.request_timeout_s
-        in_flight = InFlight(engines, admission, max_answers, tally, timeout_s)
-        bodies = ByteBudget(settings.max_waiting_bytes)
-        heartbeat = Heartbeat(settings.sse_ping_interval_s)
-        tracing = OtlpTracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
-        quotas, metrics = Quotas(tally), Metrics(settings, engines, tally, tracing)
         with store_file(settings.store) as file:
-            store = Database(file)
-            responses = ResponseStore(store, _bounds(settings))
-            work = Work(responses, settings.max_waiting_bytes)
-            files = FileStore(store, settings.store_max_bytes)
-            batches = BatchStore(store, settings.store_max_age_s)
-            runner = BatchRunner(batches, files, settings.max_body_bytes, settings.queue_timeout_s)
-            await responses.fail_orphans()
-            app.state.gateway = Gateway(
-                settings,
-                keys,
-                engines,
-                Catalog(engines, RulesFile(settings.catalog, settings.alias)),
-                admission,
-                quotas,
-                in_flight,
-                metrics,
-                heartbeat,
-                bodies,
-                store,
-                responses,
-                work,
-                files,
-                batches,
-                runner,
-            )
-            clock = asyncio.create_task(heartbeat.run())
-            batch_work = asyncio.create_task(runner.run(BatchAnswering(app.state.gateway)))
+            gateway = _gateway(settings, keys, engines, tally, Database(file))
+            await gateway.responses.fail_orphans()
+            app.state.gateway = gateway
+            clock = asyncio.create_task(gateway.heartbeat.run())
+            batch_work = asyncio.create_task(gateway.batch_runner.run(BatchAnswering(gateway)))
             try:
                 yield
             finally:
                 clock.cancel()
                 await _end(batch_work)
-                await in_flight.drain(settings.shutdown_grace_s)
-                await work.close()
-                await store.close()
-                if tracing is not None:
-                    await asyncio.to_thread(tracing.close)
+                await gateway.in_flight.drain(settings.shutdown_grace_s)
+                await gateway.work.close()
+                await gateway.store.close()
+                await asyncio.to_thread(gateway.metrics.close)
 
     return lifespan
+
+
+def _gateway(settings: Settings, keys: ApiKeys, engines: Backend, tally: Tally, store: Database) -> Gateway:
+    tracing = OtlpTracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
+    admission = Admission(settings.queue_timeout_s, tally, settings.max_key_share)
+    max_answers, timeout_s = settings.max_concurrent_requests, settings.request_timeout_s
+    bounds = Bounds(settings.store_max_responses, settings.store_max_bytes, settings.store_max_age_s)
+    responses = ResponseStore(store, bounds)
+    files = FileStore(store, settings.store_max_bytes)
+    batches = BatchStore(store, settings.store_max_age_s)
+    return Gateway(
+        settings=settings,
+        keys=keys,
+        backend=engines,
+        catalog=Catalog(engines, RulesFile(settings.catalog, settings.alias)),
+        admission=admission,
+        quotas=Quotas(tally),
+        in_flight=InFlight(engines, admission, max_answers, tally, timeout_s),
+        metrics=Metrics(settings, engines, tally, tracing),
+        heartbeat=Heartbeat(settings.sse_ping_interval_s),
+        bodies=ByteBudget(settings.max_waiting_bytes),
+        store=store,
+        responses=responses,
+        work=Work(responses, settings.max_waiting_bytes),
+        files=files,
+        batches=batches,
+        batch_runner=BatchRunner(batches, files, settings.max_body_bytes, settings.queue_timeout_s),
+    )
 
 
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _bounds(settings: Settings) -> Bounds:
-    return Bounds(settings.store_max_responses, settings.store_max_bytes, settings.store_max_age_s)
 
 
 def _triton(settings: Settings) -> Backend:

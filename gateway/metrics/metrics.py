@@ -51,6 +51,11 @@ class Metrics:
     def record(self, endpoint: str) -> RequestRecord:
         return RequestRecord(self._recorder, endpoint, self._tracing)
 
+    def close(self) -> None:
+        """Send the traces that wait; may take as long as their receiver."""
+        if self._tracing is not None:
+            self._tracing.close()
+
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format that an Accept header asks for, else as plain text, and its content type."""
         by_server, gpus = await self._triton.families(), await self._gpus.families()

@@ -155,6 +155,9 @@ class Tracing(Protocol):
     def ended(self, record: RequestRecord, error: BaseException | None, /) -> None:
         """Is given a record at its end, and the error that ended it."""
 
+    def close(self) -> None:
+        """Send what waits; may take as long as its receiver."""
+
 
 def reason_of(error: BaseException) -> str:
     """The code of an error, or its type where it has none: each is a constant of a class."""
