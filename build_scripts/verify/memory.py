@@ -10,6 +10,7 @@ from typing import Final
 from build_scripts.architectures import Decoder
 from build_scripts.weights.view import CheckpointView
 from triton_repo.contract.errors import BuildError
+from triton_repo.contract.placement.cgroups import own_free_memory_bytes
 
 _TORCH_BYTES: Final = 1 << 29  # of torch, transformers and their workspaces
 _VALUE_BYTES: Final = 4  # float32
@@ -25,28 +26,14 @@ def needed_bytes(decoder: Decoder, view: CheckpointView, tokens: int) -> int:
     return _TORCH_BYTES + _VALUE_BYTES * (2 * max(layer, vocabulary) + activations) + largest_source
 
 
-def available_bytes(groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory that a process can still get here: of the machine, or of its control group if that is less.
-
-    A group's use counts the files that were read, a checkpoint among them, which the kernel gives up for it.
-    """
+def available_bytes() -> int:
+    """Memory that a process can still get here: of the machine, or of its cgroup if that is less."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     table = Path("/proc/meminfo")
     lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), pages)
-    limit, used = (_number(groups / f"memory.{name}") for name in ("max", "current"))
-    return free if limit is None or used is None else min(free, limit - used + _cached_bytes(groups / "memory.stat"))
-
-
-def _cached_bytes(table: Path) -> int:
-    """Of files in memory that no process has used of late."""
-    lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
-    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-
-
-def _number(path: Path) -> int | None:
-    text = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-    return int(text) if text.isdigit() else None
+    allowed = own_free_memory_bytes()
+    return free if allowed is None else min(free, allowed)
 
 
 def check_memory(decoder: Decoder, view: CheckpointView, tokens: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from launch.doctor.finding import Finding, warning
-from launch.placement.cgroups import own_cores
 from launch.placement.machine import machine_memory
+from triton_repo.contract.placement.cgroups import own_cores
 
 FILES_OF_CONNECTIONS: Final = 8192 + 256  # a worker's --max-connections, and what else it has open
 STACK_OF_GPU_ENGINES: Final = 64 << 20  # what NVIDIA's containers are started with

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from launch.placement.budgets import Memory
-from launch.placement.cgroups import own_memory_bytes
 from triton_repo.contract.gpu import InstalledGpus, installed_gpus
+from triton_repo.contract.placement.cgroups import own_memory_bytes
 from triton_repo.contract.placement.cpus import usable_cpus
 from triton_repo.contract.placement.gpus import VISIBLE
 

@@ -16,7 +16,7 @@ from build_scripts.architectures import decoder_of
 from build_scripts.tensorrt_llm.sharding.parallelism import Parallelism
 from build_scripts.tensorrt_llm.sharding.write import write_shards
 from build_scripts.verify.compare import verify_shards
-from build_scripts.verify.memory import available_bytes, check_memory
+from build_scripts.verify.memory import check_memory
 from build_scripts.verify.prompts import make_prompts, padded
 from build_scripts.verify.result import PromptResult, Verification
 from build_scripts.weights.huggingface import open_huggingface
@@ -177,13 +177,3 @@ def test_noise_is_allowed_to_grow_with_the_logits_and_nothing_else_is() -> None:
     assert prompt(2e-3, 30.0).within(1e-4)
     assert not prompt(2e-3, 1.0).within(1e-4)
     assert not prompt(float("nan"), 30.0).within(1e-4)
-
-
-def test_files_that_were_read_leave_the_memory_of_a_control_group_free(tmp_path: Path) -> None:
-    """A checkpoint that was copied or hashed just now fills the group, and the kernel gives it up."""
-    (tmp_path / "memory.max").write_text("64000000\n", encoding="utf-8")
-    (tmp_path / "memory.current").write_text("60000000\n", encoding="utf-8")
-    assert available_bytes(tmp_path) == 4_000_000
-    stat = "anon 10000000\nfile 50000000\ninactive_file 45000000\nactive_file 5000000\n"
-    (tmp_path / "memory.stat").write_text(stat, encoding="utf-8")
-    assert available_bytes(tmp_path) == 49_000_000

@@ -8,11 +8,18 @@ from typing import Final
 
 ROOT: Final = Path("/sys/fs/cgroup")
 OWN: Final = Path("/proc/self/cgroup")
+# Where a limit is, what is used of it, and in `memory.stat` which part of that are files that no process used of late.
+_FILES: Final = ("memory.max", "memory.current", "inactive_file")
+_FILES_OF_VERSION_1: Final = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _UNLIMITED: Final = 1 << 62  # version 1 has a number of this size where there is no limit
 
 
 def own_memory_bytes() -> int | None:
     return memory_bytes(ROOT, _text(OWN))
+
+
+def own_free_memory_bytes() -> int | None:
+    return free_memory_bytes(ROOT, _text(OWN))
 
 
 def own_cores() -> float | None:
@@ -26,10 +33,12 @@ def memory_bytes(root: Path, own: str) -> int | None:
         root: where cgroups are mounted: version 2, or a directory for each controller of version 1.
         own: /proc/self/cgroup.
     """
-    files = [(directory / "memory.max") for directory in _directories(root, own, "")]
-    files += [directory / "memory.limit_in_bytes" for directory in _directories(root / "memory", own, "memory")]
-    limits = [limit for file in files if (limit := _number(file)) is not None and limit < _UNLIMITED]
-    return min(limits, default=None)
+    return min((limit for limit, _ in _limits(root, own)), default=None)
+
+
+def free_memory_bytes(root: Path, own: str) -> int | None:
+    """The least that these limits leave; files that were read, which the kernel gives up for it, count as free."""
+    return min((free for _, free in _limits(root, own)), default=None)
 
 
 def cores(root: Path, own: str) -> float | None:
@@ -38,6 +47,18 @@ def cores(root: Path, own: str) -> float | None:
     for directory in _directories(root / "cpu", own, "cpu"):
         found += [_quotient(*(_text(directory / f"cpu.cfs_{name}_us") for name in ("quota", "period")))]
     return min((quotient for quotient in found if quotient is not None), default=None)
+
+
+def _limits(root: Path, own: str) -> Iterator[tuple[int, int]]:
+    """(bytes, free bytes) of each cgroup whose memory is limited."""
+    files = [(directory, _FILES) for directory in _directories(root, own, "")]
+    files += [(directory, _FILES_OF_VERSION_1) for directory in _directories(root / "memory", own, "memory")]
+    for directory, (most, used, unused_files) in files:
+        limit = _number(directory / most)
+        if limit is not None and limit < _UNLIMITED:
+            lines = map(str.split, _text(directory / "memory.stat").splitlines())
+            cached = sum(int(number) for name, number in lines if name == unused_files)
+            yield limit, limit - (_number(directory / used) or 0) + cached
 
 
 def _directories(mount: Path, own: str, controller: str) -> Iterator[Path]:
