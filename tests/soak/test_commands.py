@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -29,22 +30,39 @@ def test_the_engine_takes_as_many_steps_as_it_is_told_to(capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("600 steps in ")
 
 
-def test_a_reader_is_reported_with_its_inputs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fuzz.main(["stop", "--examples", "50"]) == 0
+def test_a_reader_is_reported_with_its_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["stop", "--examples", "50", "--found", str(tmp_path)]) == 0
     [_, row] = capsys.readouterr().out.splitlines()
     assert [cell.strip() for cell in row.split("|")][1:3] == ["stop", "50"]
     assert row.endswith("| ok")
 
+    assert not [*tmp_path.iterdir()]
 
-def test_an_input_that_fails_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+def test_an_input_that_fails_is_kept_and_found_again_by_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def planted(data: bytes) -> None:
         if b"\xff" in data:
             raise ZeroDivisionError
 
-    options = argparse.Namespace(seed=1, examples=1000, found=tmp_path, atheris=None)
-    assert fuzz.run(Target("planted", planted, [b"sound"]), options) == 1
-    assert f"{tmp_path}/planted-1: ZeroDivisionError" in capsys.readouterr().out
-    assert b"\xff" in (tmp_path / "planted-1").read_bytes()
+    target = Target("planted", planted, [b"sound"])
+    options = {"seed": 1, "examples": 1000, "minutes": 1, "found": tmp_path, "atheris": None}
+    assert fuzz.run(target, argparse.Namespace(**options, first=0)) == 1
+    [kept] = tmp_path.iterdir()
+    assert f"{kept}: ZeroDivisionError" in capsys.readouterr().out
+    data = kept.read_bytes()
+    assert b"\xff" in data
+    kept.unlink()
+    number = int(kept.name.removeprefix("planted-1-"))
+    assert fuzz.run(target, argparse.Namespace(**options, first=number)) == 1
+    assert kept.read_bytes() == data
+
+
+def test_a_reader_has_no_more_time_than_it_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = argparse.Namespace(seed=1, examples=10**9, first=0, minutes=0.0001, found=tmp_path, atheris=None)
+    assert fuzz.run(Target("quick", lambda _: None, [b"sound"]), options) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["inputs"] < 10**9
 
 
 def test_a_process_that_grows_is_told_from_one_whose_caches_fill() -> None:
