@@ -58,6 +58,9 @@ LONGEST = tuple(
 # A shell has what it runs in the background ignore SIGINT, and so would every server that a test sends one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# So does `nohup` with SIGHUP; this process goes on without its terminal.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # A busy machine makes everything slow, and slow is not wrong: hypothesis measures no test, and what httpx waits for
 # by default (5 s) is no shorter than what the tests name.
