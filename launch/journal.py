@@ -6,7 +6,6 @@ import asyncio
 import io
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
 
 from rich.console import Console
 from rich.text import Text
@@ -48,6 +47,7 @@ _TELLING = (
     re.compile(r"failed to start .* service.*"),
     re.compile(r"failed to load '[^']+' version \d+: .*?(?=\\n|\"?$)"),
     re.compile(r"^E\d{4} .*?\] (?P<said>.*)"),
+    re.compile(r"^\S+ \S+ ERROR \S+ (?P<said>.*)"),  # of the gateway
     re.compile(r"^(\w+\.)*\w*(Error|Exception): .*"),
     re.compile(r"\S.*"),
 )
@@ -101,15 +101,13 @@ def printable(text: str) -> str:
 
 
 class Journal:
-    """Writes `source │ line` to a console, in colours where it is a terminal. A line that cannot be written is dropped:
-    the servers outlast a full disk, and what read the lines.
+    """Writes `source │ line` to a console, in colours where it is a terminal.
 
     Only the source is rendered by rich, once: a whole line takes it 50 µs, and the gateway logs one for each request.
     """
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
-        # Of its own, with which rich cannot write to the file: it ends the program where nothing reads that.
         self._console = Console(
             file=io.StringIO(),
             force_terminal=console.is_terminal,
@@ -118,9 +116,8 @@ class Journal:
         self._rendered: dict[str, str] = {}
 
     def __call__(self, source: str, line: str) -> None:
-        with suppress(OSError):
-            self._file.write(f"{self._prefix(source)}{printable(line)}\n")
-            self._file.flush()
+        self._file.write(f"{self._prefix(source)}{printable(line)}\n")
+        self._file.flush()
 
     def _prefix(self, source: str) -> str:
         if source not in self._rendered:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,6 +47,31 @@ def check_ports(listeners: Sequence[Listener]) -> None:
                 raise LaunchError(f"{other} and {listener.flag} are both {listener.port}; give each its own port")
             flags[listener.port] = listener.flag
             held.enter_context(_bound(listener))
+
+
+@contextmanager
+def claimed_ports(listeners: Sequence[Listener]) -> Iterator[None]:
+    """They are free, and in the block no other `conch serve` takes them: each listens only once its engines are loaded.
+
+    Raises:
+        LaunchError: as `check_ports`, or another has claimed one.
+    """
+    check_ports(listeners)
+    with ExitStack() as claims:
+        for listener in listeners:
+            claims.enter_context(_claim(listener))
+        yield
+
+
+def _claim(listener: Listener) -> socket.socket:
+    """A name that one process alone can have, where a port is one process's alone: in one network namespace."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0conch-{listener.host}-{listener.port}")
+    except OSError as error:
+        claim.close()
+        raise LaunchError(_why_not_bound(listener, error)) from error
+    return claim
 
 
 def _bound(listener: Listener) -> socket.socket:

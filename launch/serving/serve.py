@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from launch.journal import Journal
 from launch.kserve import triton_access
 from launch.placement.check import Configuration, check_placement
 from launch.placement.machine import this_machine
-from launch.ports import check_ports
+from launch.ports import claimed_ports
 from launch.ranks import ranked_argv
 from launch.service import Service
 from launch.serving.announcement import ready_message, this_command
@@ -28,11 +27,12 @@ from launch.serving.engines import ServedEngine, build_engines, check_encoders, 
 from launch.serving.model_control import CheckPlacement, Loadable
 from launch.serving.options import ServeOptions
 from launch.serving.other_models import check_apart, check_required, python_models
+from launch.serving.output import announce, lossy_stderr
 from launch.serving.run_directory import run_directory
 from launch.serving.services import gateway_service, triton_service
 from launch.shared_memory import check_shared_memory
 from launch.supervisor import Supervisor
-from launch.tritonserver import find_tritonserver
+from launch.tritonserver import TritonInstallation, find_tritonserver
 from triton_repo.contract.distribution import installed_version
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
@@ -43,12 +43,17 @@ from triton_repo.embed.settings import EncoderConfig
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 
 
+@lossy_stderr()
 def serve(options: ServeOptions) -> None:
     """Build what is not built, serve it, and return after a stop signal, drained."""
     started = time.monotonic()
     installation = find_tritonserver(os.environ)
     options.check()
-    check_ports(options.listeners)
+    with claimed_ports(options.listeners):
+        _serve(options, installation, started)
+
+
+def _serve(options: ServeOptions, installation: TritonInstallation, started: float) -> None:
     check_shared_memory(len(STEPS) * len(options.engines + options.available) + len(python_models(options.others)))
     journal = Journal(Console(stderr=True))
     engines = _engines(options.engines, journal)
@@ -72,17 +77,17 @@ def serve(options: ServeOptions) -> None:
         argv = ranked_argv(triton.argv, options.ranks, configurations, triton.environment)
         gateway = gateway_service(options, directory, os.environ, access)
         services = (replace(triton, argv=(_program(argv[0]), *argv[1:])), gateway)
-        announce = partial(_announce, options, engines, started, access.announcement)
-        asyncio.run(_run(services, journal, directory.orders, announce))
+        on_ready = partial(_announce, options, engines, started, access.announcement)
+        asyncio.run(_run(services, journal, directory.orders, on_ready))
 
 
 async def _run(
-    services: Sequence[Service], journal: Journal, orders: Path, announce: Callable[[Collection[str]], None]
+    services: Sequence[Service], journal: Journal, orders: Path, on_ready: Callable[[Collection[str]], None]
 ) -> None:
     supervisor = Supervisor(services, journal)
     carry_out = services[0].carry_out
     async with taking_orders(orders, carry_out) if carry_out else nullcontext():
-        await supervisor.run(lambda: announce(supervisor.missing))
+        await supervisor.run(lambda: on_ready(supervisor.missing))
 
 
 def _configurations(directories: Iterable[Path]) -> tuple[EngineConfig, ...]:
@@ -136,6 +141,4 @@ def _announce(
     kinds = {engine.name: engine.kind for engine in engines if engine.name not in missing}
     if others := [name for name in options.others if name not in missing]:
         announcement = f"  other models:       {options.url}/v2/models/NAME: {', '.join(others)}\n{announcement}"
-    message = ready_message(options, kinds, time.monotonic() - started, this_command(), announcement)
-    sys.stdout.write(message)
-    sys.stdout.flush()
+    announce(ready_message(options, kinds, time.monotonic() - started, this_command(), announcement))

@@ -24,6 +24,8 @@ NOT_ALL = "error: creating server: Internal - failed to load all models"
 NOT_CREATED = "error: creating server: Invalid argument - load failed for model 'm': no module named 'foo'"
 BIND = """E1121 05:12:38.156124 8793 main.cc:245] "failed to start GRPC service: Unavailable - already in use \""""
 ACCESS = "2026-11-27 10:15:02,120 INFO gateway.access POST /v1/chat/completions 200 0.003 s id=1 key=api-key"
+GATEWAY_ERROR = "2026-11-27 10:15:02,120 ERROR gateway.processes.server [Errno 98] address already in use"
+GATEWAY_INFO = "2026-11-27 10:15:02,121 INFO uvicorn.error Application shutdown complete."
 LOADER = "tritonserver: error while loading shared libraries: libdcgm.so.3: cannot open shared object file"
 
 
@@ -57,6 +59,7 @@ def test_a_missing_gpu_is_news_only_where_there_is_one(line: str) -> None:
         ((ODD, NOT_ALL), '"the repository is odd"'),
         ((ERROR, INFO, NOT_CREATED, "At:", "  model.py(1)"), NOT_CREATED.removeprefix("error: ")),
         ((BIND, INFO), 'failed to start GRPC service: Unavailable - already in use "'),
+        ((GATEWAY_ERROR, GATEWAY_INFO), "[Errno 98] address already in use"),
         ((LOADER,), LOADER.removeprefix("tritonserver: ")),
         (("Traceback (most recent call last):", "ValueError: bad port", ""), "ValueError: bad port"),
     ],
@@ -94,17 +97,6 @@ def test_a_line_has_its_source_in_front_and_is_never_folded_or_read_as_markup() 
 def test_colours_are_for_terminals_and_a_server_cannot_steer_one() -> None:
     assert "\x1b[36m triton │ " in written("up", terminal=True)
     assert written("\x1b[2Jgone\x07", terminal=False) == " triton │ �[2Jgone�\n"
-
-
-class BrokenPipe(io.StringIO):
-    def flush(self) -> None:
-        raise BrokenPipeError
-
-
-def test_servers_outlast_what_reads_their_lines() -> None:
-    journal = Journal(Console(file=BrokenPipe()))
-    for line in ("one", "two"):
-        journal("triton", line)
 
 
 def test_the_reason_of_each_engine_that_is_not_loaded_is_its_own() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from launch.ports import Listener, check_ports
+from launch.ports import Listener, check_ports, claimed_ports
 from triton_repo.contract.errors import LaunchError
 
 
@@ -29,6 +29,17 @@ def test_a_busy_port_is_named_with_its_flag(busy: int) -> None:
 def test_a_port_that_is_busy_on_loopback_cannot_be_taken_on_every_address(busy: int) -> None:
     with pytest.raises(LaunchError, match="is already in use"):
         check_ports([Listener("--port", "0.0.0.0", busy)])
+
+
+def test_a_port_that_another_start_has_claimed_is_taken_before_it_listens(free_port: Callable[[], int]) -> None:
+    mine, other = (Listener("--port", "127.0.0.1", free_port()) for _ in range(2))
+    with claimed_ports([mine]):
+        with pytest.raises(LaunchError, match=rf"^port {mine.port} \(--port\) on 127.0.0.1 is already in use"):
+            claimed_ports([other, mine]).__enter__()
+        with claimed_ports([other]), socket.create_server((mine.host, mine.port)):
+            pass
+    with claimed_ports([mine, other]):
+        pass
 
 
 def test_one_port_for_two_flags_names_both(free_port: Callable[[], int]) -> None:
