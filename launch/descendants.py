@@ -34,7 +34,7 @@ def command_line(pid: int) -> tuple[str, ...]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # ended meanwhile, or another user's
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended meanwhile, or another user's
         return b""
 
 

@@ -98,12 +98,23 @@ class Supervisor:
             delay_s = self._policy.delay_s(failures)
             self._log("conch", f"{process.why_it_failed()}; starting it again in {delay_s:g} s")
             await asyncio.sleep(delay_s)
-            process = await self._start(process.service)
+            process = await self._start_again(process.service, failures)
             if await process.becomes_ready():
                 self._log("conch", f"{process.service.name} is ready again")
             else:
                 process.fault = None if process.ended else "it did not become ready in time"
                 await process.end()
+
+    async def _start_again(self, service: Service, failures: int) -> Process:
+        """As often as it has to be tried where this machine has no file, process or memory left for it."""
+        while True:
+            try:
+                return await self._start(service)
+            except OSError as error:
+                failures += 1
+                delay_s = self._policy.delay_s(failures)
+                self._log("conch", f"{service.name} cannot be started: {error}; trying again in {delay_s:g} s")
+                await asyncio.sleep(delay_s)
 
     async def _stop_all(self) -> None:
         for service in reversed(self._services):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,5 +36,6 @@ async def first_fault(find_faults: Sequence[FindFault]) -> Fault:
 async def _watch(find_fault: FindFault) -> Fault:
     while True:
         await asyncio.sleep(POLL_S)
-        if fault := await find_fault():
-            return fault
+        with suppress(OSError):  # no files are left on this machine, say: that tells nothing about the server
+            if fault := await find_fault():
+                return fault

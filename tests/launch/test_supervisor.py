@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -127,6 +128,38 @@ async def test_a_server_that_dies_is_started_again_and_the_other_one_is_left_alo
         assert marked_processes(triton.mark) != (victim,)
     assert log.saying("triton was killed by SIGKILL: up; starting it again in 0.05 s") == ["conch"]
     assert log.saying("triton is ready again") == ["conch"]
+
+
+async def test_a_server_that_cannot_be_started_again_is_tried_until_it_can(
+    running: Running, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that has no file or process left for it."""
+    triton, gateway = service("triton", STAYS), service("gateway", STAYS)
+    async with running(triton, gateway):
+        await until(lambda: len(log.saying("up")) == 2)
+        with monkeypatch.context() as short:
+            short.setattr(os, "pipe", no_file_left)
+            os.kill(marked_processes(triton.mark)[0], signal.SIGKILL)
+            await until(lambda: len(log.saying("triton cannot be started: [Errno 24] ")) == 3)
+            assert len(marked_processes(gateway.mark)) == 1
+        await until(lambda: log.saying("triton is ready again") == ["conch"])
+
+
+def no_file_left() -> tuple[int, int]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_what_cannot_look_at_a_server_for_now_finds_nothing_wrong_with_it(running: Running, log: Log) -> None:
+    looks = iter([OSError(errno.EMFILE, "no file is left"), None, Fault("its heart stopped")])
+
+    async def find_fault() -> Fault | None:
+        if isinstance(found := next(looks, None), OSError):
+            raise found
+        return found
+
+    async with running(service("triton", STAYS, find_faults=(find_fault,))):
+        await until(lambda: log.count(("triton", "up")) == 2)
+    assert log.saying("triton was stopped because ") == log.saying("its heart stopped; ") == ["conch"]
 
 
 async def test_a_server_at_fault_is_killed_and_started_again(running: Running, log: Log) -> None:
