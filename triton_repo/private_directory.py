@@ -22,13 +22,24 @@ def private_directory(prefix: str, parent: Path | None = None) -> Iterator[Path]
         parent: where it is made; the directory for temporary files unless it is given.
     """
     parent = parent or Path(tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, _kept_from_cleaners(name):
         new = Path(name, f"{_LOCK}.new")  # until it is locked: another start takes a free lock for a killed run's
         with new.open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new.rename(Path(name, _LOCK))
             _remove_abandoned(prefix, parent)
             yield Path(name)
+
+
+@contextmanager
+def _kept_from_cleaners(directory: str) -> Iterator[None]:
+    """systemd-tmpfiles, which removes what is old from /tmp, leaves a directory alone that is locked, and all in it."""
+    opened = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _remove_abandoned(prefix: str, parent: Path) -> None:

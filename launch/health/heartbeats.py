@@ -15,6 +15,7 @@ from typing import Final
 from launch.descendants import command_line
 from launch.health.faults import Fault
 from launch.health.stubs import stub_model
+from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.health.heartbeat import Beat, read_beats
 from triton_repo.contract.health.liveness import Silence, cpu_ticks
 from triton_repo.contract.steps import step_engine
@@ -61,14 +62,14 @@ class HeartbeatWatch:
     def forget(self) -> None:
         """The server has ended, and its models with it."""
         self._pulses.clear()
-        for file in self._directory.iterdir():
+        for file in self._directory.glob("*"):
             file.unlink(missing_ok=True)
         self._stalls = {}
 
     def _look(self) -> Fault | None:
         stalls: dict[str, str] = {}
         fault = None
-        for model, beat in read_beats(self._directory).items():
+        for model, beat in self._beats().items():
             if stub_model(command_line(beat.pid)) != model:
                 continue  # it has ended, which is seen elsewhere
             pulse = self._pulses.get(model)
@@ -83,6 +84,15 @@ class HeartbeatWatch:
                 fault = Fault(f"model {model} {stalls[model]}", step_engine(model))
         self._say(stalls)
         return fault
+
+    def _beats(self) -> Mapping[str, Beat]:
+        try:
+            return read_beats(self._directory)
+        except FileNotFoundError:
+            raise LaunchError(
+                f"{self._directory} has been removed by another program, and with it what this run needs;"
+                " XDG_RUNTIME_DIR can name a directory that none cleans up"
+            ) from None
 
     def _say(self, stalls: dict[str, str]) -> None:
         if stalls != self._stalls:

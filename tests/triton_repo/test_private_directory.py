@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from triton_repo.private_directory import private_directory
 
@@ -35,3 +39,11 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_of_one_that_run
     with private_directory("run-", tmp_path) as mine:
         assert {*tmp_path.iterdir()} == {mine, *others}
     assert {*tmp_path.iterdir()} == {*others}
+
+
+def test_what_cleans_up_old_files_can_see_that_it_is_in_use(tmp_path: Path) -> None:
+    with private_directory("run-", tmp_path) as mine:
+        opened = os.open(mine, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(opened)

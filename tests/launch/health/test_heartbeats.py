@@ -21,6 +21,7 @@ from launch.health.reports import EngineReports
 from launch.tritonserver import STUB
 from tests.conftest import ROOT
 from tests.launch.conftest import WAIT_S
+from triton_repo.contract.errors import LaunchError
 from triton_repo.contract.health.engine_states import EngineStates, read_states
 from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE, read_beats
 
@@ -135,6 +136,14 @@ def test_a_process_that_has_ended_is_the_business_of_others(beats: Path, start: 
     watch.forget()
     assert read_beats(beats) == {}
     assert reports == [{}]
+
+
+def test_a_directory_that_another_program_removes_ends_the_run_with_one_sentence(beats: Path) -> None:
+    watch = HeartbeatWatch(beats, FROZEN_S, Reports().append)
+    beats.rmdir()
+    with pytest.raises(LaunchError, match=r"has been removed by another program.*XDG_RUNTIME_DIR"):
+        asyncio.run(watch.find_fault())
+    watch.forget()
 
 
 def test_the_gateway_reads_what_was_last_said_of_all_engines(tmp_path: Path) -> None:
