@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +161,29 @@ def test_a_request_that_breaks_the_pipeline_fails_alone(engine: Path, arrivals: 
             assert ends[0].error is not None
         else:
             assert ids_of(deltas, key) == solo(engine, key)
+
+
+def test_any_thread_may_ask_when_the_pipeline_was_opened_while_steps_are_made(engine: Path) -> None:
+    """As the watchdog and the heartbeat do; the interpreter switches threads as often as it can."""
+    runtime, interval_s = open_runtime(engine), sys.getswitchinterval()
+    over = threading.Event()
+
+    def ask() -> int:
+        asked = 0
+        while not over.is_set():
+            asked += runtime.loaded_s() < time.monotonic()
+        return asked
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            asking = threads.submit(ask)
+            try:
+                for key in PROMPTS:
+                    runtime.submit(generation(key, max_tokens=100))
+                drain(runtime)
+            finally:
+                over.set()
+            assert asking.result() > 0
+    finally:
+        sys.setswitchinterval(interval_s)

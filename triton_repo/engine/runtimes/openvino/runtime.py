@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class OpenVinoRuntime:
         self._lanes: dict[str | None, Lane] = {None: self._lane(None, pipeline)}
         for adapter in config.card.adapters:
             self._lanes[adapter] = self._lane(adapter, self._open_pipeline(adapter))
+        self._turns = deque(self._lanes.values())
 
     def loaded_s(self) -> float:
         return max(lane.batch.loaded_s for lane in self._lanes.values())
@@ -123,11 +125,12 @@ class OpenVinoRuntime:
 
     def _step(self) -> list[TokenDelta]:
         """Of the next pipeline that has work."""
-        for adapter, lane in list(self._lanes.items()):
-            if lane.has_work:
-                self._lanes[adapter] = self._lanes.pop(adapter)  # its next turn is after that of all others
-                return lane.step()
-        return []
+        lane = next((lane for lane in self._turns if lane.has_work), None)
+        if lane is None:
+            return []
+        self._turns.remove(lane)
+        self._turns.append(lane)  # its next turn is after that of all others
+        return lane.step()
 
     def _renew_guides(self, guides: Guides) -> None:
         """Drop what was compiled before it takes too much memory. The streams that run wait for the new pipelines."""
