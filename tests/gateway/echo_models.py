@@ -5,10 +5,32 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 
-from gateway.answers.inference.models import Inference, Inferred, Json, ModelVersion, NoOtherModels
+from gateway.answers.inference.models import Inference, Inferred, Json, ModelVersion, other_model_not_found
 from triton_repo.contract.errors import RequestError
 
 SLOW = "slow"
+
+
+class NoOtherModels:
+    """Those of a server that has none."""
+
+    async def metadata(self, model: ModelVersion) -> Json:
+        raise other_model_not_found(model)
+
+    async def configuration(self, model: ModelVersion) -> Json:
+        raise other_model_not_found(model)
+
+    async def statistics(self, model: ModelVersion) -> Json:
+        raise other_model_not_found(model)
+
+    async def is_ready(self, _: ModelVersion) -> bool:
+        return False
+
+    async def infer(self, inference: Inference) -> Inferred:
+        raise other_model_not_found(inference.model)
+
+    async def server_version(self) -> str:
+        return ""
 
 
 @dataclass

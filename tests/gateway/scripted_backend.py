@@ -20,7 +20,8 @@ from gateway.answers.backend import (
     Texts,
     TokenTexts,
 )
-from gateway.answers.inference.models import NoOtherModels, OtherModels
+from gateway.answers.inference.models import OtherModels
+from tests.gateway.echo_models import NoOtherModels
 from triton_repo.contract.errors import EngineUnavailable, InvalidRequest, ModelNotFound, RequestError
 from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import FinishReason

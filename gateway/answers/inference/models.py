@@ -96,28 +96,6 @@ class OtherModels(Protocol):
         """Triton's own; of several servers that of one; empty where there is none."""
 
 
-class NoOtherModels:
-    """Those of a server that has none."""
-
-    async def metadata(self, model: ModelVersion) -> Json:
-        raise other_model_not_found(model)
-
-    async def configuration(self, model: ModelVersion) -> Json:
-        raise other_model_not_found(model)
-
-    async def statistics(self, model: ModelVersion) -> Json:
-        raise other_model_not_found(model)
-
-    async def is_ready(self, _: ModelVersion) -> bool:
-        return False
-
-    async def infer(self, inference: Inference) -> Inferred:
-        raise other_model_not_found(inference.model)
-
-    async def server_version(self) -> str:
-        return ""
-
-
 def other_model_not_found(model: ModelVersion) -> ModelNotFound:
     version = f", version {model.version[:20]}," if model.version else ""
     return ModelNotFound(f"model {model.name[:200]!r}{version} does not exist or is not ready", "model")

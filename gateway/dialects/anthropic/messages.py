@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any, Final
 
@@ -15,9 +14,7 @@ from gateway.dialects.anthropic.request import MessagesRequest
 from gateway.dialects.anthropic.tools import offered_tools
 from gateway.dialects.body import parse_body
 from gateway.dialects.dialect import Call
-
-_SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MAX_NAMES: Final = 32
+from gateway.dialects.openai.parameters import names_in_header
 
 
 class Messages:
@@ -55,10 +52,10 @@ def reject_thread(fields: dict[str, Any]) -> None:
 
 
 def ignored_fields(fields: dict[str, Any]) -> str:
-    """Names of the fields that have no effect, as the value of a header: bounded, and of harmless characters."""
+    """Names of the fields that have no effect, as the value of a header."""
     known = MessagesRequest.model_fields.keys()
     names = [name for name, value in fields.items() if value is not None and name not in known]
     thinking = fields.get("thinking")
     if isinstance(thinking, dict) and thinking.get("budget_tokens") is not None:
         names.append("thinking.budget_tokens")
-    return ", ".join(sorted(name for name in names if _SAFE_NAME.fullmatch(name))[:_MAX_NAMES])
+    return names_in_header(names)

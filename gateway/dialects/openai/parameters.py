@@ -7,7 +7,7 @@ passes. Whatever else a body holds is ignored, and the answer's header `x-ignore
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cache
 from itertools import chain, islice
 from typing import Any, Final
@@ -181,19 +181,22 @@ def _unsupported(name: str) -> str:
 
 
 def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
-    """Names of the fields that had no effect, as the value of a header: bounded, and of harmless characters."""
+    """Names of the fields that had no effect, as the value of a header."""
     known = _fields(body) | UNSUPPORTED.keys() | OF_CHATS.keys() | OF_COMPLETIONS.keys() | OTHER_NAMES.keys()
     names = _unknown(fields, known)
     if options := fields.get("stream_options"):
         names = chain(names, _unknown(options, _fields(StreamOptions), "stream_options."))
-    return ", ".join(sorted(islice(names, _MAX_NAMES)))
+    return names_in_header(names)
+
+
+def names_in_header(names: Iterable[str]) -> str:
+    """As the value of a header: bounded, and of harmless characters."""
+    return ", ".join(sorted(islice(filter(_SAFE_NAME.fullmatch, names), _MAX_NAMES)))
 
 
 def _unknown(fields: Mapping[str, Any], known: Set[str], prefix: str = "") -> Iterator[str]:
     for name, value in fields.items():
-        if value is None or name in known or _is_one_of(value, IGNORED.get(prefix + name, ())):
-            continue
-        if _SAFE_NAME.fullmatch(prefix + name):
+        if value is not None and name not in known and not _is_one_of(value, IGNORED.get(prefix + name, ())):
             yield prefix + name
 
 

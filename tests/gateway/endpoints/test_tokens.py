@@ -14,7 +14,6 @@ from tests.gateway.dialects.anthropic import agent_requests
 from tests.gateway.scripted_backend import CARD, ScriptedBackend
 from tests.gateway.server import serving
 
-PROMPT_FIELDS = ("model", "messages", "system", "tools", "thinking")
 HELLO = [{"role": "user", "content": "Hello"}]
 CHAT = b'{"messages":[{"role":"user","content":"Hello"}],"tools":null,"template_arguments":{}}'
 
