@@ -7,8 +7,8 @@ from build_scripts.sizing.shape import Cache, Layer
 from build_scripts.sizing.traits import Traits
 
 
-def attention(numbers: Numbers, traits: Traits, window: int | None, index: int = 0) -> Layer:
-    """Of layer `index`, which looks back over `window` tokens, or over all."""
+def attention(numbers: Numbers, traits: Traits, index: int = 0) -> Layer:
+    """Of layer `index`."""
     if numbers.find("kv_lora_rank"):
         return _low_rank(numbers, index)
     hidden, head = numbers.hidden_size, numbers.head_size
@@ -20,7 +20,7 @@ def attention(numbers: Numbers, traits: Traits, window: int | None, index: int =
     rest = (q + kv + v if traits.qkv_bias(numbers) else 0) + (hidden if traits.dense_bias(numbers) else 0)
     rest += {"head": 2 * head, "all": q + kv, "none": 0}[traits.qk_norm(numbers)]
     rest += numbers.num_heads if traits.sinks else 0
-    return Layer(linear=linear, rest=rest, mixer=linear, cache=Cache(kv + v, numbers.num_kv_heads, window))
+    return Layer(linear=linear, rest=rest, mixer=linear, cache=Cache(kv + v, numbers.num_kv_heads))
 
 
 def _low_rank(numbers: Numbers, index: int) -> Layer:

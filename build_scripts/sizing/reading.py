@@ -79,13 +79,8 @@ def _layers(numbers: Numbers, traits: Traits, one_norm: int) -> Iterator[Layer]:
         for kind in numbers.blocks:
             yield norms + _block(kind, numbers, traits)
         return
-    kinds, windows = _kinds(numbers), tuple(_windows(numbers))
-    for index in range(numbers.num_layers):
-        mixer = (
-            delta_rule(numbers)
-            if kinds[index] == "linear_attention"
-            else attention(numbers, traits, windows[index], index)
-        )
+    for index, kind in enumerate(_kinds(numbers)):
+        mixer = delta_rule(numbers) if kind == "linear_attention" else attention(numbers, traits, index)
         plain = dense(numbers, traits)
         yield norms + mixer + (experts(numbers, traits) if has_experts(numbers, index) else plain)
 
@@ -94,7 +89,7 @@ def _block(kind: str, numbers: Numbers, traits: Traits) -> Layer:
     if kind == "mamba":
         return mamba2(numbers)
     if kind == "attention":
-        return attention(numbers, traits, None)
+        return attention(numbers, traits)
     if kind == "moe":
         return experts(numbers, traits)
     if kind == "mlp":
@@ -113,26 +108,3 @@ def _kinds(numbers: Numbers) -> list[str]:
     if strange:
         raise BuildError(f"{numbers.source}: config.json: layer_types: {', '.join(sorted(strange))} are not counted")
     return kinds
-
-
-def _windows(numbers: Numbers) -> Iterator[int | None]:
-    """Tokens that each layer looks back."""
-    window = numbers.find("sliding_window", "sliding_window_size")
-    if not window or numbers.values.get("use_sliding_window") is False:
-        yield from [None] * numbers.num_layers
-        return
-    kinds = numbers.words("layer_types")
-    pattern = numbers.find("sliding_window_pattern", "_sliding_window_pattern")
-    first_full = numbers.find("max_window_layers") if numbers.flag("use_sliding_window") else None
-    for index in range(numbers.num_layers):
-        if kinds:
-            yield window if index < len(kinds) and kinds[index] == "sliding_attention" else None
-        elif pattern or numbers.model_type in _PATTERNS:
-            yield window if (index + 1) % (pattern or _PATTERNS[numbers.model_type]) else None
-        elif first_full is not None:
-            yield window if index >= first_full else None
-        else:
-            yield window
-
-
-_PATTERNS: Final = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}  # every so manieth layer looks back over all tokens

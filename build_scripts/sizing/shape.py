@@ -12,13 +12,11 @@ class Cache:
     Attributes:
         values_per_token: keys and values of all heads, or what an attention of low rank keeps in place of them.
         heads: kv heads, which tensor-parallel ranks share out; 0: every rank keeps all of it.
-        window: tokens that the layer looks back, None for all.
         state_values: of a recurrent layer, for a sequence of any length; ranks share them out.
     """
 
     values_per_token: int = 0
     heads: int = 0
-    window: int | None = None
     state_values: int = 0
 
 
@@ -87,10 +85,3 @@ class ModelShape:
     def kv_values_per_token(self) -> int:
         """Of all layers, as if none had a window."""
         return sum(layer.cache.values_per_token for layer in self.layers)
-
-    def sequence_values(self, length: int) -> int:
-        """What the model must keep of a sequence of `length` tokens: of a layer with a window no more than that."""
-        return sum(
-            layer.cache.values_per_token * min(length, layer.cache.window or length) + layer.cache.state_values
-            for layer in self.layers
-        )
