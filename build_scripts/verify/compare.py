@@ -15,14 +15,14 @@ from build_scripts.verify.experts import wrong_expert
 from build_scripts.verify.locate import SHOWN, difference, differs, locate, wrong_rows
 from build_scripts.verify.memory import check_memory
 from build_scripts.verify.prompts import Prompt, make_prompts, padded
+from build_scripts.verify.ranks.shard_config import ShardConfig
+from build_scripts.verify.ranks.shards import Shards, open_shards
+from build_scripts.verify.ranks.simulation import Simulation
+from build_scripts.verify.ranks.tensors import EMBEDDING as EMBEDDING_TENSOR
+from build_scripts.verify.ranks.tensors import FINAL_NORM
+from build_scripts.verify.ranks.tensors import HEAD as HEAD_TENSOR
 from build_scripts.verify.reference import EMBEDDING, HEAD, LAYER, Part, Reference
 from build_scripts.verify.result import Fault, LayerResult, PromptResult, Rounding, Verification
-from build_scripts.verify.shard_config import ShardConfig
-from build_scripts.verify.shards import Shards, open_shards
-from build_scripts.verify.simulation import Simulation
-from build_scripts.verify.tensors import EMBEDDING as EMBEDDING_TENSOR
-from build_scripts.verify.tensors import FINAL_NORM
-from build_scripts.verify.tensors import HEAD as HEAD_TENSOR
 from build_scripts.weights.view import CheckpointView
 from triton_repo.contract.errors import BuildError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from build_scripts.verify.locate import SHOWN
+from build_scripts.verify.ranks.shards import Shards
+from build_scripts.verify.ranks.tensors import LAYER
 from build_scripts.verify.reference import DOWN, GATE_UP, Part
 from build_scripts.verify.result import Fault
-from build_scripts.verify.shards import Shards
-from build_scripts.verify.tensors import LAYER
 
 
 def wrong_expert(shards: Shards, layer: int, part: Part) -> Fault | None:

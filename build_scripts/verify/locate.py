@@ -9,14 +9,14 @@ import torch
 from torch.nn.functional import linear
 
 from build_scripts.architectures.values import FeedForward, Layer, Matrix, Mixture
-from build_scripts.verify.mixture import SHARED, SHARED_GATE
-from build_scripts.verify.rank import CONTEXT, Steps
+from build_scripts.verify.ranks.mixture import SHARED, SHARED_GATE
+from build_scripts.verify.ranks.rank import CONTEXT, Steps
+from build_scripts.verify.ranks.shard_config import ShardConfig
+from build_scripts.verify.ranks.shards import Shards
+from build_scripts.verify.ranks.simulation import AFTER_ATTENTION, AFTER_MLP
+from build_scripts.verify.ranks.tensors import LAYER
 from build_scripts.verify.reference import Part
 from build_scripts.verify.result import Fault
-from build_scripts.verify.shard_config import ShardConfig
-from build_scripts.verify.shards import Shards
-from build_scripts.verify.simulation import AFTER_ATTENTION, AFTER_MLP
-from build_scripts.verify.tensors import LAYER
 
 # Of hidden states, relative to their root mean square. Another order of a sum makes some 1e-6, a wrong row about 1.
 NOISE: Final = 1e-4

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch.nn.functional import linear
 
-from build_scripts.verify.rank import Steps, attention, capped, mlp, norm
-from build_scripts.verify.rotary import turn_of
-from build_scripts.verify.shards import Shards
-from build_scripts.verify.tensors import EMBEDDING, FINAL_NORM, HEAD
+from build_scripts.verify.ranks.rank import Steps, attention, capped, mlp, norm
+from build_scripts.verify.ranks.rotary import turn_of
+from build_scripts.verify.ranks.shards import Shards
+from build_scripts.verify.ranks.tensors import EMBEDDING, FINAL_NORM, HEAD
 
 AFTER_ATTENTION, AFTER_MLP = "attention.dense (with bias)", "mlp.proj (with bias)"
 AFTER_NORMS = {"attention.dense": "post_layernorm", "mlp.proj": "post_feedforward_layernorm"}

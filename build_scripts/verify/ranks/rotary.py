@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from build_scripts.verify.shard_config import RotaryScaling, ShardConfig
+from build_scripts.verify.ranks.shard_config import RotaryScaling, ShardConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from build_scripts.verify.shard_config import ShardConfig
-from build_scripts.verify.tensors import LAYER, ROUTER, Shape, layer_shapes, stage_shapes
+from build_scripts.verify.ranks.shard_config import ShardConfig
+from build_scripts.verify.ranks.tensors import LAYER, ROUTER, Shape, layer_shapes, stage_shapes
 from build_scripts.weights.strict_json import parse_object
 from triton_repo.contract.errors import BuildError
 from triton_repo.contract.sampling import invalid_request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from build_scripts.verify.shard_config import ShardConfig
+from build_scripts.verify.ranks.shard_config import ShardConfig
 
 LAYER: Final = "transformer.layers"
 EMBEDDING: Final = "transformer.vocab_embedding.weight"

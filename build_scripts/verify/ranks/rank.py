@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch.nn.functional import gelu, layer_norm, linear, relu, silu
 
-from build_scripts.verify.mixture import mixture
-from build_scripts.verify.rotary import Turn, rotate
-from build_scripts.verify.shard_config import Activation, ShardConfig
+from build_scripts.verify.ranks.mixture import mixture
+from build_scripts.verify.ranks.rotary import Turn, rotate
+from build_scripts.verify.ranks.shard_config import Activation, ShardConfig
 
 CONTEXT = "attention"  # the attention itself, which has no tensor of its own
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch.nn.functional import linear, silu
 
-from build_scripts.verify.shard_config import ShardConfig
-from build_scripts.verify.tensors import ROUTER
+from build_scripts.verify.ranks.shard_config import ShardConfig
+from build_scripts.verify.ranks.tensors import ROUTER
 
 SHARED, SHARED_GATE = "mlp.shared_expert", "mlp.shared_expert_gate"
 MIXTURE = "mlp.proj"  # the last step: this rank's part of the sum over all ranks
