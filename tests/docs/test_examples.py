@@ -139,7 +139,7 @@ def test_every_flag_of_a_conch_command_exists(example: Example) -> None:
 
 
 def test_every_other_block_is_of_a_known_kind() -> None:
-    known = {"sh", "python", "text", "toml", "json", "mermaid", "nginx"}
+    known = {"sh", "python", "text", "toml", "json", "mermaid"}
     assert [str(example) for example in all_examples("", *("bash", "console")) if example.language not in known] == []
 
 
