@@ -68,7 +68,32 @@ class Item:
 class TextItem(Item):
     """An item with one part of text."""
 
+    def begin(self) -> Iterator[OutputEvent]:
+        yield from super().begin()
+        yield {
+            "type": "response.content_part.added",
+            "sequence_number": next(self._numbers),
+            **self._at_part,
+            "part": self._part(""),
+        }
+
     def add(self, text: str, tokens: Sequence[Token] | None) -> OutputEvent:
+        raise NotImplementedError
+
+    def _close(self, text: str) -> Iterator[OutputEvent]:
+        yield self._done(text)
+        yield {
+            "type": "response.content_part.done",
+            "sequence_number": next(self._numbers),
+            **self._at_part,
+            "part": self._part(text),
+        }
+
+    def _part(self, text: str) -> OutputText | ReasoningTextPart:
+        raise NotImplementedError
+
+    def _done(self, text: str) -> OutputEvent:
+        """Put the part with this text into the item; the event that says so."""
         raise NotImplementedError
 
     @property
@@ -88,15 +113,6 @@ class MessageItem(TextItem):
         super().__init__(self._message, index, numbers)
         self._tokens: list[orjson.Fragment] = []
 
-    def begin(self) -> Iterator[OutputEvent]:
-        yield from super().begin()
-        yield {
-            "type": "response.content_part.added",
-            "sequence_number": next(self._numbers),
-            **self._at_part,
-            "part": {"type": "output_text", "text": "", "annotations": [], "logprobs": []},
-        }
-
     def add(self, text: str, tokens: Sequence[Token] | None) -> OutputEvent:
         self._pieces.append(text)
         logprobs = [orjson.Fragment(token.entry) for token in tokens or ()]
@@ -109,22 +125,18 @@ class MessageItem(TextItem):
             "logprobs": logprobs,
         }
 
-    def _close(self, text: str) -> Iterator[OutputEvent]:
-        yield {
+    def _part(self, text: str) -> OutputText:
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": [*self._tokens]}
+
+    def _done(self, text: str) -> OutputEvent:
+        self.json = {**self._message, "content": [self._part(text)]}
+        return {
             "type": "response.output_text.done",
             "sequence_number": next(self._numbers),
             **self._at_part,
             "text": text,
             "logprobs": self._tokens,
         }
-        part: OutputText = {"type": "output_text", "text": text, "annotations": [], "logprobs": self._tokens}
-        yield {
-            "type": "response.content_part.done",
-            "sequence_number": next(self._numbers),
-            **self._at_part,
-            "part": part,
-        }
-        self.json = {**self._message, "content": [part]}
 
 
 class ReasonedItem(TextItem):
@@ -138,15 +150,6 @@ class ReasonedItem(TextItem):
         }
         super().__init__(self._reasoning, index, numbers)
 
-    def begin(self) -> Iterator[OutputEvent]:
-        yield from super().begin()
-        yield {
-            "type": "response.content_part.added",
-            "sequence_number": next(self._numbers),
-            **self._at_part,
-            "part": {"type": "reasoning_text", "text": ""},
-        }
-
     def add(self, text: str, tokens: Sequence[Token] | None) -> OutputEvent:  # noqa: ARG002 - logprobs have no place here
         self._pieces.append(text)
         return {
@@ -156,21 +159,17 @@ class ReasonedItem(TextItem):
             "delta": text,
         }
 
-    def _close(self, text: str) -> Iterator[OutputEvent]:
-        yield {
+    def _part(self, text: str) -> ReasoningTextPart:
+        return {"type": "reasoning_text", "text": text}
+
+    def _done(self, text: str) -> OutputEvent:
+        self.json = {**self._reasoning, "content": [self._part(text)]}
+        return {
             "type": "response.reasoning_text.done",
             "sequence_number": next(self._numbers),
             **self._at_part,
             "text": text,
         }
-        part: ReasoningTextPart = {"type": "reasoning_text", "text": text}
-        yield {
-            "type": "response.content_part.done",
-            "sequence_number": next(self._numbers),
-            **self._at_part,
-            "part": part,
-        }
-        self.json = {**self._reasoning, "content": [part]}
 
 
 class CallItem(Item):
