@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from gateway.catalog.settings_file import read_settings_file
 from triton_repo.contract.errors import LaunchError
 
 LATEST: Final = "latest"
-MAX_BYTES: Final = 2**20  # of a file
 
 Target = str | Mapping[str, int]
 Policy = Literal["latest"] | int | Mapping[int, int]
@@ -74,16 +74,10 @@ def read_rules(file: Path | None, flags: Iterable[str] = ()) -> Rules:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as opened:
-            text = opened.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise LaunchError(f"{file}: has more than {MAX_BYTES} bytes")
-        return tomllib.loads(text.decode("utf-8"))
-    except OSError as error:
-        raise LaunchError(f"{file}: cannot be read: {error.strerror}") from error
+        return tomllib.loads(read_settings_file(file))
     except RecursionError as error:
         raise LaunchError(f"{file}: nested too deeply") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are
+    except ValueError as error:  # TOMLDecodeError is
         raise LaunchError(f"{file}: not valid TOML: {error}") from error
 
 

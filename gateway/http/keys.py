@@ -20,6 +20,7 @@ from typing import Final
 
 from gateway.admission.caller import Caller
 from gateway.admission.quota import Limits
+from gateway.catalog.settings_file import read_settings_file
 from gateway.catalog.watched_file import WatchedFile
 from triton_repo.contract.api_key import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE
 from triton_repo.contract.errors import LaunchError
@@ -97,10 +98,7 @@ def read_key_file(file: Path, others: Mapping[bytes, str] = MappingProxyType({})
         LaunchError: a line is none of a key, or of one that there is already, or there is no key at all; names the
             line, and does not show it.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LaunchError(f"{file}: API keys cannot be read: {error}") from error
+    lines = read_settings_file(file).splitlines()
     callers: dict[bytes, Caller] = {}
     holders = dict(others)
     for number, line in enumerate(lines, start=1):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from gateway.catalog.settings_file import read_settings_file
 from triton_repo.contract.errors import LaunchError
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,7 @@ def read_addresses(file: Path) -> tuple[str, ...]:
     Raises:
         LaunchError: it cannot be read, or a line is no address; names the file, the line and what is allowed.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LaunchError(f"{file}: {error}") from error
+    lines = read_settings_file(file).splitlines()
     addresses = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if line and not line.startswith("#"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from gateway.admission.caller import Caller
 from gateway.admission.quota import Limits
 from gateway.catalog import watched_file
+from gateway.catalog.settings_file import MAX_BYTES
 from gateway.http.keys import ApiKeys, read_key_file
 from gateway.settings import Settings, flag_values, load_settings, to_flags
 from tests.gateway.scripted_backend import ScriptedBackend
@@ -62,7 +64,13 @@ def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(
         for broken in ("bob\n", ""):
             file.write_text(broken, encoding="utf-8")
             assert (status(gateway, "sk-a"), status(gateway, "sk-b")) == (401, 200)
+        file.write_bytes(b"\xff\0" * MAX_BYTES)
+        assert (status(gateway, "sk-a"), status(gateway, "sk-b")) == (401, 200)
+        for become in (Path.unlink, Path.mkdir, Path.rmdir, os.mkfifo, Path.unlink, lambda it: it.symlink_to(it)):
+            become(file)
+            assert (status(gateway, "sk-a"), status(gateway, "sk-b")) == (401, 200)
         file.unlink()
+        file.symlink_to("/dev/zero")
         assert (status(gateway, "sk-a"), status(gateway, "sk-b")) == (401, 200)
 
 
@@ -115,7 +123,7 @@ def test_a_file_that_is_none_of_keys_is_rejected_without_showing_it(tmp_path: Pa
 
 def test_the_file_goes_to_the_workers_as_a_flag(tmp_path: Path) -> None:
     settings = Settings(api_keys_file=tmp_path / "keys")
-    with pytest.raises(LaunchError, match="API keys cannot be read"):  # before anything is started
+    with pytest.raises(LaunchError, match="keys: cannot be read: "):  # before anything is started
         load_settings(flag_values(to_flags(settings)), {})
     (tmp_path / "keys").write_text(f"alice {digest('sk-a')}\n", encoding="utf-8")
     assert load_settings(flag_values(to_flags(settings)), {}) == settings
