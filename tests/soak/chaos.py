@@ -51,10 +51,15 @@ class Event:
     began_s: float
     recovered_s: float | None = None
 
+    @property
+    def is_of_gateway(self) -> bool:
+        return self.part.startswith("gateway")
+
 
 @dataclass
 class Report:
     parts: Sequence[str]  # that are broken
+    engines: Sequence[str]  # that are asked
     endings: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     canaries: Counter[str] = field(default_factory=Counter)
@@ -69,7 +74,7 @@ class Report:
         self.endings[ending] += 1
         if ending == "rejected":
             self.statuses[answer.status] += 1
-        gateway_died = any(event.part == "gateway" and asked_s - 1 < _end(event) for event in self.events)
+        gateway_died = any(event.is_of_gateway and asked_s - 1 < _end(event) for event in self.events)
         if ending == "broken" or (ending == "cut" and not gateway_died):
             self.faults.append(f"{ending}: status {answer.status}, last {answer.events[-1:]}")
         if ending == "rejected" and answer.status >= 500 and answer.status not in {503, 504}:
@@ -85,15 +90,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=30, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--part", nargs="+", choices=[*PARTS], default=[*PARTS], help="to break (default: any)")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="SPEC", help="other engines, asked as often")
+    parser.add_argument("--workers", type=int, default=1, help="of the gateway (default: %(default)s)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write there what the server printed")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
         spec, ports = ROOT / "engines" / "demo.toml", [free_port() for _ in range(4)]
-        with serving(spec, ports, runtime_directory=Path(directory)) as server:
+        arguments = (*options.beside, "--workers", str(options.workers))
+        with serving(spec, ports, *arguments, runtime_directory=Path(directory)) as server:
             report = asyncio.run(_run(server, options))
             server.stop()
     report.faults += [f"in the log: {line.strip()}" for line in server.lines if "Traceback" in line]
-    outages = [(event.began_s, _end(event)) for event in report.events if event.part == "gateway"]
+    outages = [(event.began_s, _end(event)) for event in report.events if event.is_of_gateway]
     report.faults += disagreements(report.sent, lines_of(server.lines), outages, num_left_out(server.lines))
     if options.log:
         options.log.write_text(server.output, encoding="utf-8")
@@ -102,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(server: Server, options: argparse.Namespace) -> Report:
-    report, chance = Report(options.part), random.Random(options.seed)
+    engines = ("demo", *(Path(spec).stem for spec in options.beside))
+    report, chance = Report(options.part, engines), random.Random(options.seed)
     canaries = Canaries(server.url, HEADERS)
     await canaries.record()
     before = await asyncio.to_thread(settled, server)
@@ -132,7 +141,8 @@ async def _load(server: Server, report: Report, until_s: float, chance: random.R
 async def _one(server: Server, report: Report, id: str, chance: random.Random) -> None:
     asked_s = time.monotonic()
     kind = chance.random()
-    body = chat(chance.choice(PREFIXES), chance.choice(QUESTIONS), max_tokens=chance.randrange(8, 200), ignore_eos=True)
+    more = {"model": chance.choice(report.engines), "max_tokens": chance.randrange(8, 200), "ignore_eos": True}
+    body = chat(chance.choice(PREFIXES), chance.choice(QUESTIONS), **more)
     leaving = Leaving.at_random(chance) if kind < 0.10 else None
     if kind > 0.95:
         body = generated(next(target for target in targets() if target.name == "chat_body"), chance)
@@ -161,7 +171,7 @@ async def _break(server: Server, report: Report, until_s: float, chance: random.
     await asyncio.sleep(10)
     while time.monotonic() < until_s - QUIET_S:
         part, what = chance.choice(report.parts), chance.choice(("kill -9", "kill -9", "SIGSTOP"))
-        victim = _process(server, part)
+        victim = _process(server, part, chance)
         if victim is None:
             await asyncio.sleep(1)
             continue
@@ -179,8 +189,9 @@ async def _break(server: Server, report: Report, until_s: float, chance: random.
         await asyncio.sleep(QUIET_S)
 
 
-def _process(server: Server, part: str) -> psutil.Process | None:
-    return next((process for kind, process in processes(server.process.pid) if kind == part), None)
+def _process(server: Server, part: str, chance: random.Random) -> psutil.Process | None:
+    found = [process for kind, process in processes(server.process.pid) if kind == part]
+    return chance.choice(found) if found else None
 
 
 async def _measure(server: Server, report: Report, until_s: float, *_: object) -> None:

@@ -11,7 +11,8 @@ PARTS: Final = {  # by what stands in the command line
     "preprocess stub": "_preprocess/1/",
     "detokenize stub": "_detokenize/1/",
     "tritonserver": "bin/tritonserver",
-    "gateway": "-m gateway",
+    "gateway": "-m gateway ",
+    "gateway worker": "-m gateway.processes.worker ",
 }
 
 
