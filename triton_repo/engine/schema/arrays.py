@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from triton_repo.engine.schema.grammar import Grammar, NoValue
-from triton_repo.engine.schema.merge import Object, Schema, count, merge
+from triton_repo.engine.schema.merge import Object, Schema, count, items_of, merge
 
 _MOST_ITEMS: Final = 4096
 
 
 def array(schema: Object, grammar: Grammar, value: Callable[[Schema], str]) -> str:
     grammar.shared("ws")
-    prefix, rest = _parts(schema)
+    prefix, rest = items_of(schema)
     least, most = count(schema, "minItems") or 0, count(schema, "maxItems")
     least, most, prefix, rest = _with_contained(schema, least, most, prefix, rest)
     if most is not None and most < least:
@@ -46,14 +46,6 @@ def _body(first: list[str], item: str | None, least: int, most: int | None) -> s
         if index >= least:
             more = f"({more})?"
     return f'"[" ws {more} ws "]"'
-
-
-def _parts(schema: Object) -> tuple[list[Schema], Schema]:
-    """The schemas of the first items, and that of all others, in the words of both drafts."""
-    items = schema.get("items", True)
-    if isinstance(items, list):
-        return items, schema.get("additionalItems", True)
-    return list(schema.get("prefixItems", ())), items
 
 
 def _with_contained(

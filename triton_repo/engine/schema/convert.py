@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final
 
 from triton_repo.engine.schema.arrays import array
 from triton_repo.engine.schema.automaton import Automaton, Choice, Node, text
-from triton_repo.engine.schema.grammar import Grammar, NoValue, alternatives, json_text, possible
-from triton_repo.engine.schema.merge import Object, Schema, count, is_integer, merge, resolve, types_of
-from triton_repo.engine.schema.numbers import integers, nearest, numbers
+from triton_repo.engine.schema.grammar import LARGEST, Grammar, NoValue, alternatives, json_text, possible
+from triton_repo.engine.schema.merge import (
+    NOTES,
+    Object,
+    Schema,
+    merge,
+    sealed,
+    sealed_object,
+    types_of,
+)
+from triton_repo.engine.schema.numbers import bound_of, integers, nearest_within, numbers, within_reach
 from triton_repo.engine.schema.objects import object_
+from triton_repo.engine.schema.references import resolve
 from triton_repo.engine.schema.regex import expression
 from triton_repo.engine.schema.shape import check_shape
 from triton_repo.engine.schema.strings import string
+from triton_repo.engine.schema.values import allows
 
 _COMBINED: Final = ("$ref", "allOf", "anyOf", "oneOf")
 _MOST_RULES: Final = 20_000
@@ -74,6 +83,7 @@ class _Converter:
             raise ValueError("$dynamicRef and $recursiveRef cannot be enforced")
         if any(keyword in schema for keyword in _COMBINED):
             return self._combined(schema)
+        schema = sealed_object(schema)
         if schema.get("not") in ({}, True):
             raise NoValue("not of everything")
         if "const" in schema or "enum" in schema:
@@ -87,9 +97,11 @@ class _Converter:
             return self.value(self._referred(schema["$ref"]))
         if "$ref" in schema or "allOf" in schema:
             return self.value(self._flat(schema))
-        base: Schema = {keyword: value for keyword, value in schema.items() if keyword not in _COMBINED}
+        base: Object = {keyword: value for keyword, value in schema.items() if keyword not in _COMBINED}
+        is_alone = base.keys() <= NOTES and not {"anyOf", "oneOf"} <= schema.keys()
+        part = (lambda alternative: alternative) if is_alone else self._sealed
         makers = [
-            lambda one=one, other=other: self.value(merge(merge(base, one), other))
+            lambda one=one, other=other: self.value(merge(merge(base, part(one)), part(other)))
             for one in schema.get("anyOf", [True])
             for other in schema.get("oneOf", [True])
         ]
@@ -101,11 +113,22 @@ class _Converter:
             return schema
         if depth > _DEEPEST_REFERENCE:
             raise ValueError("$ref: the references go in circles")
-        flat: Schema = {keyword: value for keyword, value in schema.items() if keyword not in ("$ref", "allOf")}
+        said = {keyword: value for keyword, value in schema.items() if keyword not in ("$ref", "allOf")}
         parts = [self._referred(schema["$ref"])] if "$ref" in schema else []
-        for part in [*parts, *schema.get("allOf", ())]:
-            flat = merge(flat, self._flat(part, depth + 1))
+        parts += schema.get("allOf", ())
+        if said.keys() <= NOTES and len(parts) == 1:
+            return merge(said, self._flat(parts[0], depth + 1))
+        flat: Schema = said
+        for part in parts:
+            flat = merge(flat, self._sealed(part, depth + 1))
         return flat
+
+    def _sealed(self, schema: Schema, depth: int = 0) -> Schema:
+        """A part of another schema: its `unevaluated…` sees nothing of that."""
+        return sealed(self._flat(schema, depth))
+
+    def _allows(self, schema: Schema, value: Any) -> bool:
+        return allows(schema, value, self._referred)
 
     def _referred(self, reference: str) -> Schema:
         """What a reference leads to: any place of the schema, also one that no keyword makes a part of it."""
@@ -124,13 +147,10 @@ class _Converter:
 
     def _one_of(self, schema: Object) -> str:
         values = schema.get("enum", [schema.get("const")])
-        if "const" in schema and "enum" in schema:
-            values = [value for value in values if value == schema["const"]]
-        kinds = types_of(schema)
-        allowed = [text(json_text(value)) for value in values if _is_of(value, kinds) and _may_be(value, schema)]
-        if not allowed:
+        texts = [text(json_text(value)) for value in values if self._allows(schema, value)]
+        if not texts:
             raise NoValue("enum: no value is left")
-        return self._exactly(Choice(tuple(allowed)))
+        return self._exactly(Choice(tuple(texts)))
 
     def _typed(self, kind: str, schema: Object) -> str:
         match kind:
@@ -143,20 +163,21 @@ class _Converter:
             case "array":
                 return array(schema, self._grammar, self.value)
             case "object":
-                return object_(schema, self._grammar, self.value)
+                return object_(schema, self._grammar, self.value, self._allows)
         return self._number(kind, schema)
 
     def _number(self, kind: str, schema: Object) -> str:
-        low, open_low = _bound(schema, "minimum", "exclusiveMinimum", max)
-        high, open_high = _bound(schema, "maximum", "exclusiveMaximum", min)
-        low, high = _within_reach(low, high)
-        whole = kind == "integer"
+        low, open_low = bound_of(schema, "minimum", "exclusiveMinimum", max)
+        high, open_high = bound_of(schema, "maximum", "exclusiveMaximum", min)
+        is_free = all(bound is None or abs(bound) >= LARGEST for bound in (low, high))
+        low, high = within_reach(low, high)
         if (step := schema.get("multipleOf")) is not None and step != 1:
             return self._multiples(step, (low, open_low), (high, open_high))
-        if low is None and high is None:
-            return self._grammar.shared("int" if whole or step == 1 else "num")
-        if whole or step == 1:
-            language = integers(_nearest(low, open_low, 1), _nearest(high, open_high, -1))
+        whole = kind == "integer" or step == 1
+        if low is None and high is None and (whole or is_free):
+            return self._grammar.shared("int" if whole else "num")
+        if whole:
+            language = integers(nearest_within(low, open_low, 1), nearest_within(high, open_high, -1))
         else:
             language = numbers(low, high, open_low=open_low, open_high=open_high)
         return self._exactly(language)
@@ -165,7 +186,7 @@ class _Converter:
         """Some of them: those next to the lower bound, or to 0."""
         step = Fraction(str(of))
         start, end = (
-            _nearest(bound and bound / step, is_open, sign) for (bound, is_open), sign in ((low, 1), (high, -1))
+            nearest_within(bound and bound / step, is_open, sign) for (bound, is_open), sign in ((low, 1), (high, -1))
         )
         first = start if start is not None else min(0, end) if end is not None else 0
         last = first + _MOST_MULTIPLES if end is None else min(end, first + _MOST_MULTIPLES)
@@ -180,57 +201,3 @@ class _Converter:
 
 
 _MOST_MULTIPLES: Final = 1000
-_FURTHEST: Final = 10**24  # of bounds: a grammar has a rule for each of their digits
-
-
-def _bound(schema: Object, keyword: str, exclusive: str, tighter: Any) -> tuple[Fraction | None, bool]:
-    """A bound and whether it is open, in the words of all drafts: in the fourth one `exclusive…` is a switch."""
-    closed, opened = schema.get(keyword), schema.get(exclusive)
-    if isinstance(opened, bool):
-        return (None if closed is None else Fraction(str(closed))), opened
-    if closed is None and opened is None:
-        return None, False
-    if opened is None or (closed is not None and closed != opened and tighter(closed, opened) == closed):
-        return Fraction(str(closed)), False
-    return Fraction(str(opened)), True
-
-
-def _within_reach(low: Fraction | None, high: Fraction | None) -> tuple[Fraction | None, Fraction | None]:
-    """The bounds, without those that are further away than any number that is written.
-
-    Raises:
-        ValueError: all that is allowed is further away.
-    """
-    if (low is not None and low > _FURTHEST) or (high is not None and high < -_FURTHEST):
-        raise ValueError(f"numbers beyond {_FURTHEST:.0e} cannot be enforced")
-    return None if low is None or low < -_FURTHEST else low, None if high is None or high > _FURTHEST else high
-
-
-def _nearest(bound: Fraction | None, is_open: bool, step: int) -> int | None:
-    return None if bound is None else nearest(bound, step, is_open=is_open)
-
-
-def _is_of(value: Any, kinds: set[str]) -> bool:
-    if isinstance(value, bool):
-        return "boolean" in kinds
-    if isinstance(value, int | float):
-        return "number" in kinds or ("integer" in kinds and is_integer(value))
-    names = {str: "string", list: "array", type(None): "null"}
-    return names.get(type(value), "object") in kinds
-
-
-def _may_be(value: Any, schema: Object) -> bool:
-    """Whether a value is within the simple bounds that stand beside an enum."""
-    if isinstance(value, str):
-        most = count(schema, "maxLength")
-        return (count(schema, "minLength") or 0) <= len(value) and (most is None or len(value) <= most)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        low, open_low = _bound(schema, "minimum", "exclusiveMinimum", max)
-        high, open_high = _bound(schema, "maximum", "exclusiveMaximum", min)
-        exact = Fraction(str(value))
-        above = low is None or exact > low or (exact == low and not open_low)
-        below = high is None or exact < high or (exact == high and not open_high)
-        return above and below
-    if isinstance(value, Mapping):
-        return {*schema.get("required", ())} <= value.keys()
-    return True

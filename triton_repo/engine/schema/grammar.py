@@ -22,6 +22,7 @@ _BODIES: Final = {
     "int": '"-"? [1-9] [0-9]{0,14} | "0"',
     "num": '"-"? ("0" | [1-9] [0-9]{0,14}) ("." [0-9]{1,15})? ([eE] [+-]? [1-9] [0-9]?)?',
 }
+LARGEST: Final = 10**114  # which no number of `num` reaches
 _NEEDS: Final = {"esc": ("hex",), "chars": ("esc",), "str": ("chars",)}
 
 

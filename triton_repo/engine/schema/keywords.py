@@ -6,7 +6,7 @@ the schema forbids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 # Characters of a string that are counted: for each the grammar has a rule, for which XGrammar reads the whole
@@ -30,17 +30,16 @@ NOT_ENFORCED: Final = frozenset(
 FORMATS: Final = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )  # those that a grammar enforces
+_ENFORCED_IF_FALSE: Final = frozenset({"not", "unevaluatedItems", "unevaluatedProperties", "uniqueItems"})
 # Those that stand beside another one, which wins.
 _NOT_BESIDE: Final = {
-    "enum": ("pattern", "properties", "items", "prefixItems", "contains", "multipleOf", "minItems", "maxItems"),
-    "const": ("pattern", "properties", "items", "prefixItems", "contains", "multipleOf", "minItems", "maxItems"),
     "allOf": ("oneOf",),
     "pattern": ("format",),
 }
 _LENGTHS: Final = ("minLength", "maxLength")
 _SCHEMA: Final = ("additionalItems", "additionalProperties", "contains", "items", "propertyNames")
 _SCHEMAS: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_NAMED: Final = ("$defs", "definitions", "patternProperties", "properties", "dependencies")
+_NAMED: Final = ("$defs", "definitions", "patternProperties", "properties")
 
 
 def not_enforced(schema: Any, path: str = "") -> Iterator[str]:
@@ -50,7 +49,9 @@ def not_enforced(schema: Any, path: str = "") -> Iterator[str]:
     for keyword, value in schema.items():
         too_long = keyword in _LENGTHS and isinstance(value, int | float) and value > MOST_COUNTED
         strange = keyword == "format" and value not in FORMATS
-        if too_long or strange or (keyword in NOT_ENFORCED and value is not False):
+        nothing = value is False and keyword in _ENFORCED_IF_FALSE
+        by_schema = keyword == "dependencies" and not all(isinstance(names, list) for names in _values(value))
+        if too_long or strange or by_schema or (keyword in NOT_ENFORCED and not nothing):
             yield f"{path}{keyword}"
     for keyword, beside in _NOT_BESIDE.items():
         yield from (f"{path}{name}" for name in beside if keyword in schema and name in schema)
@@ -70,6 +71,10 @@ def _inner(schema: Mapping[str, Any], path: str) -> Iterator[str]:
         named = schema.get(keyword)
         for name, part in named.items() if isinstance(named, Mapping) else ():
             yield from not_enforced(part, f"{path}{keyword}.{name}.")
+
+
+def _values(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else ()
 
 
 def _differ(parts: Any) -> bool:

@@ -1,11 +1,12 @@
-"""One schema that allows what two allow, and the references that lead to others."""
+"""One schema that allows what two allow."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Final
-from urllib.parse import unquote
 
 from triton_repo.engine.schema.grammar import NoValue
 
@@ -13,13 +14,15 @@ Schema = Mapping[str, Any] | bool
 Object = Mapping[str, Any]
 
 _MOST_ALTERNATIVES: Final = 64
+_ITEMS: Final = {"additionalItems", "items", "prefixItems"}
+_UNEVALUATED: Final = {"unevaluatedItems", "unevaluatedProperties"}
+_MEMBERS: Final = {"additionalProperties", "patternProperties", "properties"}
 _TYPES: Final = ("null", "boolean", "object", "array", "number", "string", "integer")
 _NOT_MERGED: Final = frozenset(
     {
         "$dynamicRef",
         "$recursiveRef",
         "$ref",
-        "additionalItems",
         "contains",
         "dependencies",
         "dependentRequired",
@@ -32,7 +35,7 @@ _NOT_MERGED: Final = frozenset(
     }
 )
 # Keywords that say nothing of what is allowed.
-_NOTES: Final = frozenset(
+NOTES: Final = frozenset(
     {"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "title", "description", "default", "examples"}
 )
 
@@ -61,29 +64,6 @@ def is_integer(value: float) -> bool:
     return isinstance(value, int) or value.is_integer()
 
 
-def resolve(root: Schema, reference: str) -> Schema:
-    """What a reference within the schema leads to.
-
-    Raises:
-        ValueError: it leads elsewhere, or nowhere.
-    """
-    if not reference.startswith("#"):
-        raise ValueError(f"$ref {reference!r}: only references within the schema are followed")
-    found: Any = root
-    fragment = unquote(reference[1:])
-    if fragment and not fragment.startswith("/"):
-        return _anchored(root, fragment)
-    for part in fragment.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        try:
-            found = found[int(key)] if isinstance(found, list) else found[key]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ValueError(f"$ref {reference!r} leads to nothing") from None
-    if not isinstance(found, Mapping | bool):
-        raise ValueError(f"$ref {reference!r} leads to no schema")  # noqa: TRY004 - all that is wrong with a schema
-    return found
-
-
 def merge(left: Schema, right: Schema) -> Schema:
     """
     Raises:
@@ -92,17 +72,25 @@ def merge(left: Schema, right: Schema) -> Schema:
     """
     if left is False or right is False:
         raise NoValue("false allows nothing")
-    if left is True or left == right:
+    if left is True or is_same(left, right):
         return right
     if right is True:
         return left
+    left, right = _of_its_own(left), _of_its_own(right)
     merged = dict(left)
     for keyword, value in right.items():
         if keyword not in merged:
             merged[keyword] = value
-        elif merged[keyword] != value and keyword not in _NOTES:
+        elif keyword not in _ITEMS and keyword not in NOTES and not is_same(merged[keyword], value):
             merged[keyword] = _both(keyword, merged[keyword], value)
-    return _closed(left, right, merged) if {"properties", "additionalProperties"} & merged.keys() else merged
+    if _ITEMS & left.keys() and _ITEMS & right.keys():
+        merged = {key: value for key, value in merged.items() if key not in _ITEMS} | _items(left, right)
+    return _closed(left, right, merged) if _MEMBERS & merged.keys() else merged
+
+
+def is_same(left: Any, right: Any) -> bool:
+    """Of JSON: to Python `true` is 1."""
+    return left == right and json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
 def _both(keyword: str, left: Any, right: Any) -> Any:
@@ -113,20 +101,89 @@ def _both(keyword: str, left: Any, right: Any) -> Any:
     return left  # a note, or what no grammar enforces
 
 
+def _of_its_own(schema: Object) -> Object:
+    """Without what is said of items that this schema does not look for."""
+    if "contains" in schema:
+        return schema
+    return {keyword: value for keyword, value in schema.items() if keyword not in ("minContains", "maxContains")}
+
+
 def _closed(left: Object, right: Object, merged: dict[str, Any]) -> Object:
     """Each side's `additionalProperties` is for the properties that this side does not name."""
-    properties = dict(merged.get("properties", {}))
+    properties, by_pattern = dict(merged.get("properties", {})), dict(merged.get("patternProperties", {}))
     for one, other in ((left, right), (right, left)):
+        named, patterns = one.get("properties", {}), one.get("patternProperties", {})
         rest = one.get("additionalProperties", True)
+        if rest is True:
+            continue
         for name in other.get("properties", {}):
-            if name not in one.get("properties", {}) and rest is not True and not one.get("patternProperties"):
+            if name not in named and not any(found_in(name, pattern) for pattern in patterns):
                 properties[name] = _or_false(properties[name], rest)
-    return {**merged, "properties": properties} if properties else merged
+        for pattern in other.get("patternProperties", {}):
+            if pattern not in patterns:
+                by_pattern[pattern] = _or_false(by_pattern[pattern], rest)
+    closed = {"properties": properties, "patternProperties": by_pattern}
+    return {**merged, **{keyword: rules for keyword, rules in closed.items() if rules}}
+
+
+def found_in(name: str, pattern: str) -> bool:
+    """Raises: ValueError: it is no pattern."""
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise ValueError(f"pattern {pattern[:40]!r}: {error}") from None
+
+
+def rules_of(name: str, schema: Object) -> Iterator[Schema]:
+    """All that is said of a property of this name."""
+    said = [schema["properties"][name]] if name in schema.get("properties", {}) else []
+    said += [rule for pattern, rule in schema.get("patternProperties", {}).items() if found_in(name, pattern)]
+    yield from said or [schema.get("additionalProperties", True)]
+
+
+def sealed(schema: Schema) -> Schema:
+    """A schema with which nothing more is merged: what it says of `unevaluated…` is of all that it does not name."""
+    return schema if isinstance(schema, bool) else sealed_object(schema)
+
+
+def sealed_object(schema: Object) -> Object:
+    if not _UNEVALUATED & schema.keys():
+        return schema
+    closed = {keyword: value for keyword, value in schema.items() if keyword not in _UNEVALUATED}
+    if "unevaluatedProperties" in schema:
+        closed.setdefault("additionalProperties", schema["unevaluatedProperties"])
+    if "unevaluatedItems" in schema:
+        keyword = "additionalItems" if isinstance(schema.get("items"), list) else "items"
+        closed.setdefault(keyword, schema["unevaluatedItems"])
+    return closed
+
+
+def items_of(schema: Object) -> tuple[list[Schema], Schema]:
+    """The schemas of the first items, and that of all others, in the words of all drafts."""
+    items = schema.get("items", True)
+    if isinstance(items, list):
+        return items, schema.get("additionalItems", True)
+    return list(schema.get("prefixItems", ())), items
+
+
+def _items(left: Object, right: Object) -> dict[str, Any]:
+    """Each side's schema of all others is also for those of the first items that only the other side has."""
+    (one, one_rest), (other, other_rest) = items_of(left), items_of(right)
+    pairs = zip_longest(one, other)
+    prefix = [
+        _or_false(one_rest if mine is None else mine, other_rest if theirs is None else theirs)
+        for mine, theirs in pairs
+    ]
+    rest = _or_false(one_rest, other_rest)
+    return {"prefixItems": prefix} if rest is True else {"prefixItems": prefix, "items": rest}
 
 
 def _or_false(left: Schema, right: Schema) -> Schema:
+    """One schema that allows what two allow that see nothing of each other; `merge` with False for nothing."""
+    if left is True or right is True:
+        return right if left is True else left
     try:
-        return merge(left, right)
+        return merge(sealed(left), sealed(right))
     except NoValue:
         return False
 
@@ -162,12 +219,6 @@ def _product(left: list[Schema], right: list[Schema]) -> list[Schema]:
     return [schema for schema in merged if schema is not False]
 
 
-def _prefix(left: list[Schema], right: list[Schema]) -> list[Schema]:
-    if len(left) != len(right):
-        raise ValueError("allOf with two of prefixItems, which cannot be enforced")
-    return [_or_false(one, other) for one, other in zip(left, right, strict=True)]
-
-
 _MERGERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "type": _types,
     "enum": _common,
@@ -175,8 +226,6 @@ _MERGERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "required": lambda left, right: [*dict.fromkeys([*left, *right])],
     "properties": _properties,
     "additionalProperties": _or_false,
-    "items": lambda left, right: _or_false(left, right) if not isinstance(left, list) else _prefix(left, right),
-    "prefixItems": _prefix,
     "anyOf": _product,
     "oneOf": _product,
     "pattern": lambda left, right: [*listed(left), *listed(right)],
@@ -188,16 +237,3 @@ _MERGERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 
 def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _anchored(root: Any, name: str) -> Schema:
-    waiting = [root]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, Mapping):
-            if found.get("$anchor") == name:
-                return found
-            waiting += [value for keyword, value in found.items() if keyword not in ("enum", "const")]
-        elif isinstance(found, list):
-            waiting += found
-    raise ValueError(f"$ref '#{name}' leads to nothing")

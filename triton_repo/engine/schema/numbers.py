@@ -5,17 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil, floor
-from typing import Final
+from typing import Any, Final
 
 from triton_repo.engine.schema.automaton import Chars, Choice, Node, Repeat, Sequence, text
 from triton_repo.engine.schema.grammar import NoValue
+from triton_repo.engine.schema.merge import Object
 
 _MOST_DIGITS: Final = 15  # which every reader of JSON keeps exactly
 _MOST_DECIMALS: Final = 6
+_FURTHEST: Final = 10**24  # of bounds: a grammar has a rule for each of their digits
 _DIGIT: Final = Chars(((0x30, 0x39),))
 _FRACTION: Final = Sequence((text("."), Repeat(_DIGIT, 1, _MOST_DIGITS)))
 
 Digits = list[tuple[int, int]]  # the least and the greatest of each
+
+
+def bound_of(schema: Object, keyword: str, exclusive: str, tighter: Any) -> tuple[Fraction | None, bool]:
+    """A bound and whether it is open, in the words of all drafts: in the fourth one `exclusive…` is a switch."""
+    closed, opened = schema.get(keyword), schema.get(exclusive)
+    if isinstance(opened, bool):
+        return (None if closed is None else Fraction(str(closed))), opened
+    if closed is None and opened is None:
+        return None, False
+    if opened is None or (closed is not None and closed != opened and tighter(closed, opened) == closed):
+        return Fraction(str(closed)), False
+    return Fraction(str(opened)), True
+
+
+def within_reach(low: Fraction | None, high: Fraction | None) -> tuple[Fraction | None, Fraction | None]:
+    """The bounds, without those that are further away than any number that is written.
+
+    Raises:
+        ValueError: all that is allowed is further away.
+    """
+    if (low is not None and low > _FURTHEST) or (high is not None and high < -_FURTHEST):
+        raise ValueError(f"numbers beyond {_FURTHEST:.0e} cannot be enforced")
+    return None if low is None or low < -_FURTHEST else low, None if high is None or high > _FURTHEST else high
+
+
+def nearest_within(bound: Fraction | None, is_open: bool, step: int) -> int | None:
+    return None if bound is None else _nearest_to(bound, step, is_open=is_open)
 
 
 def integers(low: int | None, high: int | None) -> Node:
@@ -52,14 +81,14 @@ def numbers(low: Fraction | None, high: Fraction | None, *, open_low: bool, open
     return Choice(tuple(choices))
 
 
-def nearest(bound: Fraction, step: int, *, is_open: bool) -> int:
+def _nearest_to(bound: Fraction, step: int, *, is_open: bool) -> int:
     """The integer next to a bound on the side of `step`, 1 or -1."""
     found = ceil(bound) if step > 0 else floor(bound)
     return found + step if is_open and found == bound else found
 
 
 def _scaled(bound: Fraction | None, factor: int, step: int, *, is_open: bool) -> int | None:
-    return None if bound is None else nearest(bound * factor, step, is_open=is_open)
+    return None if bound is None else _nearest_to(bound * factor, step, is_open=is_open)
 
 
 def _signed(low: int | None, high: int | None, decimals: int = 0) -> Iterator[Node]:

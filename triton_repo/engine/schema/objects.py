@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from triton_repo.engine.schema.grammar import Grammar, NoValue, json_literal
-from triton_repo.engine.schema.merge import Object, Schema, count, listed, merge
+from triton_repo.engine.schema.merge import Object, Schema, count, merge, rules_of
 from triton_repo.engine.schema.strings import other_than, string
 
 Value = Callable[[Schema], str]  # the rule of what a schema allows; raises NoValue
+Allows = Callable[[Schema, Any], bool]  # whether it allows a value
 
 
 @dataclass
@@ -23,9 +23,9 @@ class _Properties:
     others: str | None = None  # the rule of one more of any other name
 
 
-def object_(schema: Object, grammar: Grammar, value: Value) -> str:
+def object_(schema: Object, grammar: Grammar, value: Value, allows: Allows) -> str:
     grammar.shared("ws")
-    properties = _properties(schema, grammar, value)
+    properties = _properties(schema, grammar, value, allows)
     least, most = count(schema, "minProperties") or 0, count(schema, "maxProperties")
     _keep_within(properties, least, most)
     names = list(properties.rules)
@@ -46,62 +46,47 @@ def object_(schema: Object, grammar: Grammar, value: Value) -> str:
     return grammar.rule(f'"{{" ws {members} "}}"')
 
 
-def _properties(schema: Object, grammar: Grammar, value: Value) -> _Properties:
+def _properties(schema: Object, grammar: Grammar, value: Value, allows: Allows) -> _Properties:
     found = _Properties()
-    required = set(schema.get("required", ()))
-    for names in _dependents(schema):
-        required |= names
+    required = _required(schema)
     for name in dict.fromkeys([*schema.get("properties", {}), *sorted(required)]):
         try:
-            found.rules[name] = value(_schema_of(name, schema))
+            found.rules[name] = value(_schema_of(name, schema, allows))
         except NoValue:
             if name in required:
                 raise
     found.required = required
     if not found.rules or schema.get("additionalProperties", False) is not False:
-        found.others = _others(schema, list({*schema.get("properties", {}), *found.rules}), grammar, value)
+        named = {*schema.get("properties", {}), *found.rules, *_dependents(schema)}
+        found.others = _others(schema, list(named), grammar, value)
     return found
 
 
-def _dependents(schema: Object) -> list[set[str]]:
-    """Names that must be there where others are. They are where those may be, too."""
+def _required(schema: Object) -> set[str]:
+    """The names that must be there, with those that must be where a property of the schema is: they always are."""
+    required, dependents = set(schema.get("required", ())), _dependents(schema)
+    waiting = [*schema.get("properties", {}), *required]
+    while waiting:
+        needed = dependents.get(waiting.pop(), set()) - required
+        required |= needed
+        waiting += needed
+    return required
+
+
+def _dependents(schema: Object) -> dict[str, set[str]]:
+    """Names that must be there where others are. Of those others, none that no property is called is ever there."""
     given: dict[str, Any] = {**schema.get("dependencies", {}), **schema.get("dependentRequired", {})}
-    known = {*schema.get("properties", {}), *schema.get("required", ())}
-    return [{*names} for name, names in given.items() if name in known and isinstance(names, list)]
+    return {name: {*names} for name, names in given.items() if isinstance(names, list) and names}
 
 
-def _schema_of(name: str, schema: Object) -> Schema:
+def _schema_of(name: str, schema: Object, allows: Allows) -> Schema:
     """All that is said of a property of this name."""
-    said = [schema["properties"][name]] if name in schema.get("properties", {}) else []
-    said += [rule for pattern, rule in schema.get("patternProperties", {}).items() if _found(pattern, name)]
-    of_name = schema.get("propertyNames", True)
-    if of_name is False or not _allows(of_name, name):
+    if not allows(schema.get("propertyNames", True), name):
         raise NoValue(f"no property is called {name}")
-    if not said:
-        said = [schema.get("additionalProperties", True)]
     merged: Schema = True
-    for each in said:
+    for each in rules_of(name, schema):
         merged = merge(merged, each)
     return merged
-
-
-def _allows(of_name: Schema, name: str) -> bool:
-    """Whether `propertyNames` allows a name, as far as it is seen here."""
-    if isinstance(of_name, bool):
-        return of_name
-    return (
-        name in of_name.get("enum", [name])
-        and len(name) <= of_name.get("maxLength", len(name))
-        and len(name) >= of_name.get("minLength", 0)
-        and all(_found(pattern, name) for pattern in listed(of_name.get("pattern", [])))
-    )
-
-
-def _found(pattern: str, name: str) -> bool:
-    try:
-        return re.search(pattern, name) is not None
-    except re.error as error:
-        raise ValueError(f"pattern {pattern[:40]!r}: {error}") from None
 
 
 def _others(schema: Object, names: list[str], grammar: Grammar, value: Value) -> str | None:

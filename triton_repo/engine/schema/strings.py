@@ -15,7 +15,7 @@ _DATE: Final = (
 )
 _TIME: Final = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _BYTE: Final = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?"
+_LABEL: Final = r"[a-z0-9](-?[a-z0-9]){0,20}"  # without two hyphens in a row, which punycode has
 # Texts that are of the format; not all that are. `keywords.FORMATS` lists them.
 _FORMATS: Final = {
     "date": f"^{_DATE}$",
