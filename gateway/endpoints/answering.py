@@ -28,7 +28,7 @@ from gateway.admission.terms import Terms
 from gateway.answers.answer import Answer
 from gateway.answers.events import Event, Usage, fold
 from gateway.dialects.dialect import Call, Encoder, Head, Operation
-from gateway.endpoints.finding import found
+from gateway.endpoints.finding import found, with_model
 from gateway.metrics.recorder import served_by
 from gateway.metrics.request_record import RequestRecord
 from gateway.state import Gateway
@@ -107,9 +107,10 @@ async def parsed(gateway: Gateway, operation: Operation, fields: dict[str, Any],
     """The call that a body asks for, with what it refers to, of the engine that its model means.
 
     Raises:
-        InvalidRequest: the body is wrong, or what it refers to is not the caller's.
+        InvalidRequest: the body is wrong, or what it refers to is not the caller's, or no model is meant.
         ModelNotFound: there is no such model, or the caller may not use it.
     """
+    fields = await with_model(gateway, fields, caller)
     call = operation.parse(fields)
     if call.session is not None:
         call = await call.session.recall(gateway.responses, caller.name, gateway.settings.max_body_bytes)

@@ -19,7 +19,7 @@ from gateway.dialects.openai.envelope import OPENAI
 from gateway.endpoints import encode
 from gateway.endpoints.answering import Asker, answer_whole, parsed
 from gateway.endpoints.files import MAX_EXPIRY_S, MIN_EXPIRY_S, find_file
-from gateway.endpoints.finding import found
+from gateway.endpoints.finding import found, with_model
 from gateway.endpoints.list_page import ListPage
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.body import read_object
@@ -158,6 +158,7 @@ class BatchAnswering:
         self, endpoint: str, fields: dict[str, Any], caller: Caller, id: str, behind_others: bool
     ) -> bytes:
         quota = self.gateway.quotas.of(caller.name, caller.limits)
+        fields = await with_model(self.gateway, fields, caller)
         call = encode.BY_PATH[endpoint].parse(fields)
         with self.gateway.metrics.record(endpoint) as record, quota:
             engine = await found(self.gateway, call.model, fields, caller, id)

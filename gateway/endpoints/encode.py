@@ -20,7 +20,7 @@ from gateway.dialects.openai.encodings.operation import Call, Operation, check_f
 from gateway.dialects.openai.encodings.rerank import Rerank
 from gateway.dialects.openai.encodings.score import Score
 from gateway.dialects.openai.envelope import OPENAI
-from gateway.endpoints.finding import check_open, found
+from gateway.endpoints.finding import check_open, found, with_model
 from gateway.http.auth import caller_of
 from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
@@ -73,6 +73,7 @@ async def _answer(request: Request, gateway: Gateway, operation: Operation, reco
         fields = await read_object(
             scope, request.receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies
         )
+        fields = await with_model(gateway, fields, caller)
         check_open(gateway, fields, caller, scope[REQUEST_ID], terms)
         ignored = check_fields(fields, operation.body)
         call = operation.parse(fields)

@@ -10,8 +10,25 @@ from gateway.admission.caller import Caller
 from gateway.admission.terms import Terms
 from gateway.catalog.arms import client_of
 from gateway.catalog.catalog import Found
+from gateway.catalog.resolution import versions_of
 from gateway.http.keys import ENVIRONMENT_KEY
 from gateway.state import Gateway
+from triton_repo.contract.errors import InvalidRequest
+
+
+async def with_model(gateway: Gateway, fields: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """A body as it is; one that names no model, with the first that its caller may use, or the only one.
+
+    Raises:
+        InvalidRequest: there are several, and none of them was made the first.
+    """
+    if fields.get("model") not in (None, ""):
+        return fields
+    names = {name for name in versions_of(await gateway.backend.models()) if caller.may_use(name)}
+    first = gateway.settings.first_model
+    if first not in names and len(names) != 1:
+        raise InvalidRequest("model: a name is required where several models, or none, are served", "model")
+    return {**fields, "model": first if first in names else names.pop()}
 
 
 async def found(gateway: Gateway, model: str, fields: Mapping[str, Any], caller: Caller, request_id: str) -> Found:
@@ -34,7 +51,7 @@ def check_open(gateway: Gateway, fields: Mapping[str, Any], caller: Caller, requ
         ServerOverloaded: there is no room for one more request to it.
     """
     model = fields.get("model")
-    if isinstance(model, str):
+    if model and isinstance(model, str):
         guess = gateway.catalog.guess(model, _client(fields, caller, request_id))
         caller.check_may_use(*guess.names)
         if fields.get("priority") is not None:  # not read yet, so it may be the highest

@@ -32,7 +32,7 @@ from gateway.dialects.openai.requests.tokens import (
     TokenizeRequest,
     TokenizeResponse,
 )
-from gateway.endpoints.finding import found
+from gateway.endpoints.finding import found, with_model
 from gateway.endpoints.routes import OPERATIONS
 from gateway.http.auth import caller_of
 from gateway.http.body import read_object
@@ -194,20 +194,12 @@ async def _answer(path: TokenPath, request: Request, gateway: Gateway) -> Respon
         fields = await read_object(
             scope, request.receive, settings.max_body_bytes, settings.body_timeout_s, gateway.bodies
         )
-        model = await _model(fields, gateway)
+        fields = await with_model(gateway, fields, caller)
+        model = fields["model"]
+        if not isinstance(model, str):
+            raise InvalidRequest("model: must be a name", "model")
         resolution, card = await found(gateway, model, fields, caller, scope[REQUEST_ID])
         engine = Engine(gateway.backend, resolution.engine, model, card, scope[REQUEST_ID])
         async with UnlessDisconnected(request.receive):
             answer = await path.answer(fields, engine)
     return Response(orjson.dumps(answer), headers=dict(quota.headers()), media_type="application/json")
-
-
-async def _model(fields: Json, gateway: Gateway) -> str:
-    """The model that a body names; where it names none, the first, or the only one."""
-    model = fields.get("model")
-    if model is None:
-        models = await gateway.backend.models()
-        model = gateway.settings.first_model or (next(iter(models)) if len(models) == 1 else None)
-    if not isinstance(model, str):
-        raise InvalidRequest("model: a name is required", "model")
-    return model

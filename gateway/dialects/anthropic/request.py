@@ -12,6 +12,7 @@ from gateway.answers.reasoning import Effort
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
 from gateway.dialects.anthropic.encoder import ShownThinking
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
+from gateway.dialects.body import ModelName
 from gateway.dialects.depth import Shallow
 from gateway.dialects.openai.requests.generation import whole_number
 from gateway.dialects.openai.requests.response_format import schema_form
@@ -128,7 +129,7 @@ _Unsupported = Annotated[Any, AfterValidator(_only_empty)]
 class CountTokensRequest(_Value):
     """What a prompt is made of."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     messages: Messages
     system: TextBlocks | None = None
     tools: ToolDefinitions | None = None

@@ -9,6 +9,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from gateway.dialects.body import ModelName
 from gateway.dialects.depth import Shallow
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.responses.input import Input
@@ -131,7 +132,7 @@ def _json_as_text(input: Any) -> Any:
 class DecisionRequest(_Value):
     """POST /v1/decisions. What concerns caches of prompts and who asks changes no answer."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     input: Annotated[Input, BeforeValidator(_json_as_text, json_schema_input_type=Input)]
     questions: Annotated[
         list[Annotated[Question, Field(discriminator="type")]],

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.reasoning import Effort
+from gateway.dialects.body import ModelName
 from gateway.dialects.openai.requests.chat import MAX_TEMPLATE_ARGUMENTS_BYTES
 from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_number
 from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
@@ -105,7 +106,7 @@ Label = Annotated[str, Field(max_length=512)]
 class ResponsesRequest(FormedRequest):
     """POST /v1/responses. What `Sampling` has and OpenAI has not (`top_k`, `seed`, …) is taken as in a chat."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     input: Input | None = None
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(max_length=256)] | None = None

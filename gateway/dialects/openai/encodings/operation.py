@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from gateway.answers.encoding import MAX_TEXTS, EncodingRequest, Numbers
 from gateway.answers.events import Usage
+from gateway.dialects.body import ModelName
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.parameters import ignored_parameters
 from gateway.dialects.openai.requests.texts_or_ids import TextsOrIds, texts_or_ids
@@ -55,7 +56,7 @@ class EncoderBody(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     user: Annotated[str, Field(max_length=512)] | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=INT32_MAX)] | None = None
     truncation_side: Literal["left", "right"] | None = None

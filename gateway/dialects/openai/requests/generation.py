@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from gateway.admission.terms import PRIORITY
 from gateway.answers.backend import Prompt
 from gateway.answers.request import MAX_GENERATIONS, AnswerRequest
+from gateway.dialects.body import ModelName
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.openai.requests.response_format import FormedRequest
 from triton_repo.contract.sampling import GUIDE_FIELDS, INT32_MAX, Sampling
@@ -72,7 +73,7 @@ Name = Annotated[str, Field(max_length=512)]
 class GenerationRequest(FormedRequest):
     """What both endpoints take."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     max_tokens: MaxTokens | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_GENERATIONS)] | None = None

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from gateway.answers.backend import PromptIds
+from gateway.dialects.body import ModelName
 from triton_repo.contract.sampling import INT32_MAX
 
 MAX_IDS: Final = 2**20
-
-ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class _Value(BaseModel):
@@ -21,12 +20,9 @@ class _Value(BaseModel):
 
 
 class TokenizeRequest(_Value):
-    """A text, or a conversation, which is taken as POST /v1/chat/completions takes it, with its other fields.
+    """A text, or a conversation, which is taken as POST /v1/chat/completions takes it, with its other fields."""
 
-    `model` may be left out where one engine alone is served, or one of them was made the first.
-    """
-
-    model: ModelName | None = None
+    model: ModelName
     prompt: str | None = None
     messages: list[Any] | None = None
     add_special_tokens: bool | None = None
@@ -57,7 +53,7 @@ def _packed(value: Any) -> PromptIds:
 
 
 class DetokenizeRequest(_Value):
-    model: ModelName | None = None
+    model: ModelName
     tokens: Annotated[PromptIds, PlainValidator(_packed, json_schema_input_type=list[int])]
 
 

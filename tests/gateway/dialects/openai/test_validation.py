@@ -24,7 +24,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 WRONG_VALUES: list[tuple[str, list[Any]]] = [
-    ("model", [None, 5, "", "x" * 257]),
+    ("model", [5, "x" * 257]),
     ("max_tokens", [0, -2, 2**31, 2**63, 10**400, 1.5, "5", True, [], {}]),
     ("temperature", [-0.1, 2.1, "0", True, [], 10**400]),
     ("top_p", [-0.1, -1, 1.01, "1", True]),
@@ -101,12 +101,10 @@ def test_a_wrong_value_in_a_completion_body_is_refused_by_name(client: httpx.Cli
     assert error["param"] == (None if value == 10**400 else name)
 
 
-@pytest.mark.parametrize("missing", ["model", "messages"])
-def test_a_missing_field_is_named(client: httpx.Client, missing: str) -> None:
-    body = {"model": "demo", "messages": [HELLO]}
-    del body[missing]
+def test_a_missing_field_is_named(client: httpx.Client) -> None:
+    body = {"model": "demo"}
     error = refusal(post(client, CHAT, json.dumps(body).encode()))
-    assert (error["param"], error["message"]) == (missing, f"{missing}: a value is required")
+    assert (error["param"], error["message"]) == ("messages", "messages: a value is required")
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_logprobs_are_those_of_the_deltas_and_of_the_whole_text() -> None:
         ({"max_output_tokens": 0}, "max_output_tokens", None),
         ({"top_logprobs": 21}, "top_logprobs", None),
         ({"stream": "yes"}, "stream", None),
-        ({"model": ""}, "model", None),
+        ({"model": 5}, "model", None),
     ],
 )
 def test_it_is_rejected_by_its_name(client: httpx.Client, fields: dict[str, Any], param: str, code: str | None) -> None:
