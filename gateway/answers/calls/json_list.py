@@ -24,6 +24,8 @@ GUIDE: Final = "json_schema"
 CHOICE_FIELD: Final = "tool_choice"
 NO_ARGUMENTS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}, "additionalProperties": False}
 _FORM: Final = "!form"  # no function has such a name
+_VALUES: Final = frozenset({"const", "enum", "default", "examples"})  # keywords that hold no schemas
+_BY_NAME: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
 
 def calls_alone(tools: Tools, card: ModelCard, model: str) -> Guide:
@@ -116,10 +118,18 @@ def _moved(schema: Any, name: str) -> Any:
     if not isinstance(schema, dict):
         return schema
     return {
-        key: f"#/$defs/{name}{value[1:]}" if _is_own_reference(key, value) else _moved(value, name)
+        key: _moved_keyword(key, value, name)
         for key, value in schema.items()
         if key != "$id" or not isinstance(value, str)
     }
+
+
+def _moved_keyword(key: str, value: Any, name: str) -> Any:
+    if key in _VALUES:
+        return value
+    if key in _BY_NAME and isinstance(value, dict):
+        return {each: _moved(schema, name) for each, schema in value.items()}
+    return f"#/$defs/{name}{value[1:]}" if _is_own_reference(key, value) else _moved(value, name)
 
 
 def _is_own_reference(key: str, value: Any) -> bool:

@@ -29,6 +29,17 @@ TREE = {
 }
 
 
+# What looks like a reference, where a schema has values and names of its own.
+QUOTED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "const": {"$ref": "#"},
+        "kept": {"const": {"$ref": "#", "$id": "a"}, "default": {"$ref": "#/a"}, "examples": [{"$ref": "#"}]},
+        "one": {"enum": [{"$ref": "#/$defs/x"}, "#"]},
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     with serving(BACKEND) as gateway, httpx.Client(base_url=gateway.url) as client:
@@ -82,6 +93,13 @@ def test_references_within_the_schema_of_a_tool_still_lead_there(client: httpx.C
     moved = schema["$defs"]["plant"]
     assert moved["properties"] == {"root": {"$ref": "#/$defs/plant/$defs/node"}, "same": {"$ref": "#/$defs/plant"}}
     assert moved["$defs"]["node"]["properties"]["next"] == {"$ref": "#/$defs/plant/$defs/node"}
+
+
+def test_values_within_a_schema_stay_as_they_are_and_properties_may_be_called_like_keywords(
+    client: httpx.Client,
+) -> None:
+    moved = guide(client, tools=[tool("plant", QUOTED)], tool_choice="required")["$defs"]["plant"]["properties"]
+    assert moved == {**QUOTED["properties"], "const": {"$ref": "#/$defs/plant"}}
 
 
 @pytest.mark.parametrize("model", ["demo", "mute"])
