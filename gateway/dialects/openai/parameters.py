@@ -85,7 +85,10 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "xtc_probability": (0,),
 }
 
-# The same for those that a chat takes and a completion does not.
+# Parameter -> the one without which it asks for nothing, whatever its value.
+_ONLY_WITH: Final[Mapping[str, str]] = {"truncation_side": "truncate_prompt_tokens"}
+
+# The same as UNSUPPORTED for those that a chat takes and a completion does not.
 OF_CHATS: Final[Mapping[str, tuple[Any, ...]]] = {
     "function_call": ("none", "auto"),
     "functions": ([],),
@@ -153,7 +156,9 @@ def reject_unsupported(fields: Mapping[str, Any], body: type[BaseModel]) -> None
     """Raises UnsupportedParameter for the first field that asks for what no engine here does."""
     rejected = rejected_parameters(body)
     for name, value in fields.items():
-        if value is not None and name in rejected and not _is_one_of(value, rejected[name][1]):
+        if value is None or name not in rejected or (name in _ONLY_WITH and not fields.get(_ONLY_WITH[name])):
+            continue
+        if not _is_one_of(value, rejected[name][1]):
             raise UnsupportedParameter(f"{name}: {rejected[name][0]}", name)
 
 

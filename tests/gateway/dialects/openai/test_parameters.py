@@ -52,7 +52,6 @@ def client() -> Iterator[httpx.Client]:
         ("repeat_penalty", 5.0),
         ("stop_sequences", [" a"]),
         ("extra_body", {"max_tokens": 2}),
-        ("truncation_side", "right"),
         ("logprob_token_ids", [1, 2]),
         ("return_token_offsets", True),
         ("return_hidden_states", True),
@@ -108,6 +107,14 @@ def test_a_prompt_may_be_cut_to_its_last_tokens(
     if kept:
         long = completion(prompt=[1] * 5000, truncate_prompt_tokens=given, max_tokens=max_tokens)
         assert post(client, COMPLETIONS, long).status_code == 200
+
+
+def test_the_side_of_a_cut_asks_for_nothing_where_nothing_is_cut(client: httpx.Client) -> None:
+    for given in (None, 0):
+        response = post(client, CHAT, chat(truncation_side="right", truncate_prompt_tokens=given))
+        assert (response.status_code, response.headers.get("x-ignored-parameters")) == (200, None)
+    error = refusal(post(client, CHAT, chat(truncation_side="right", truncate_prompt_tokens=5)))
+    assert (error["param"], error["code"]) == ("truncation_side", "unsupported_parameter")
 
 
 @pytest.mark.parametrize(("options", "counted"), [({}, True), ({"include_usage": False}, False)])
