@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.dialects.responses.request import ResponsesRequest
+from typing import Any
+
+from gateway.dialects.responses.request import Format, ResponsesRequest
 from gateway.dialects.responses.resource import Echo
 from gateway.dialects.responses.tools import flat_choice, flat_tool
 
@@ -19,7 +21,7 @@ def echo(body: ResponsesRequest) -> Echo:
         "tool_choice": flat_choice(body.tool_choice or "auto"),
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "text": {
-            "format": text.format.model_dump(by_alias=True) if text and text.format else {"type": "text"},
+            "format": _format(text.format if text else None),
             "verbosity": (text and text.verbosity) or "medium",
         },
         "reasoning": {"effort": reasoning.effort if reasoning else None, "summary": None},
@@ -40,3 +42,9 @@ def echo(body: ResponsesRequest) -> Echo:
         "prompt_cache_key": body.prompt_cache_key,
         "prompt_cache_retention": body.prompt_cache_retention,
     }
+
+
+def _format(format: Format | None) -> dict[str, Any]:
+    """As OpenAI answers: `description` may be null, and `strict` is told where it was left out."""
+    shown = {"type": "text"} if format is None else format.model_dump(by_alias=True)
+    return shown | ({"strict": bool(shown["strict"])} if "strict" in shown else {})

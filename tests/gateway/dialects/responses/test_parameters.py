@@ -146,6 +146,12 @@ def test_a_response_repeats_what_was_asked_for(client: httpx.Client, monkeypatch
     assert BACKEND.generations[-1].sampling.max_tokens == 9
 
 
+def test_a_form_whose_strictness_was_left_out_is_told_as_not_strict(client: httpx.Client) -> None:
+    format = {"type": "json_schema", "name": "x", "schema": {**SCHEMA, "default": None}}
+    shown = create(client, text={"format": format})["text"]["format"]
+    assert shown == {**format, "strict": False, "description": None}
+
+
 def test_logprobs_are_those_of_the_deltas_and_of_the_whole_text() -> None:
     script = (delta("Hi", "stop", 1)._replace(tokens=TOKENS),)
     backend = ScriptedBackend(script, cards={"demo": PARSED})
