@@ -1,7 +1,8 @@
 """Custom tools of a chat: those whose input is free text, in the form of a grammar if they have one.
 
 A model calls them as functions with one argument (`gateway.answers.calls.custom_input`). A regular expression holds
-wherever the schema of a strict function does; a Lark grammar is told to the model, and holds nowhere.
+wherever the schema of a strict function does; a Lark grammar is told to the model, and holds nowhere: it is one of
+the text, and what the engine writes is that text within JSON, for which no library here takes a Lark grammar.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from gateway.answers.calls.tools import Tool, Tools
 from gateway.dialects.depth import check_depth
 from gateway.dialects.openai.messages import must_be
 from gateway.dialects.openai.requests.custom_tools import CustomDefinition
-from triton_repo.contract.errors import InvalidRequest
+from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import UNSUPPORTED
 
 MAX_TOOLS: Final = 128  # OpenAI's
@@ -153,6 +153,7 @@ def offered_tools(
 
     Raises:
         InvalidRequest: the choice names a tool that is not there, or needs one where there is none.
+        UnsupportedParameter: it requires a call with a form that is not enforced.
     """
     if not tools:
         if choice not in (None, "none", "auto"):
@@ -165,6 +166,9 @@ def offered_tools(
     if (unknown := next((name for name in names if name not in known), None)) is not None:
         raise InvalidRequest(f"tool_choice: there is no tool {unknown!r} in tools", "tool_choice")
     listed = [known[name] for name in dict.fromkeys(names)] or list(tools)
+    if mode == "required" and (free := next((tool.function.name for tool in listed if _is_lark(tool)), None)):
+        rule = f"nothing holds the input of tool {free!r} to its Lark grammar; leave the call to the model, auto"
+        raise UnsupportedParameter(f"tool_choice: {rule}, or give a regular expression", "tool_choice")
     neutral = tuple(Tool(it.name, it.parameters, bool(it.strict)) for it in (tool.function for tool in listed))
     return listed, Tools(neutral, mode, parallel is not False and not isinstance(choice, NamedFunction | NamedCustom))
 
@@ -189,9 +193,11 @@ def custom_names(tools: Sequence[AnyTool] | None) -> frozenset[str]:
 
 def unenforced(tools: Sequence[AnyTool] | None) -> list[str]:
     """What of the tools has no effect but that the model is told of it, for the header that says so."""
-    customs = [tool.custom for tool in tools or () if isinstance(tool, CustomTool)]
-    has_lark = any(custom.grammar is not None and custom.pattern is None for custom in customs)
-    return ["tools.format.lark"] if has_lark else []
+    return ["tools.format.lark"] if any(map(_is_lark, tools or ())) else []
+
+
+def _is_lark(tool: AnyTool) -> bool:
+    return isinstance(tool, CustomTool) and tool.custom.grammar is not None and tool.custom.pattern is None
 
 
 def template_tool(tool: AnyTool) -> dict[str, Any]:

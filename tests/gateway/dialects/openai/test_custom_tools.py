@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from tests.gateway.bodies import refusal
 from tests.gateway.scripted_backend import CARD, ScriptedBackend, delta
 from tests.gateway.server import Running
 
@@ -94,6 +95,18 @@ def test_the_model_reads_of_a_custom_tool_and_of_its_grammar(plain: httpx.Client
         function = told(backend)["tools"][0]["function"]
         assert function["description"].startswith("Applies a patch.")
         assert format["definition"] in function["description"]
+
+
+@pytest.mark.parametrize("model", ["demo", "guided"])
+def test_a_call_that_must_match_a_lark_grammar_is_rejected(plain: httpx.Client, model: str) -> None:
+    name = {"type": "custom", "name": "apply"}
+    body = {"model": model, "input": "x", "tools": [{**FLAT, "format": LARK}, FUNCTION]}
+    for choice in ("required", name, {"type": "allowed_tools", "mode": "required", "tools": [name]}):
+        error = refusal(plain.post("/v1/responses", json={**body, "tool_choice": choice}))
+        assert (error["param"], error["code"]) == ("tool_choice", "unsupported_parameter")
+        assert "Lark grammar" in error["message"]
+    other = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "now"}]}
+    assert "Lark" not in plain.post("/v1/responses", json={**body, "tool_choice": other}).text
 
 
 def test_a_regular_expression_is_enforced_as_a_strict_function_is(
