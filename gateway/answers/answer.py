@@ -97,6 +97,11 @@ class Answer:
         return max((ticket.waited_s for ticket in self._tickets if ticket.waited_s is not None), default=None)
 
     @property
+    def has_its_turns(self) -> bool:
+        """No choice waits any more."""
+        return not any(ticket.waits for ticket in self._tickets)
+
+    @property
     def finish_reason(self) -> FinalReason | None:
         """None until every choice has ended; "length" if that cut any of them short."""
         reasons = [choice.finish_reason for choice in self._choices]

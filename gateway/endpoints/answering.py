@@ -186,13 +186,13 @@ async def stream(asked: Asked, call: Call, open_sink: Callable[[], Sink]) -> Non
 async def _first(batches: AsyncIterator[Sequence[Event]], sink: Sink, answer: Answer) -> Sequence[Event] | Exception:
     """The first events, or the error in their place where the status is out.
 
-    The status line waits for them, so that what fails before them has a status of its own; but once an engine has the
-    request, not so long that a proxy would take the silence for the end.
+    The status line waits for them, so that what fails before them has a status of its own; but once engines have all
+    of the request, not so long that a proxy would take the silence for the end.
 
     Raises:
         Exception: the status is not out.
     """
-    with sink.expected(lambda: answer.waited_s is not None):
+    with sink.expected(lambda: answer.has_its_turns):
         try:
             return await anext(batches)
         except Exception as error:
