@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.detokenize.detokenizer import make_detokenizer
+from triton_repo.engine.runtimes.ends import ends_by_use
 
 # Special tokens that may be a part of an answer, and not only of the conversation around it: a call of a tool begins
 # with one in many families.
@@ -62,7 +63,7 @@ def vocabulary_of(engine: EngineDirectory, config: EngineConfig) -> Vocabulary:
     tokens = (
         detokenizer.token_bytes(id) if id < known and id not in silent else b"" for id in range(config.vocab_size)
     )
-    return Vocabulary(tuple(tokens), _end_ids(engine, tokenizer, config.eos_token_ids))
+    return Vocabulary(tuple(tokens), ends_by_use(engine, tokenizer, config.eos_token_ids))
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> Any:
@@ -76,27 +77,6 @@ def tokenizer_of(vocabulary: Vocabulary) -> Any:
         known = {"eos_token_id": ends[0]} if ends else {}
         Path(directory, "config.json").write_text(json.dumps(known), encoding="utf-8")
         return openvino_genai.Tokenizer(directory)
-
-
-def _end_ids(engine: EngineDirectory, tokenizer: Tokenizer, end_ids: Collection[int]) -> tuple[int, ...]:
-    """First what the chat template writes most often: a conversation has many turns, and ends once."""
-    template = engine.chat_template.read_text(encoding="utf-8") if engine.chat_template.is_file() else ""
-    by_name = _eos_token(engine)
-
-    def uses(id: int) -> int:
-        text = tokenizer.id_to_token(id)
-        return (template.count(text) if text else 0) + (template.count("eos_token") if text == by_name else 0)
-
-    return tuple(sorted(end_ids, key=uses, reverse=True))
-
-
-def _eos_token(engine: EngineDirectory) -> str | None:
-    """What templates write by this name."""
-    file = engine.tokenizer / "tokenizer_config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    token = config.get("eos_token")
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) else None
 
 
 def _silent_ids(tokenizer: Tokenizer) -> list[int]:

@@ -38,7 +38,6 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
     engine = EngineDirectory(model_directory.parent)
     arguments: dict[str, Any] = {
         "model": str(engine.model.compiled if settings.flow == "compiled" else engine.model.checkpoint),
-        "skip_tokenizer_init": True,  # token ids in, token ids out
         "tensor_parallel_size": settings.tensor_parallel,
         "pipeline_parallel_size": settings.pipeline_parallel,
         "max_batch_size": config.max_batch_size,
@@ -47,10 +46,6 @@ def llm_arguments(model_directory: Path, config: EngineConfig) -> dict[str, Any]
         "max_beam_width": settings.max_beam_width,
         "enable_chunked_prefill": config.enable_chunked_context,
     }
-    if settings.guided_decoding_backend is not None:  # a grammar is one of characters: its vocabulary must be known
-        arguments["skip_tokenizer_init"] = False
-        arguments["tokenizer"] = str(engine.tokenizer)
-        arguments["guided_decoding_backend"] = settings.guided_decoding_backend
     if settings.gather_generation_logits:
         arguments["gather_generation_logits"] = True
     if settings.flow == "pytorch":

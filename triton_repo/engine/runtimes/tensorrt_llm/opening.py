@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from triton_repo.contract.capabilities.runtimes import capabilities_of
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.llm_api import LlmApi, installed_llm_api
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import (
     adapter_arguments,
@@ -24,6 +26,7 @@ from triton_repo.engine.runtimes.tensorrt_llm.arguments import (
 )
 from triton_repo.engine.runtimes.tensorrt_llm.engine import check_engine, installed
 from triton_repo.engine.runtimes.tensorrt_llm.environment import prepare_environment
+from triton_repo.engine.runtimes.tensorrt_llm.guide_tokenizer import guide_tokenizer
 from triton_repo.engine.runtimes.tensorrt_llm.llm_api.contract import Contract, SpeculativeClass
 from triton_repo.engine.runtimes.tensorrt_llm.llm_api.v1_2 import V1_2
 from triton_repo.engine.runtimes.tensorrt_llm.llm_api.v1_3 import V1_3
@@ -59,14 +62,28 @@ def _open_llm(contract: Contract, model_directory: Path, config: EngineConfig) -
         configuration = getattr(import_module("tensorrt_llm.llmapi"), chosen.name)
         arguments |= chosen.llm_arguments
         arguments["speculative_config"] = configuration(**chosen.arguments(model_directory, config.speculative))
-    return import_module(contract.llm_modules[flow]).LLM(
-        **arguments,
-        **_lora_config(contract, config),
-        kv_cache_config=KvCacheConfig(**kv_cache_arguments(config)),
-        scheduler_config=SchedulerConfig(
-            capacity_scheduler_policy=CapacitySchedulerPolicy[scheduler_policy(config)], **contract.scheduler_arguments
-        ),
-    )
+    with _guided(model_directory, config) as guided:
+        return import_module(contract.llm_modules[flow]).LLM(
+            **arguments,
+            **guided,
+            **_lora_config(contract, config),
+            kv_cache_config=KvCacheConfig(**kv_cache_arguments(config)),
+            scheduler_config=SchedulerConfig(
+                capacity_scheduler_policy=CapacitySchedulerPolicy[scheduler_policy(config)],
+                **contract.scheduler_arguments,
+            ),
+        )
+
+
+@contextmanager
+def _guided(model_directory: Path, config: EngineConfig) -> Iterator[dict[str, Any]]:
+    """Arguments of `LLM` for guides: a grammar is one of characters, so the vocabulary must be known."""
+    backend = settings_of(config).guided_decoding_backend
+    if backend is None:
+        yield {"skip_tokenizer_init": True}  # token ids in, token ids out
+        return
+    with guide_tokenizer(EngineDirectory(model_directory.parent), config) as tokenizer:
+        yield {"skip_tokenizer_init": False, "tokenizer": str(tokenizer), "guided_decoding_backend": backend}
 
 
 def choose(classes: Iterable[SpeculativeClass], module: ModuleType) -> SpeculativeClass:
