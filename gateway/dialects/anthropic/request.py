@@ -14,8 +14,8 @@ from gateway.dialects.anthropic.encoder import ShownThinking
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
 from gateway.dialects.body import ModelName
 from gateway.dialects.depth import Shallow
+from gateway.dialects.openai.requests.forms import schema_form
 from gateway.dialects.openai.requests.generation import whole_number
-from gateway.dialects.openai.requests.response_format import schema_form
 from gateway.dialects.openai.requests.schema_field import Schema
 from triton_repo.contract.model_card import REASONING_EFFORT, REASONING_SWITCHES
 from triton_repo.contract.sampling import GUIDE_FIELDS, UNSUPPORTED, Count, Sampling

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from gateway.dialects.openai.requests.generation import StreamOptions
+from gateway.dialects.openai.requests.response_format import ResponseFormat, StructuredOutputs
 from triton_repo.contract.errors import UnsupportedParameter
 
 # Parameter -> the values, besides null, that ask for nothing.
@@ -30,7 +31,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[Any, ...]]] = {
     "chat_template": (),
     "custom_logit_processor": (),
     "documents": ([],),
-    "guided_decoding_backend": (),
+    "guided_decoding_backend": ("auto",),
     "guided_whitespace_pattern": (),
     "kv_transfer_params": (),
     "length_penalty": (1,),
@@ -148,6 +149,13 @@ IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
     "verbosity": ("medium",),
 }
 
+# Objects in a body, whose fields are told too, and what they know by other names.
+_WITHIN: Final[Mapping[str, tuple[type[BaseModel], frozenset[str]]]] = {
+    "stream_options": (StreamOptions, frozenset()),
+    "response_format": (ResponseFormat, frozenset({"schema", "value"})),
+    "structured_outputs": (StructuredOutputs, frozenset({"json"})),
+}
+
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMES: Final = 32
 
@@ -189,8 +197,9 @@ def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
     """Names of the fields that had no effect, as the value of a header."""
     known = _fields(body) | UNSUPPORTED.keys() | OF_CHATS.keys() | OF_COMPLETIONS.keys() | OTHER_NAMES.keys()
     names = _unknown(fields, known)
-    if options := fields.get("stream_options"):
-        names = chain(names, _unknown(options, _fields(StreamOptions), "stream_options."))
+    for name, (model, others) in _WITHIN.items():
+        if value := fields.get(name):
+            names = chain(names, _unknown(value, _fields(model) | others, f"{name}."))
     return names_in_header(names)
 
 

@@ -21,8 +21,9 @@ from pydantic_core import PydanticCustomError
 from gateway.answers.reasoning import Effort
 from gateway.dialects.body import ModelName
 from gateway.dialects.openai.requests.chat import MAX_TEMPLATE_ARGUMENTS_BYTES
+from gateway.dialects.openai.requests.forms import Form, schema_form
 from gateway.dialects.openai.requests.generation import MaxTokens, Stop, whole_number
-from gateway.dialects.openai.requests.response_format import Form, FormedRequest, schema_form
+from gateway.dialects.openai.requests.response_format import FormedRequest
 from gateway.dialects.openai.requests.schema_field import Schema
 from gateway.dialects.responses.conversation import ConversationId, Metadata
 from gateway.dialects.responses.includable import LOGPROBS, fault_of

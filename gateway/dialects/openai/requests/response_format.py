@@ -7,32 +7,23 @@ SGLang's "Structured outputs" (`regex`, `ebnf`, `json_schema`), trtllm-serve's `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import islice
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from gateway.dialects.openai.requests.forms import Form, choice_form, grammar_form, one_of, regex_form, schema_form
 from gateway.dialects.openai.requests.schema_field import Schema
 from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import GUIDE_FIELDS, MAX_GUIDE_LENGTH, Guide, Sampling
-from triton_repo.engine.schema.keywords import not_enforced
 
 MAX_CHOICES: Final = 1024
-_MAX_NAMES: Final = 8
 _FORMAT: Final = "response_format"
 _OUTPUTS: Final = "structured_outputs"
-_REGEX_SPECIAL: Final = frozenset("\\.^$*+?()[]{}|")
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_GUIDE_LENGTH)]
 Choices = Annotated[list[Text], Field(min_length=1, max_length=MAX_CHOICES)]
-
-
-class Form(NamedTuple):
-    """The form of an answer: the guide that the engine follows. A schema in it is checked once more in the end."""
-
-    guide: Guide
 
 
 class _Value(BaseModel):
@@ -69,8 +60,13 @@ class StructuralTag(_Value):
         return orjson.dumps({"type": "structural_tag", "format": format}).decode()
 
 
+# Where the `value` of a type belongs, as TGI calls it: HuggingFace's client sends every schema so.
+_VALUES: Final = {"json": "schema", "json_object": "schema", "json_schema": "json_schema", "regex": "regex"}
+
+
 class ResponseFormat(StructuralTag):
-    """`response_format`. `json` with its `schema` is trtllm-serve's, a `json_object` with one llama.cpp's."""
+    """`response_format`. `json` with its `schema` is trtllm-serve's, a `json_object` with one llama.cpp's, and a
+    `value` TGI's."""
 
     type: Literal["text", "json_object", "json_schema", "json", "regex", "ebnf", "grammar", "structural_tag"]
     json_schema: JsonSchema | None = None
@@ -79,6 +75,14 @@ class ResponseFormat(StructuralTag):
     pattern: Text | None = None
     ebnf: Text | None = None
     grammar: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_value(cls, fields: Any) -> Any:
+        value = fields.get("value") if isinstance(fields, dict) else None
+        kind = fields.get("type") if value is not None else None
+        name = _VALUES.get(kind) if isinstance(kind, str) else None
+        return {name: value} | fields if name else fields
 
     @model_validator(mode="after")
     def _complete(self) -> ResponseFormat:
@@ -100,9 +104,9 @@ class ResponseFormat(StructuralTag):
             case "json":
                 form = schema_form(self._given(self.schema_, "schema"))
             case "regex":
-                form = _regex(self._given(self.regex or self.pattern, "regex"))
+                form = regex_form(self._given(self.regex or self.pattern, "regex"))
             case "ebnf" | "grammar":
-                form = _grammar(self._given(self.ebnf or self.grammar, self.type))
+                form = grammar_form(self._given(self.ebnf or self.grammar, self.type))
             case "structural_tag":
                 self._given(self.format or self.structures, "format")
                 form = _structural_tag(self)
@@ -140,9 +144,9 @@ class StructuredOutputs(_Value):
         return one_of(
             {
                 "json": (self.json_, schema_form),
-                "regex": (self.regex, _regex),
+                "regex": (self.regex, regex_form),
                 "choice": (self.choice, choice_form),
-                "grammar": (self.grammar, _grammar),
+                "grammar": (self.grammar, grammar_form),
                 "json_object": (self.json_object or None, _any_object),
                 "structural_tag": (self.structural_tag, _structural_tag),
             },
@@ -178,62 +182,18 @@ class FormedRequest(Sampling):
             _FORMAT: (_asking(self.response_format), lambda value: value.form()),
             _OUTPUTS: (_asking(self.structured_outputs), lambda value: value.form()),
             "guided_json": (self.guided_json, schema_form),
-            "guided_regex": (self.guided_regex, _regex),
+            "guided_regex": (self.guided_regex, regex_form),
             "guided_choice": (self.guided_choice, choice_form),
-            "guided_grammar": (self.guided_grammar, _grammar),
+            "guided_grammar": (self.guided_grammar, grammar_form),
             "json_schema": (self.json_schema, schema_form),
-            "regex": (self.regex, _regex),
-            "ebnf": (self.ebnf, _grammar),
+            "regex": (self.regex, regex_form),
+            "ebnf": (self.ebnf, grammar_form),
             GUIDE_FIELDS[0]: (self.guide, Form),
         }
 
 
-def one_of(given: Mapping[str, tuple[Any, Callable[[Any], Form | None]]], within: str = "") -> Form | None:
-    """The form that the one field that is not None asks for.
-
-    Raises:
-        InvalidRequest: there are two.
-    """
-    names = [name for name, (value, _) in given.items() if value is not None]
-    if len(names) > 1:
-        first, second = (f"{within}.{name}" if within else name for name in names[:2])
-        rule = f"{second}: {first} says already what form the answer has; send one of them"
-        raise InvalidRequest(rule, within or second)
-    if not names:
-        return None
-    value, form_of = given[names[0]]
-    return form_of(value)
-
-
-def schema_form(schema: Mapping[str, Any] | bool | None, *, strict: bool | None = None, param: str = "") -> Form:
-    """Of a JSON schema; None is that of any object.
-
-    Raises:
-        InvalidRequest: it is to be strict, and has a keyword that no grammar enforces.
-    """
-    if strict and (names := [*islice(not_enforced(schema), _MAX_NAMES)]):
-        rule = "cannot be enforced while the answer is generated; leave strict out to have the answer checked"
-        raise InvalidRequest(f"{param}: strict: {', '.join(names)}: {rule}", param)
-    if schema is None or schema == {"type": "object"}:
-        return Form(Guide("json", None))
-    return Form(Guide("json_schema", orjson.dumps(schema).decode()))
-
-
-def choice_form(choices: list[str]) -> Form:
-    """One of several texts, as a regular expression: the one form of it that every library takes."""
-    return _regex("(" + "|".join("".join(map(_literal, choice)) for choice in choices) + ")")
-
-
 def _asking(value: ResponseFormat | StructuredOutputs | None) -> ResponseFormat | StructuredOutputs | None:
     return None if value is None or value.form() is None else value
-
-
-def _regex(text: str) -> Form:
-    return Form(Guide("regex", text))
-
-
-def _grammar(text: str) -> Form:
-    return Form(Guide("ebnf_grammar", text))
 
 
 def _any_object(_: bool) -> Form:
@@ -242,9 +202,3 @@ def _any_object(_: bool) -> Form:
 
 def _structural_tag(tag: StructuralTag | str) -> Form:
     return Form(Guide("structural_tag", tag if isinstance(tag, str) else tag.to_json()))
-
-
-def _literal(character: str) -> str:
-    if character in _REGEX_SPECIAL:
-        return f"\\{character}"
-    return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(character, character)

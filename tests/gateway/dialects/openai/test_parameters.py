@@ -149,6 +149,12 @@ def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
     assert response.headers["x-ignored-parameters"] == "colour, prediction, store, verbosity"
 
 
+def test_what_has_no_effect_within_an_object_is_named_too(client: httpx.Client) -> None:
+    for name, value in {"response_format": {"type": "text", "a": 1}, "structured_outputs": {"b": 2}}.items():
+        ignored = post(client, CHAT, chat(**{name: value})).headers["x-ignored-parameters"]
+        assert ignored == f"{name}.{[*value][-1]}"
+
+
 def test_a_client_may_prefer_an_error_to_a_parameter_without_effect(client: httpx.Client) -> None:
     strict = {"prefer": 'respond-async, Handling="strict"; x=1, handling=lenient', "content-type": "application/json"}
     response = client.post(CHAT, content=chat(verbosity="low", store=True), headers=strict)
