@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from gateway.admission.admission import Admission
 from gateway.admission.quota import RETRY_HEADERS, Quotas
+from gateway.admission.quota_headers import QuotaHeaders
 from gateway.admission.tally import Tally
 from gateway.answers.backend import Backend
 from gateway.answers.byte_budget import ByteBudget
@@ -124,7 +125,8 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_kserve(api)
     page_paths = add_pages(api)
     generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)
-    return Application(_layers(generate, settings, keys, _OPEN_PATHS | set(page_paths), errors), api)
+    limited = QuotaHeaders(generate, lambda: api.state.gateway.quotas)
+    return Application(_layers(limited, settings, keys, _OPEN_PATHS | set(page_paths), errors), api)
 
 
 def _keys(settings: Settings) -> ApiKeys:

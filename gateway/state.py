@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 
 from gateway.admission.admission import Admission
 from gateway.admission.quota import Quotas
@@ -59,11 +59,9 @@ def owner_of(request: Request) -> str:
     return caller_of(request.scope).name
 
 
-async def _count(request: Request, gateway: GatewayDep, response: Response) -> None:
+async def _count(request: Request, gateway: GatewayDep) -> None:
     caller = caller_of(request.scope)
-    quota = gateway.quotas.of(caller.name, caller.limits)
-    quota.take_request()
-    response.headers.update(quota.headers())
+    gateway.quotas.of(caller.name, caller.limits).take_request()
 
 
 # Of a route that keeps what it is sent: it takes one from the requests per minute of its caller. Reading, cancelling

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
 from typing import Final
 
 from triton_repo.contract.errors import EngineUnavailable, RequestError, RequestTimedOut
@@ -38,17 +37,12 @@ class DeadlineExceeded(RequestTimedOut):
 
 
 class RateLimitExceeded(RequestError):
-    """`retry_after_s`: from when the same request is within the limit; a guess for requests at a time."""
+    """`retry_after_s`: from when the same request is within the limit, to the millisecond; a guess for `parallel`."""
 
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, retry_after_s: float, headers: Mapping[str, str]) -> None:
+    def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
-        wait_ms = math.ceil(1000 * retry_after_s)
-        self.headers = {
-            **headers,
-            "retry-after": str(max(1, math.ceil(wait_ms / 1000))),
-            "retry-after-ms": str(wait_ms),
-        }
+        self.retry_after_s = math.ceil(1000 * retry_after_s) / 1000

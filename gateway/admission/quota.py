@@ -118,7 +118,7 @@ class Quota:
         if parallel is not None and self._open.total() > parallel:
             self._open.own -= 1
             message = f"key {self._key}: {parallel} requests are being answered, as many as it may have at a time"
-            raise RateLimitExceeded(message, _PARALLEL_RETRY_S, self.headers())
+            raise RateLimitExceeded(message, _PARALLEL_RETRY_S)
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
@@ -139,7 +139,7 @@ class Quota:
     def _take(self, bucket: Bucket | None, amount: int) -> None:
         if bucket and (wait_s := bucket.take(amount)):
             message = f"key {self._key}: more than {bucket.limit} {bucket.kind} per minute; {wait_s:.3f} s too early"
-            raise RateLimitExceeded(message, wait_s, self.headers())
+            raise RateLimitExceeded(message, wait_s)
 
 
 class Quotas:

@@ -176,7 +176,7 @@ class BatchRunner:
             try:
                 body = await _answer(held, line, answering, id, behind_others=behind_others)
             except (EngineUnavailable, RateLimitExceeded) as error:
-                await asyncio.sleep(_wait_s(error))
+                await asyncio.sleep(error.retry_after_s)
             except RequestError as error:
                 await self._batches.end_line(held.batch.id, line.number, failed(line, id, error), is_ok=False)
                 return
@@ -218,12 +218,6 @@ async def _answer(held: Held, line: Line, answering: Answering, id: str, *, behi
     except Exception as error:  # the boundary of one line
         logger.exception("a request of batch %s failed", held.batch.id)
         raise EngineFailed("internal error") from error
-
-
-def _wait_s(error: EngineUnavailable | RateLimitExceeded) -> float:
-    if isinstance(error, EngineUnavailable):
-        return error.retry_after_s
-    return int(error.headers["retry-after-ms"]) / 1000
 
 
 def _model(line: Line) -> str | None:

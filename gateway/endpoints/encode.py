@@ -80,7 +80,7 @@ async def _answer(request: Request, gateway: Gateway, operation: Operation, reco
         engine = await found(gateway, call.model, fields, caller, scope[REQUEST_ID])
         async with UnlessDisconnected(request.receive):
             body = await encode(gateway, call, engine, Asker(scope[REQUEST_ID], terms, record))
-        headers = {**quota.headers(), **({"x-ignored-parameters": ignored} if ignored else {})}
+        headers = {"x-ignored-parameters": ignored} if ignored else {}
     return Response(body, headers=headers, media_type="application/json")
 
 

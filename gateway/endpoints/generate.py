@@ -85,7 +85,7 @@ async def _answer(asked: Asked, scope: Scope, call: Call, send: Send, ping: byte
     """The response; None if it is streamed, and so sent already."""
 
     def open_stream() -> EventStream:
-        return EventStream(send, _headers(asked, scope, call), asked.gateway.heartbeat, ping)
+        return EventStream(send, response_headers(scope, call.ignored), asked.gateway.heartbeat, ping)
 
     if call.session is not None and call.session.is_background:
         body = await begin(asked, call, call.session, open_stream)
@@ -96,8 +96,4 @@ async def _answer(asked: Asked, scope: Scope, call: Call, send: Send, ping: byte
         body = await whole(asked, call)
     if body is None:
         return None
-    return Response(body, headers=_headers(asked, scope, call), media_type="application/json")
-
-
-def _headers(asked: Asked, scope: Scope, call: Call) -> dict[str, str]:
-    return {**asked.terms.quota.headers(), **response_headers(scope, call.ignored)}
+    return Response(body, headers=response_headers(scope, call.ignored), media_type="application/json")

@@ -182,7 +182,7 @@ async def _infer(request: Request, gateway: Gateway, record: RequestRecord) -> R
     content, json_length = await _aside(num_bytes, lambda: encode(inferred, form))
     record.served = Served(model.name, inferred.model.version)
     record.is_whole = True
-    headers = {**quota.headers(), "content-type": _JSON}
+    headers = {"content-type": _JSON}
     if json_length is not None:
         headers |= {"content-type": _OCTETS, _JSON_LENGTH: str(json_length)}
     return Response(content, headers=headers)

@@ -202,4 +202,4 @@ async def _answer(path: TokenPath, request: Request, gateway: Gateway) -> Respon
         engine = Engine(gateway.backend, resolution.engine, model, card, scope[REQUEST_ID])
         async with UnlessDisconnected(request.receive):
             answer = await path.answer(fields, engine)
-    return Response(orjson.dumps(answer), headers=dict(quota.headers()), media_type="application/json")
+    return Response(orjson.dumps(answer), media_type="application/json")

@@ -14,6 +14,7 @@ Besides the shared tree of `triton_repo.contract.errors` there are failures of H
 from __future__ import annotations
 
 import http
+import math
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast, get_args
 
@@ -101,7 +102,8 @@ class ErrorResponses:
     def response(self, scope: Scope, error: RequestError) -> Response:
         headers: dict[str, str] = {}
         if isinstance(error, RateLimitExceeded):
-            headers |= error.headers
+            headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+            headers["retry-after-ms"] = str(round(1000 * error.retry_after_s))
         if isinstance(error, EngineUnavailable):
             headers["retry-after"] = str(error.retry_after_s)
         if isinstance(error, RequestTimedOut):  # OpenAI's clients ask again after every other status of 500 and above

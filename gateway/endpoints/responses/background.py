@@ -133,7 +133,7 @@ async def _answer(gateway: Gateway, asker: Asker, call: Call, sink: StoredEvents
                 await _attempt(request, call, sink)
                 return
         except (ServerOverloaded, RateLimitExceeded) as error:
-            wait_s = _wait_s(error)
+            wait_s = error.retry_after_s
             if time.monotonic() + wait_s > give_up_s or gateway.in_flight.draining:
                 raise
         await asyncio.sleep(wait_s)
@@ -147,12 +147,6 @@ async def _attempt(request: Asked, call: Call, sink: StoredEvents) -> None:
     except ServerOverloaded:
         request.record.is_handed_over = True  # to the next attempt
         raise
-
-
-def _wait_s(error: ServerOverloaded | RateLimitExceeded) -> float:
-    if isinstance(error, RateLimitExceeded):
-        return float(error.headers["retry-after-ms"]) / 1000
-    return error.retry_after_s
 
 
 async def follow(gateway: Gateway, owner: str, id: str, after: int, open_sink: Callable[[], Sink]) -> None:

@@ -42,7 +42,7 @@ async def create_decision(request: Request, gateway: GatewayDep) -> Response:
                 call = await parsed(gateway, CreateDecision(), fields, caller, scope[REQUEST_ID])
                 check_ignored(scope, call.ignored)
                 body = await whole(asked_now.within(*complete_and_begin_by_s(scope)), call)
-            headers = {**asked_now.terms.quota.headers(), **response_headers(scope, call.ignored)}
+            headers = response_headers(scope, call.ignored)
     except ClientDisconnect:  # there is no client left to answer
         return Response()
     return Response(body, headers=headers, media_type="application/json")

@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from gateway.catalog import watched_file
+from gateway.http.request_id import CHECK_PATHS
 from tests.gateway.bodies import refusal
 from tests.gateway.http.test_http import every_endpoint
 from tests.gateway.scrape import scrape_until, value
@@ -63,14 +64,16 @@ def test_all_that_makes_something_counts_and_to_read_cancel_or_delete_does_not(t
         encoding="utf-8",
     )
     with serving(ScriptedBackend(), api_keys_file=tmp_path / "keys") as gateway, httpx.Client() as client:
-        limited = {}
+        limited, untold = {}, set()
         for (method, path), key in zip(endpoints, keys, strict=True):
             headers = {"authorization": f"Bearer {key}"}
             answers = [client.request(method, gateway.url + path, headers=headers) for _ in range(2)]
             limited[method, path] = answers[1].status_code == 429
+            untold |= {path for answer in answers if answer.headers.get("x-ratelimit-limit-requests") != "1"}
     assert {each for each, is_limited in limited.items() if is_limited} == {
         (method, path) for method, path in endpoints if method == "POST" and not path.endswith("/cancel")
     }
+    assert untold == {path for _, path in endpoints if path in CHECK_PATHS | {"/v2/health/live", "/v2/health/ready"}}
 
 
 def test_tokens_are_counted_as_the_answer_has_them_in_the_end(tmp_path: Path) -> None:
