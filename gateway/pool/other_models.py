@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -53,10 +54,17 @@ class PooledModels:
         return await self._first(inference.model, members, lambda models: models.infer(inference))
 
     async def server_version(self) -> str:
-        for member in self._members():
-            with suppress(RequestError):  # that server is down
-                return await member.backend.others.server_version()
-        return ""
+        """All are asked at once: those that hang take no longer than one of them."""
+        asked = [asyncio.ensure_future(member.backend.others.server_version()) for member in self._members()]
+        try:
+            for answer in asyncio.as_completed(asked):
+                with suppress(RequestError):  # that server is down
+                    return await answer
+            return ""
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     def _by_load(self) -> list[Member]:
         return sorted(self._members(), key=lambda member: member.num_open)

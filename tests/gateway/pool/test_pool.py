@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tritonclient.grpc import service_pb2 as pb
 
 from gateway.answers.backend import EngineLost
 from gateway.pool.addresses import Addresses
@@ -210,3 +211,19 @@ async def test_a_server_that_says_nothing_loses_what_it_has(monkeypatch: pytest.
 
 async def read_all(deltas: Any) -> list[str]:
     return [delta.text async for delta in deltas]
+
+
+@pytest.mark.asyncio
+async def test_servers_are_asked_for_their_version_at_once_and_those_that_hang_are_not_waited_for() -> None:
+    all_are_asked = asyncio.Barrier(3)
+
+    class Versioned(ScriptedTriton):
+        async def ServerMetadata(self, _: Any, __: Any) -> Any:  # noqa: N802
+            await all_are_asked.wait()
+            if self is not servers[-1]:
+                await asyncio.Event().wait()
+            return pb.ServerMetadataResponse(version="2.51.0")
+
+    servers = [Versioned((), {"demo": CARD.to_json()}) for _ in range(3)]
+    async with pool_of(*servers) as pool:
+        assert await pool.others.server_version() == "2.51.0"
