@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
@@ -15,11 +15,14 @@ _LOCK: Final = "in-use"  # locked while the run lives: the kernel unlocks it how
 
 
 @contextmanager
-def private_directory(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+def private_directory(
+    prefix: str, parent: Path | None = None, abandoned: Callable[[Path], None] = lambda _: None
+) -> Iterator[Path]:
     """A new one, whose name begins with `prefix`, removed at the end; those of runs that were killed are removed now.
 
     Args:
         parent: where it is made; the directory for temporary files unless it is given.
+        abandoned: is called with one of a run that was killed, before it is removed.
     """
     parent = parent or Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, _kept_from_cleaners(name):
@@ -27,7 +30,7 @@ def private_directory(prefix: str, parent: Path | None = None) -> Iterator[Path]
         with new.open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new.rename(Path(name, _LOCK))
-            _remove_abandoned(prefix, parent)
+            _remove_abandoned(prefix, parent, abandoned)
             yield Path(name)
 
 
@@ -42,11 +45,12 @@ def _kept_from_cleaners(directory: str) -> Iterator[None]:
         os.close(opened)
 
 
-def _remove_abandoned(prefix: str, parent: Path) -> None:
+def _remove_abandoned(prefix: str, parent: Path, abandoned: Callable[[Path], None]) -> None:
     """Those of this user whose lock nothing holds."""
     for lock in parent.glob(f"{prefix}*/{_LOCK}"):
         with suppress(OSError), lock.open("r+", encoding="utf-8") as file:
             if lock.stat().st_uid == os.getuid() and _is_free(file):
+                abandoned(lock.parent)
                 shutil.rmtree(lock.parent, ignore_errors=True)
 
 

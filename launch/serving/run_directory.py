@@ -1,20 +1,24 @@
-"""The private directory of one run of `conch serve`; one that a killed run left behind is removed by the next."""
+"""The private directory of one run of `conch serve`; what a killed run left behind is removed by the next."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from launch.serving.engines import ServedEngine
+from launch.shared_memory import remove_shared_memory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.private_directory import private_directory
 
 _PREFIX: Final = "conch-"
+_REGIONS: Final = "shared-memory"  # the file with the prefix of this run's
+_REGIONS_PREFIX: Final = re.compile(r"conch_[0-9a-f]{32}_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,16 @@ class RunDirectory:
     @property
     def engine_states(self) -> Path:
         return self.path / "engine-states"
+
+    def note_regions(self, mark: str) -> str:
+        """The prefix of the names of this run's regions of shared memory, which the next run removes if it is killed.
+
+        Args:
+            mark: 32 hexadecimal digits that no other run has.
+        """
+        prefix = f"conch_{mark}_"
+        (self.path / _REGIONS).write_text(prefix, encoding="utf-8")
+        return prefix
 
     @contextmanager
     def hold_repositories(self, engines: Sequence[ServedEngine]) -> Iterator[Mapping[str, Path]]:
@@ -67,9 +81,17 @@ def run_directory() -> Iterator[RunDirectory]:
         LaunchError: there is a blank in its path.
     """
     parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    with private_directory(_PREFIX, parent) as path:
+    with private_directory(_PREFIX, parent, _remove_regions) as path:
         if len(str(path).split()) > 1:
             raise LaunchError(f"{path}: Triton cannot work in a path with blanks; set XDG_RUNTIME_DIR to another")
         directory = RunDirectory(path)
         directory.heartbeats.mkdir()
         yield directory
+
+
+def _remove_regions(run: Path) -> None:
+    """Of one that was killed together with its Triton, which else removes its own."""
+    with suppress(OSError, UnicodeDecodeError):
+        prefix = (run / _REGIONS).read_text(encoding="utf-8")
+        if _REGIONS_PREFIX.fullmatch(prefix):
+            remove_shared_memory(prefix)

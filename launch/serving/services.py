@@ -54,7 +54,7 @@ def triton_service(
 ) -> Service:
     mark = uuid.uuid4().hex
     backends = lay_out_backends(installation, directory.path)
-    server = _server_options(options, engines, access, mark)
+    server = _server_options(options, engines, access, directory.note_regions(mark))
     api = f"{access.http}/v2"
     triton = Service(
         name="triton",
@@ -80,12 +80,12 @@ def triton_service(
     return _with_engines(triton, options, directory, engines, access)
 
 
-def _server_options(options: ServeOptions, engines: Loadable, access: TritonAccess, mark: str) -> ServerOptions:
+def _server_options(options: ServeOptions, engines: Loadable, access: TritonAccess, shm_prefix: str) -> ServerOptions:
     return ServerOptions(
         repositories=(*engines.repositories.values(), *dict.fromkeys(options.others.values())),
         access=access,
         metrics_port=options.triton_metrics_port,
-        shm_prefix=f"conch_{mark}_",
+        shm_prefix=shm_prefix,
         gpu=installed_gpus().count > 0,
         response_cache_bytes=sum(encoder.response_cache_bytes for encoder in engines.encoders),
         rate_limits=resource_arguments(options.rate_limit_resources, engines.encoders),

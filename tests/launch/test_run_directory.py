@@ -3,17 +3,25 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from launch.serving.run_directory import run_directory
+from launch.shared_memory import SHM
 from triton_repo.contract.errors import LaunchError
 
 HOLDS_ONE = (
+    "import uuid\n"
     "from launch.serving.run_directory import run_directory\n"
-    "with run_directory() as d: print(d.path, flush=True); input()"
+    "from launch.shared_memory import SHM\n"
+    "with run_directory() as d:\n"
+    "    region = SHM / (d.note_regions(uuid.uuid4().hex) + 'region')\n"
+    "    region.touch()\n"
+    "    print(d.path, region, flush=True)\n"
+    "    input()"
 )
 
 
@@ -34,14 +42,16 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(parent: Pa
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", HOLDS_ONE], stdin=pipe, stdout=pipe, text=True) as other:
         assert other.stdout
-        left = Path(other.stdout.readline().strip())
+        left, region = map(Path, other.stdout.readline().split())
         with run_directory():
             assert left.is_dir()  # it still runs
+            assert region.exists()
         other.send_signal(signal.SIGKILL)
         other.wait()
         assert left.is_dir()
         with run_directory():
             assert not left.exists()
+            assert not region.exists()
     assert [path.name for path in parent.iterdir()] == ["conch-of-something-else"]
 
 
@@ -73,3 +83,19 @@ def test_another_repository_has_a_path_without_blanks_here(parent: Path) -> None
         assert len(str(paths["a"]).split()) == 1
         assert (paths["a"] / "a/1").is_dir()
     assert (blank / "a/1").is_dir()
+
+
+def test_a_prefix_that_no_run_of_ours_would_note_removes_nothing(parent: Path) -> None:
+    region = SHM / f"of-another-{uuid.uuid4().hex}"
+    region.touch()
+    try:
+        for prefix in (region.name, "", "conch_", "../tmp"):
+            left = parent / "conch-left"
+            left.mkdir()
+            (left / "in-use").touch()
+            (left / "shared-memory").write_text(prefix, encoding="utf-8")
+            with run_directory():
+                assert not left.exists()
+            assert region.exists()
+    finally:
+        region.unlink()
