@@ -17,7 +17,10 @@ from build_scripts.spec.reading import read_spec
 from tests.conformance import results
 from tests.conformance.environments import cache
 from tests.conftest import CONCH, ROOT, Stack, serving
+from tests.left_regions import no_regions_left
 from tests.serving import encoders, smollm2
+
+__all__ = ["no_regions_left"]
 
 SCORED = "smollm2-scored"  # nothing rounded, and it tells the logprobs of prompts
 PAIRS = (

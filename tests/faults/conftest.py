@@ -1,4 +1,4 @@
-"""Figures of the faults that were injected, at the end of a run."""
+"""Figures of the faults that were injected, at the end of a run, and no shared memory that is left."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import pytest
 
 from tests.faults.reports import LINES
 from tests.launch.conftest import free_port
+from tests.left_regions import no_regions_left
 
-__all__ = ["free_port"]
+__all__ = ["free_port", "no_regions_left"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -18,6 +18,7 @@ from tests.faults.reports import report
 from tests.faults.streams import HEADERS, WAIT_S, Poller, a_story, kinds, run_streams
 from tests.launch.replay_engine import write_spec
 from tests.launch.server import Server, regions, serving
+from tests.operate.replicas import replicas
 from tests.waiting import wait_for
 
 STREAMS = 50
@@ -249,3 +250,17 @@ def test_what_conch_leaves_when_it_is_killed_the_next_start_removes(
     )
     assert kinds(ends) == {"error": STREAMS}
     assert list(directory.glob("conch-*")) == []
+
+
+@pytest.mark.fault
+def test_the_shared_memory_of_a_server_that_lost_all_its_processes_is_removed_by_its_next_start(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with replicas(tmp_path_factory.mktemp("lost"), 1) as (replica,):
+        prefix = replica.running.shm_prefix()
+        replica.kill()
+        assert regions(prefix)
+        replica.start()
+        replica.wait()
+        assert regions(prefix) == []
+        assert regions(replica.running.shm_prefix())

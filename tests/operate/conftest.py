@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.left_regions import no_regions_left
+
+__all__ = ["no_regions_left"]
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     chosen = "operate" in str(config.option.markexpr).removeprefix("not (fault or conformance or operate)")

@@ -12,6 +12,7 @@ from typing import Final
 
 import httpx
 
+from launch.shared_memory import remove_shared_memory
 from tests.conftest import free_port
 from tests.gateway.scrape import scrape, value
 from tests.launch.replay_engine import write_spec
@@ -26,13 +27,18 @@ _PORT_FLAGS: Final = ("--port", "--triton-http-port", "--triton-grpc-port", "--t
 
 @dataclass
 class Replica:
-    """One of them, always at the same port; `start` after `kill` or `stop`."""
+    """One of them, always at the same port; `start` after `kill` or `stop`.
+
+    Attributes:
+        left: the prefixes of the regions of shared memory that it left when it was killed.
+    """
 
     spec: Path
     directory: Path
     arguments: tuple[str, ...] = ()
     ports: list[int] = field(default_factory=lambda: [free_port() for _ in _PORT_FLAGS])
     server: Server | None = None
+    left: list[str] = field(default_factory=list)
 
     @property
     def endpoint(self) -> str:
@@ -59,6 +65,7 @@ class Replica:
     def kill(self) -> None:
         """All of its processes at once, as a machine that loses its power."""
         server = self.running
+        self.left.append(server.shm_prefix())
         processes = (server.process.pid, *server.descendants())
         for end in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none tells of another's end
             for pid in processes:
@@ -103,3 +110,5 @@ def replicas(directory: Path, num: int, *arguments: str) -> Iterator[tuple[Repli
         for each in all_of_them:
             if each.server and each.server.process.poll() is None:
                 each.server.stop()
+            for prefix in each.left:  # no later start of its own has removed them
+                remove_shared_memory(prefix)
