@@ -114,11 +114,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(*engines: str, log: Path, conch: Sequence[str] = (str(CONCH),)) -> Iterator[Stack]:
-    """`conch serve ENGINES` on free ports, Triton's own API included, ended by SIGTERM; fails if that is not clean."""
-    ports = [free_port() for _ in range(4)]
+def serving(
+    *engines: str, log: Path, conch: Sequence[str] = (str(CONCH),), kserve_host: str = "127.0.0.1", grpc_port: int = 0
+) -> Iterator[Stack]:
+    """`conch serve ENGINES` on free ports, Triton's own API included, ended by SIGTERM; fails if that is not clean.
+
+    Triton's own API is at `kserve_host`, and its gRPC at `grpc_port` if one is given.
+    """
+    ports = [free_port(), free_port(), grpc_port or free_port(), free_port()]
     names = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
-    argv = [*conch, "serve", *engines, "--expose-kserve", "--kserve-without-key"]
+    argv = [*conch, "serve", *engines, "--expose-kserve", "--kserve-without-key", "--kserve-host", kserve_host]
     argv += [word for name, port in zip(names, ports, strict=True) for word in (name, str(port))]
     with log.open("wb") as output:
         environment = {**os.environ, KSERVE_KEY_VARIABLE: KSERVE_KEY}
@@ -127,8 +132,8 @@ def serving(*engines: str, log: Path, conch: Sequence[str] = (str(CONCH),)) -> I
             wait_ready(f"http://127.0.0.1:{ports[0]}", server, log)
             yield Stack(
                 gateway=f"http://127.0.0.1:{ports[0]}",
-                triton_http=f"http://127.0.0.1:{ports[1]}",
-                triton_grpc=f"127.0.0.1:{ports[2]}",
+                triton_http=f"http://{kserve_host}:{ports[1]}",
+                triton_grpc=f"{kserve_host}:{ports[2]}",
                 triton_metrics=f"http://127.0.0.1:{ports[3]}",
                 pid=server.pid,
             )

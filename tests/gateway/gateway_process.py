@@ -22,13 +22,26 @@ class Gateway:
     """A running gateway, its log, and its workers by process id."""
 
     def __init__(
-        self, *flags: str, environment: dict[str, str] | None = None, open_files: tuple[int, int] | None = None
+        self,
+        *flags: str,
+        environment: dict[str, str] | None = None,
+        open_files: tuple[int, int] | None = None,
+        name_server: Path | None = None,
     ) -> None:
-        """`open_files` are its soft and its hard limit."""
+        """`open_files` are its soft and its hard limit; `name_server` is what it finds at /etc/resolv.conf."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            [*_limiting(open_files), sys.executable, "-m", "gateway", "--port", str(self.port), *flags],
+            [
+                *_limiting(open_files),
+                *_resolving(name_server),
+                sys.executable,
+                "-m",
+                "gateway",
+                "--port",
+                str(self.port),
+                *flags,
+            ],
             env={**os.environ, KSERVE_KEY_VARIABLE: KSERVE_KEY, **(environment or {})},
             stderr=subprocess.PIPE,
             text=True,
@@ -81,12 +94,21 @@ def _limiting(open_files: tuple[int, int] | None) -> tuple[str, ...]:
     return ("/bin/sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "sh")
 
 
+def _resolving(name_server: Path | None) -> tuple[str, ...]:
+    if name_server is None:
+        return ()
+    return ("unshare", "-m", "/bin/sh", "-c", f'mount --bind {name_server} /etc/resolv.conf && exec "$@"', "sh")
+
+
 @contextmanager
 def running(
-    *flags: str, environment: dict[str, str] | None = None, open_files: tuple[int, int] | None = None
+    *flags: str,
+    environment: dict[str, str] | None = None,
+    open_files: tuple[int, int] | None = None,
+    name_server: Path | None = None,
 ) -> Iterator[Gateway]:
     """A live gateway; told twice to end if the test has not stopped it."""
-    gateway = Gateway(*flags, environment=environment, open_files=open_files)
+    gateway = Gateway(*flags, environment=environment, open_files=open_files, name_server=name_server)
     try:
         gateway.wait_until_live()
         yield gateway

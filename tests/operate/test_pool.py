@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,8 +15,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import Stack, serving
-from tests.gateway.gateway_process import running
+from tests.conftest import Stack, free_port, serving
+from tests.gateway.gateway_process import Gateway, running
+from tests.gateway.scrape import Series, scrape_until, value
+from tests.operate.name_server import NAME, name_server
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.operate
 
@@ -26,9 +30,15 @@ WHOLE, BROKEN = "whole", "broken"
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stack]]:
-    logs = tmp_path_factory.mktemp("servers")
+    """At three addresses, with one port."""
+    logs, port = tmp_path_factory.mktemp("servers"), free_port()
     with ExitStack() as stack:
-        yield [stack.enter_context(serving("replay", log=logs / f"{number}.log")) for number in range(3)]
+        yield [
+            stack.enter_context(
+                serving("replay", log=logs / f"{number}.log", kserve_host=f"127.0.0.{number + 2}", grpc_port=port)
+            )
+            for number in range(3)
+        ]
 
 
 def num_live(server: Stack) -> int:
@@ -72,6 +82,64 @@ async def under_load(url: str, meanwhile: Callable[[], None], max_tokens: int = 
         meanwhile()
         tasks += [asyncio.create_task(stream(client, url, begun, max_tokens)) for _ in range(NUM_STREAMS // 2)]
         return Counter(await asyncio.gather(*tasks))
+
+
+def num_ended(server: Stack) -> int:
+    labels = {"model": "replay", "outcome": "finished"}
+    return int(server.engine_metric("conch_engine_requests_ended_total", **labels))
+
+
+def test_one_page_has_the_metrics_of_each_server(servers: list[Stack]) -> None:
+    addresses = [server.triton_metrics.removeprefix("http://") for server in servers]
+    grpc = (server.triton_grpc for server in servers)
+    before = [num_ended(server) for server in servers]
+    with running("--triton-grpc", *grpc, "--triton-metrics", *addresses) as gateway:
+        assert asyncio.run(under_load(gateway.url, lambda: None, 20)) == {WHOLE: NUM_STREAMS * 3 // 2}
+        wait_for(lambda: sum(map(num_ended, servers)) - sum(before) == NUM_STREAMS * 3 // 2)
+        ended = [num_ended(server) for server in servers]
+        assert min(now - was for now, was in zip(ended, before, strict=True)) > 0
+
+        def told(series: Series) -> list[int]:
+            labels = {"model": "replay", "outcome": "finished"}
+            return [
+                int(value(series, "conch_engine_requests_ended_total", **labels, server=each)) for each in addresses
+            ]
+
+        page = scrape_until(gateway.url, lambda series: told(series) == ended)
+        text = httpx.get(f"{gateway.url}/metrics").text
+    assert min(value(page, "nv_inference_count", model="replay_engine", server=each) for each in addresses) > 0
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) == len(page), "a series is there twice"
+    assert value(page, "conch_requests_total", finish_reason="length", status="2xx") == NUM_STREAMS * 3 // 2
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, and listen at port 53")
+def test_a_name_is_resolved_again_when_it_has_other_addresses(servers: list[Stack], tmp_path: Path) -> None:
+    hosts, ports = zip(*(server.triton_grpc.split(":") for server in servers), strict=True)
+
+    def served_by(gateway: Gateway) -> set[str]:
+        before = [num_ended(server) for server in servers]
+        ends = [asyncio.run(under_load_of_one(gateway.url)) for _ in range(2 * len(servers))]
+        assert set(ends) == {WHOLE}
+        wait_for(lambda: sum(map(num_ended, servers)) - sum(before) == len(ends))
+        return {host for host, server, was in zip(hosts, servers, before, strict=True) if num_ended(server) > was}
+
+    with name_server(tmp_path) as names:
+        names.addresses = [hosts[0]]
+        flags = ("--triton-grpc", f"dns:{NAME}:{ports[0]}")
+        with running(*flags, name_server=names.resolv_conf) as gateway:
+            wait_for(lambda: httpx.get(f"{gateway.url}/health/ready").status_code == 200, lambda: gateway.log)
+            assert served_by(gateway) == {hosts[0]}
+            names.addresses = [*hosts]
+            wait_for(lambda: served_by(gateway) == {*hosts})
+
+            def leave() -> None:
+                assert min(shares(servers)) > 0
+                names.addresses = [*hosts[1:]]
+
+            assert asyncio.run(under_load(gateway.url, leave)) == {WHOLE: NUM_STREAMS * 3 // 2}
+            wait_for(lambda: served_by(gateway) == {*hosts[1:]})
+            names.addresses = []
+            assert served_by(gateway) == {*hosts[1:]}, "an answer without addresses takes none away"
 
 
 def test_a_killed_server_loses_its_own_streams_and_nothing_else(servers: list[Stack]) -> None:
