@@ -154,13 +154,18 @@ class EngineLost(EngineUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What an encoder reads in one message: texts in UTF-8, pairs where there are `seconds`, or packed token ids."""
+    """What an encoder reads in one message: texts in UTF-8, pairs where there are `seconds`, or packed token ids.
+
+    `id` is that of the request whose texts they are; `traceparent`: see `Generation`.
+    """
 
     model: str
     firsts: Sequence[bytes]
     options: Options
     seconds: Sequence[bytes] = ()
     are_ids: bool = False
+    id: str = ""
+    traceparent: str = ""
 
 
 class Encoded(NamedTuple):

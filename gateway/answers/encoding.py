@@ -33,6 +33,7 @@ class EncodingRequest:
         kinds: of models that can do this.
         row_name: what an error calls a text, by its number.
         batch: it may wait for all requests that are not.
+        id, traceparent: see `Texts`.
     """
 
     model: str
@@ -43,6 +44,8 @@ class EncodingRequest:
     options: Options = field(default_factory=Options)
     row_name: Callable[[int], str] = "input[{}]".format
     batch: bool = False
+    id: str = ""
+    traceparent: str = ""
 
     @property
     def num_bytes(self) -> int:
@@ -83,7 +86,8 @@ class EncodingRequest:
 
     def _pick(self, rows: Sequence[int]) -> Texts:
         seconds = [self.seconds[row] for row in rows] if self.seconds else ()
-        return Texts(self.model, [self.firsts[row] for row in rows], self.options, seconds, self.are_ids)
+        firsts = [self.firsts[row] for row in rows]
+        return Texts(self.model, firsts, self.options, seconds, self.are_ids, self.id, self.traceparent)
 
 
 class Encoding:

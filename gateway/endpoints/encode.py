@@ -99,7 +99,8 @@ async def encode(gateway: Gateway, call: Call, engine: Found, asker: Asker) -> b
         RequestError
     """
     asker.record.served = served_by(engine.resolution.engine, engine.resolution)
-    asked = replace(call.request(engine.card), model=engine.resolution.engine)
+    request, traceparent = call.request(engine.card), asker.record.traceparent
+    asked = replace(request, model=engine.resolution.engine, id=asker.id, traceparent=traceparent)
     head = Head(asker.id, int(time.time()), call.model, "")
     opened = gateway.in_flight.open_encoding(asked, engine.card, gateway.settings.max_body_bytes, asker.terms)
     with closing(opened) as asker.record.answer:

@@ -17,6 +17,7 @@ from gateway.metrics.table import DURATION, INTER_TOKEN
 from triton_repo.contract.errors import RequestError
 
 _GAPS_S: Final = INTER_TOKEN.buckets
+_CLIENT_LEFT: Final = 499  # nginx's
 _TRACE_HEADERS: Final = (b"traceparent", b"tracestate")
 
 
@@ -82,6 +83,14 @@ class RequestRecord:
         """For what is done elsewhere for this request; "" where it is not traced."""
         return "" if self._tracing is None or self.span is None else self._tracing.traceparent(self.span)
 
+    def status(self, error: BaseException | None) -> int | None:
+        """Of the response, once the request has ended with that error, if any; None where none was sent."""
+        if error is None or self.first_token_s is not None:
+            return 200
+        if isinstance(error, ClientDisconnect):
+            return None
+        return error.status if isinstance(error, RequestError) else 500
+
     def begin_stream(self, answer: Answer) -> None:
         self._last_s = time.perf_counter()
         self._num_tokens = answer.num_tokens
@@ -114,8 +123,8 @@ class RequestRecord:
         """`error` is what ended the request, None for its own end."""
         recorder, answer, took_s = self._recorder, self.answer, time.perf_counter() - self.began_s
         finish_reason = (answer and answer.finish_reason) or ("stop" if self.is_whole else _reason_without_end(error))
-        status = "2xx" if self.first_token_s is not None else _status(error)
-        recorder.count_end(self.endpoint, self.served, status, finish_reason)
+        status = self.status(error) or _CLIENT_LEFT
+        recorder.count_end(self.endpoint, self.served, f"{status // 100}xx", finish_reason)
         if error is not None and self.first_token_s is None and not isinstance(error, ClientDisconnect):
             recorder.count_rejected(self.served, reason_of(error))
         if answer is not None:
@@ -160,19 +169,8 @@ class Tracing(Protocol):
 
 
 def reason_of(error: BaseException) -> str:
-    """The code of an error, or its type where it has none: each is a constant of a class."""
-    if not isinstance(error, RequestError):
-        return "internal_error"
-    return error.code or error.type
+    return error.reason if isinstance(error, RequestError) else "internal_error"
 
 
 def _reason_without_end(error: BaseException | None) -> str:
     return "cancelled" if isinstance(error, ClientDisconnect) else "error"
-
-
-def _status(error: BaseException | None) -> str:
-    if error is None:
-        return "2xx"
-    if isinstance(error, ClientDisconnect):
-        return "4xx"
-    return f"{error.status // 100}xx" if isinstance(error, RequestError) else "5xx"

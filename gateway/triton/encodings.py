@@ -16,6 +16,7 @@ from gateway.triton.errors import model_error, rpc_error
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, from_wire
 from triton_repo.contract.tensors import PADDING, PROMPT_TOKEN_IDS, TEXT_INPUT, Tensor
 from triton_repo.embed.wire import NUM_TOKENS, OPTIONS, OUTPUTS, TEXT_PAIR, VALUES, Options
+from triton_repo.tracing.steps import TRACEPARENT
 
 _OUTPUTS: Final = tuple(pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name) for output in OUTPUTS)
 _LENGTH: Final = struct.Struct("<I")  # before each element of a BYTES tensor
@@ -63,7 +64,9 @@ class Encodings:
 
 def encode_request(texts: Texts) -> Any:
     """As a protobuf ModelInferRequest."""
-    request = pb.ModelInferRequest(model_name=texts.model, outputs=_OUTPUTS)
+    request = pb.ModelInferRequest(model_name=texts.model, id=texts.id, outputs=_OUTPUTS)
+    if texts.traceparent:
+        request.parameters[TRACEPARENT].string_param = texts.traceparent
     if texts.are_ids:
         length = max(map(len, texts.firsts))
         padded = [ids + _PADDING * ((length - len(ids)) // len(_PADDING)) for ids in texts.firsts]

@@ -11,12 +11,14 @@ import pytest
 
 from tests.conftest import Stack, serving
 from tests.gateway.metrics.tracing.receiver import attributes, receiver
+from tests.serving import encoders
 from tests.waiting import wait_for
 from triton_repo.tracing import conventions as names
 
 pytestmark = pytest.mark.operate
 
 PARENT = "b7ad6b7169203331"
+UNSET, ERROR = 0, 2  # OTLP's codes of a status
 STEPS = {"preprocess", "engine", "queue", "prefill", "decode", "detokenize"}
 
 
@@ -28,14 +30,18 @@ def scopes() -> Iterator[tuple[str, list[Any]]]:
 
 @pytest.fixture(scope="module")
 def stack(scopes: tuple[str, list[Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with serving("demo", "--otlp-endpoint", scopes[0], log=tmp_path_factory.mktemp("traces") / "serve.log") as running:
+    log = tmp_path_factory.mktemp("traces") / "serve.log"
+    with serving("demo", *encoders.engines(), "--otlp-endpoint", scopes[0], log=log) as running:
         yield running
 
 
 def ask(stack: Stack, trace: str, flags: str = "01", **fields: Any) -> None:
     body = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8, **fields}
-    headers = {"traceparent": f"00-{trace}-{PARENT}-{flags}"}
-    httpx.post(f"{stack.gateway}/v1/chat/completions", json=body, headers=headers).raise_for_status()
+    post(stack, "/v1/chat/completions", body, trace, flags).raise_for_status()
+
+
+def post(stack: Stack, path: str, body: dict[str, Any], trace: str, flags: str = "01") -> httpx.Response:
+    return httpx.post(stack.gateway + path, json=body, headers={"traceparent": f"00-{trace}-{PARENT}-{flags}"})
 
 
 def spans_of(scopes: list[Any], trace: str) -> dict[tuple[str, str], Any]:
@@ -69,6 +75,55 @@ def test_an_answer_is_one_trace_from_the_client_to_the_last_text(
     begins = [spans["conch.triton", name].start_time_unix_nano for name in ("queue", "prefill", "decode", "detokenize")]
     assert begins == sorted(begins)
     assert root.start_time_unix_nano <= engine.start_time_unix_nano < engine.end_time_unix_nano
+
+
+def test_what_the_engine_rejects_has_its_span_too_with_the_code_of_the_error(
+    stack: Stack, scopes: tuple[str, list[Any]]
+) -> None:
+    trace = f"{8:032x}"
+    guide = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "(?<=a)b"}}}
+    body = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "response_format": guide}
+    assert post(stack, "/v1/chat/completions", body, trace).status_code == 400
+    wanted = {("conch.gateway", "chat demo"), ("conch.triton", "engine")}
+    wait_for(lambda: wanted <= set(spans_of(scopes[1], trace)), lambda: str(set(spans_of(scopes[1], trace))))
+    root, engine = (spans_of(scopes[1], trace)[each] for each in sorted(wanted))
+    assert engine.parent_span_id == root.span_id
+    assert {attributes(each)[names.ERROR_TYPE] for each in (root, engine)} == {"invalid_request_error"}
+    assert (root.status.code, engine.status.code) == (UNSET, ERROR)
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "fields"),
+    [
+        (9, "/v1/embeddings", {"model": "minilm", "input": ["one", "two"]}),
+        (10, "/v1/rerank", {"model": "pairs", "query": "one", "documents": ["two", "three"]}),
+        (11, "/v1/classify", {"model": "classes", "input": ["one"]}),
+    ],
+)
+def test_an_encoder_is_in_the_trace_of_its_request(
+    stack: Stack, scopes: tuple[str, list[Any]], number: int, path: str, fields: dict[str, Any]
+) -> None:
+    trace = f"{number:032x}"
+    post(stack, path, fields, trace).raise_for_status()
+    steps = {"encode", "tokenize", "queue", "compute"}
+    wanted = {("conch.triton", name) for name in steps}
+    wait_for(lambda: len(spans_of(scopes[1], trace)) == len(steps) + 3, lambda: str(set(spans_of(scopes[1], trace))))
+    spans = spans_of(scopes[1], trace)
+    name = f"{path.rpartition('/')[2]} {fields['model']}"
+    assert set(spans) == wanted | {("conch.gateway", each) for each in (name, "queue", "generate")}
+    root, encode = spans["conch.gateway", name], spans["conch.triton", "encode"]
+    assert encode.parent_span_id == root.span_id
+    assert attributes(encode)[names.REQUEST_ID] == attributes(root)[names.REQUEST_ID]
+    assert {spans[each].parent_span_id for each in wanted - {("conch.triton", "encode")}} == {encode.span_id}
+
+
+def test_texts_that_an_encoder_rejects_end_its_span_with_the_error(stack: Stack, scopes: tuple[str, list[Any]]) -> None:
+    trace = f"{12:032x}"
+    assert post(stack, "/v1/embeddings", {"model": "minilm", "input": "word " * 600}, trace).status_code == 400
+    wait_for(lambda: ("conch.triton", "encode") in spans_of(scopes[1], trace))
+    assert (
+        attributes(spans_of(scopes[1], trace)["conch.triton", "encode"])[names.ERROR_TYPE] == "context_length_exceeded"
+    )
 
 
 def test_many_at_once_each_have_a_trace_of_their_own(stack: Stack, scopes: tuple[str, list[Any]]) -> None:

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from build_scripts.build import ensure_engine
+from tests.gateway.metrics.tracing.receiver import attributes, receiver
 from tests.triton_repo.engine.loop.running_loop import eventually
 from tests.triton_repo.fake_backend import load_model
-from tests.triton_repo.fake_backend.requests import Request, texts
+from tests.triton_repo.fake_backend.fake_requests import Request, texts
 from tests.triton_repo.preprocess.engines_with_templates import write_spec
+from triton_repo.tracing import conventions as names
+from triton_repo.tracing.steps import ENDPOINT_VARIABLE, TRACEPARENT
 
 pytestmark = pytest.mark.usefixtures("python_backend")
 
@@ -58,6 +61,18 @@ def test_a_request_that_cannot_be_answered_fails_alone(engine: Any) -> None:
     engine.execute([gone, good])
     eventually(lambda: bool(good.responses))
     assert good.responses[0].error() is None
+
+
+def test_what_the_engine_rejects_ends_its_span_with_the_code_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = {"input_ids": PROMPT, "end_id": np.array([[1 << 30]], dtype=np.int32)}
+    traced = {TRACEPARENT: "00-0af7651916cd43dd8448eb211c80319c-f7ad6b7169203331-01"}
+    with receiver() as (url, scopes):
+        monkeypatch.setenv(ENDPOINT_VARIABLE, url)
+        with initialized("engine") as engine:
+            engine.execute([Request("wrong", tensors, parameters=traced)])
+    spans = {span.name: span for scope in scopes for span in scope.spans}
+    assert set(spans) == {"engine", "queue"}
+    assert attributes(spans["engine"]) == {names.REQUEST_ID: "wrong", names.ERROR_TYPE: "invalid_request_error"}
 
 
 def test_a_row_that_asks_for_what_is_not_available_is_rejected_alone(preprocess: Any) -> None:

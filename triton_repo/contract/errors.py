@@ -54,6 +54,11 @@ class RequestError(ConchError):
     def message(self) -> str:
         return str(self.args[0])
 
+    @property
+    def reason(self) -> str:
+        """Its code, or its type where it has none, for counts and traces: each is a constant of a class."""
+        return self.code or self.type
+
 
 class InvalidRequest(RequestError):
     status = 400

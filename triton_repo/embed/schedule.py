@@ -26,14 +26,21 @@ class Job:
         waiting: the rows that wait, by length.
         num_left: how many have no result yet.
         gone: whether nothing waits for the results any more; it costs a message to another process.
+        begins: is called before the first of its rows is computed.
     """
 
-    def __init__(self, tokens: Sequence[Tokens], gone: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[Tokens],
+        gone: Callable[[], bool] = lambda: False,
+        begins: Callable[[], None] = lambda: None,
+    ) -> None:
         self.rows = [Row(self, index, each) for index, each in enumerate(tokens)]
         self.waiting = sorted(self.rows, key=_length)
         self.results: list[Floats | None] = [None] * len(tokens)
         self.num_left = len(tokens)
         self.gone = gone
+        self.begins = begins
 
 
 class Row:
@@ -107,6 +114,8 @@ class Schedule:
         taken = set(rows)
         self._rows = [row for row in self._rows if row not in taken]
         for row in rows:
+            if len(row.job.waiting) == len(row.job.rows):
+                row.job.begins()
             row.job.waiting.remove(row)
             if not row.job.waiting:
                 del self._jobs[row.job]

@@ -40,8 +40,14 @@ class Worker:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, tokens: Sequence[Tokens], answer: Answer, gone: Callable[[], bool] = lambda: False) -> None:
-        """Compute the rows; `answer` is called once, by any thread.
+    def submit(
+        self,
+        tokens: Sequence[Tokens],
+        answer: Answer,
+        gone: Callable[[], bool] = lambda: False,
+        begins: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Compute the rows; `begins` is called once if it is begun with, and `answer` in any case, by any thread.
 
         Raises:
             EngineUnavailable: so many wait already.
@@ -51,7 +57,7 @@ class Worker:
                 raise EngineUnavailable("the server is shutting down")
             if self._schedule.num_rows + len(tokens) > MAX_WAITING_ROWS:
                 raise EngineUnavailable(f"{self._schedule.num_rows} texts wait already")
-            job = Job(tokens, gone)
+            job = Job(tokens, gone, begins)
             self._answers[job] = answer
             self._schedule.add(job)
             self._changed.notify(len(self._threads))

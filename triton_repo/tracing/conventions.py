@@ -1,6 +1,6 @@
-"""The names in traces: OpenTelemetry's semantic conventions for generative AI, in the one version that is kept to.
+"""The names in traces: OpenTelemetry's semantic conventions for generative AI and HTTP, in the one version kept to.
 
-Their status is Development: names change between versions, so a new version is taken here, whole.
+The status of those for AI is Development: names change between versions, so a new version is taken here, whole.
 """
 
 from __future__ import annotations
@@ -19,15 +19,21 @@ INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 ERROR_TYPE: Final = "error.type"
 ROUTE: Final = "http.route"
+STATUS: Final = "http.response.status_code"
+
+_CHAT: Final = "/v1/chat/completions"
 
 REQUEST_ID: Final = "conch.request_id"  # Conch's own: under this id Triton and the log know the request
 
-_OPERATIONS: Final = {
-    "/v1/completions": "text_completion",
-    "/v1/embeddings": "embeddings",
-    "/v2/models/{model}/infer": "infer",  # none of the conventions'
+_OPERATIONS: Final = {  # by the last word of a path; those behind the first two are none of the conventions'
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+    "rerank": "rerank",
+    "score": "score",
+    "classify": "classify",
+    "infer": "infer",
 }
 
 
 def operation_of(endpoint: str) -> str:
-    return _OPERATIONS.get(endpoint, "chat")
+    return "chat" if endpoint == _CHAT else _OPERATIONS.get(endpoint.rpartition("/")[2], "chat")

@@ -56,10 +56,14 @@ class Otlp:
         context = self._trace.set_span_in_context(span)
         self._tracer.start_span(name, context, start_time=begin_ns).end(end_ns)
 
-    def fail(self, span: Any, kind: str) -> None:
-        """The status of what ended with an error; `kind` is its code."""
+    def fail(self, span: Any, kind: str, *, is_ours: bool = True) -> None:
+        """`kind` is the code of the error that ended it.
+
+        What is the client's own error leaves a server's status unset, as the conventions of HTTP want.
+        """
         span.set_attribute(names.ERROR_TYPE, kind)
-        span.set_status(self._trace.StatusCode.ERROR, kind)
+        if is_ours:
+            span.set_status(self._trace.StatusCode.ERROR, kind)
 
     def traceparent(self, span: Any) -> str:
         """W3C's header, for what is done below this span; "" for one that is not sampled."""

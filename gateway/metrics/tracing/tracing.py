@@ -41,15 +41,18 @@ class OtlpTracing:
     def ended(self, record: RequestRecord, error: BaseException | None, /) -> None:
         """Called once for each request, at its end."""
         span = record.span or self.begin(record)
-        error = error or record.failure
+        status, error = record.status(error), error or record.failure
         if span.is_recording():
             operation = names.operation_of(record.endpoint)
             span.update_name(f"{operation} {record.served.model}".rstrip())
             span.set_attributes(_attributes(record, operation))
+            if status is not None:
+                span.set_attribute(names.STATUS, status)
             for name, begin_s, end_s in _phases(record):
                 self._otlp.below(span, name, unix_ns(begin_s), unix_ns(end_s))
             if error is not None:
-                self._otlp.fail(span, _CANCELLED if isinstance(error, ClientDisconnect) else reason_of(error))
+                kind = _CANCELLED if isinstance(error, ClientDisconnect) else reason_of(error)
+                self._otlp.fail(span, kind, is_ours=status is None or not 400 <= status < 500)
         span.end(unix_ns(time.perf_counter()))
 
     def close(self) -> None:

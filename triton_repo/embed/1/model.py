@@ -5,6 +5,7 @@ Requests are answered by their response senders: in Triton's default mode that i
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from triton_repo.embed.settings import EncoderConfig
 from triton_repo.embed.texts import TextReader, Tokens, read_options
 from triton_repo.embed.wire import NUM_TOKENS, VALUES, Options
 from triton_repo.embed.worker import Worker
+from triton_repo.tracing.steps import Step, steps_of_process
 
 logger = logging.getLogger(__name__)
 
@@ -34,23 +36,24 @@ FINAL: Final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class Reply:
-    """Answers one request, once; `sent` says that it has."""
+    """Answers one request, once; `sent` says that it has. With the answer `trace` ends."""
 
-    def __init__(self, sender: Any) -> None:
+    def __init__(self, sender: Any, trace: Step) -> None:
         self._sender = sender
+        self.trace = trace
         self.is_cancelled: Callable[[], bool] = sender.is_cancelled
         self.sent = Event()
 
-    def send(self, response: Any) -> None:
+    def send(self, response: Any, error: str = "") -> None:
+        self.trace.end(error)
         try:
             self._sender.send(response, flags=FINAL)
         finally:  # it can only fail because Triton has gone
             self.sent.set()
 
     def fail(self, error: RequestError) -> None:
-        self.send(
-            pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG))
-        )
+        text = pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG)
+        self.send(pb_utils.InferenceResponse(error=text), error.reason)
 
 
 class TritonPythonModel:
@@ -64,6 +67,7 @@ class TritonPythonModel:
         self._reader = TextReader(Tokenizer.from_buffer(directory.tokenizer_file.read_bytes()), config)
         computes = [encoder.compute() for _ in range(encoder.num_streams)]
         self._worker = Worker(computes, config.max_batch_size, config.max_num_tokens)
+        self._steps = steps_of_process()
         self._reading = ThreadPoolExecutor(1, "texts")  # of one thread: the tokenizer has a state, and many of its own
         self._heart = Heart(args["model_name"], self._worker.age_s, config.max_step_s)
 
@@ -71,9 +75,10 @@ class TritonPythonModel:
         replies: list[Reply] = []
         for request in requests:
             values = {tensor.name(): tensor.as_numpy().tolist() for tensor in request.inputs()}
-            reply = Reply(request.get_response_sender())
+            parameters, id = json.loads(request.parameters() or "{}"), request.request_id()
+            reply = Reply(request.get_response_sender(), self._steps.begin("encode", parameters, id, "tokenize"))
             replies.append(reply)
-            self._reading.submit(self._start, values, reply, request.request_id())
+            self._reading.submit(self._start, values, reply, id)
         for reply in replies if self._waits else ():
             reply.sent.wait()
         return [None] * len(requests)
@@ -82,12 +87,15 @@ class TritonPythonModel:
         self._reading.shutdown()
         self._worker.close()
         self._heart.stop()
+        self._steps.close()
 
     def _start(self, values: dict[str, Any], reply: Reply, request_id: str) -> None:
         try:
             options = read_options(values)
             tokens = self._reader.read(values, options)
-            self._worker.submit(tokens, partial(self._answer, reply, tokens, options), reply.is_cancelled)
+            reply.trace.enter("queue")
+            begins = partial(reply.trace.enter, "compute")
+            self._worker.submit(tokens, partial(self._answer, reply, tokens, options), reply.is_cancelled, begins)
         except RequestError as error:
             reply.fail(error)
         except Exception:  # the boundary of one request, whose failure fails no other one

@@ -36,6 +36,7 @@ from triton_repo.engine.loop.loop import EngineLoop, LoopSettings
 from triton_repo.engine.loop.outlet import Sink
 from triton_repo.engine.loop.rows import RowSink, SharedSink, row_ids
 from triton_repo.engine.loop.stream import Emission, listed
+from triton_repo.engine.loop.traced_sink import traced
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
 from triton_repo.engine.runtimes.runtime import PreparingRuntime
@@ -129,14 +130,14 @@ class TritonPythonModel:
     def _submit_rows(self, ids: Sequence[str], rows: Sequence[Row], parameters: Mapping[str, Any], sink: Sink) -> None:
         shared = SharedSink(sink, len(rows))
         for id, row in zip(ids, rows, strict=True):
-            row_sink = RowSink(shared, id)
-            with errors_sent_to(id, row_sink):
-                self._submit(id, row, parameters, row_sink)
+            self._submit(id, row, parameters, RowSink(shared, id))
 
     def _submit(self, id: str, row: Row, parameters: Mapping[str, Any], sink: Sink) -> None:
         trace = self._steps.begin("engine", parameters, id, "queue")
-        parsed = replace(parse_request(row, parameters, self._config), trace=trace)
-        self._guides.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
+        sink = traced(sink, trace)
+        with errors_sent_to(id, sink):
+            parsed = replace(parse_request(row, parameters, self._config), trace=trace)
+            self._guides.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
 
 
 def _message(emissions: Sequence[Emission]) -> list[Any]:

@@ -63,7 +63,8 @@ class LiveRequests:
         del self._by_key[live.key]
         live.outlet.forget(live)
         self._ended[outcome] += 1
-        live.stream.trace.end("" if outcome == "finished" else outcome)
+        if outcome != "failed":  # its sink is told the error, and tells its trace
+            live.stream.trace.end("" if outcome == "finished" else outcome)
         if live.request_id:
             del self._by_id[live.request_id]
             self._early_cancels.ended(live.request_id)

@@ -94,7 +94,7 @@ def _success(prepared: PreparedRows, step: Step) -> Any:
     ]
     if prepared.texts:
         tensors.append(_column(TOKEN_TEXTS, prepared.texts))
-    step.end()
+    step.end(next((error.reason for error in prepared.rejections if error), ""))
     return pb_utils.InferenceResponse(tensors)
 
 
@@ -107,5 +107,5 @@ def _failure(error: Exception, request_id: str, step: Step) -> Any:
     if not isinstance(error, RequestError):
         logger.error("request %r could not be prepared", request_id, exc_info=error)
         error = EngineFailed("the prompt could not be prepared")
-    step.end(error.code or error.type)
+    step.end(error.reason)
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(to_wire(error), pb_utils.TritonError.INVALID_ARG))

@@ -9,12 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.endpoints.kserve import INFER
 from tests.gateway.bodies import CHAT, HELLO, chat
 from tests.gateway.metrics.tracing.receiver import attributes, receiver
 from tests.gateway.scripted_backend import HANG, ScriptedBackend, Step, delta
 from tests.gateway.server import serving
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.tracing import conventions as names
+from triton_repo.tracing.conventions import operation_of
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OK, ERROR = 0, 2  # OTLP's codes of a status that is not set, and of an error
@@ -46,22 +48,24 @@ def test_a_stream_has_spans_of_its_queue_its_prefill_and_its_decoding_in_the_tra
     assert said[names.REQUEST_MODEL] == "demo"
     assert (said[names.INPUT_TOKENS], said[names.OUTPUT_TOKENS]) == (3, 5)
     assert [value.string_value for value in said[names.FINISH_REASONS].values] == ["stop"]
-    assert root.status.code == OK
+    assert (root.status.code, said[names.STATUS]) == (OK, 200)
 
 
 @pytest.mark.parametrize(
-    ("script", "fields", "kind"),
+    ("script", "fields", "kind", "status"),
     [
-        ([EngineFailed("no")], {}, "engine_failed"),
-        ([delta("a"), EngineFailed("no")], {"stream": True}, "engine_failed"),
-        ([], {"temperature": -1}, "invalid_request_error"),
-        ([], {"model": "made up"}, "model_not_found"),
+        ([EngineFailed("no")], {}, "engine_failed", 500),
+        ([delta("a"), EngineFailed("no")], {"stream": True}, "engine_failed", 200),
+        ([], {"temperature": -1}, "invalid_request_error", 400),
+        ([], {"model": "made up"}, "model_not_found", 404),
     ],
 )
-def test_an_error_is_the_status_of_its_span(script: list[Step], fields: dict[str, Any], kind: str) -> None:
+def test_an_error_is_told_by_its_code_and_is_the_status_of_its_span_unless_it_is_the_clients(
+    script: list[Step], fields: dict[str, Any], kind: str, status: int
+) -> None:
     (root,) = [span for name, span in spans_of(script, **fields).items() if name.startswith("chat")]
-    assert root.status.code == ERROR
-    assert attributes(root)[names.ERROR_TYPE] == kind
+    assert root.status.code == (OK if 400 <= status < 500 else ERROR)
+    assert (attributes(root)[names.ERROR_TYPE], attributes(root)[names.STATUS]) == (kind, status)
 
 
 def test_a_client_that_leaves_is_an_error_of_its_span() -> None:
@@ -76,6 +80,7 @@ def test_a_client_that_leaves_is_an_error_of_its_span() -> None:
         (root,) = [span for scope in scopes for span in scope.spans if span.name == "chat demo"]
     assert root.status.code == ERROR
     assert attributes(root)[names.ERROR_TYPE] == "cancelled"
+    assert attributes(root)[names.STATUS] == 200, "its status was out"
 
 
 def test_a_trace_that_its_client_does_not_sample_is_not_sent_and_a_wrong_header_begins_one() -> None:
@@ -91,3 +96,21 @@ def test_without_an_endpoint_nothing_of_opentelemetry_is_imported() -> None:
 
     code = "import gateway.app, sys; print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [
+        ("/v1/chat/completions", "chat"),
+        ("/v1/messages", "chat"),
+        ("/v1/responses", "chat"),
+        ("/v1/completions", "text_completion"),
+        ("/v1/embeddings", "embeddings"),
+        ("/v2/rerank", "rerank"),
+        ("/score", "score"),
+        ("/v1/classify", "classify"),
+        (INFER, "infer"),
+    ],
+)
+def test_the_operation_of_a_path_is_in_the_name_of_its_span(path: str, operation: str) -> None:
+    assert operation_of(path) == operation

@@ -38,8 +38,15 @@ class Sender:
 class Request:
     """A tensor that is an exception raises it when it is read, and so does a sender."""
 
-    def __init__(self, id: str, tensors: Mapping[str, Any], sender: Sender | Exception | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        tensors: Mapping[str, Any],
+        sender: Sender | Exception | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         self._id = id
+        self._parameters = dict(parameters or {})
         self._inputs = [Input(name, values) for name, values in tensors.items()]
         self._sender = sender or Sender()
 
@@ -47,7 +54,7 @@ class Request:
         return self._id
 
     def parameters(self) -> str:
-        return json.dumps({})
+        return json.dumps(self._parameters)
 
     def inputs(self) -> list[Input]:
         return self._inputs
