@@ -79,9 +79,9 @@ class Cards:
     async def _refresh(self) -> None:
         async with self._reading:
             if self._age_s >= _MIN_INTERVAL_S:
-                self._failure = None
                 try:
                     self._cards = await self._read_all()
+                    self._failure = None
                 except RequestError as error:
                     self._failure = error  # requests that wait for the lock need not each wait for a timeout too
                 self._read_s = time.monotonic()
@@ -89,14 +89,18 @@ class Cards:
                 raise self._failure.with_traceback(None)
 
     async def _read_all(self) -> dict[str, ModelCard]:
-        index = await _checked(self._stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=True), timeout=_TIMEOUT_S))
+        index = await self._checked(
+            self._stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=True), timeout=_TIMEOUT_S)
+        )
         cards = {model.name: await self._read(model.name) for model in index.models if model.state == "READY"}
         return {name: card for name, card in cards.items() if card is not None}
 
     async def _read(self, model: str) -> ModelCard | None:
         """The card of an ensemble of ours; None for anything else, the steps of our ensembles included."""
         try:
-            response = await _checked(self._stub.ModelConfig(pb.ModelConfigRequest(name=model), timeout=_TIMEOUT_S))
+            response = await self._checked(
+                self._stub.ModelConfig(pb.ModelConfigRequest(name=model), timeout=_TIMEOUT_S)
+            )
         except EngineFailed:  # it was unloaded since it was listed
             return None
         if CARD_PARAMETER not in response.config.parameters:
@@ -107,9 +111,9 @@ class Cards:
             logger.warning("model %s has a card that cannot be read, built by another version? %s", model, error)
             return None
 
-
-async def _checked(reply: Awaitable[Any]) -> Any:
-    try:
-        return await reply
-    except grpc.aio.AioRpcError as error:
-        raise rpc_error(error) from None
+    async def _checked(self, reply: Awaitable[Any]) -> Any:
+        """It is asked every second: of failures one after the other the first is logged."""
+        try:
+            return await reply
+        except grpc.aio.AioRpcError as error:
+            raise rpc_error(error, logging.WARNING if self._failure is None else logging.DEBUG) from None

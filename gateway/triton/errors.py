@@ -43,9 +43,9 @@ _MAX_WORDS: Final = 1000  # characters
 _ENSEMBLE: Final = re.compile(r"^in ensemble '[^']*', ")  # before what a step of one says
 
 
-def rpc_error(error: grpc.aio.AioRpcError) -> RequestError:
-    """What the end of a call by gRPC means."""
-    logger.warning("Triton: %s: %r", error.code(), error.details())
+def rpc_error(error: grpc.aio.AioRpcError, level: int = logging.WARNING) -> RequestError:
+    """What the end of a call by gRPC means; its words are logged at that level."""
+    logger.log(level, "Triton: %s: %r", error.code(), error.details())
     if error.code() in _GONE:
         return EngineLost("the engine cannot be reached")
     return EngineFailed("the engine failed")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.triton.backend import TritonBackend
+from tests.conftest import free_port
 from tests.gateway.scripted_backend import CARD
-from tests.gateway.scripted_triton import ScriptedTriton, connected, failure, generation, read, response
+from tests.gateway.scripted_triton import ScriptedTriton, connected, failure, generation, listening, read, response
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, ModelNotFound, to_wire
 from triton_repo.contract.health.engine_states import EngineStates, write_states
+from triton_repo.contract.model_card import ModelCard
 from triton_repo.contract.tensors import SUBSCRIBE
 
 
@@ -201,3 +204,35 @@ async def test_a_loss_before_the_first_request_of_a_process_ends_no_request(tmp_
         assert (await anext(deltas)).text == "a"
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(deltas), 0.4)  # the states are read every 0.1 s
+
+
+@pytest.mark.asyncio
+async def test_a_triton_that_is_down_is_logged_once_until_it_has_answered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.triton.cards._MIN_INTERVAL_S", 0)
+    port = free_port()
+    backend = TritonBackend(f"127.0.0.1:{port}")
+
+    async def down(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(EngineUnavailable):
+                await backend.models()
+
+    try:
+        await down(3)
+        async with listening(ScriptedTriton((), {"demo": CARD.to_json()}), port):
+            async with asyncio.timeout(120):
+                while "demo" not in await _models_or_none(backend):
+                    await asyncio.sleep(0.1)
+        await down(3)
+    finally:
+        await backend.close()
+    assert len([record for record in caplog.records if record.name == "gateway.triton.errors"]) == 2
+
+
+async def _models_or_none(backend: TritonBackend) -> Mapping[str, ModelCard]:
+    try:
+        return await backend.models()
+    except EngineUnavailable:
+        return {}
