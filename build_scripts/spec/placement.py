@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from build_scripts.spec.errors import Problem
 from triton_repo.contract.placement.cpus import read_cpus
-from triton_repo.contract.placement.settings import Placement, RateLimiter
+from triton_repo.contract.placement.settings import MAX_PRIORITY, Placement, RateLimiter
 
 _MAX_INSTANCES: Final = 64
 _RESOURCE: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
@@ -46,7 +46,7 @@ class RateLimiterSection(BaseModel):
         dict[Annotated[str, Field(pattern=_RESOURCE)], Annotated[int, Field(ge=1, le=1_000_000)]],
         Field(min_length=1, max_length=16),
     ]
-    priority: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    priority: Annotated[int, Field(ge=1, le=MAX_PRIORITY)] = 1
 
 
 class PlacementSection(BaseModel):

@@ -37,6 +37,8 @@ ADMIN_KEY = "sk-admin-4471"
 PLACEMENTS: Mapping[str, Mapping[str, Any]] = {
     "left": {"rate_limiter": {"resources": {"one": 1}}},
     "right": {"rate_limiter": {"resources": {"one": 1}}},
+    "early": {"rate_limiter": {"resources": {"three": 1}}},
+    "late": {"rate_limiter": {"resources": {"three": 1}, "priority": 4}},
     "both": {"rate_limiter": {"resources": {"two": 1}}},
     "sides": {"rate_limiter": {"resources": {"two": 1}}},
     "twins": {"cpus": [str(FIRST), str(SECOND)]},
@@ -165,6 +167,25 @@ def test_the_instances_of_an_encoder_are_processes_on_cpus_of_their_own_that_com
 
 def test_models_that_share_one_unit_of_a_resource_are_called_one_after_the_other(stack: Stack) -> None:
     assert busy_share(stack, "left", "right") <= 1
+
+
+def test_of_models_that_wait_for_the_same_the_one_of_better_priority_has_more_turns(stack: Stack) -> None:
+    with clients(stack, *["early", "late"] * 3) as answered:
+        wait_for(lambda: len(answered) >= 12)
+        early, late = map(answered[:12].count, ("early", "late"))
+    assert 0 < 2 * late <= early, "four to one"
+
+
+def test_an_engine_that_generates_does_not_wait_for_encoders_that_wait_for_each_other(stack: Stack) -> None:
+    body = {"model": "first", "prompt": "Hello", "max_tokens": 2}
+    for model in ("left", "right"):
+        embed(stack, model, ["x"])  # until its first call an encoder comes before all others
+    with clients(stack, "left", "right") as answered:
+        wait_for(lambda: {*answered} == {"left", "right"})
+        before = calls(stack, "left", "right")[0]
+        for _ in range(40):
+            assert httpx.post(f"{stack.gateway}/v1/completions", json=body).status_code == 200
+        assert calls(stack, "left", "right")[0] - before < 10
 
 
 def test_with_a_unit_for_each_they_are_called_at_once(stack: Stack) -> None:

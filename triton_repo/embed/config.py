@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2 as pb
 
 from triton_repo.contract.model_card import CARD_PARAMETER
-from triton_repo.contract.placement.settings import Placement
+from triton_repo.contract.placement.settings import MAX_PRIORITY, Placement
 from triton_repo.embed.settings import EncoderConfig
 from triton_repo.embed.wire import INPUTS, MAX_ROWS, OUTPUTS
 from triton_repo.model_config import python_model, to_pbtxt
+
+# Triton looks at one model alone of those that wait for their turn: the one whose calls so far, times its priority, are
+# fewest. While that one waits for a resource none of the others is called, though it needs none: so the encoders come
+# behind all other models. (Triton's src/rate_limiter.cc, AttemptAllocation.) It keeps the product in 64 bits.
+_BEHIND_OTHERS: Final = 2**32 // (MAX_PRIORITY + 1)
 
 
 def model_config(config: EncoderConfig) -> pb.ModelConfig:
@@ -30,7 +36,7 @@ def _place(model: pb.ModelConfig, placement: Placement) -> None:
     group, batching = model.instance_group[0], model.dynamic_batching
     group.count = placement.instances
     if placement.rate_limiter is not None:
-        group.rate_limiter.priority = placement.rate_limiter.priority
+        group.rate_limiter.priority = placement.rate_limiter.priority * _BEHIND_OTHERS
         for name, units in placement.rate_limiter.resources.items():
             resource = pb.ModelRateLimiter.Resource(name=name, count=units)
             setattr(resource, "global", True)  # the server's, and not those of one GPU

@@ -58,6 +58,7 @@ def test_a_placement_is_read(tmp_path: Path, text: str, expected: Placement) -> 
         (CPU + "[placement.rate_limiter]\nresources = { a = 1 }", "needs runtime embed: remove the table"),
         (ENCODER + "[placement.rate_limiter]\nresources = {}", "must have at least 1 of them"),
         (ENCODER + "[placement.rate_limiter]\nresources = { a = 0 }", "must be ≥ 1"),
+        (ENCODER + "[placement.rate_limiter]\nresources = { a = 1 }\npriority = 101", "must be ≤ 100"),
         (ENCODER + "[placement]\ndefault_priority_level = 1", "placement.priority_levels (which is not given)"),
         (
             ENCODER + "[placement]\npriority_levels = 2\ndefault_priority_level = 3",

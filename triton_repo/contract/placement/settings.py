@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 _Index = Annotated[int, Field(ge=0)]
 Indices = tuple[_Index, ...]
+MAX_PRIORITY: Final = 100
 
 
 class RateLimiter(BaseModel):
@@ -20,7 +21,7 @@ class RateLimiter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     resources: Mapping[str, Annotated[int, Field(ge=1)]]
-    priority: Annotated[int, Field(ge=1)] = 1
+    priority: Annotated[int, Field(ge=1, le=MAX_PRIORITY)] = 1
 
 
 class Placement(BaseModel):
