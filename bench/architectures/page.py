@@ -33,8 +33,11 @@ Measured on {date} with {versions}.
   listed here may well build; if it does, it has been compared too.
 
 What else decides whether a checkpoint can be built: its weights are in full or half precision (safetensors, `.bin` or
-GGUF), and its code is transformers' own. A longrope context is cut to the length that the model was first trained with
-(`original_max_position_embeddings`).
+GGUF), and its code is transformers' own. Quantized ones are known by `quantization_config`, `compression_config` or
+`quantization` (MLX) in `config.json`, by `hf_quant_config.json`, `quantize_config.json` or `quant_config.json`, and by
+their dtypes. A weight in a layer of the model that its configuration has no place for (a scale, a bias, a norm) is an
+error; heads of other tasks and layers that only predict further tokens are left out. A longrope context is cut to the
+length that the model was first trained with (`original_max_position_embeddings`).
 
 ## Equal to transformers: {right} of {total}
 

@@ -87,8 +87,14 @@ def _reuse(former: ModelDirectory, model: ModelDirectory) -> None:
 
 
 def _tensors(checkpoint: Checkpoint) -> list[LazyTensor]:
+    """Raises: BuildError: weights are numbers that stand for others; config.json says nothing of it."""
     names = [name for name in checkpoint.weight_files() if name.endswith(".safetensors")]
-    return [tensor for name in names for tensor in read_header(checkpoint.directory / name).values()]
+    tensors = [tensor for name in names for tensor in read_header(checkpoint.directory / name).values()]
+    for tensor in tensors:
+        if tensor.name.endswith(".weight") and tensor.dtype not in (*WEIGHT_DTYPES, "float64"):
+            allowed = ", ".join(WEIGHT_DTYPES)
+            raise BuildError(f"{tensor.origin}: {tensor.name}: dtype {tensor.dtype}; allowed: {allowed}")
+    return tensors
 
 
 def _narrower(dtype: str, tensors: Sequence[LazyTensor]) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from build_scripts.openvino.unused import changes_a_part
 from build_scripts.weights.strict_json import has_mark
 from triton_repo.contract.engine_directory import EXPORTED_BY
 
@@ -110,6 +111,13 @@ def _load(checkpoint: Path, dtype: str) -> Any:
     absent = sorted(report["missing_keys"])
     if absent:  # transformers would go on with random numbers
         raise ValueError(f"{checkpoint.name}: {len(absent)} weights are missing, the first is {absent[0]}")
+    modules = {name for name, _ in model.named_modules()}
+    unused = sorted(name for name in report["unexpected_keys"] if changes_a_part(name, modules))
+    if unused:  # and without these
+        raise ValueError(
+            f"{checkpoint.name}: {len(unused)} weights have no place in a {type(model).__name__} of this config.json, "
+            f"which would answer without them; the first is {unused[0]}"
+        )
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight).all():
             raise ValueError(f"{checkpoint.name}: {name} has values that are not finite in {dtype}")

@@ -23,6 +23,7 @@ from build_scripts.source.converted_copies import cached_copy
 from build_scripts.source.encoder_modules import has_modules, promised_module_files
 from build_scripts.source.generation_defaults import read_defaults
 from build_scripts.source.other_directories import what_else
+from build_scripts.source.quantized import QUANTIZATION_FILES, name_of, quantization_of
 from build_scripts.source.wheel import local
 from build_scripts.vocabulary.files import TOKENIZER_FILES
 from build_scripts.weights.gguf.parts import SUFFIX
@@ -33,9 +34,8 @@ from build_scripts.work import progress
 from triton_repo.contract.errors import BuildError
 from triton_repo.contract.sampling import Count, Sampling, TokenId, invalid_request
 
-MODELOPT_CONFIG: Final = "hf_quant_config.json"  # how NVIDIA's quantizer has quantized the weights
 GENERATION_CONFIG: Final = "generation_config.json"
-_CONFIG_FILES: Final = ("config.json", GENERATION_CONFIG, MODELOPT_CONFIG)
+_CONFIG_FILES: Final = ("config.json", GENERATION_CONFIG, *QUANTIZATION_FILES)
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -88,9 +88,9 @@ class Checkpoint:
         Raises:
             BuildError: there are none, one is missing, the index is broken, or the checkpoint is quantized already.
         """
-        quantization = self._json("config.json").get("quantization_config")
-        if quantization:
-            method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        quantization = quantization_of(self.directory, self._json("config.json"))
+        if quantization is not None:
+            method = name_of(quantization)
             raise BuildError(f"{self.source}: already quantized ({method}); runtime openvino needs full precision")
         names = weight_files(self.directory, SAFETENSORS) or promised_files(self.directory, SAFETENSORS[0])
         for name in names:

@@ -1,4 +1,4 @@
-"""How a checkpoint's weights are quantized already, if they are: by ModelOpt, or as `quantization_config` says."""
+"""How large a checkpoint's weights are, and who reads them, where they are quantized already."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from build_scripts.source.checkpoint import MODELOPT_CONFIG, Checkpoint
+from build_scripts.source.checkpoint import Checkpoint
+from build_scripts.source.quantized import name_of, quantization_of
 from build_scripts.tensorrt_llm.sharding.quantization import QUANTIZATIONS, Quantization
-from build_scripts.weights.strict_json import parse_object
 
 # `quant_method` of HuggingFace's formats that are of one width. (An fp8 checkpoint has a scale for each block.)
 _METHODS: Final[Mapping[str, Quantization]] = {
@@ -19,11 +19,13 @@ _METHODS: Final[Mapping[str, Quantization]] = {
     "gptq": Quantization("gptq", 4, group=128),
     "bitsandbytes": Quantization("bitsandbytes", 8),
     "compressed-tensors": Quantization("compressed-tensors", 8),
+    "mlx": Quantization("mlx", 4, group=64, scale_bytes=4),  # a scale and an offset
 }
 # What the loader of TensorRT-LLM 1.2 names (llmapi/llm_utils.py, `_update_from_hf_quant_config`): block-scaled fp8,
 # mxfp4 and ModelOpt's formats. For another it raises NotImplementedError.
 _READ: Final = frozenset({"fp8", "mxfp4", "modelopt"})
-_BITS: Final = (2, 3, 4, 8)
+_BITS: Final = (2, 3, 4, 6, 8)
+_WIDTHS: Final = ("num_bits", "bits", "w_bit")
 _KV_BITS: Final = {"FP8": 8, "INT8": 8, "NVFP4": 4}
 
 
@@ -48,12 +50,9 @@ class Stored:
 
 def stored_quantization(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Stored | None:
     """None for full precision. Raises: BuildError: ModelOpt's file is no JSON object."""
-    file = checkpoint.directory / MODELOPT_CONFIG
-    modelopt = parse_object(file.read_bytes(), str(file)).get("quantization") if file.is_file() else None
-    section = modelopt or config.get("quantization_config")
-    if not section:
+    values = quantization_of(checkpoint.directory, config)
+    if values is None:
         return None
-    values = section if isinstance(section, dict) else {"quant_method": section}
     if values.get("quant_algo") or values.get("quant_method") == "modelopt":
         return _of_modelopt(values)
     return _of_method(values)
@@ -73,7 +72,7 @@ def _of_modelopt(values: Mapping[str, Any]) -> Stored:
 
 
 def _of_method(values: Mapping[str, Any]) -> Stored:
-    method = str(values.get("quant_method"))
+    method = name_of(values)
     how = _METHODS.get(method)
     if how is not None:
         how = _with_sizes(how, values)
@@ -83,8 +82,8 @@ def _of_method(values: Mapping[str, Any]) -> Stored:
 def _with_sizes(how: Quantization, values: Mapping[str, Any]) -> Quantization:
     """The width and the group that the section says."""
     inner = _first_group(values) or values
-    bits = inner.get("num_bits") or inner.get("bits") or (4 if values.get("load_in_4bit") else how.bits)
-    group = inner.get("group_size")
+    bits = next((inner[key] for key in _WIDTHS if inner.get(key)), 4 if values.get("load_in_4bit") else how.bits)
+    group = inner.get("group_size") or inner.get("q_group_size")
     return Quantization(
         how.algorithm,
         bits if bits in _BITS else how.bits,

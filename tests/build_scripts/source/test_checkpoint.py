@@ -49,6 +49,17 @@ def _drop_norm(tensors: dict[str, Any]) -> None:
     del tensors["model.norm.weight"]
 
 
+def _add(name: str, dtype: str = "float16") -> Callable[[Workshop], None]:
+    import torch
+
+    value = torch.ones(2, 2).to(getattr(torch, dtype))
+    return lambda workshop: _edit_weights(workshop, lambda tensors: tensors.update({name: value}))
+
+
+def _said_in(file: str, **values: object) -> Callable[[Workshop], object]:
+    return lambda workshop: (workshop.checkpoint / file).write_text(json.dumps(values))
+
+
 def _spoil_head(tensors: dict[str, Any]) -> None:
     tensors["lm_head.weight"][3, 4] = float("nan")
 
@@ -97,6 +108,29 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     "quantized": (
         lambda w: w.configure("config.json", quantization_config={"quant_method": "gptq"}),
         "already quantized (gptq)",
+    ),
+    "quantized by ModelOpt": (
+        _said_in("hf_quant_config.json", quantization={"quant_algo": "FP8"}),
+        "already quantized (fp8)",
+    ),
+    "quantized by AutoGPTQ": (_said_in("quantize_config.json", bits=4), "already quantized (gptq)"),
+    "quantized by AutoAWQ": (_said_in("quant_config.json", w_bit=4), "already quantized (awq)"),
+    "quantized by MLX": (
+        lambda w: w.configure("config.json", quantization={"bits": 4, "group_size": 64}),
+        "already quantized (mlx)",
+    ),
+    "quantized by SparseML": (
+        lambda w: w.configure("config.json", compression_config={"quant_method": "compressed-tensors"}),
+        "already quantized (compressed-tensors)",
+    ),
+    "quantized, and it does not say so": (
+        _add("model.layers.0.mlp.up_proj.weight", "float8_e4m3fn"),
+        "model.layers.0.mlp.up_proj.weight: dtype float8_e4m3fn; allowed: float32, float16, bfloat16",
+    ),
+    "scales of quantized weights": (
+        _add("model.layers.0.mlp.up_proj.weight_scale"),
+        "1 weights have no place in a LlamaForCausalLM of this config.json, which would answer without them; "
+        "the first is model.layers.0.mlp.up_proj.weight_scale",
     ),
     "half a character": (
         lambda w: w.configure("tokenizer_config.json", pad_token="\ud800"),
