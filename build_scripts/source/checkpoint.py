@@ -36,6 +36,11 @@ from triton_repo.contract.sampling import Count, Sampling, TokenId, invalid_requ
 
 GENERATION_CONFIG: Final = "generation_config.json"
 _CONFIG_FILES: Final = ("config.json", GENERATION_CONFIG, *QUANTIZATION_FILES)
+# Values, as JSON, that let attention see the tokens that follow.
+_TWO_WAYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "is_causal": ("false",),
+    "use_bidirectional_attention": ("true", '"all"'),
+}
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -68,6 +73,8 @@ class Checkpoint:
     def facts(self, *, writes_text: bool = True) -> CheckpointFacts:
         """Raises: BuildError: config.json is broken, or is not of a model that writes text, though it should be."""
         config = self._json("config.json")
+        if writes_text:
+            self._check_causal(config)
         generation = self._generation()
         values = {
             "architecture": self._architecture(config, writes_text),
@@ -133,6 +140,14 @@ class Checkpoint:
             return str(config.get("model_type"))
         shown = json.dumps(names)
         raise BuildError(f"{self.source}: config.json: architectures = {shown}; needs a …ForCausalLM that writes text")
+
+    def _check_causal(self, config: Mapping[str, Any]) -> None:
+        """No runtime has attention to the tokens that follow: each would compute something else, in silence."""
+        for key, values in _TWO_WAYS.items():
+            shown = json.dumps(config.get(key))
+            if shown in values:
+                rule = "attention to what follows is of encoders: a model that writes text has none"
+                raise BuildError(f"{self.source}: config.json: {key} = {shown}; {rule}")
 
     def _sampling(self, generation: Mapping[str, Any]) -> Sampling:
         """The checkpoint's own defaults, which count only with `do_sample`."""

@@ -104,6 +104,10 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     ),
     "template not text": (lambda w: (w.checkpoint / "chat_template.jinja").write_bytes(b"\xff"), "chat template: "),
     "encoder": (lambda w: w.configure("config.json", architectures=["BertModel"]), "needs a …ForCausalLM"),
+    "attention to what follows": (
+        lambda w: w.configure("config.json", is_causal=False),
+        "config.json: is_causal = false; attention to what follows is of encoders",
+    ),
     "no vocabulary": (lambda w: w.configure("config.json", vocab_size=0), "config.json: vocab_size = 0"),
     "quantized": (
         lambda w: w.configure("config.json", quantization_config={"quant_method": "gptq"}),
