@@ -88,6 +88,8 @@ class Numbers:
     @property
     def intermediate_size(self) -> int:
         given = self.find("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "intermediate_size_mlp")
+        if given and self.model_type == "qwen":  # the first one counts both projections of its gated block
+            return given // 2
         return given or 4 * self.hidden_size
 
 

@@ -36,6 +36,7 @@ def config_of(model_type: str) -> dict[str, Any] | None:
     return values
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # GPT BigCode's
 @pytest.mark.parametrize("model_type", sorted(TRAITS))
 def test_every_family_has_the_parameters_and_the_cache_that_transformers_gives_it(model_type: str) -> None:
     config = config_of(model_type)
@@ -64,6 +65,15 @@ SLIDING: dict[str, Any] = {
     "num_hidden_layers": 4, "intermediate_size": 64, "num_local_experts": 4, "vocab_size": 100, "sliding_window": 128,
     "layer_types": ["sliding_attention", "full_attention"] * 2,
 }  # fmt: skip
+
+
+def test_the_first_qwen_counts_both_projections_of_its_block_as_one_size() -> None:
+    """Qwen-7B has 7,721,324,544 parameters."""
+    config = {
+        "model_type": "qwen", "hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32,
+        "intermediate_size": 22016, "vocab_size": 151936, "tie_word_embeddings": False,
+    }  # fmt: skip
+    assert model_shape(config, "m").parameters == 7_721_324_544
 
 
 def test_a_layer_with_a_window_counts_as_one_that_keeps_every_token() -> None:
