@@ -65,7 +65,7 @@ class ChatTemplate:
         if not file.exists():
             return None
         config: dict[str, Any] = json.loads((tokenizer_directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-        special_tokens = {name: token_text(config.get(name)) or "" for name in _SPECIAL_TOKENS}
+        special_tokens = {**dict.fromkeys(_SPECIAL_TOKENS, ""), **_named_tokens(config)}
         tool_use = tokenizer_directory / TOOL_TEMPLATE
         with_tools = tool_use.read_text(encoding="utf-8") if tool_use.exists() else None
         return cls(file.read_text(encoding="utf-8"), special_tokens, with_tools, client_text)
@@ -204,6 +204,17 @@ def _join_bounded(pieces: Iterable[str], max_characters: int) -> str:
                 f"messages: the prompt is longer than {max_characters} characters and cannot fit", "messages"
             )
     return "".join(taken)
+
+
+def _named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens that have a name: those that all tokenizers name, and those of this one alone.
+
+    `tokenizer_config.json` has each as text or as an object with `content`.
+    """
+    own = [config.get(key) for key in ("extra_special_tokens", "model_specific_special_tokens")]
+    named = {name: token for tokens in (config, *own) if isinstance(tokens, dict) for name, token in tokens.items()}
+    texts = ((name, token_text(token)) for name, token in named.items() if name.endswith("_token"))
+    return {name: text for name, text in texts if text is not None}
 
 
 def _is_of_a_call(message: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,25 @@ def test_text_is_tokenized_as_it_is() -> None:
 def test_messages_go_through_the_chat_template() -> None:
     ids = ENCODER.encode(chat([{"role": "user", "content": "hi"}]))
     assert text_of(ids) == "<|im_start|>user\nhi<|im_end|><|im_start|>assistant\n"
+
+
+def test_special_tokens_are_variables_of_the_template_by_their_names(tmp_path: Path) -> None:
+    """As transformers gives them: those that all tokenizers name, and those of this one alone."""
+    config = {
+        "bos_token": "<s>",
+        "eos_token": {"content": "</s>", "lstrip": False},
+        "pad_token": None,
+        "sep_token": "[SEP]",
+        "extra_special_tokens": {"image_token": "<image>"},
+        "add_bos_token": True,
+    }
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    names = ("bos_token", "eos_token", "pad_token", "sep_token", "image_token", "add_bos_token")
+    source = "|".join(f"{{{{ {name} }}}}" for name in names)
+    (tmp_path / "chat_template.jinja").write_text(source, encoding="utf-8")
+    template = ChatTemplate.load(tmp_path)
+    assert template is not None
+    assert template.render({"messages": [{"role": "user", "content": "hi"}]}, 99) == "<s>|</s>||[SEP]|<image>|"
 
 
 def test_template_arguments_reach_the_template() -> None:
