@@ -39,6 +39,8 @@ their dtypes. A weight in a layer of the model that its configuration has no pla
 error; heads of other tasks and layers that only predict further tokens are left out. A longrope context is cut to the
 length that the model was first trained with (`original_max_position_embeddings`).
 
+An engine that is not compared is not built where the model is one of those that are exported wrong (below).
+
 ## Equal to transformers: {right} of {total}
 
 | architecture | class | exported by | largest difference of a logprob |

@@ -9,12 +9,13 @@ from build_scripts.engine.builder import Export
 from build_scripts.openvino.verify.prompts import make_prompts
 from build_scripts.openvino.verify.settings import in_float32, settings_of
 from build_scripts.openvino.verify.step import check_equal, check_served
-from build_scripts.openvino.verify.when import decide, lacking_memory
+from build_scripts.openvino.verify.when import decide, known_wrong, lacking_memory
 from build_scripts.verify.memory import available_bytes
 from build_scripts.weights.huggingface import read_config
 from build_scripts.work import progress
 from build_scripts.work.child import Child
 from triton_repo.contract.engine_config import EngineConfig
+from triton_repo.contract.errors import BuildError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,22 @@ class Trial:
 
     @classmethod
     def of(cls, export: Export, parameters: int) -> Trial:
-        """Raises: BuildError: a comparison was asked for, and there is not the memory for it."""
-        config = read_config(export.checkpoint.directory, export.checkpoint.source)
+        """
+        Raises:
+            BuildError: a comparison was asked for, and there is not the memory for it; or there is none, and the model
+                is known to be exported wrong.
+        """
+        source = export.checkpoint.source
+        config = read_config(export.checkpoint.directory, source)
         vocab_size = export.checkpoint.facts().vocab_size
         prompts = make_prompts(config, vocab_size, export.max_seq_len)
         served = settings_of(export.spec, vocab_size, export.max_seq_len, prompts)
         available = available_bytes()
         not_run = "--no-verify" if export.compare is False else lacking_memory(parameters, available)
-        return cls(export, prompts, served, decide(export.compare, parameters, available), not_run)
+        skipped = decide(export.compare, parameters, available)
+        if skipped and (wrong := known_wrong(config)):
+            raise BuildError(f"{source}: config.json: {wrong}")
+        return cls(export, prompts, served, skipped, not_run)
 
     @property
     def expected(self) -> Path | None:

@@ -1,8 +1,9 @@
-"""Whether an engine is compared with transformers: by default where that is cheap."""
+"""Whether an engine is compared with transformers: by default where that is cheap; and what need not be compared."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from triton_repo.contract.errors import BuildError
 
@@ -36,3 +37,16 @@ def lacking_memory(parameters: int, available_bytes: int) -> str | None:
     if needed <= available_bytes:
         return None
     return f"that needs about {needed / 1e9:.1f} GB of memory; {available_bytes / 1e9:.1f} GB are free"
+
+
+def known_wrong(config: Mapping[str, Any]) -> str | None:
+    """Why an engine of this `config.json` computes something else, as the comparison of small ones has found.
+
+    `python -m bench.architectures` compares them, and a test holds this to what it found.
+    """
+    kind = config.get("model_type")
+    if kind == "falcon" and config.get("alibi") is True:
+        return "alibi = true; OpenVINO's continuous batching loses Falcon's, which has factors of its own"
+    if kind == "ernie4_5_moe":
+        return "model_type = ernie4_5_moe; its experts are exported wrong"
+    return None

@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+import transformers
 
 from bench.architectures.catalog import named
 from bench.architectures.checkpoint import write_checkpoint
+from bench.architectures.page import Measurement
+from bench.architectures.trial import Result
 from build_scripts.build import build
 from build_scripts.openvino.verify.answers import ask, reason
 from build_scripts.openvino.verify.prompts import NEW_TOKENS, make_prompts
 from build_scripts.openvino.verify.result import Answer, Expected, compare
 from build_scripts.openvino.verify.settings import settings_of
-from build_scripts.openvino.verify.when import SMALL, decide
+from build_scripts.openvino.verify.when import SMALL, decide, known_wrong
 from build_scripts.plan import BuildRequest
 from build_scripts.spec.reading import read_spec
 from tests.build_scripts.conftest import Workshop
@@ -37,6 +40,20 @@ def test_what_the_pipeline_computes_wrong_is_rejected_and_nothing_is_published(t
     with pytest.raises(BuildError, match=DIFFERS):
         build(request(tmp_path / "model", tmp_path / "built"))
     assert not (tmp_path / "built" / "tried").exists()
+
+
+def test_what_is_known_to_be_wrong_is_rejected_where_it_is_not_compared(tmp_path: Path) -> None:
+    write_checkpoint(named("falcon, alibi"), tmp_path / "model")
+    unseen = replace(request(tmp_path / "model", tmp_path / "built"), compare=False)
+    with pytest.raises(BuildError, match=r"model: config\.json: alibi = true; OpenVINO's continuous batching loses"):
+        build(unseen)
+
+
+@pytest.mark.parametrize("result", Measurement.load().results, ids=lambda it: it.name)
+def test_what_was_measured_to_be_wrong_is_known_to_be(result: Result) -> None:
+    architecture = named(result.name)
+    config = getattr(transformers, f"{architecture.config}Config")(**architecture.values).to_dict()
+    assert (known_wrong(config) is not None) == (result.reason or "").startswith("verify: ")
 
 
 def test_a_wrong_engine_is_found_before_compression_hides_what_is_wrong(tmp_path: Path) -> None:
