@@ -150,9 +150,9 @@ class Checkpoint:
                 raise BuildError(f"{self.source}: config.json: {key} = {shown}; {rule}")
 
     def _sampling(self, generation: Mapping[str, Any]) -> Sampling:
-        """The checkpoint's own defaults, which count only with `do_sample`."""
+        """The checkpoint's own defaults; those of sampling count only with `do_sample`."""
         if generation.get("do_sample") is not True:
-            return Sampling()
+            generation = {name: value for name, value in generation.items() if name == "repetition_penalty"}
         values, notes = read_defaults(generation)
         for note in notes:
             progress.say(f"{self.source}: {GENERATION_CONFIG}: {note}")

@@ -38,9 +38,10 @@ def name_of(section: Mapping[str, Any]) -> str:
 def _section(directory: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
     if modelopt := _read(directory / MODELOPT_CONFIG).get("quantization"):
         return _named(modelopt, "modelopt")
+    is_mlx = isinstance(config.get("quantization"), Mapping)
     for key in _KEYS:
         if config.get(key):
-            return _named(config[key], "mlx" if config.get("quantization") else "of an unknown kind")
+            return _named(config[key], "mlx" if is_mlx else "of an unknown kind")
     for name, method in _METHOD_FILES.items():
         if (directory / name).is_file():
             return _named(_read(directory / name), method)

@@ -24,6 +24,7 @@ _METHODS: Final[Mapping[str, Quantization]] = {
 # What the loader of TensorRT-LLM 1.2 names (llmapi/llm_utils.py, `_update_from_hf_quant_config`): block-scaled fp8,
 # mxfp4 and ModelOpt's formats. For another it raises NotImplementedError.
 _READ: Final = frozenset({"fp8", "mxfp4", "modelopt"})
+_BLOCK: Final = [128, 128]  # `weight_block_size` of fp8; with another it stops, without any it overlooks the scales
 _BITS: Final = (2, 3, 4, 6, 8)
 _WIDTHS: Final = ("num_bits", "bits", "w_bit")
 _KV_BITS: Final = {"FP8": 8, "INT8": 8, "NVFP4": 4}
@@ -76,7 +77,8 @@ def _of_method(values: Mapping[str, Any]) -> Stored:
     how = _METHODS.get(method)
     if how is not None:
         how = _with_sizes(how, values)
-    return Stored(method, how, method in _READ, _leaves_attention(values))
+    in_blocks = method != "fp8" or values.get("weight_block_size") == _BLOCK
+    return Stored(method, how, method in _READ and in_blocks, _leaves_attention(values))
 
 
 def _with_sizes(how: Quantization, values: Mapping[str, Any]) -> Quantization:

@@ -15,6 +15,7 @@ from build_scripts.weights.huggingface import read_config
 from tests.build_scripts.conftest import Workshop, contents
 from triton_repo.contract.engine_config import EngineConfig
 from triton_repo.contract.errors import BuildError, SpecError
+from triton_repo.contract.sampling import Sampling
 
 
 def _edit_weights(workshop: Workshop, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -224,8 +225,8 @@ def test_a_broken_generation_config_is_ignored_as_transformers_ignores_it(
 
 
 def test_sampling_of_the_checkpoint_counts_only_where_it_samples(workshop: Workshop) -> None:
-    workshop.configure("generation_config.json", temperature=0.6, top_k=20)
-    assert _facts(workshop).sampling.temperature is None
+    workshop.configure("generation_config.json", temperature=0.6, top_k=20, repetition_penalty=1.05)
+    assert _facts(workshop).sampling == Sampling(repetition_penalty=1.05)  # which transformers applies to greedy ones
     workshop.configure("generation_config.json", do_sample=True)
     assert (_facts(workshop).sampling.temperature, _facts(workshop).sampling.top_k) == (0.6, 20)
 

@@ -88,6 +88,14 @@ def test_quantized_weights_are_counted_by_their_width_and_their_groups(tmp_path:
     assert "names fp8 with scales of blocks, mxfp4 and the formats of ModelOpt" in planned["notes"][0]
 
 
+@pytest.mark.parametrize(("section", "read"), [(FP8, True), ({"quant_method": "fp8"}, False)])
+def test_a_plan_says_of_fp8_without_scales_of_blocks_that_it_is_not_read(
+    tmp_path: Path, section: dict[str, Any], read: bool
+) -> None:
+    planned = preview(tmp_path / "m", LLAMA | {"quantization_config": section}, "8xb200-180gb", flow="pytorch")
+    assert any("what it reads, and not fp8" in note for note in planned.get("notes", [])) is not read
+
+
 @pytest.mark.parametrize("bits", [[4], {"a": 4}, 5, None])
 def test_a_width_that_is_none_leaves_the_one_of_the_format(tmp_path: Path, bits: Any) -> None:
     expected = preview(tmp_path / "m", LLAMA | {"quantization_config": AWQ}, flow="pytorch")
