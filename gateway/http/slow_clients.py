@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
 HEAD_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 15.0  # to take about 50 kB, when that much waits
 LINGER_S: Final = 3.0  # for a client that is told to close the connection
+GONE_S: Final = 45.0  # for a client's machine to acknowledge what it was sent, or that it is there
+_PROBE_AFTER_S, _PROBE_EVERY_S = 15, 10  # of a connection on which nothing comes
+
+
+def notice_the_gone(listener: Any) -> None:
+    """Have connections to this TCP socket end, and what they ask for with them, where the client's machine has gone
+    without a word: it was suspended or cut off. Linux hands it down from a listener to its connections."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_AFTER_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_EVERY_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_S))
 
 
 class _Timer:

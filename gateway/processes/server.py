@@ -19,6 +19,7 @@ from uvicorn.config import STARTUP_FAILURE
 from gateway.app import Application
 from gateway.http.connections import Connections, raise_file_limit
 from gateway.http.protocol import HttpProtocol
+from gateway.http.slow_clients import notice_the_gone
 from gateway.settings import Settings
 from gateway.tls import TlsServer
 
@@ -83,6 +84,8 @@ class Server(uvicorn.Server):
         server = await asyncio.get_running_loop().create_server(
             connect, **address, backlog=config.backlog, start_serving=config.ssl is None
         )
+        for one in server.sockets:
+            notice_the_gone(one)
         if config.ssl is None:
             return server
         listeners = [one.dup() for one in server.sockets]
