@@ -14,6 +14,7 @@ import importlib
 import json
 import logging
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -71,6 +72,8 @@ def _report(name: str, options: argparse.Namespace) -> bool:
                 print(f"{name}: {result['inputs']} inputs in {time.monotonic() - began_s:.0f} s", file=sys.stderr)
         errors.seek(0)
         said = errors.read().decode(errors="replace")
+    if runs := re.findall(r"^Done (\d+) runs", said, re.MULTILINE):  # by libFuzzer
+        result["inputs"] = int(runs[-1])
     ended = "ok" if child.returncode == 0 else f"ended with {child.returncode}: {said[-300:]}"
     outcome = result.get("failure") or ended
     counts = f"{result['inputs']:8} | {time.monotonic() - began_s:7.0f} | {result['slowest_ms']:11.0f}"
