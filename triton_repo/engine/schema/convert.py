@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from typing import Any, Final
 
 from triton_repo.engine.schema.arrays import array
@@ -18,7 +17,7 @@ from triton_repo.engine.schema.merge import (
     sealed_object,
     types_of,
 )
-from triton_repo.engine.schema.numbers import bound_of, integers, nearest_within, numbers, within_reach
+from triton_repo.engine.schema.numbers import bound_of, integers, multiples, nearest_within, numbers, within_reach
 from triton_repo.engine.schema.objects import object_
 from triton_repo.engine.schema.references import resolve
 from triton_repo.engine.schema.regex import expression
@@ -172,7 +171,7 @@ class _Converter:
         is_free = all(bound is None or abs(bound) >= LARGEST for bound in (low, high))
         low, high = within_reach(low, high)
         if (step := schema.get("multipleOf")) is not None and step != 1:
-            return self._multiples(step, (low, open_low), (high, open_high))
+            return self._exactly(multiples(step, (low, open_low), (high, open_high)))
         whole = kind == "integer" or step == 1
         if low is None and high is None and (whole or is_free):
             return self._grammar.shared("int" if whole else "num")
@@ -182,22 +181,5 @@ class _Converter:
             language = numbers(low, high, open_low=open_low, open_high=open_high)
         return self._exactly(language)
 
-    def _multiples(self, of: float, low: tuple[Fraction | None, bool], high: tuple[Fraction | None, bool]) -> str:
-        """Some of them: those next to the lower bound, or to 0."""
-        step = Fraction(str(of))
-        start, end = (
-            nearest_within(bound and bound / step, is_open, sign) for (bound, is_open), sign in ((low, 1), (high, -1))
-        )
-        first = start if start is not None else min(0, end) if end is not None else 0
-        last = first + _MOST_MULTIPLES if end is None else min(end, first + _MOST_MULTIPLES)
-        exact = [step * count for count in range(first, last + 1)]
-        whole = [text(str(value)) for value in exact if value.denominator == 1]
-        if not whole:
-            raise ValueError(f"multipleOf = {str(of)[:40]} cannot be enforced")
-        return self._exactly(Choice(tuple(whole)))
-
     def _exactly(self, language: Node) -> str:
         return Automaton((language,)).rules(self._grammar)
-
-
-_MOST_MULTIPLES: Final = 1000

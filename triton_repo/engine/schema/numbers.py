@@ -14,6 +14,7 @@ from triton_repo.engine.schema.merge import Object
 _MOST_DIGITS: Final = 15  # which every reader of JSON keeps exactly
 _MOST_DECIMALS: Final = 6
 _FURTHEST: Final = 10**24  # of bounds: a grammar has a rule for each of their digits
+_MOST_MULTIPLES: Final = 1000
 _DIGIT: Final = Chars(((0x30, 0x39),))
 _FRACTION: Final = Sequence((text("."), Repeat(_DIGIT, 1, _MOST_DIGITS)))
 
@@ -79,6 +80,21 @@ def numbers(low: Fraction | None, high: Fraction | None, *, open_low: bool, open
         least, most = max(-highest, 0) if highest is not None else 0, None if lowest is None else -lowest - 1
         choices += [Sequence((text("-"), each, _FRACTION)) for each in _signed(least, most)]
     return Choice(tuple(choices))
+
+
+def multiples(of: float, low: tuple[Fraction | None, bool], high: tuple[Fraction | None, bool]) -> Node:
+    """Some of them: those next to the lower bound, or to 0. A bound is a number, and whether it is open."""
+    step = Fraction(str(of))
+    start, end = (
+        nearest_within(bound and bound / step, is_open, sign) for (bound, is_open), sign in ((low, 1), (high, -1))
+    )
+    first = start if start is not None else min(0, end) if end is not None else 0
+    last = first + _MOST_MULTIPLES if end is None else min(end, first + _MOST_MULTIPLES)
+    exact = [step * count for count in range(first, last + 1)]
+    whole = [text(str(value)) for value in exact if value.denominator == 1 and abs(value) <= _FURTHEST]
+    if not whole:
+        raise ValueError(f"multipleOf = {str(of)[:40]} cannot be enforced")
+    return Choice(tuple(whole))
 
 
 def _nearest_to(bound: Fraction, step: int, *, is_open: bool) -> int:

@@ -74,6 +74,10 @@ def test_names_of_properties_may_be_bounded_without_a_pattern() -> None:
     assert "bb" not in grammar_of(schema)
 
 
+def test_multiples_that_are_too_far_away_to_be_written_take_no_room_in_a_grammar() -> None:
+    assert len(grammar_of({"type": "integer", "multipleOf": 1e308})) < 1000
+
+
 def test_bounds_that_no_number_reaches_are_none() -> None:
     assert grammar_of({"type": "number", "minimum": -1e308, "maximum": 1e308}) == grammar_of({"type": "number"})
 
