@@ -107,7 +107,7 @@ def _contents() -> Json:
 
 
 async def server_metadata() -> ServerMetadata:
-    return {"name": "conch", "version": conch_version(), "extensions": [*EXTENSIONS]}
+    return {"name": "triton", "version": conch_version(), "extensions": [*EXTENSIONS]}
 
 
 async def live() -> ServerLive:
@@ -199,9 +199,9 @@ def _asked(request: Request, gateway: Gateway) -> ModelVersion:
         ModelNotFound: it is none that is served here, or the caller may not use it.
     """
     model = ModelVersion(request.path_params["model"], request.path_params.get("version", ""))
-    caller_of(request.scope).check_may_use(model.name)
+    is_served = model.name in gateway.settings.other_models and caller_of(request.scope).may_use(model.name)
     is_version = model.version.isdecimal() and model.version.isascii() and len(model.version) <= _MAX_VERSION
-    if model.name not in gateway.settings.other_models or not (is_version or not model.version):
+    if not is_served or not (is_version or not model.version):
         raise other_model_not_found(model)
     return model
 

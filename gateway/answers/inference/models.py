@@ -97,8 +97,9 @@ class OtherModels(Protocol):
 
 
 def other_model_not_found(model: ModelVersion) -> ModelNotFound:
-    version = f", version {model.version[:20]}," if model.version else ""
-    return ModelNotFound(f"model {model.name[:200]!r}{version} does not exist or is not ready", "model")
+    """In Triton's words, which NVIDIA's clients look for."""
+    version = f" version {model.version[:20]}" if model.version else ""
+    return ModelNotFound(f"Request for unknown model: {model.name[:200]!r}{version} is not found", "model")
 
 
 class OpenInference:

@@ -15,7 +15,15 @@ from gateway.dialects.kserve.request import BINARY_SIZE, Form
 from triton_repo.contract.errors import EngineFailed, InvalidRequest
 
 # Of Triton's extensions those that are served. Shared memory, model control, trace and log settings are not.
-EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_configuration", "parameters", "statistics")
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "sequence",
+    "statistics",
+)
 
 
 class ServerMetadata(TypedDict):

@@ -64,7 +64,9 @@ def test_a_model_answers_in_json(client: httpx.Client) -> None:
 
 
 def test_a_model_is_described(client: httpx.Client, models: EchoModels) -> None:
-    assert client.get("/v2").json()["name"] == "conch"
+    assert client.get("/v2").json()["name"] == "triton", "what NVIDIA's clients look for"
+    unknown = client.get("/v2/models/none").json()["error"]
+    assert unknown == "Request for unknown model: 'none' is not found"
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}
     assert client.get("/v2/models/echo").json()["versions"] == ["1"]
