@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from gateway.admission.terms import Terms
 from gateway.answers.inference.models import Json, ModelVersion, OtherModels, other_model_not_found
+from gateway.answers.inference.sequences import check_sequence
 from gateway.dialects.kserve.answer import (
     EXTENSIONS,
     InferResponse,
@@ -174,6 +175,8 @@ async def _infer(request: Request, gateway: Gateway, record: RequestRecord) -> R
         gateway.in_flight.check_open()
         body = await _read(request, gateway, share.set)
         inference, form = await _aside(body.num_bytes, lambda: parse(model, body.fields, body.binary))
+        if inference.sequence:
+            check_sequence(inference, await _models(gateway).configuration(model))
         owner = "" if caller.name == ENVIRONMENT_KEY else caller.name  # of a key that others may have beside it
         inference = replace(inference.owned_by(owner), traceparent=record.traceparent)
         async with UnlessDisconnected(request.receive), gateway.in_flight.open_inference(terms):

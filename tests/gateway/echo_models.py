@@ -39,6 +39,7 @@ class EchoModels(NoOtherModels):
 
     ready: bool = True
     error: RequestError | None = None
+    sequence_ids: str | None = None  # their type, of a model that is told them
     asked: list[Inference] = field(default_factory=list)
     cancelled: list[Inference] = field(default_factory=list)
 
@@ -48,7 +49,13 @@ class EchoModels(NoOtherModels):
         return {"name": model.name, "versions": versions, "platform": "echo", "inputs": [tensor], "outputs": [tensor]}
 
     async def configuration(self, model: ModelVersion) -> Json:
-        return {"name": model.name, "platform": "", "backend": "python", "max_batch_size": 8, "input": []}
+        told = {"name": model.name, "platform": "", "backend": "python", "max_batch_size": 8, "input": []}
+        if self.sequence_ids is None:
+            return told
+        control = {"kind": "CONTROL_SEQUENCE_CORRID", "data_type": self.sequence_ids}
+        start = {"kind": "CONTROL_SEQUENCE_START", "data_type": "TYPE_INVALID"}
+        inputs = [{"name": "START", "control": [start]}, {"name": "ID", "control": [control]}]
+        return {**told, "sequence_batching": {"control_input": inputs}}
 
     async def statistics(self, model: ModelVersion) -> Json:
         return {"model_stats": [{"name": model.name, "version": "1", "inference_count": len(self.asked)}]}

@@ -189,6 +189,23 @@ def test_a_text_that_names_a_sequence_gets_the_one_length_that_triton_takes(
     assert models.asked[-1].parameters["sequence_id"] == 7
 
 
+@pytest.mark.parametrize(("ids", "taken", "rejected"), [("TYPE_UINT64", 7, "seven"), ("TYPE_STRING", "seven", 7)])
+def test_a_model_that_is_told_the_ids_of_its_sequences_gets_none_of_another_kind(
+    ids: str, taken: Any, rejected: Any
+) -> None:
+    """Triton itself would end of it, and with it the requests to all engines."""
+    models = EchoModels(sequence_ids=ids)
+    with (
+        serving(ScriptedBackend(others=models), other_models=("echo",)) as gateway,
+        httpx.Client(base_url=gateway.url, timeout=120) as client,
+    ):
+        error = error_of(infer(client, INPUT, parameters={"sequence_id": rejected}), 400)
+        assert error.startswith("parameters.sequence_id: must be a ")
+        for parameters in ({"sequence_id": taken}, {"sequence_id": 0}, {}):
+            assert infer(client, INPUT, parameters=parameters).status_code == 200
+    assert len(models.asked) == 3
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
