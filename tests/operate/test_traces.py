@@ -81,10 +81,9 @@ def test_what_the_engine_rejects_has_its_span_too_with_the_code_of_the_error(
     stack: Stack, scopes: tuple[str, list[Any]]
 ) -> None:
     trace = f"{8:032x}"
-    guide = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "(?<=a)b"}}}
-    body = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "response_format": guide}
-    assert post(stack, "/v1/chat/completions", body, trace).status_code == 400
-    wanted = {("conch.gateway", "chat demo"), ("conch.triton", "engine")}
+    body = {"model": "demo", "prompt": "Hi", "guided_grammar": "root ::= root"}
+    assert post(stack, "/v1/completions", body, trace).status_code == 400
+    wanted = {("conch.gateway", "text_completion demo"), ("conch.triton", "engine")}
     wait_for(lambda: wanted <= set(spans_of(scopes[1], trace)), lambda: str(set(spans_of(scopes[1], trace))))
     root, engine = (spans_of(scopes[1], trace)[each] for each in sorted(wanted))
     assert engine.parent_span_id == root.span_id
