@@ -186,12 +186,23 @@ def _rebuild(store: EngineStore, plan: Plan, former: EngineDirectory | None) -> 
             reused = former.draft if former else None
             builder.export(replace(export, checkpoint=draft, model=engine.draft, former=reused))
             builder.finish_pair(engine, store.log)
-        builder.add_adapters(materials.adapters, engine)
+        for adapter in materials.adapters:
+            with _naming(f"build.lora.adapters.{adapter.name}"):
+                builder.add_adapter(adapter, engine.model, engine.adapter(adapter.name))
         with progress.step("publish"):
             manifest = _manifest(plan, engine, tokenizer)
             render(engine, manifest)
             write_file(engine.manifest_file, manifest.to_json())
             store.publish(partial, manifest.inputs.fingerprint)
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """An error of what a key of the spec names is told with it."""
+    try:
+        yield
+    except BuildError as error:
+        raise BuildError(f"{key}: {error}") from error
 
 
 def _require_packages(builder: Builder) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -153,10 +153,9 @@ class Builder(Protocol):
         """Write a model, as far as this machine can. Raises: BuildError."""
         return
 
-    def add_adapters(self, adapters: Sequence[Adapter], engine: EngineDirectory) -> None:
-        """Write those of an exported model. Raises: BuildError: one does not fit the model."""
-        for adapter in adapters:
-            adapter.copy_to(engine.adapters)
+    def add_adapter(self, adapter: Adapter, model: ModelDirectory, directory: Path) -> None:
+        """Write one for an exported model, into a new directory. Raises: BuildError: it does not fit the model."""
+        adapter.copy_to(directory)
 
     def finish_pair(self, engine: EngineDirectory, log: Path) -> None:
         """Write what a model and its draft need in addition to their exports."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from build_scripts.engine.manifest import Manifest
+from build_scripts.sizing.matrix_products import largest_adapter_bytes
 from build_scripts.sizing.ranks import RankSizes
 from build_scripts.source.checkpoint import CheckpointFacts
 from build_scripts.spec.engine_spec import EngineSpec
@@ -57,6 +58,7 @@ def memory_need(manifest: Manifest, directory: EngineDirectory) -> MemoryNeed | 
     copies = 2 if spec.serve.prompt_logprobs else num_pipelines(spec)
     weights = _sizes(directory.model.path, "*.bin") * copies
     weights += _sizes(directory.draft.path, "*.bin") + _sizes(directory.adapters, "*/*.safetensors")
+    weights += _adapters_to_come(spec, directory)
     logits = spec.build.max_batch_size * manifest.facts.vocab_size * _LOGITS_BYTES
     working = _PROCESS_BYTES + num_pipelines(spec) * logits
     per_token = _bytes_per_token(spec, manifest.facts, manifest.draft_facts)
@@ -71,8 +73,18 @@ def memory_need(manifest: Manifest, directory: EngineDirectory) -> MemoryNeed | 
 
 
 def num_pipelines(spec: EngineSpec) -> int:
-    """Of an engine on the CPU: each adapter has one, with a copy of the weights and an equal share of the cache."""
-    return 1 + (len(spec.build.lora.adapters) if spec.runtime == "openvino" and spec.build.lora else 0)
+    """Of an engine on the CPU: each adapter that it has room for has one, with a copy of the weights and an equal share
+    of the cache."""
+    return 1 + (spec.build.lora.room if spec.runtime == "openvino" and spec.build.lora else 0)
+
+
+def _adapters_to_come(spec: EngineSpec, directory: EngineDirectory) -> int:
+    """The most that the matrices of adapters take that are loaded while the engine serves."""
+    lora = spec.build.lora
+    if lora is None or lora.room == len(lora.adapters):
+        return 0
+    largest = largest_adapter_bytes(directory.model.path / "openvino_model.xml", lora.max_rank)
+    return (lora.room - len(lora.adapters)) * largest
 
 
 def least_cache_tokens(spec: EngineSpec, max_seq_len: int) -> int:

@@ -95,7 +95,7 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
     """What clients are told of the engine."""
     spec, able = manifest.spec, _capabilities(manifest.spec)
     mode = spec.speculative.mode if spec.speculative else None
-    format = card_format(manifest, directory)
+    format, lora = card_format(manifest, directory), spec.build.lora
     return ModelCard(
         max_seq_len=manifest.max_seq_len,
         runtime=manifest.spec.runtime,
@@ -114,7 +114,8 @@ def _card(manifest: Manifest, directory: EngineDirectory, unsupported: tuple[str
         tool_parser=format.tool_parser,
         reasoning=format.reasoning,
         guides=_guides(manifest.spec, unsupported),
-        adapters=tuple(sorted(manifest.spec.build.lora.adapters)) if manifest.spec.build.lora else (),
+        adapters=tuple(sorted(lora.adapters)) if lora else (),
+        max_adapters=lora.room if lora else 0,
     )
 
 

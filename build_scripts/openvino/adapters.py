@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
 
+from build_scripts.sizing.matrix_products import matrix_products
 from build_scripts.source.lora.peft import AdaptedLayer
 from build_scripts.weights.rows import FileRows
 from build_scripts.weights.safetensors import header_bytes
@@ -32,7 +32,7 @@ def write_fitted(layers: Mapping[str, AdaptedLayer], model: Path, output: Path) 
     Raises:
         BuildError: the model has no such layer, or one of another shape; or a value is no finite float32.
     """
-    operations = _matrix_products(model / "openvino_model.xml")
+    operations = matrix_products(model / "openvino_model.xml")
     tensors: dict[str, NDArray[np.float32]] = {}
     for module, layer in layers.items():
         name = f"{_PREFIX}{_operation_of(module, layer, operations)}"
@@ -58,21 +58,6 @@ def _operation_of(module: str, layer: AdaptedLayer, operations: Mapping[str, tup
     if sum(name in other for other in operations) != 1:
         raise BuildError(f"its layer {module} has a name that begins that of another one")
     return name
-
-
-def _matrix_products(file: Path) -> dict[str, tuple[int, int]]:
-    """Name -> (out, in), of all operations that multiply by a matrix of fixed size."""
-    products = {}
-    for layer in ET.parse(file).iter("layer"):  # noqa: S314 - written by the export
-        if layer.get("type") != "MatMul":
-            continue
-        ports = layer.findall("input/port")
-        sizes = tuple(int(dim.text or -1) for dim in ports[-1].findall("dim"))
-        data = layer.find("data")
-        if len(sizes) == 2 and min(sizes) > 0 and data is not None:
-            out, inner = sizes if data.get("transpose_b") in ("true", "1") else sizes[::-1]
-            products[str(layer.get("name"))] = (out, inner)
-    return products
 
 
 def _values(tensor: LazyTensor, scale: float = 1.0) -> NDArray[np.float32]:

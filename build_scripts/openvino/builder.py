@@ -21,8 +21,7 @@ from build_scripts.work import progress
 from build_scripts.work.child import Child
 from build_scripts.work.disk import link_or_copy
 from triton_repo.contract.engine_config import Flow
-from triton_repo.contract.engine_directory import EngineDirectory, ModelDirectory
-from triton_repo.contract.errors import BuildError
+from triton_repo.contract.engine_directory import FITTED, EngineDirectory, ModelDirectory
 
 _EXPORTER = "2"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
 
@@ -64,12 +63,8 @@ class OpenVinoBuilder(Builder):
                 Child("compress", export.log).call(compress_weights, str(model.path), build.quantization)
         trial.serve()
 
-    def add_adapters(self, adapters: Sequence[Adapter], engine: EngineDirectory) -> None:
-        for adapter in adapters:
-            try:
-                write_fitted(adapter.layers, engine.model.path, engine.adapter_file(adapter.name))
-            except BuildError as error:
-                raise BuildError(f"build.lora.adapters.{adapter.name}: {error}") from error
+    def add_adapter(self, adapter: Adapter, model: ModelDirectory, directory: Path) -> None:
+        write_fitted(adapter.layers, model.path, directory / FITTED)
 
     def finish_pair(self, engine: EngineDirectory, log: Path) -> None:
         """OpenVINO's form of the tokenizer for both: with a draft, the pipeline compares them."""

@@ -126,7 +126,7 @@ def _adapters(spec: EngineSpec) -> AdapterBounds | None:
     lora = spec.build.lora
     if lora is None:
         return None
-    return AdapterBounds(len(lora.adapters), lora.max_rank, lora.target_modules, spec.build.flow == "pytorch")
+    return AdapterBounds(lora.room, lora.max_rank, lora.target_modules, spec.build.flow == "pytorch")
 
 
 def check_converter(spec: EngineSpec, origin: str, architecture: str) -> None:

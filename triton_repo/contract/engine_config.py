@@ -60,11 +60,13 @@ class SpeculativeConfig(BaseModel):
 
 
 class LoraConfig(BaseModel):
-    """The adapters that requests may name, and bounds of all: the rank, and what they adapt (TensorRT-LLM's names)."""
+    """The adapters that the engine was built with, and bounds of all: how many there may be (None: no others), the
+    rank, and what they adapt (TensorRT-LLM's names)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    adapters: Annotated[tuple[str, ...], Field(min_length=1)]
+    adapters: tuple[str, ...]
+    max_loras: Annotated[int, Field(ge=1)] | None = None
     max_rank: Annotated[int, Field(ge=1)]
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)]
 

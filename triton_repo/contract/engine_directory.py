@@ -28,6 +28,8 @@ VERIFIED: Final = "verified.json"
 CHECKPOINT: Final = "checkpoint"
 COMPILED: Final = "engine"
 COMPILED_BY: Final = "compiled_by.json"
+# In the directory of an adapter of runtime openvino: its matrices under the names of the exported model's operations.
+FITTED: Final = "adapter.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,8 @@ class EngineDirectory:
     def adapters(self) -> Path:
         return self.path / "adapters"
 
-    def adapter_file(self, name: str) -> Path:
-        """Of runtime openvino: the matrices of an adapter under the names of the exported model's operations."""
-        return self.adapters / name / "adapter.safetensors"
+    def adapter(self, name: str) -> Path:
+        return self.adapters / name
 
     @property
     def tokenizer(self) -> Path:

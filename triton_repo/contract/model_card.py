@@ -76,6 +76,7 @@ class ModelCard:
     reasoning: ReasoningCard | None = None  # None: its answers have none, and its template reads nothing of it
     guides: tuple[str, ...] = ()  # types of guides that it follows
     adapters: tuple[str, ...] = ()  # LoRA adapters that a request may name
+    max_adapters: int = 0  # there is room for so many, and at least for those that it was built with
     encoder: EncoderCard | None = None  # of an engine that writes no text
     logit_bias: bool = False  # requests may change the logits of tokens
 

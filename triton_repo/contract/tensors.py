@@ -143,6 +143,7 @@ FINISH_REASONS: Final = frozenset(get_args(FinishReason))
 SUBSCRIBE: Final = "subscribe"
 RENEW: Final = "renew"
 CHANNEL: Final = "channel"
+REFRESH_ADAPTERS: Final = "refresh_adapters"  # a bool, to NAME_engine: have the adapters that its shelf lists
 CHANNEL_LEASE_S: Final = 8.0  # shorter than Triton waits for open requests when it stops
 # To NAME_preprocess itself: "ids" or "texts" (TOKEN_TEXTS too). No engine follows, so the prompt may have any length.
 TOKENIZE: Final = "tokenize"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_repo.contract.errors import InvalidRequest
-from triton_repo.contract.tensors import RENEW, STOP, STOP_SEQUENCES, SUBSCRIBE, split_rows
+from triton_repo.contract.tensors import REFRESH_ADAPTERS, RENEW, STOP, STOP_SEQUENCES, SUBSCRIBE, split_rows
 
 Row = Mapping[str, Sequence[Any]]
 
@@ -40,7 +40,12 @@ class Renew:
     channel: str
 
 
-Call = Generate | Stop | Subscribe | Renew
+@dataclass(frozen=True, slots=True)
+class RefreshAdapters:
+    """Look which adapters the engine is to have. It says nothing of which: whoever may ask for this may ask often."""
+
+
+Call = Generate | Stop | Subscribe | Renew | RefreshAdapters
 
 
 def parse_call(id: str, tensors: Mapping[str, Sequence[Sequence[Any]]], parameters: Mapping[str, Any]) -> Call:
@@ -59,6 +64,8 @@ def parse_call(id: str, tensors: Mapping[str, Sequence[Sequence[Any]]], paramete
         return Stop(_required(id, STOP.name))
     if RENEW in parameters:
         return Renew(str(parameters[RENEW]))
+    if parameters.get(REFRESH_ADAPTERS):
+        return RefreshAdapters()
     if parameters.get(SUBSCRIBE):
         return Subscribe(_required(id, SUBSCRIBE))
     return Generate(rows)

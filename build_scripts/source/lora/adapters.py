@@ -49,10 +49,10 @@ class Adapter:
     weight_bytes: int
     layers: Mapping[str, AdaptedLayer] = field(default_factory=dict)
 
-    def copy_to(self, adapters: Path) -> None:
-        (adapters / self.name).mkdir(parents=True)
+    def copy_to(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
         for file in FILES:
-            shutil.copyfile(self.directory / file, adapters / self.name / file)
+            shutil.copyfile(self.directory / file, directory / file)
 
 
 def find_adapters(spec: EngineSpec, base: Path, origin: str) -> tuple[Adapter, ...]:
@@ -64,14 +64,19 @@ def find_adapters(spec: EngineSpec, base: Path, origin: str) -> tuple[Adapter, .
     section = spec.build.lora
     if section is None:
         return ()
-    read = _for_openvino if spec.runtime == "openvino" else _for_tensorrt_llm
     adapters = []
     for name, directory in section.adapters.items():
         try:
-            adapters.append(read(name, base / directory, section))
+            adapters.append(read_adapter(spec, name, base / directory, section))
         except BuildError as error:
             raise spec_error(origin, f"build.lora.adapters.{name}", directory, str(error)) from error
     return tuple(adapters)
+
+
+def read_adapter(spec: EngineSpec, name: str, directory: Path, section: LoraSection) -> Adapter:
+    """Raises: BuildError: it does not exist, or the runtime cannot serve it within the bounds of `section`."""
+    read = _for_openvino if spec.runtime == "openvino" else _for_tensorrt_llm
+    return read(name, directory, section)
 
 
 def _for_openvino(name: str, directory: Path, section: LoraSection) -> Adapter:

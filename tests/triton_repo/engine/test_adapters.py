@@ -13,11 +13,13 @@ from tests.triton_repo.engine.runtimes.deltas import ids_of
 from tests.triton_repo.engine.runtimes.llm_api import END, PROMPT, drain, engine_config, generation, write_model
 from tests.triton_repo.engines_under_test import engine_config as replay_config
 from triton_repo.contract.engine_config import EngineConfig, Flow, LoraConfig, TensorRtLlmConfig
-from triton_repo.contract.errors import InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import EngineFailed, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
+from triton_repo.engine.runtimes.runtime import AdaptingRuntime, Generation
 from triton_repo.engine.runtimes.tensorrt_llm.arguments import adapter_arguments, lora_arguments
+from triton_repo.engine.runtimes.tensorrt_llm.runtime import TensorRtLlmRuntime
 
 pytestmark = pytest.mark.usefixtures("tensorrt_llm")
 
@@ -67,22 +69,59 @@ def test_tensorrt_llm_is_told_the_bounds_of_all_and_the_place_of_each() -> None:
     assert adapter_arguments(Path("/e/model"), engine_config()) == []
 
 
-@pytest.mark.parametrize("flow", ["compiled", "pytorch"])
-def test_each_request_gets_its_own_adapter_in_both_flows(flow: Flow, tmp_path: Path) -> None:
-    config = write_model(tmp_path / "model") / "engine" / "config.json"
+def open_adapted(directory: Path, flow: Flow) -> TensorRtLlmRuntime:
+    """An engine that was built with the adapters of LORA."""
+    config = write_model(directory / "model") / "engine" / "config.json"
     settings = json.loads(config.read_text())
     settings["build_config"] |= {"lora_plugin": "auto", "max_lora_rank": 8}
     config.write_text(json.dumps(settings))
     for name in LORA.adapters:
-        write_adapter(tmp_path / "adapters" / name)
-    runtime = open_runtime(tmp_path, adapted(flow))
+        write_adapter(directory / "adapters" / name)
+    runtime = open_runtime(directory, adapted(flow))
+    assert isinstance(runtime, TensorRtLlmRuntime)
+    return runtime
+
+
+def in_adapter(key: int, name: str) -> Generation:
+    return generation(key, sampling=Sampling(temperature=0.0, lora_name=name))
+
+
+@pytest.mark.parametrize("flow", ["compiled", "pytorch"])
+def test_each_request_gets_its_own_adapter_in_both_flows(flow: Flow, tmp_path: Path) -> None:
+    runtime = open_adapted(tmp_path, flow)
     try:
         runtime.submit(generation(0))
         for key, adapter in enumerate(LORA.adapters, start=1):
-            runtime.submit(generation(key, sampling=Sampling(temperature=0.0, lora_name=adapter)))
+            runtime.submit(in_adapter(key, adapter))
         deltas = drain(runtime, 0, 1, 2)
     finally:
         runtime.close()
     # The stand-in turns an answer by the adapter's number.
     for turn in range(3):
         assert ids_of(deltas, turn) == [*PROMPT[turn:], *PROMPT[:turn], END]
+
+
+@pytest.mark.parametrize("flow", ["compiled", "pytorch"])
+def test_an_adapter_that_is_loaded_later_has_a_number_that_no_other_has_had(flow: Flow, tmp_path: Path) -> None:
+    """What one has left in the KV cache, which TensorRT-LLM knows by that number, is never another one's."""
+    runtime = open_adapted(tmp_path, flow)
+    assert isinstance(runtime, AdaptingRuntime)
+    try:
+        for number in (3, 4):
+            add = runtime.open_adapter("german", write_adapter(tmp_path / f"german-{number}"))
+            with pytest.raises(EngineFailed, match="the engine has no such adapter"):
+                runtime.submit(in_adapter(number, "german"))
+            add()
+            runtime.submit(in_adapter(number, "german"))
+            assert ids_of(drain(runtime, number), number) == [*PROMPT[number:], *PROMPT[:number], END]
+            runtime.close_adapter("german")
+        with pytest.raises(EngineFailed, match="the engine cannot open the adapter broken"):
+            runtime.open_adapter("broken", tmp_path / "broken")
+        runtime.submit(in_adapter(9, "pirate"))
+        assert ids_of(drain(runtime, 9), 9) == [*PROMPT[2:], *PROMPT[:2], END]
+    finally:
+        runtime.close()
+
+
+def test_there_is_room_for_those_that_are_loaded_later() -> None:
+    assert lora_arguments(LORA.model_copy(update={"max_loras": 5}))["max_loras"] == 5

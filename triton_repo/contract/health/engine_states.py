@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+LOADED: Final = "loaded"
 LOADING: Final = "loading"
 UNLOADING: Final = "unloading"  # it ends the requests that it has, and gets no others
 UNLOADED: Final = "unloaded"
@@ -24,12 +25,14 @@ class EngineStates:
         lost: how often an engine was lost, with all its requests, while the others went on.
         absent: those that the operator has unloaded, or that are on their way, and which of it.
         loads: how often an engine was loaded or unloaded.
+        adapters: those that were loaded into an engine while it served, and those on their way, and which of it.
     """
 
     stalls: Mapping[str, str] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     loads: int = 0
+    adapters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def write_states(path: Path, states: EngineStates) -> None:

@@ -15,11 +15,18 @@ VERBS: Final = ("load", "unload")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`grace_s`: how long the requests of an engine may take to end before it is unloaded."""
+    """
+    Attributes:
+        grace_s: how long requests may take to end before their engine, or adapter, is unloaded.
+        adapter: of the engine, that alone is loaded or unloaded; "" is the engine itself.
+        path: the directory of an adapter that is loaded.
+    """
 
     verb: Verb
     engine: str
     grace_s: float = 0.0
+    adapter: str = ""
+    path: str = ""
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -30,17 +37,19 @@ class Order:
         fields = json.loads(line)
         if not isinstance(fields, dict) or fields.get("verb") not in VERBS:
             raise ValueError("not an order")
-        return cls(fields["verb"], str(fields.get("engine")), float(fields.get("grace_s", 0.0)))
+        names = (str(fields.get(name, "")) for name in ("adapter", "path"))
+        return cls(fields["verb"], str(fields.get("engine")), float(fields.get("grace_s", 0.0)), *names)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`known`: there is such an engine; `failure`: why the order was not carried out, None where it was;
-    not `fits`: for want of memory, CPUs or GPUs."""
+    """`known`: there is such an engine, or adapter; `failure`: why the order was not carried out, None where it was;
+    not `fits`: for want of memory, CPUs or GPUs; not `allowed`: it asks for what must not be."""
 
     known: bool = True
     failure: str | None = None
     fits: bool = True
+    allowed: bool = True
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -51,4 +60,6 @@ class Outcome:
         fields = json.loads(line)
         if not isinstance(fields, dict) or fields.get("known") not in (True, False):
             raise ValueError("not an outcome")
-        return cls(fields["known"], fields.get("failure"), fields.get("fits") is not False)
+        return cls(
+            fields["known"], fields.get("failure"), *(fields.get(name) is not False for name in ("fits", "allowed"))
+        )

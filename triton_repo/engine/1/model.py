@@ -27,7 +27,8 @@ from triton_repo.contract.tensors import (
     REQUEST_IDS,
     TOKEN_COUNTS,
 )
-from triton_repo.engine.calls import Generate, Renew, Row, Stop, Subscribe, is_direct, parse_call
+from triton_repo.engine.adapters import Adapters
+from triton_repo.engine.calls import Generate, RefreshAdapters, Renew, Row, Stop, Subscribe, is_direct, parse_call
 from triton_repo.engine.features import for_llm_api
 from triton_repo.engine.guides.queue import GuideQueue, guide_validator
 from triton_repo.engine.loop.delivery import errors_sent_to
@@ -82,6 +83,7 @@ class TritonPythonModel:
         settings = LoopSettings(flush, self._config.max_step_s)
         run_on_cpus(self._config.name, self._config.placement.cpus_of(0))
         runtime = open_runtime(directory, self._config)
+        self._adapters = Adapters(self._config, runtime)
         self._loop = EngineLoop(runtime, settings, metrics.observe, metrics.observe_step_age)
         prepare = runtime.prepare if isinstance(runtime, PreparingRuntime) else lambda _: None
         self._guides = GuideQueue(self._loop, guide_validator(directory, self._config), prepare=prepare)
@@ -102,6 +104,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         self._heart.stop()
         self._guides.close()
+        self._adapters.close()
         self._loop.close()
         self._metrics.close()
         self._steps.close()
@@ -123,6 +126,8 @@ class TritonPythonModel:
                 case Renew(channel):
                     self._loop.renew(channel)
                     sink.end()
+                case RefreshAdapters():
+                    self._adapters.refresh(id, sink, self._loop)
                 case Stop(name):
                     self._loop.stop(name)
                     sink.end()
@@ -136,7 +141,8 @@ class TritonPythonModel:
         trace = self._steps.begin("engine", parameters, id, "queue")
         sink = traced(sink, trace)
         with errors_sent_to(id, sink):
-            parsed = replace(parse_request(row, parameters, self._config), trace=trace)
+            parsed = replace(parse_request(row, parameters, self._adapters.config), trace=trace)
+            self._adapters.check(parsed.sampling.lora_name)
             self._guides.submit(id, parsed, sink, str(parameters.get(CHANNEL, "")))
 
 

@@ -7,12 +7,22 @@ import time
 
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest
 from triton_repo.engine.loop.channels import Channels
-from triton_repo.engine.loop.commands import Close, Command, Renew, Stop, Submit, Subscribe, Wake
+from triton_repo.engine.loop.commands import (
+    AddAdapter,
+    Close,
+    CloseAdapter,
+    Command,
+    Renew,
+    Stop,
+    Submit,
+    Subscribe,
+    Wake,
+)
 from triton_repo.engine.loop.delivery import Delivery, send_error
 from triton_repo.engine.loop.live_requests import LiveRequests
 from triton_repo.engine.loop.outlet import Live, Outlet, Sink
 from triton_repo.engine.loop.stream import Stream
-from triton_repo.engine.runtimes.runtime import Generation, Runtime
+from triton_repo.engine.runtimes.runtime import AdaptingRuntime, Generation, Runtime
 
 
 class CommandRunner:
@@ -36,6 +46,11 @@ class CommandRunner:
                 self._channels.renew(channel, time.monotonic())
             case Stop(name):
                 self._stop(name)
+            case AddAdapter(add, done):
+                add()
+                done.set_result(True)
+            case CloseAdapter():
+                self._close_adapter(command)
             case Close():
                 self._close()
             case Wake():
@@ -80,6 +95,18 @@ class CommandRunner:
             self._delivery.end_channel(name)
         else:
             self._live.cancel_on_arrival(name)
+
+    def _close_adapter(self, command: CloseAdapter) -> None:
+        users = [live for live in self._live if live.stream.adapter == command.name]
+        if users and not command.at_once:
+            command.done.set_result(False)
+            return
+        for live in users:
+            self._runtime.cancel(live.key)
+            self._delivery.fail(live, EngineUnavailable(f"the adapter {command.name} was unloaded"))
+        if isinstance(self._runtime, AdaptingRuntime):
+            self._runtime.close_adapter(command.name)
+        command.done.set_result(True)
 
     def _close(self) -> None:
         self.is_open = False

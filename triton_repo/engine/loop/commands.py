@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from triton_repo.engine.loop.outlet import Sink
@@ -41,6 +43,23 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class AddAdapter:
+    """Have requests find an adapter that is open (`AdaptingRuntime.open_adapter`)."""
+
+    add: Callable[[], None]
+    done: Future[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAdapter:
+    """Drop an adapter that no live request has, and tell whether that is so; `at_once`: those that have it fail."""
+
+    name: str
+    at_once: bool
+    done: Future[bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """Nothing more than a turn of the loop: an asynchronous runtime has something to hand over."""
 
@@ -50,4 +69,4 @@ class Close:
     """Fail what is live and end the loop."""
 
 
-Command = Submit | Subscribe | Renew | Stop | Wake | Close
+Command = Submit | Subscribe | Renew | Stop | AddAdapter | CloseAdapter | Wake | Close

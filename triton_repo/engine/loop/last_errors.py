@@ -10,7 +10,7 @@ from typing import Final
 
 from triton_repo.contract.errors import RequestError
 from triton_repo.engine.loop.channels import Channels
-from triton_repo.engine.loop.commands import Command, Submit, Subscribe
+from triton_repo.engine.loop.commands import AddAdapter, CloseAdapter, Command, Submit, Subscribe
 from triton_repo.engine.loop.delivery import send_error
 from triton_repo.engine.loop.live_requests import LiveRequests
 
@@ -48,6 +48,8 @@ def reject_waiting(error: RequestError, inbox: SimpleQueue[Command]) -> None:
             send_error(command.request_id, command.sink, error)
         elif isinstance(command, Subscribe):
             send_error(command.channel, command.sink, error)
+        elif isinstance(command, AddAdapter | CloseAdapter):
+            command.done.set_exception(error)
 
 
 def stack_of(thread: threading.Thread) -> str:

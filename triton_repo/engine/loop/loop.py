@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -18,7 +19,17 @@ from typing import Final
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.engine.loop.channels import Channels
 from triton_repo.engine.loop.command_runner import CommandRunner, shutting_down
-from triton_repo.engine.loop.commands import Close, Command, Renew, Stop, Submit, Subscribe, Wake
+from triton_repo.engine.loop.commands import (
+    AddAdapter,
+    Close,
+    CloseAdapter,
+    Command,
+    Renew,
+    Stop,
+    Submit,
+    Subscribe,
+    Wake,
+)
 from triton_repo.engine.loop.delivery import Delivery
 from triton_repo.engine.loop.flush import FlushClock, FlushIntervals
 from triton_repo.engine.loop.housekeeping import Housekeeping
@@ -111,6 +122,18 @@ class EngineLoop:
         A channel's name ends the channel and cancels the requests on it.
         """
         self._inbox.put(Stop(name))
+
+    def add_adapter(self, add: Callable[[], None]) -> Future[bool]:
+        """Have requests find an adapter that is open; true once they do."""
+        command = AddAdapter(add, Future())
+        self._put(command)
+        return command.done
+
+    def close_adapter(self, name: str, *, at_once: bool) -> Future[bool]:
+        """Drop an adapter: whether no live request had it, or those that had it have failed since it was `at_once`."""
+        command = CloseAdapter(name, at_once, Future())
+        self._put(command)
+        return command.done
 
     def step_age_s(self) -> float:
         """Seconds since the running step began; 0 if there is nothing to do."""

@@ -66,6 +66,7 @@ class Stream:
         self._logprobs: list[TokenLogprob] = []  # of `_ids`
         self._sent = 0
         self._generated = 0
+        self.adapter = request.sampling.lora_name
         self.prompt_logprobs: Sequence[TokenLogprob] = ()
         self.cached_tokens = NOT_REPORTED
         self.finish_reason: FinishReason = ""

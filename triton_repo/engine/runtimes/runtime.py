@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from triton_repo.contract.errors import EngineFailed
@@ -125,3 +126,20 @@ class PreparingRuntime(Runtime, Protocol):
 
     def prepare(self, guide: Guide) -> None:
         """Any thread may call it; steps go on meanwhile."""
+
+
+@runtime_checkable
+class AdaptingRuntime(Runtime, Protocol):
+    """A runtime that takes and drops adapters between two steps."""
+
+    def open_adapter(self, name: str, directory: Path) -> Callable[[], None]:
+        """Open the adapter in the directory. What is returned has requests find it, and is called between two steps.
+
+        Any thread may call it; steps go on meanwhile, however long it takes.
+
+        Raises:
+            EngineFailed: it cannot be opened.
+        """
+
+    def close_adapter(self, name: str) -> None:
+        """Drop an adapter that no generation has."""

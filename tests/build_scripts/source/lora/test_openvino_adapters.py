@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from build_scripts.openvino.adapters import write_fitted
+from build_scripts.sizing.matrix_products import matrix_products
 from build_scripts.source.lora.peft import read_peft
 from tests.build_scripts.conftest import Workshop
 from tests.triton_repo.engine.runtimes.deltas import drain, ids_of
 from triton_repo.contract.engine_config import EngineConfig
-from triton_repo.contract.errors import BuildError, SpecError
+from triton_repo.contract.errors import BuildError, EngineFailed, SpecError
 from triton_repo.contract.sampling import Guide, Sampling
+from triton_repo.engine.runtimes.openvino.pipeline import with_own_cache
 from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
 from triton_repo.engine.runtimes.runtime import Generation, TokenDelta
 
@@ -135,6 +138,7 @@ def test_requests_of_all_adapters_at_once_get_the_answers_of_merged_weights(
     assert (runtime.load().kv_cache_utilization, runtime.load().kv_cache_blocks) == (0, 3 * (800 // 3 // 32))
     check_guides(runtime, answers)
     check_faults(runtime, answers)
+    check_another(runtime, engine.directory, answers)
     config = EngineConfig.load(engine.directory)
     assert config.card.adapters == ("odd", "plain")
     assert config.memory is not None
@@ -165,6 +169,57 @@ def check_faults(runtime: OpenVinoRuntime, answers: Mapping[str | None, Sequence
     deltas += drain(runtime)
     assert [delta.key for delta in deltas if delta.error] == [10]
     assert [ids_of(deltas, key) for key in range(3)] == list(answers.values())
+
+
+def check_another(runtime: OpenVinoRuntime, engine: Path, answers: Mapping[str | None, Sequence[int]]) -> None:
+    """One that comes while others are answered is as one that was there from the start, until it goes."""
+    for key, adapter in enumerate(answers):
+        runtime.submit(generation(key, adapter))
+    deltas = [delta for _ in range(4) for delta in runtime.step()]
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(runtime.open_adapter, "late", engine / "adapters/plain")
+        while not opening.done():
+            deltas += runtime.step()
+    with pytest.raises(EngineFailed, match="the engine has no such adapter"):
+        runtime.submit(generation(10, "late"))
+    opening.result()()
+    runtime.submit(generation(10, "late"))
+    deltas += drain(runtime)
+    assert [ids_of(deltas, key) for key in (*range(3), 10)] == [*answers.values(), answers["plain"]]
+    runtime.close_adapter("late")
+    with pytest.raises(EngineFailed, match="the engine has no such adapter"):
+        runtime.submit(generation(10, "late"))
+    with pytest.raises(EngineFailed, match="the engine cannot open the adapter none"):
+        runtime.open_adapter("none", engine / "none")
+
+
+def test_memory_is_reserved_for_adapters_that_come_later(
+    built_workshop: Workshop, answers: dict[str | None, list[int]]
+) -> None:
+    few = EngineConfig.load(built_workshop.build(SPEC).directory)
+    room = "[build.lora]\nmax_loras = 4\nmax_rank = 8\n"
+    many = EngineConfig.load(built_workshop.build(room + SPEC).directory)
+    assert (few.card.max_adapters, many.card.max_adapters, many.card.adapters) == (2, 4, ("odd", "plain"))
+    assert few.memory is not None
+    assert many.memory is not None
+    of_model = (built_workshop.engine / "model" / "openvino_model.bin").stat().st_size
+    layers = matrix_products(built_workshop.engine / "model/openvino_model.xml")
+    largest = 4 * 8 * sum(out + inner for out, inner in layers.values())
+    assert many.memory.weight_bytes - few.memory.weight_bytes == 2 * (of_model + largest)
+    assert with_own_cache(many).max_tokens_in_paged_kv_cache <= many.max_tokens_in_paged_kv_cache // 5
+
+
+@pytest.mark.parametrize(
+    ("lora", "complaint"),
+    [
+        ("[build.lora]\nmax_rank = 8\n", "must name adapters, or have max_loras"),
+        ('[build.lora]\nmax_loras = 1\n[build.lora.adapters]\na = "a"\nb = "b"\n', "max_loras = 1: must be ≥ 2"),
+        ("[build.lora]\nmax_loras = 0\n", r"build\.lora\.max_loras = 0; must be ≥ 1"),
+    ],
+)
+def test_room_that_there_cannot_be_is_rejected(workshop: Workshop, lora: str, complaint: str) -> None:
+    with pytest.raises(SpecError, match=complaint):
+        workshop.build(lora)
 
 
 def test_a_cache_without_room_for_a_whole_request_with_each_adapter_is_rejected(workshop: Workshop) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import openvino
 import openvino_genai
 
 from triton_repo.contract.engine_config import (
@@ -16,10 +18,12 @@ from triton_repo.contract.engine_config import (
 )
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.placement.cpus import thread_properties
+from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.openvino.guides import structured_output
 from triton_repo.engine.runtimes.runtime import Generation
 
 _PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "u8": "u8"}
+_WARM_UP_TOKENS: Final = 16  # less than a block of the cache, so that no prompt begins with them
 _LARGEST_MIN_P: Final = 1 - 1e-6  # the pipeline rejects 1, which is the most likely token alone
 _LOWEST_TEMPERATURE: Final = 1e-6  # logits divided by less overflow; greedy decoding is meant
 
@@ -52,11 +56,23 @@ def open_pipeline(
     return _open(model_directory, config, properties)
 
 
+def warm_up(pipeline: Any, config: EngineConfig) -> None:
+    """Have a pipeline that is idle read a prompt and write a token after it: the first time takes much longer.
+
+    Other threads go on meanwhile, which they do not while a pipeline makes a `step`.
+    """
+    num_tokens = min(_WARM_UP_TOKENS, config.max_seq_len - 2)
+    generation = Generation(0, [0] * num_tokens, 2, (), Sampling(temperature=0.0))
+    ids = openvino.Tensor(np.array([generation.input_ids], dtype=np.int64))
+    pipeline.generate([ids], [generation_config(generation, 0, 0, config.speculative)])
+
+
 def with_own_cache(config: EngineConfig) -> EngineConfig:
     """The engine with the KV cache of one of its pipelines: an equal share of all, in whole blocks."""
-    blocks = config.max_tokens_in_paged_kv_cache // OPENVINO_KV_BLOCK_SIZE // (1 + len(config.card.adapters))
-    if not config.card.adapters:
+    num_adapters = max(config.card.max_adapters, len(config.card.adapters))  # a card of an earlier build has no maximum
+    if not num_adapters:
         return config
+    blocks = config.max_tokens_in_paged_kv_cache // OPENVINO_KV_BLOCK_SIZE // (1 + num_adapters)
     return config.model_copy(update={"max_tokens_in_paged_kv_cache": blocks * OPENVINO_KV_BLOCK_SIZE})
 
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig
-from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.contract.engine_directory import FITTED, EngineDirectory
 from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.sampling import Guide
 from triton_repo.engine.runtimes.openvino.batch import Batch
 from triton_repo.engine.runtimes.openvino.calibration import limit_of_step
 from triton_repo.engine.runtimes.openvino.guides import Guides
 from triton_repo.engine.runtimes.openvino.lane import Lane
-from triton_repo.engine.runtimes.openvino.pipeline import generation_config, open_pipeline, with_own_cache
+from triton_repo.engine.runtimes.openvino.pipeline import (
+    generation_config,
+    open_pipeline,
+    warm_up,
+    with_own_cache,
+)
 from triton_repo.engine.runtimes.openvino.sequence import Sequence
 from triton_repo.engine.runtimes.openvino.vocabulary import vocabulary_of
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
@@ -45,11 +51,36 @@ class OpenVinoRuntime:
             pipeline = self._open_pipeline(None)
         self._lanes: dict[str | None, Lane] = {None: self._lane(None, pipeline)}
         for adapter in config.card.adapters:
-            self._lanes[adapter] = self._lane(adapter, self._open_pipeline(adapter))
+            file = EngineDirectory(model_directory.parent).adapter(adapter) / FITTED
+            self._lanes[adapter] = self._lane(file, self._open_pipeline(file))
         self._turns = deque(self._lanes.values())
 
     def loaded_s(self) -> float:
-        return max(lane.batch.loaded_s for lane in self._lanes.values())
+        return max(lane.batch.loaded_s for lane in list(self._lanes.values()))
+
+    def open_adapter(self, name: str, directory: Path) -> Callable[[], None]:
+        """The pipeline opens without the GIL, and so does it make its first steps, which take long."""
+        guides = self._guides and self._guides.tokenizer
+        try:
+            pipeline = self._open_pipeline(directory / FITTED)
+            warm_up(pipeline, self._config)
+        except RuntimeError as error:
+            logger.error("the OpenVINO pipeline cannot be opened with adapter %s: %s", name, error)
+            raise EngineFailed(f"the engine cannot open the adapter {name}") from error
+        lane = self._lane(directory / FITTED, pipeline)
+
+        def add() -> None:
+            self._lanes[name] = lane
+            self._turns.append(lane)
+            if (self._guides and self._guides.tokenizer) is not guides:  # they were renewed while it was opened
+                lane.batch.renew()
+
+        return add
+
+    def close_adapter(self, name: str) -> None:
+        lane = self._lanes.pop(name)
+        self._turns.remove(lane)
+        lane.close()
 
     def submit(self, generation: Generation) -> None:
         lane = self._lanes.get(generation.sampling.lora_name)
@@ -110,7 +141,7 @@ class OpenVinoRuntime:
         for lane in self._lanes.values():
             lane.close()
 
-    def _lane(self, adapter: str | None, pipeline: Any) -> Lane:
+    def _lane(self, adapter: Path | None, pipeline: Any) -> Lane:
         batch = Batch(
             pipeline,
             partial(self._open_pipeline, adapter),
@@ -119,9 +150,8 @@ class OpenVinoRuntime:
         )
         return Lane(batch, self._config, self._may_enter)
 
-    def _open_pipeline(self, adapter: str | None) -> Any:
-        file = None if adapter is None else EngineDirectory(self._model.parent).adapter_file(adapter)
-        return open_pipeline(self._model, self._config, self._guides and self._guides.tokenizer, file)
+    def _open_pipeline(self, adapter: Path | None) -> Any:
+        return open_pipeline(self._model, self._config, self._guides and self._guides.tokenizer, adapter)
 
     def _step(self) -> list[TokenDelta]:
         """Of the next pipeline that has work."""

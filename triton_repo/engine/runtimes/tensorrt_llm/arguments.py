@@ -65,15 +65,15 @@ def kv_cache_arguments(config: EngineConfig) -> dict[str, Any]:
 
 
 def lora_arguments(lora: LoraConfig) -> dict[str, Any]:
-    """Arguments of `LoraConfig`, which the PyTorch flow needs (a compiled engine knows): all adapters stay loaded.
+    """Arguments of `LoraConfig`, which the PyTorch flow needs (a compiled engine knows): all adapters have room.
 
     No `lora_dir`: where that is a single one, TensorRT-LLM would take what it adapts and its tokenizer from there.
     """
     return {
         "max_lora_rank": lora.max_rank,
         "lora_target_modules": list(lora.target_modules),
-        "max_loras": len(lora.adapters),
-        "max_cpu_loras": len(lora.adapters),
+        "max_loras": lora.max_loras or len(lora.adapters),
+        "max_cpu_loras": lora.max_loras or len(lora.adapters),
     }
 
 
@@ -81,9 +81,9 @@ def adapter_arguments(model_directory: Path, config: EngineConfig) -> list[dict[
     """Arguments of a `LoRARequest` for each adapter."""
     lora = settings_of(config).lora
     names = () if lora is None else lora.adapters
-    directory = EngineDirectory(model_directory.parent).adapters
+    engine = EngineDirectory(model_directory.parent)
     return [
-        {"lora_name": name, "lora_int_id": number, "lora_path": str(directory / name)}
+        {"lora_name": name, "lora_int_id": number, "lora_path": str(engine.adapter(name))}
         for number, name in enumerate(names, start=1)
     ]
 

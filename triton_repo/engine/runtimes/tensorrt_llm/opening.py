@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -113,10 +114,12 @@ def _requests(contract: Contract, model_directory: Path, config: EngineConfig) -
     from tensorrt_llm.executor.request import LoRARequest
 
     adapters = [LoRARequest(**arguments) for arguments in adapter_arguments(model_directory, config)]
+    numbers = count(len(adapters) + 1)  # by which TensorRT-LLM knows adapters, and what they have in the KV cache
     return Requests(
         able=capabilities_of("tensorrt_llm", settings_of(config).flow, contract.api),
         least_logprobs=contract.least_logprobs,
         adapters={adapter.lora_name: adapter for adapter in adapters},
+        make_adapter=lambda name, directory: LoRARequest(name, next(numbers), str(directory)),
         vocab_size=config.vocab_size,
         pad_id=next(iter(config.eos_token_ids), 0),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.contract.capabilities.capabilities import Capabilities
@@ -31,18 +32,25 @@ class Requests:
     Attributes:
         able: what its flow can do on the LLM API that is installed.
         least_logprobs: what asks for the logprob of the sampled token alone.
-        adapters: those that requests may name.
+        adapters: those that requests may name, by name; another thread may change it.
+        make_adapter: the `LoRARequest` of an adapter in a directory, with a number that no other one has had.
         vocab_size: of the model; the ranks of a compiled engine may compute logits for a few ids more.
         pad_id: any id of the vocabulary, since nothing is padded here.
     """
 
     able: Capabilities
     least_logprobs: int
-    adapters: Mapping[str | None, Any]
+    adapters: MutableMapping[str, Any]
+    make_adapter: Callable[[str, Path], Any]
     vocab_size: int
     pad_id: int = 0
 
-    def start(self, llm: Any, generation: Generation) -> Any:
+    def adapter_of(self, generation: Generation) -> Any:
+        """Raises: KeyError: the engine has no such adapter."""
+        name = generation.sampling.lora_name
+        return None if name is None else self.adapters[name]
+
+    def start(self, llm: Any, generation: Generation, adapter: Any) -> Any:
         """What `LLM.generate_async` returns. Raises what it raises."""
         from tensorrt_llm import SamplingParams
         from tensorrt_llm.llmapi import GuidedDecodingParams
@@ -57,7 +65,7 @@ class Requests:
         return llm.generate_async(
             list(generation.input_ids),
             parameters,
-            lora_request=self.adapters.get(sampling.lora_name),
+            lora_request=adapter,
             streaming=True,
             **optional_arguments(generation, self.able.optional_fields),
         )

@@ -17,9 +17,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from triton_repo.contract.errors import EngineFailed
+from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 from triton_repo.engine.runtimes.tensorrt_llm.health import background_error
 from triton_repo.engine.runtimes.tensorrt_llm.requests import CANCELLED, Requests, WrongAnswer
@@ -27,6 +29,7 @@ from triton_repo.engine.runtimes.tensorrt_llm.requests import CANCELLED, Request
 logger = logging.getLogger(__name__)
 
 _WATCH_PAUSE_S: Final = 0.5
+_TRIAL_IDS: Final = (0, 0)  # the shortest prompt that speculation goes with
 
 
 class TensorRtLlmRuntime:
@@ -59,8 +62,26 @@ class TensorRtLlmRuntime:
         self._wake = wake
 
     def submit(self, generation: Generation) -> None:
+        try:
+            adapter = self._requests.adapter_of(generation)
+        except KeyError:
+            raise EngineFailed("the engine has no such adapter") from None
         self._live[generation.key] = False
-        self._loop.call_soon_threadsafe(self._begin, generation)
+        self._loop.call_soon_threadsafe(self._begin, generation, adapter)
+
+    def open_adapter(self, name: str, directory: Path) -> Callable[[], None]:
+        """TensorRT-LLM loads an adapter with the first request that has it: one of a single token, here."""
+        try:
+            adapter = self._requests.make_adapter(name, directory)
+            asyncio.run_coroutine_threadsafe(self._try(adapter), self._loop).result()
+        except Exception as error:  # the boundary of TensorRT-LLM: whether it goes on is watched elsewhere
+            logger.error("TensorRT-LLM does not load adapter %s: %s", name, _first_line(error))
+            raise EngineFailed(f"the engine cannot open the adapter {name}") from error
+        return lambda: self._requests.adapters.update({name: adapter})
+
+    def close_adapter(self, name: str) -> None:
+        """What it holds of the adapter it drops when another one needs the room."""
+        del self._requests.adapters[name]
 
     def cancel(self, key: int) -> None:
         if self._live.pop(key, None) is not None:
@@ -119,11 +140,16 @@ class TensorRtLlmRuntime:
         self._tasks.add(task)  # an event loop itself only knows its tasks weakly
         task.add_done_callback(self._tasks.discard)
 
-    def _begin(self, generation: Generation) -> None:
+    async def _try(self, adapter: Any) -> None:
+        generation = Generation(0, _TRIAL_IDS, 1, (), Sampling(temperature=0.0))
+        async for _ in self._requests.start(self._llm, generation, adapter):
+            pass
+
+    def _begin(self, generation: Generation, adapter: Any) -> None:
         """Not a task, so that an `_abort` that was called later runs later."""
         self._asked = True
         with self._failing_alone(generation.key):
-            result = self._requests.start(self._llm, generation)
+            result = self._requests.start(self._llm, generation, adapter)
             self._results[generation.key] = result
             self._keep(self._answer(generation, result))
 
