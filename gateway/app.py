@@ -35,6 +35,7 @@ from gateway.endpoints.health import LIVE_PATHS, METRICS_PATHS, READY_PATHS, add
 from gateway.endpoints.kserve import BODIES as KSERVE_BODIES
 from gateway.endpoints.kserve import HEALTH_PATHS as KSERVE_HEALTH_PATHS
 from gateway.endpoints.kserve import add_kserve
+from gateway.endpoints.lora_adapters import add_lora_adapters
 from gateway.endpoints.model_control import add_model_control
 from gateway.endpoints.models import add_models
 from gateway.endpoints.responses.conversations import BODIES as CONVERSATION_BODIES
@@ -122,6 +123,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_version(api)
     add_admin(api)
     add_model_control(api)
+    add_lora_adapters(api)
     add_kserve(api)
     page_paths = add_pages(api)
     generate = Generate(HeadAsGet(api), OPERATIONS, api.state, errors)

@@ -92,22 +92,28 @@ def model_states(url: Url = GATEWAY_URL) -> None:
 
 
 @models.command("load")
-def load_model(model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], url: Url = GATEWAY_URL) -> None:
-    """Load an engine that was unloaded, or is --available; returns once it serves."""
+def load_model(
+    model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION; of an adapter, with :ADAPTER behind it.")],
+    url: Url = GATEWAY_URL,
+    path: Annotated[
+        str | None, typer.Option(help="Of an adapter: its directory there, below conch serve's --adapters-directory.")
+    ] = None,
+) -> None:
+    """Load an engine that was unloaded, or is --available, or a LoRA adapter; returns once it serves."""
     from launch.models import load as run
 
-    typer.echo(run(url, model))
+    typer.echo(run(url, model, path))
 
 
 @models.command("unload")
 def unload_model(
-    model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
+    model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION; of an adapter, with :ADAPTER behind it.")],
     url: Url = GATEWAY_URL,
     grace_s: Annotated[
         float | None, typer.Option(min=0, help="For its open requests; by default the grace of a shutdown.")
     ] = None,
 ) -> None:
-    """Unload an engine, once its open requests have ended."""
+    """Unload an engine, or an adapter, once its open requests have ended."""
     from launch.models import unload as run
 
     typer.echo(run(url, model, grace_s))

@@ -27,15 +27,16 @@ def show_states(url: str) -> str:
     return _ask(url, "/admin/models", None, _TIMEOUT_S, _with_states)
 
 
-def load(url: str, model: str) -> str:
-    return _ask(url, f"/v1/models/{quote(model, safe='@')}/load", b"", _LOAD_S, _state)
+def load(url: str, model: str, path: str | None = None) -> str:
+    body = b"" if path is None else json.dumps({"path": path}).encode()
+    return _ask(url, f"/v1/models/{quote(model, safe='@:')}/load", body, _LOAD_S, _state)
 
 
 def unload(url: str, model: str, grace_s: float | None) -> str:
     if grace_s is not None and not 0 <= grace_s <= MAX_GRACE_S:
         raise LaunchError(f"--grace-s {grace_s:g}: must be from 0 to {MAX_GRACE_S:g}")
     query = "" if grace_s is None else f"?{urlencode({'grace_s': grace_s})}"
-    return _ask(url, f"/v1/models/{quote(model, safe='@')}/unload{query}", b"", _LOAD_S + (grace_s or 0.0), _state)
+    return _ask(url, f"/v1/models/{quote(model, safe='@:')}/unload{query}", b"", _LOAD_S + (grace_s or 0.0), _state)
 
 
 def _listed(said: Any) -> str:
@@ -66,6 +67,8 @@ def _ask(url: str, path: str, body: bytes | None, timeout_s: float, show: Callab
 
 def _answer(url: str, path: str, body: bytes | None, timeout_s: float, key: str | None) -> ProbeAnswer:
     headers = {"authorization": f"Bearer {key}"} if key else {}
+    if body:
+        headers["content-type"] = "application/json"
     base = url.rstrip("/").removesuffix("/v1")  # which the URLs of `conch chat` end with
     try:
         answer = probe(base + path, body, timeout_s, headers, verify=True)

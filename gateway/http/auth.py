@@ -20,7 +20,9 @@ from triton_repo.contract.errors import AuthenticationFailed
 ADMIN_PATHS: Final = "/admin"  # and those below it
 
 # All that the routes take: a name may be empty, and a line break may follow, since their patterns end with `$`.
-_ADMIN: Final = re.compile(rf"{ADMIN_PATHS}(/.*)?|/v1/models/.*/(load|unload)\n?", re.DOTALL)
+_ADMIN: Final = re.compile(
+    rf"{ADMIN_PATHS}(/.*)?|(/v1/models/.*/(load|unload)|/v1/(un)?load_lora_adapter)\n?", re.DOTALL
+)
 
 
 class KeyScheme(Protocol):

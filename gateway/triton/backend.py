@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.answers.backend import Delta, Encoded, EngineLost, Generation, Prompt, Texts, TokenTexts
 from gateway.answers.byte_budget import ByteBudget
+from gateway.triton.adapted_cards import AdaptedCards
 from gateway.triton.cards import Cards
 from gateway.triton.connection import TritonConnection
 from gateway.triton.encodings import Encodings
@@ -44,6 +45,7 @@ class TritonBackend:
         self._prompts = ByteBudget(max_waiting_bytes)
         self._stream: TritonStream | None = None
         self._cards = Cards(self._connection)
+        self._adapted = AdaptedCards()
         self._tokenizer = Tokenizer(self._connection)
         self._encodings = Encodings(self._connection)
         self.others = TritonModels(self._connection)
@@ -61,13 +63,15 @@ class TritonBackend:
     def _wanted(self, cards: Mapping[str, ModelCard]) -> Mapping[str, ModelCard]:
         """Those of engines that get requests: one that is being unloaded still has its card."""
         absent = self._states.absent
+        cards = self._adapted.cards(cards, self._states.adapters)
         return {model: card for model, card in cards.items() if model not in absent} if absent else cards
 
     async def card(self, model: str) -> ModelCard:
         if (state := self._states.absent.get(model)) is not None:
             raise EngineUnavailable("the model is being loaded") if state == LOADING else model_not_found(model)
         try:
-            return await self._cards.of(model)
+            card = await self._cards.of(model)
+            return self._adapted.cards(self._cards.known, self._states.adapters).get(model, card)
         except ModelNotFound:
             if self._states.was_lost(model):  # it is on its way back, or has been for less than the age of the cards
                 raise EngineUnavailable(self._states.stall(model) or "the engine is not ready") from None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from triton_repo.contract.health.engine_states import EngineStates, read_states
+from triton_repo.contract.health.engine_states import LOADED, EngineStates, read_states
 
 INTERVAL_S: Final = 0.1
 
@@ -20,6 +20,7 @@ class EngineStatesFile:
         self._states = EngineStates() if file is None else read_states(file)
         self._lost = dict(self._states.lost)
         self._loads = self._states.loads
+        self._adapters = _loaded(self._states)
         self._next_s = 0.0
 
     def stall(self, model: str) -> str | None:
@@ -33,6 +34,12 @@ class EngineStatesFile:
     def absent(self) -> Mapping[str, str]:
         """The engines that the operator has unloaded, or is loading, and which of it."""
         return self._read().absent
+
+    @property
+    def adapters(self) -> Mapping[str, Sequence[str]]:
+        """Of each engine those that were loaded while it served, and that requests may name."""
+        self._read()
+        return self._adapters
 
     def has_changed(self) -> bool:
         """An engine was loaded or unloaded since it was asked before."""
@@ -51,5 +58,13 @@ class EngineStatesFile:
         now_s = time.monotonic()
         if self._file is not None and now_s >= self._next_s:
             self._next_s = now_s + INTERVAL_S
-            self._states = read_states(self._file)
+            states = read_states(self._file)
+            if states.adapters != self._states.adapters:
+                self._adapters = _loaded(states)
+            self._states = states
         return self._states
+
+
+def _loaded(states: EngineStates) -> Mapping[str, Sequence[str]]:
+    every = states.adapters.items()
+    return {engine: sorted(name for name, state in of.items() if state == LOADED) for engine, of in every}

@@ -22,6 +22,7 @@ class EngineReports:
         self._lost: Counter[str] = Counter()
         self._absent: dict[str, str] = {}
         self._loads = 0
+        self._adapters: dict[str, Mapping[str, str]] = {}
         with self._lock:
             self._write()
 
@@ -50,6 +51,16 @@ class EngineReports:
             self._lost[engine] += 1
             self._write()
 
+    def times_lost(self, engine: str) -> int:
+        with self._lock:
+            return self._lost[engine]
+
+    def set_adapters(self, engine: str, states: Mapping[str, str]) -> None:
+        """The adapters of an engine beside those that it was built with, and of each what it is."""
+        with self._lock:
+            self._adapters[engine] = dict(states)
+            self._write()
+
     def set_absent(self, engine: str, state: str | None) -> None:
         """An engine is not to be served; None: it is."""
         with self._lock:
@@ -74,4 +85,6 @@ class EngineReports:
     def _write(self) -> None:
         """With the lock: all writes go through one new file."""
         stalls = {**self._stalls, **self._down}
-        write_states(self._file, EngineStates(stalls, dict(self._lost), dict(self._absent), self._loads))
+        write_states(
+            self._file, EngineStates(stalls, dict(self._lost), dict(self._absent), self._loads, self._adapters)
+        )

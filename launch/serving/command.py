@@ -39,6 +39,9 @@ ModelRepository = Annotated[
     list[Path] | None,
     typer.Option(help="Directory of other Triton models, served beside the engines below /v2; may be repeated."),
 ]
+AdaptersDirectory = Annotated[
+    Path | None, typer.Option(help="Directory below which `conch models load NAME:ADAPTER` finds LoRA adapters.")
+]
 RateLimitResource = Annotated[
     list[str] | None, typer.Option(help="NAME:UNITS that models with a rate limiter share; may be repeated.")
 ]
@@ -66,6 +69,7 @@ def serve_command(  # noqa: PLR0913 - the options of a command
     model_control: Control = None,
     rate_limit_resource: RateLimitResource = None,
     model_repository: ModelRepository = None,
+    adapters_directory: AdaptersDirectory = None,
     gateway: Mapping[str, Any],
     launcher: Launcher = "single",
     hosts: Hosts = None,
@@ -92,5 +96,6 @@ def serve_command(  # noqa: PLR0913 - the options of a command
         model_control=control_mode(model_control),
         rate_limit_resources=read_resources(rate_limit_resource or ()),
         others=find_models([path.absolute() for path in model_repository or ()]),
+        adapters_directory=adapters_directory.absolute() if adapters_directory else None,
     )
     serve(options)

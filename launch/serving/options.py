@@ -14,6 +14,8 @@ from launch.ranks import RankOptions
 from launch.tritonserver import ControlMode
 from triton_repo.contract.errors import LaunchError
 
+ADAPTERS_FLAG: Final = "--adapters-directory"
+
 _NEVER_LOADED: Final = "no engine can be loaded later; --available needs"
 
 
@@ -23,6 +25,8 @@ class ServeOptions:
 
     Those that are `available` are built too, and loaded when the operator says so; once they are built, it has their
     names.
+
+    Adapters are loaded from below `adapters_directory`, and from nowhere without one.
 
     The `others` are models of other repositories, served beside the engines: the repository of each, by its name.
 
@@ -39,6 +43,7 @@ class ServeOptions:
     model_control: ControlMode | None = None
     rate_limit_resources: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, Path] = field(default_factory=dict)
+    adapters_directory: Path | None = None
 
     @property
     def control(self) -> ControlMode:
@@ -52,6 +57,17 @@ class ServeOptions:
             raise LaunchError(f"{chosen}: {_NEVER_LOADED} --model-control explicit")
         if self.available and self.ranks.launcher != "single":
             raise LaunchError(f"--launcher {self.ranks.launcher}: {_NEVER_LOADED} --launcher single")
+        self._check_adapters()
+
+    def _check_adapters(self) -> None:
+        directory = self.adapters_directory
+        if directory is None:
+            return
+        if not directory.is_dir():
+            raise LaunchError(f"{ADAPTERS_FLAG} {directory}: must be a directory")
+        if self.control != "explicit" or self.ranks.launcher != "single":
+            rule = "adapters are loaded only with --model-control explicit and --launcher single"
+            raise LaunchError(f"{ADAPTERS_FLAG} {directory}: {rule}")
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

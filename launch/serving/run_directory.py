@@ -35,6 +35,11 @@ class RunDirectory:
         return self.path / "orders"
 
     @property
+    def adapters(self) -> Path:
+        """The shelves of the engines."""
+        return self.path / "adapters"
+
+    @property
     def engine_states(self) -> Path:
         return self.path / "engine-states"
 

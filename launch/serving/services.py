@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from gateway.settings import to_flags
+from launch.health.engine_calls import EngineCalls
 from launch.health.engine_models import EngineModels
 from launch.health.heartbeats import HeartbeatWatch
 from launch.health.other_models import OtherModels
@@ -23,7 +24,8 @@ from launch.kserve import TritonAccess
 from launch.placement.rate_limits import resource_arguments
 from launch.ports import LOOPBACK
 from launch.service import Service
-from launch.serving.model_control import Loadable, ModelControl
+from launch.serving.adapter_control import AdapterControl
+from launch.serving.model_control import SETTLE_S, Loadable, ModelControl
 from launch.serving.options import ServeOptions
 from launch.serving.run_directory import RunDirectory
 from launch.tritonserver import (
@@ -36,8 +38,10 @@ from launch.tritonserver import (
 from launch.wrappers.hidden_arguments import hiding
 from triton_repo.contract.api_key import API_KEY_VARIABLE, KSERVE_KEY_VARIABLE
 from triton_repo.contract.gpu import installed_gpus
+from triton_repo.contract.health.adapter_shelf import ADAPTERS_VARIABLE
 from triton_repo.contract.health.engine_states import UNLOADED
 from triton_repo.contract.health.heartbeat import HEARTBEATS_VARIABLE
+from triton_repo.contract.health.model_orders import Order, Outcome
 from triton_repo.tracing.steps import ENDPOINT_VARIABLE
 
 GATEWAY_STOP_MARGIN_S = 20.0  # beyond the gateway's own grace for open requests
@@ -62,6 +66,7 @@ def triton_service(
         environment={
             **server_environment(installation, os.environ, access),
             HEARTBEATS_VARIABLE: str(directory.heartbeats),
+            ADAPTERS_VARIABLE: str(directory.adapters),
             ENDPOINT_VARIABLE: options.gateway.otlp_endpoint,
         },
         mark=mark,
@@ -112,13 +117,16 @@ def _with_engines(
     recovery = EngineRecovery(models, reports)
     others = OtherModels(options.others, ModelRepository(access), stubs, triton.shm_prefix)
     control = ModelControl(models, reports, engines.check_placement)
+    adapters = AdapterControl(
+        engines.repositories, directory.adapters, options.adapters_directory, EngineCalls(access), reports, SETTLE_S
+    )
     for engine in options.available:
         reports.set_absent(engine, UNLOADED)
     return replace(
         triton,
         find_faults=(stubs.find_fault, heartbeats.find_fault),
         recover=partial(_recover, recovery, others) if is_controlled else None,
-        carry_out=control.carry_out if is_controlled else None,
+        carry_out=partial(_carry_out, control, adapters) if is_controlled else None,
         more_arguments=partial(_models_to_load, control, options) if is_explicit else tuple,
         not_wanted=lambda: reports.absent,
         forget=(heartbeats.forget, recovery.forget),
@@ -130,6 +138,10 @@ async def _recover(engines: EngineRecovery, others: OtherModels, name: str, serv
         return await engines.recover(name, server, log)
     await others.load_again(name, log)
     return True
+
+
+async def _carry_out(engines: ModelControl, adapters: AdapterControl, order: Order) -> Outcome:
+    return await (adapters if order.adapter else engines).carry_out(order)
 
 
 def _models_to_load(control: ModelControl, options: ServeOptions) -> tuple[str, ...]:

@@ -286,6 +286,18 @@ def test_orders_for_engines_are_answered_as_described(
         description.check(f"/v1/models/{{model}}/{verb}", client.post(f"/v1/models/{model}/{verb}"))
 
 
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_orders_for_adapters_are_answered_as_described(
+    client: httpx.Client, description: Description, verb: str
+) -> None:
+    body = {"path": "french"} if verb == "load" else None
+    description.check(f"/v1/models/{{model}}/{verb}", client.post(f"/v1/models/demo:french/{verb}", json=body))
+    path = f"/v1/{verb}_lora_adapter"
+    of_vllm = {"lora_path": "french"} if verb == "load" else {}
+    for name in ("demo:french", "none:french", "french"):
+        description.check(path, client.post(path, json={"lora_name": name, **of_vllm}))
+
+
 @pytest.mark.parametrize("versions", ["", "/versions/{version}"])
 def test_models_beside_the_engines_are_as_described(
     client: httpx.Client, description: Description, versions: str

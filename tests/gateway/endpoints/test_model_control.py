@@ -19,6 +19,9 @@ OUTCOMES = {
     "demo": Outcome(),
     "demo@2": Outcome(),
     "broken": Outcome(failure="no such file: model.bin"),
+    "french": Outcome(),
+    "bad": Outcome(failure="path = 'a': its rank is 70", allowed=False),
+    "full": Outcome(failure="the engine has room for no more", fits=False),
 }
 
 
@@ -42,7 +45,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, all_taken: list[Order]) -> 
 
     async def carry_out(order: Order) -> Outcome:
         all_taken.append(order)
-        return OUTCOMES.get(order.engine, Outcome(known=False, failure="there is no such engine"))
+        return OUTCOMES.get(order.adapter or order.engine, Outcome(known=False, failure="there is no such engine"))
 
     with (
         orders_taken(directory / "orders", carry_out),
@@ -62,11 +65,13 @@ def client(tmp_path_factory: pytest.TempPathFactory, all_taken: list[Order]) -> 
 @pytest.mark.parametrize(
     ("path", "order"),
     [
-        ("demo/load", Order("load", "demo", 0.0)),
-        ("demo@1/load", Order("load", "demo", 0.0)),
-        ("demo@2/load", Order("load", "demo@2", 0.0)),
+        ("demo/load", Order("load", "demo", 7.0)),
+        ("demo@1/load", Order("load", "demo", 7.0)),
+        ("demo@2/load", Order("load", "demo@2", 7.0)),
         ("demo/unload", Order("unload", "demo", 7.0)),
         ("demo%402/unload?grace_s=0.5", Order("unload", "demo@2", 0.5)),
+        ("demo:french/unload?grace_s=0.5", Order("unload", "demo", 0.5, "french")),
+        ("demo@2:french/unload", Order("unload", "demo@2", 7.0, "french")),
     ],
 )
 def test_an_order_names_the_engine_and_its_grace(
@@ -74,7 +79,7 @@ def test_an_order_names_the_engine_and_its_grace(
 ) -> None:
     answer = client.post(f"/v1/models/{path}")
     assert answer.status_code == 200, answer.text
-    assert answer.json()["id"] == order.engine
+    assert answer.json()["id"] == (f"{order.engine}:{order.adapter}" if order.adapter else order.engine)
     assert taken == [order]
 
 
@@ -97,10 +102,41 @@ def test_what_is_no_engine_is_not_found(client: httpx.Client, taken: list[Order]
     assert "demo" not in {order.engine for order in taken}
 
 
-def test_adapters_come_and_go_with_their_engine_alone(client: httpx.Client, taken: list[Order]) -> None:
-    answer = client.post("/v1/models/demo:adapter/unload")
-    assert (answer.status_code, answer.json()["error"]["code"], taken) == (400, "model_control_unavailable", [])
-    assert "an engine is loaded with all the adapters that its spec lists" in answer.json()["error"]["message"]
+def test_an_order_for_an_adapter_names_its_directory(client: httpx.Client, taken: list[Order]) -> None:
+    answer = client.post("/v1/models/demo:french/load", json={"path": "french/v2"})
+    assert answer.json() == {"id": "demo:french", "object": "model", "state": "loaded"}
+    assert taken == [Order("load", "demo", 7.0, "french", "french/v2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "complaint"),
+    [
+        ("demo:french", None, "path: must be the directory of the adapter"),
+        ("demo", {"path": "french"}, "path: only an adapter, NAME:ADAPTER, is loaded from a directory"),
+        ("demo:french", {"path": ""}, "path: String should have at least 1 character"),
+        ("demo:french", {"path": 7}, "path: Input should be a valid string"),
+        ("demo:french", {"directory": "french"}, "path: Field required"),
+        ("demo:french", {"path": "french", "rank": 7}, "rank: Extra inputs are not permitted"),
+    ],
+)
+def test_a_body_that_names_no_directory_is_rejected(
+    client: httpx.Client, taken: list[Order], name: str, body: object, complaint: str
+) -> None:
+    answer = client.post(f"/v1/models/{name}/load", json=body)
+    assert (answer.status_code, taken) == (400, [])
+    assert complaint in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "status", "code"),
+    [("bad", 400, None), ("full", 409, "model_does_not_fit"), ("none", 404, "model_not_found")],
+)
+def test_what_becomes_of_an_adapter_is_told_with_its_reason(
+    client: httpx.Client, adapter: str, status: int, code: str | None
+) -> None:
+    answer = client.post(f"/v1/models/demo:{adapter}/load", json={"path": "a"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.json()["error"]["message"].startswith(f"model 'demo:{adapter}': ")
 
 
 @pytest.mark.parametrize("grace", ["-1", "nan", "inf", "86401", "soon"])
@@ -119,6 +155,9 @@ def test_a_grace_that_is_no_time_is_rejected(client: httpx.Client, taken: list[O
         ("POST", "/v1/models/%0A/unload%0A"),
         ("POST", "/v1/models//demo//load"),
         ("GET", "/admin/models"),
+        ("POST", "/v1/load_lora_adapter"),
+        ("POST", "/v1/load_lora_adapter%0A"),
+        ("POST", "/v1//unload_lora_adapter/"),
     ],
 )
 def test_only_the_admin_key_opens_them(
