@@ -68,7 +68,7 @@ def test_ids_that_only_fill_up_the_vocabulary_are_no_alternatives() -> None:
     sequence = SimpleNamespace(
         finish_reason=None, stop_reason=None, token_ids=[5], token_ids_diff=[5], logprobs=[candidates]
     )
-    requests = Requests(capabilities_of("tensorrt_llm"), 1, {}, vocab_size=10)
+    requests = Requests(capabilities_of("tensorrt_llm"), 1, {}, lambda *_: None, vocab_size=10)
     asking = generation(sampling=Sampling(temperature=0.0, logprobs=3))
     [of] = requests.delta(asking, SimpleNamespace(outputs=[sequence])).logprobs
     assert of == TokenLogprob(-2.0, [(7, -0.5), (5, -2.0)])
