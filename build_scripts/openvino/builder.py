@@ -22,6 +22,7 @@ from build_scripts.work.child import Child
 from build_scripts.work.disk import link_or_copy
 from triton_repo.contract.engine_config import Flow
 from triton_repo.contract.engine_directory import FITTED, EngineDirectory, ModelDirectory
+from triton_repo.contract.errors import BuildError
 
 _EXPORTER = "2"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
 
