@@ -18,19 +18,16 @@ from gateway.answers.events import (
     PromptTokens,
     Reasoning,
     Text,
-    ToolCall,
     ToolCallDelta,
     Usage,
     WholeAnswer,
 )
 from gateway.dialects.anthropic import answer as answers
+from gateway.dialects.anthropic.content import ShownThinking, content_of
 from gateway.dialects.anthropic.envelope import error_json
 from gateway.dialects.dialect import Head
 from gateway.dialects.openai.chunks import one_line
 from triton_repo.contract.errors import RequestError
-
-# How much a client sees of the reasoning: all of it, blocks without text ("omitted" in a request), or nothing.
-ShownThinking = Literal["text", "omitted", "none"]
 
 _STOP_REASONS: Final[Mapping[FinalReason, answers.StopReason]] = {
     "stop": "end_turn",
@@ -88,13 +85,7 @@ class MessageEncoder:
 
     def whole(self, answer: WholeAnswer) -> bytes:
         choice = answer.choices[0]
-        content: list[answers.AnswerContent] = []
-        if choice.reasoning and self._shown_thinking != "none":
-            thinking = choice.reasoning if self._shown_thinking == "text" else ""
-            content.append({"type": "thinking", "thinking": thinking, "signature": self._signature})
-        if choice.text:
-            content.append({"type": "text", "text": choice.text})
-        content += [_whole_call(call) for call in choice.tool_calls]
+        content = [*content_of(answer.events, self._shown_thinking, self._signature)]
         reason = self._stop_reason(choice.reason, choice.stop, answer.usage)
         return orjson.dumps(self._message(content, reason, choice.stop, answer.usage))
 
@@ -168,17 +159,6 @@ class MessageEncoder:
 
 def _event(data: answers.MessageEvent) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (data["type"].encode(), one_line(orjson.dumps(data)))
-
-
-def _whole_call(call: ToolCall) -> answers.ToolUseContent:
-    """Arguments that are no JSON object, which a model may write where no grammar forbids it, are there as text."""
-    try:
-        arguments = orjson.loads(call.arguments or "{}")
-    except orjson.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        arguments = {"arguments": call.arguments}
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
 
 
 def _usage_json(usage: Usage) -> answers.MessageUsage:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.answers.reasoning import Effort
 from gateway.dialects.anthropic.blocks import AssistantBlock, TextBlocks, UserBlock, as_blocks
-from gateway.dialects.anthropic.encoder import ShownThinking
+from gateway.dialects.anthropic.content import ShownThinking
 from gateway.dialects.anthropic.tools import ToolChoice, ToolDefinitions
 from gateway.dialects.body import ModelName
 from gateway.dialects.depth import Shallow

@@ -65,12 +65,13 @@ def accumulated(datas: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 key = {"input_json_delta": "partial_json"}.get(delta["type"], delta["type"].removesuffix("_delta"))
                 if key == "partial_json":
                     parts.append(delta[key])
-                    block["input"] = json.loads("".join(parts)) if "".join(parts).endswith("}") else {}
                 else:
                     block[key] += delta[key]
             case "content_block_stop":
                 assert data["index"] == open_index
                 open_index = None
+                if any(parts):
+                    message["content"][-1]["input"] = json.loads("".join(parts))
             case "message_delta":
                 assert open_index is None
                 message |= data["delta"] | {"usage": data["usage"]}
@@ -107,6 +108,15 @@ def test_thinking_text_and_calls_are_blocks_and_the_same_streamed_and_whole() ->
     assert message["stop_reason"] == "tool_use"
     assert message["usage"] == {"input_tokens": 4, "output_tokens": 20, "cache_read_input_tokens": 3}
     assert json.loads(encoder().whole(fold(EVENTS))) == message
+
+
+@pytest.mark.parametrize("thinking", ["text", "omitted", "none"])
+def test_blocks_are_in_the_order_in_which_they_were_written_streamed_and_whole(thinking: str) -> None:
+    events = [*EVENTS[:-2], Text(0, " and"), Reasoning(0, "So"), Text(0, ""), Text(0, " now"), *EVENTS[-2:]]
+    message = accumulated(streamed(events, thinking=thinking))
+    assert next(block["text"] for block in message["content"] if block["type"] == "text") == "Look:"
+    assert message["content"][-1]["text"] == (" and now" if thinking == "none" else " now")
+    assert json.loads(encoder(thinking=thinking).whole(fold(events))) == message
 
 
 def test_hidden_thinking_leaves_a_signed_block_without_text() -> None:
