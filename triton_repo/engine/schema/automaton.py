@@ -18,6 +18,7 @@ Ranges = tuple[tuple[int, int], ...]  # of code points, both ends included
 LAST: Final = 0x10FFFF
 _MOST_STATES: Final = 1 << 13
 _MOST_PARTS: Final = 1 << 23  # of the stacks of all states: about a second
+_TOO_COMPLEX: Final = "a pattern is too complex to be enforced"
 _ESCAPES: Final = {0x22: '"', 0x5C: "\\", 8: "b", 9: "t", 10: "n", 12: "f", 13: "r"}  # by the letter behind a backslash
 # What a JSON string has as it is: neither controls, quotes and backslashes, nor surrogates.
 _PLAIN: Final[Ranges] = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, LAST))
@@ -81,17 +82,17 @@ class Automaton:
     most: int | None = None
     edges: dict[State, list[tuple[Ranges, State]]] = field(default_factory=dict)
     ends: set[State] = field(default_factory=set)
+    _num_parts: int = 0
 
     def __post_init__(self) -> None:
         self.start = State(tuple(frozenset([(language,)]) for language in self.languages), 0)
-        waiting, num_parts = [self.start], 0
+        waiting = [self.start]
         while waiting:
             state = waiting.pop()
             if state in self.edges:
                 continue
-            num_parts += sum(len(stack) for stacks in state.stacks for stack in stacks)
-            if len(self.edges) >= _MOST_STATES or num_parts > _MOST_PARTS:
-                raise ValueError("a pattern is too complex to be enforced")
+            if len(self.edges) >= _MOST_STATES:
+                raise ValueError(_TOO_COMPLEX)
             self.edges[state] = edges = [*self._edges(state)]
             waiting += [target for _, target in edges]
         self._drop_dead_ends()
@@ -116,6 +117,9 @@ class Automaton:
                 frozenset(rest for ranges, rest in each if any(a <= low and high <= b for a, b in ranges))
                 for each in steps
             )
+            self._num_parts += sum(len(rest) for each in rests for rest in each)
+            if self._num_parts > _MOST_PARTS:
+                raise ValueError(_TOO_COMPLEX)
             if all(rests):
                 by_target.setdefault(State(rests, length), []).append((low, high))
         yield from ((tuple(ranges), target) for target, ranges in by_target.items())
