@@ -142,7 +142,7 @@ def _layers(
     """`app` in its layers; the last one is the outermost."""
     layers: ASGIApp = RequireApiKey(app, keys, open_paths, dialect_of, errors)
     if settings.allowed_hosts or is_loopback(settings.host):
-        layers = CheckHost(layers, (*settings.allowed_hosts, settings.host), errors)
+        layers = CheckHost(layers, (*settings.allowed_hosts, settings.host), errors, dotless=not settings.allowed_hosts)
     layers = InternalErrors(RejectWhereFull(layers, _HEALTH_PATHS, errors), errors)
     if settings.cors_origins:
         layers = CORSMiddleware(

@@ -1,12 +1,14 @@
 """The Host of a request, which says under what name a browser has reached this server.
 
 A web page whose name is made to resolve to this machine (DNS rebinding) is of the same origin as what answers here: no
-other header tells it from a page of ours. So a server on loopback answers to its own names alone.
+other header tells it from a page of ours. So a server on loopback answers to its own names alone, and to those without
+a dot: nobody can register one, so that only who rules the names of this machine's network can make a page of it.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
@@ -17,18 +19,20 @@ from gateway.http.errors import ErrorResponses, MisdirectedRequest
 from triton_repo.contract.errors import InvalidRequest, RequestError
 
 ANY_HOST: Final = "*"
+_DOTLESS: Final = re.compile(r"[a-z0-9_-]*[a-z][a-z0-9_-]*")
 _MAX_KNOWN: Final = 256  # names whose verdict is remembered, with their ports
 
 
 class CheckHost:
     """ASGI middleware: 400 for HTTP/1.1 without exactly one Host, 421 for one that is not allowed.
 
-    Any address or name of loopback is allowed, and `names`, with every port. In `names` an IPv6 address may lack its
-    brackets.
+    Any address or name of loopback is allowed, and `names`, with every port; with `dotless` also any name without a
+    dot, as /etc/hosts and containers have them. In `names` an IPv6 address may lack its brackets.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str], errors: ErrorResponses) -> None:
+    def __init__(self, app: ASGIApp, names: Collection[str], errors: ErrorResponses, *, dotless: bool) -> None:
         self._app = app
+        self._dotless = dotless
         self._names = frozenset(_address(name) or _name(name.lower()) for name in names)
         self._errors = errors
         self._known: dict[bytes, bool] = {}
@@ -60,7 +64,10 @@ class CheckHost:
 
     def _is_named(self, host: str) -> bool:
         name = _name(host)
-        return name is not None and (name in self._names or is_loopback(name))
+        if name is None:
+            return False
+        is_dotless = self._dotless and _DOTLESS.fullmatch(name) is not None
+        return is_dotless or name in self._names or is_loopback(name)
 
 
 def _name(host: str) -> str | None:

@@ -33,6 +33,13 @@ def test_names_and_addresses_of_loopback_are_answered_with_any_port(gateway: Run
     assert status(gateway, host) == 200
 
 
+@pytest.mark.parametrize("host", ["x", "conch:9000", "My-Machine", "a_1"])
+def test_names_without_a_dot_are_answered_unless_the_operator_names_the_server(gateway: Running, host: str) -> None:
+    assert status(gateway, host) == 200
+    with serving(ScriptedBackend(), allowed_hosts=("chat.example",)) as named:
+        assert [status(named, each) for each in (host, "localhost", "chat.example")] == [421, 200, 200]
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "host",
@@ -45,6 +52,8 @@ def test_names_and_addresses_of_loopback_are_answered_with_any_port(gateway: Run
         "::1",
         "[::1",
         "",
+        "evil.",
+        "evil example",
     ],
 )
 def test_a_page_of_another_name_that_resolves_to_this_machine_gets_nothing(
