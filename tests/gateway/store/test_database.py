@@ -69,6 +69,23 @@ def test_a_write_that_fails_leaves_nothing_and_the_store_works_on(file: Path, ca
     assert "UNIQUE" in caplog.text
 
 
+def test_a_store_without_room_fails_what_is_written_and_works_on_once_there_is_some(file: Path) -> None:
+    async def have_pages(store: Database, most: int) -> None:
+        await store.read(lambda connection: connection.execute(f"PRAGMA max_page_count = {most}").fetchall())
+
+    async def work(store: Database) -> list[str]:
+        await store.write(note("a"))
+        await have_pages(store, 1)  # no more than there are, as on a full disk
+        with pytest.raises(StoreFailed):
+            await store.write(note("b" * 100_000))
+        assert await store.read(notes) == ["a"]
+        await have_pages(store, 2**30)
+        await store.write(note("c"))
+        return await store.read(notes)
+
+    assert with_store(file, work) == ["a", "c"]
+
+
 def test_a_write_goes_on_without_the_caller_that_asked_for_it(file: Path) -> None:
     begun, end = threading.Event(), threading.Event()
 
