@@ -79,6 +79,11 @@ def carried_out(adapters: Adapters, loop: EngineLoop) -> None:
     assert not sink.errors
 
 
+def named(adapters: Adapters) -> tuple[str, ...]:
+    """Those that a request may name."""
+    return adapters.config.card.adapters
+
+
 def ask_in_french(loop: EngineLoop, runtime: Adapting) -> RecordingSink:
     sink, number = RecordingSink(), len(runtime.submitted)
     asked = request()
@@ -94,10 +99,10 @@ def test_an_adapter_may_be_named_once_it_is_open(
     runtime.may_open.clear()
     shelf.write(french(1, is_new=True))
     sink = refreshed(adapters, loop)
-    assert adapters.config.card.adapters == ()
+    assert named(adapters) == ()
     runtime.may_open.set()
     eventually(lambda: sink.ends == 1)
-    assert (adapters.config.card.adapters, runtime.open) == (("french",), {"french": shelf.directory(1)})
+    assert (named(adapters), runtime.open) == (("french",), {"french": shelf.directory(1)})
 
 
 def test_requests_end_before_their_adapter_goes(
@@ -108,7 +113,7 @@ def test_requests_end_before_their_adapter_goes(
     asked = ask_in_french(loop, runtime)
     shelf.write(Shelved(grace_s=WAIT_S))
     order = refreshed(adapters, loop)
-    eventually(lambda: adapters.config.card.adapters == ())
+    eventually(lambda: named(adapters) == ())
     assert runtime.open
     assert order.ends == 0
     runtime.steps.append([TokenDelta(runtime.submitted[0].key, (7,), "stop")])
@@ -150,7 +155,7 @@ def test_another_adapter_takes_the_name_once_the_requests_of_the_first_have_ende
         return False
 
     eventually(is_being_replaced)
-    assert adapters.config.card.adapters == ("french",)
+    assert named(adapters) == ("french",)
     loop.stop("in-french-0")
     eventually(lambda: order.ends == 1)
     assert (asked.errors, runtime.open) == ([], {"french": shelf.directory(2)})
@@ -166,7 +171,7 @@ def test_one_that_cannot_be_opened_is_an_error_of_its_order_and_leaves_the_other
     order = refreshed(adapters, loop)
     eventually(lambda: order.ends == 1)
     assert [str(error) for error in order.errors] == ["the engine cannot open the adapter broken"]
-    assert (adapters.config.card.adapters, list(runtime.open)) == (("french",), ["french"])
+    assert (named(adapters), list(runtime.open)) == (("french",), ["french"])
 
 
 def test_an_engine_that_is_started_again_has_all_but_those_that_it_never_ran_with(
@@ -175,7 +180,7 @@ def test_an_engine_that_is_started_again_has_all_but_those_that_it_never_ran_wit
     kept = {"french": ShelvedAdapter(1), "new": ShelvedAdapter(2, is_new=True), "gone": ShelvedAdapter(9)}
     shelf.write(Shelved(kept))
     adapters = Adapters(engine_config(), runtime, {ADAPTERS_VARIABLE: str(shelf.path.parent)})
-    assert (adapters.config.card.adapters, list(runtime.open)) == (("french",), ["french"])
+    assert (named(adapters), list(runtime.open)) == (("french",), ["french"])
     adapters.close()
 
 
