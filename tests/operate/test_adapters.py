@@ -129,11 +129,14 @@ def unload(server: Server, name: str) -> None:
 
 def names(server: Server) -> set[str]:
     """As each of several connections hears them, since either worker may answer."""
-    url, headers = f"{server.url}/v1/models", {"authorization": f"Bearer {KEY}"}
-    answers = [httpx.get(url, headers=headers, timeout=WAIT_S).json()["data"] for _ in range(6)]
-    heard = [{model["id"] for model in answer} for answer in answers]
-    assert heard == [heard[0]] * 6
+    heard = [{model["id"] for model in answer.json()["data"]} for answer in lists(server)]
+    assert heard == [heard[0]] * len(heard)
     return heard[0]
+
+
+def lists(server: Server) -> list[httpx.Response]:
+    url, headers = f"{server.url}/v1/models", {"authorization": f"Bearer {KEY}"}
+    return [httpx.get(url, headers=headers, timeout=WAIT_S) for _ in range(6)]
 
 
 def test_an_adapter_comes_and_goes_while_others_are_answered(server: Server, client: OpenAI) -> None:
@@ -224,7 +227,7 @@ def test_an_adapter_is_there_again_once_triton_was_started_again(server: Server,
     three = whole(client, "demo:three")
     os.kill(process(server, TRITON), signal.SIGKILL)
     wait_for(lambda: httpx.get(f"{server.url}/health/ready", timeout=WAIT_S).status_code != 200)
-    wait_for(lambda: httpx.get(f"{server.url}/health/ready", timeout=WAIT_S).status_code == 200)
+    wait_for(lambda: all(answer.status_code == 200 for answer in lists(server)))
     assert names(server) == {*NAMES, "demo:three"}
     assert whole(client, "demo:three") == three
     unload(server, "demo:three")
