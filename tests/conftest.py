@@ -119,11 +119,12 @@ def serving(
 ) -> Iterator[Stack]:
     """`conch serve ENGINES` on free ports, Triton's own API included, ended by SIGTERM; fails if that is not clean.
 
-    Triton's own API is at `kserve_host`, and its gRPC at `grpc_port` if one is given.
+    Triton's own API is at `kserve_host`, on loopback without its key, and its gRPC at `grpc_port` if one is given.
     """
     ports = [free_port(), free_port(), grpc_port or free_port(), free_port()]
     names = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
-    argv = [*conch, "serve", *engines, "--expose-kserve", "--kserve-without-key", "--kserve-host", kserve_host]
+    argv = [*conch, "serve", *engines, "--expose-kserve", "--kserve-host", kserve_host]
+    argv += ["--kserve-without-key"] if kserve_host == "127.0.0.1" else []
     argv += [word for name, port in zip(names, ports, strict=True) for word in (name, str(port))]
     with log.open("wb") as output:
         environment = {**os.environ, KSERVE_KEY_VARIABLE: KSERVE_KEY}
