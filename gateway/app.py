@@ -24,7 +24,6 @@ from gateway.batches.batch_store import BatchStore
 from gateway.batches.runner import BatchRunner
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.rules_file import RulesFile
-from gateway.endpoints.admin import add_admin
 from gateway.endpoints.batches import BatchAnswering, BatchRequest, add_batches
 from gateway.endpoints.description import describe
 from gateway.endpoints.encode import BODIES as ENCODER_BODIES
@@ -35,9 +34,10 @@ from gateway.endpoints.health import LIVE_PATHS, METRICS_PATHS, READY_PATHS, add
 from gateway.endpoints.kserve import BODIES as KSERVE_BODIES
 from gateway.endpoints.kserve import HEALTH_PATHS as KSERVE_HEALTH_PATHS
 from gateway.endpoints.kserve import add_kserve
-from gateway.endpoints.lora_adapters import add_lora_adapters
-from gateway.endpoints.model_control import add_model_control
 from gateway.endpoints.models import add_models
+from gateway.endpoints.operator.lora_adapters import add_lora_adapters
+from gateway.endpoints.operator.model_control import add_model_control
+from gateway.endpoints.operator.status import add_status
 from gateway.endpoints.responses.conversations import BODIES as CONVERSATION_BODIES
 from gateway.endpoints.responses.conversations import add_conversations
 from gateway.endpoints.responses.decisions import BODIES as DECISION_BODIES
@@ -121,7 +121,7 @@ def create_app(settings: Settings, backend: Backend | None = None, tally: Tally 
     add_health(api)
     add_tokens(api)
     add_version(api)
-    add_admin(api)
+    add_status(api)
     add_model_control(api)
     add_lora_adapters(api)
     add_kserve(api)

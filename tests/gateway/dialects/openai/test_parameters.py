@@ -150,9 +150,8 @@ def test_what_has_no_effect_is_named_in_a_header(client: httpx.Client) -> None:
 
 
 def test_what_has_no_effect_within_an_object_is_named_too(client: httpx.Client) -> None:
-    for name, value in {"response_format": {"type": "text", "a": 1}, "structured_outputs": {"b": 2}}.items():
-        ignored = post(client, CHAT, chat(**{name: value})).headers["x-ignored-parameters"]
-        assert ignored == f"{name}.{[*value][-1]}"
+    for name, value in {"response_format": {"type": "text", "a": 1}, "structured_outputs": {"a": 2}}.items():
+        assert post(client, CHAT, chat(**{name: value})).headers["x-ignored-parameters"] == f"{name}.a"
 
 
 def test_a_client_may_prefer_an_error_to_a_parameter_without_effect(client: httpx.Client) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.catalog.names import ModelName, read_name
 from gateway.dialects.openai.envelope import OPENAI
-from gateway.endpoints.model_control import ordered
+from gateway.endpoints.operator.model_control import ordered
 from gateway.http.errors import described
 from gateway.state import Gateway, GatewayDep
 from triton_repo.contract.errors import InvalidRequest

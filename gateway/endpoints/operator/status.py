@@ -39,7 +39,7 @@ class Status(TypedDict):
     engines: dict[str, EngineStatus]
 
 
-def add_admin(app: FastAPI) -> None:
+def add_status(app: FastAPI) -> None:
     app.get(ADMIN_PATHS + "/status", tags=["admin"], responses=described(OPENAI.error_model))(status)
 
 
