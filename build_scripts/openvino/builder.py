@@ -24,7 +24,7 @@ from triton_repo.contract.engine_config import Flow
 from triton_repo.contract.engine_directory import FITTED, EngineDirectory, ModelDirectory
 from triton_repo.contract.errors import BuildError
 
-_EXPORTER = "2"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
+_EXPORTER = "3"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
 
 
 class OpenVinoBuilder(Builder):
