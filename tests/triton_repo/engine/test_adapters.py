@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from tests.build_scripts.adapters import write_adapter
 from tests.triton_repo.engine.runtimes.deltas import ids_of
-from tests.triton_repo.engine.runtimes.llm_api import END, PROMPT, drain, engine_config, generation, write_model
+from tests.triton_repo.engine.runtimes.llm_api import END, PROMPT, WAIT_S, drain, engine_config, generation, write_model
 from tests.triton_repo.engines_under_test import engine_config as replay_config
 from triton_repo.contract.engine_config import EngineConfig, Flow, LoraConfig, TensorRtLlmConfig
 from triton_repo.contract.errors import EngineFailed, InvalidRequest, UnsupportedParameter
@@ -121,6 +124,27 @@ def test_an_adapter_that_is_loaded_later_has_a_number_that_no_other_has_had(flow
         assert ids_of(drain(runtime, 9), 9) == [*PROMPT[2:], *PROMPT[:2], END]
     finally:
         runtime.close()
+
+
+@pytest.mark.parametrize("ends", ["closes", "is lost"])
+def test_nothing_waits_for_an_adapter_of_an_engine_that_ends(
+    ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, tried = open_adapted(tmp_path, "pytorch"), Event()
+
+    async def hang(_: object) -> None:
+        tried.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(runtime, "_try", hang)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(runtime.open_adapter, "german", write_adapter(tmp_path / "german"))
+        assert tried.wait(WAIT_S)
+        if ends == "is lost":
+            runtime._lose(RuntimeError("the executor has died"))
+            assert isinstance(opening.exception(WAIT_S), EngineFailed)
+        runtime.close()
+        assert isinstance(opening.exception(WAIT_S), EngineFailed)
 
 
 def test_there_is_room_for_those_that_are_loaded_later() -> None:

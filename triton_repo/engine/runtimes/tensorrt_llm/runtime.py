@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -73,11 +74,18 @@ class TensorRtLlmRuntime:
         """TensorRT-LLM loads an adapter with the first request that has it: one of a single token, here."""
         try:
             adapter = self._requests.make_adapter(name, directory)
-            asyncio.run_coroutine_threadsafe(self._try(adapter), self._loop).result()
+            self._wait_for(asyncio.run_coroutine_threadsafe(self._try(adapter), self._loop))
         except Exception as error:  # the boundary of TensorRT-LLM: whether it goes on is watched elsewhere
             logger.error("TensorRT-LLM does not load adapter %s: %s", name, _first_line(error))
             raise EngineFailed(f"the engine cannot open the adapter {name}") from error
         return lambda: self._requests.adapters.update({name: adapter})
+
+    def _wait_for(self, trial: Future[None]) -> None:
+        """Raises what the trial raises, and what ends the executor, which ends no trial."""
+        while not wait([trial], _WATCH_PAUSE_S).done:
+            if self._lost is not None:
+                raise self._lost.with_traceback(None)
+        trial.result()
 
     def close_adapter(self, name: str) -> None:
         """What it holds of the adapter it drops when another one needs the room."""
@@ -130,9 +138,10 @@ class TensorRtLlmRuntime:
         asyncio.set_event_loop(self._loop)
         self._keep(self._watch())
         self._loop.run_forever()
-        for task in self._tasks:
+        tasks = asyncio.all_tasks(self._loop)  # trials of adapters too
+        for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.close()
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
