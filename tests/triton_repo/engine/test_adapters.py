@@ -16,7 +16,7 @@ from tests.triton_repo.engine.runtimes.deltas import ids_of
 from tests.triton_repo.engine.runtimes.llm_api import END, PROMPT, WAIT_S, drain, engine_config, generation, write_model
 from tests.triton_repo.engines_under_test import engine_config as replay_config
 from triton_repo.contract.engine_config import EngineConfig, Flow, LoraConfig, TensorRtLlmConfig
-from triton_repo.contract.errors import EngineFailed, InvalidRequest, UnsupportedParameter
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, UnsupportedParameter
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
@@ -112,7 +112,7 @@ def test_an_adapter_that_is_loaded_later_has_a_number_that_no_other_has_had(flow
     try:
         for number in (3, 4):
             add = runtime.open_adapter("german", write_adapter(tmp_path / f"german-{number}"))
-            with pytest.raises(EngineFailed, match="the engine has no such adapter"):
+            with pytest.raises(EngineUnavailable, match="the adapter german was unloaded"):
                 runtime.submit(in_adapter(number, "german"))
             add()
             runtime.submit(in_adapter(number, "german"))

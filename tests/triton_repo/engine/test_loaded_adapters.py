@@ -15,7 +15,7 @@ from triton_repo.contract.health.adapter_shelf import ADAPTERS_VARIABLE, Adapter
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.adapters import Adapters
 from triton_repo.engine.loop.loop import EngineLoop
-from triton_repo.engine.runtimes.runtime import TokenDelta
+from triton_repo.engine.runtimes.runtime import Generation, TokenDelta
 
 
 class Adapting(ScriptedRuntime):
@@ -26,6 +26,12 @@ class Adapting(ScriptedRuntime):
         self.open: dict[str, Path] = {}
         self.may_open = Event()
         self.may_open.set()
+        self.may_close = True
+
+    def submit(self, generation: Generation) -> None:
+        super().submit(generation)
+        if generation.sampling.lora_name not in (None, *self.open):
+            raise EngineUnavailable("the adapter was unloaded")
 
     def open_adapter(self, name: str, directory: Path) -> Callable[[], None]:
         assert self.may_open.wait(WAIT_S)
@@ -34,6 +40,8 @@ class Adapting(ScriptedRuntime):
         return lambda: self.open.update({name: directory})
 
     def close_adapter(self, name: str) -> None:
+        if not self.may_close:
+            raise RuntimeError("the library fails")
         del self.open[name]
 
 
@@ -172,6 +180,30 @@ def test_one_that_cannot_be_opened_is_an_error_of_its_order_and_leaves_the_other
     eventually(lambda: order.ends == 1)
     assert [str(error) for error in order.errors] == ["the engine cannot open the adapter broken"]
     assert (named(adapters), list(runtime.open)) == (("french",), ["french"])
+
+
+def test_a_request_that_comes_when_its_adapter_has_gone_may_be_tried_again(
+    runtime: Adapting, adapters: Adapters, loop: EngineLoop
+) -> None:
+    assert named(adapters) == ()
+    asked = ask_in_french(loop, runtime)
+    eventually(lambda: bool(asked.errors))
+    assert [error.status for error in asked.errors] == [503]
+
+
+def test_an_order_that_fails_in_the_library_ends_with_an_error_and_the_next_is_carried_out(
+    runtime: Adapting, shelf: AdapterShelf, adapters: Adapters, loop: EngineLoop
+) -> None:
+    shelf.write(french(1))
+    carried_out(adapters, loop)
+    shelf.write(Shelved())
+    runtime.may_close = False
+    order = refreshed(adapters, loop)
+    eventually(lambda: order.ends == 1)
+    assert [str(error) for error in order.errors] == ["the engine failed"]
+    runtime.may_close = True
+    carried_out(adapters, loop)
+    assert runtime.open == {}
 
 
 def test_an_engine_that_is_started_again_has_all_but_those_that_it_never_ran_with(

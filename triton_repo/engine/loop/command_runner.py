@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest
 from triton_repo.engine.loop.channels import Channels
@@ -23,6 +26,16 @@ from triton_repo.engine.loop.live_requests import LiveRequests
 from triton_repo.engine.loop.outlet import Live, Outlet, Sink
 from triton_repo.engine.loop.stream import Stream
 from triton_repo.engine.runtimes.runtime import AdaptingRuntime, Generation, Runtime
+
+
+@contextmanager
+def _told_of_failure(done: Future[bool]) -> Iterator[None]:
+    """Who waits is told too, and not the loop alone, which goes on with other commands."""
+    try:
+        yield
+    except Exception:
+        done.set_exception(EngineFailed("the engine failed"))
+        raise
 
 
 class CommandRunner:
@@ -47,10 +60,12 @@ class CommandRunner:
             case Stop(name):
                 self._stop(name)
             case AddAdapter(add, done):
-                add()
-                done.set_result(True)
-            case CloseAdapter():
-                self._close_adapter(command)
+                with _told_of_failure(done):
+                    add()
+                    done.set_result(True)
+            case CloseAdapter(_, _, done):
+                with _told_of_failure(done):
+                    done.set_result(self._close_adapter(command))
             case Close():
                 self._close()
             case Wake():
@@ -76,7 +91,7 @@ class CommandRunner:
         request.trace.enter("prefill")
         try:
             self._runtime.submit(generation)
-        except EngineFailed as failure:
+        except (EngineFailed, EngineUnavailable) as failure:
             self._delivery.fail(live, failure)
 
     def _subscribe(self, channel: str, sink: Sink) -> None:
@@ -96,17 +111,16 @@ class CommandRunner:
         else:
             self._live.cancel_on_arrival(name)
 
-    def _close_adapter(self, command: CloseAdapter) -> None:
+    def _close_adapter(self, command: CloseAdapter) -> bool:
         users = [live for live in self._live if live.stream.adapter == command.name]
         if users and not command.at_once:
-            command.done.set_result(False)
-            return
+            return False
         for live in users:
             self._runtime.cancel(live.key)
             self._delivery.fail(live, EngineUnavailable(f"the adapter {command.name} was unloaded"))
         if isinstance(self._runtime, AdaptingRuntime):
             self._runtime.close_adapter(command.name)
-        command.done.set_result(True)
+        return True
 
     def _close(self) -> None:
         self.is_open = False

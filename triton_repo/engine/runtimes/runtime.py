@@ -82,6 +82,7 @@ class Runtime(Protocol):
 
         Raises:
             EngineFailed: the engine rejects it; no delta follows.
+            EngineUnavailable: its adapter was dropped on its way here; no delta follows.
         """
 
     def cancel(self, key: int) -> None:

@@ -21,7 +21,7 @@ from build_scripts.source.lora.peft import read_peft
 from tests.build_scripts.conftest import Workshop
 from tests.triton_repo.engine.runtimes.deltas import drain, ids_of
 from triton_repo.contract.engine_config import EngineConfig
-from triton_repo.contract.errors import BuildError, EngineFailed, SpecError
+from triton_repo.contract.errors import BuildError, EngineFailed, EngineUnavailable, SpecError
 from triton_repo.contract.sampling import Guide, Sampling
 from triton_repo.engine.runtimes.openvino.pipeline import with_own_cache
 from triton_repo.engine.runtimes.openvino.runtime import OpenVinoRuntime
@@ -180,14 +180,14 @@ def check_another(runtime: OpenVinoRuntime, engine: Path, answers: Mapping[str |
         opening = pool.submit(runtime.open_adapter, "late", engine / "adapters/plain")
         while not opening.done():
             deltas += runtime.step()
-    with pytest.raises(EngineFailed, match="the engine has no such adapter"):
+    with pytest.raises(EngineUnavailable, match="the adapter late was unloaded"):
         runtime.submit(generation(10, "late"))
     opening.result()()
     runtime.submit(generation(10, "late"))
     deltas += drain(runtime)
     assert [ids_of(deltas, key) for key in (*range(3), 10)] == [*answers.values(), answers["plain"]]
     runtime.close_adapter("late")
-    with pytest.raises(EngineFailed, match="the engine has no such adapter"):
+    with pytest.raises(EngineUnavailable, match="the adapter late was unloaded"):
         runtime.submit(generation(10, "late"))
     with pytest.raises(EngineFailed, match="the engine cannot open the adapter none"):
         runtime.open_adapter("none", engine / "none")

@@ -16,7 +16,7 @@ from typing import Any
 
 from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig
 from triton_repo.contract.engine_directory import FITTED, EngineDirectory
-from triton_repo.contract.errors import EngineFailed
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.contract.sampling import Guide
 from triton_repo.engine.runtimes.openvino.batch import Batch
 from triton_repo.engine.runtimes.openvino.calibration import limit_of_step
@@ -70,10 +70,10 @@ class OpenVinoRuntime:
         lane = self._lane(directory / FITTED, pipeline)
 
         def add() -> None:
+            if (self._guides and self._guides.tokenizer) is not guides:  # they were renewed while it was opened
+                lane.batch.renew()  # first: a lane that cannot be must not be found
             self._lanes[name] = lane
             self._turns.append(lane)
-            if (self._guides and self._guides.tokenizer) is not guides:  # they were renewed while it was opened
-                lane.batch.renew()
 
         return add
 
@@ -85,7 +85,7 @@ class OpenVinoRuntime:
     def submit(self, generation: Generation) -> None:
         lane = self._lanes.get(generation.sampling.lora_name)
         if lane is None:
-            raise EngineFailed("the engine has no such adapter")
+            raise EngineUnavailable(f"the adapter {generation.sampling.lora_name} was unloaded")
         seed = generation.sampling.seed
         # The pipeline's own default is the same seed for every request.
         lane.submit(generation, secrets.randbits(32) if seed is None else seed % 2**64)

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from triton_repo.contract.errors import EngineFailed
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.contract.sampling import Sampling
 from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
 from triton_repo.engine.runtimes.tensorrt_llm.health import background_error
@@ -66,7 +66,7 @@ class TensorRtLlmRuntime:
         try:
             adapter = self._requests.adapter_of(generation)
         except KeyError:
-            raise EngineFailed("the engine has no such adapter") from None
+            raise EngineUnavailable(f"the adapter {generation.sampling.lora_name} was unloaded") from None
         self._live[generation.key] = False
         self._loop.call_soon_threadsafe(self._begin, generation, adapter)
 
