@@ -10,14 +10,19 @@ import re
 from collections.abc import Set
 from typing import Final
 
-# Masks and tables that are computed, which old checkpoints carry along.
-_COMPUTED: Final = re.compile(r"(rotary_emb\.\w+|masked_bias|attn\.bias|attention\.bias|causal_mask|position_ids)$")
+# What old checkpoints carry along, masks and tables that are computed, or the number of their format; and the scales of
+# a quantized KV cache, which say nothing of the weights.
+_NO_WEIGHT: Final = re.compile(
+    r"(rotary_emb\.\w+|inv_freq|embed_positions\.weights|position_ids"
+    r"|masked_bias|attn\.bias|attention\.bias|causal_mask"
+    r"|(en|de)coder\.version|\.(k|v|kv)_scale)$"
+)
 _IN_A_LAYER: Final = re.compile(r"\.\d+(\.|$)")
 
 
 def changes_a_part(name: str, modules: Set[str]) -> bool:
     """Whether the weight `name` belongs to one of the model's `modules`: to one that has weights, or to a layer."""
-    if _COMPUTED.search(name):
+    if _NO_WEIGHT.search(name):
         return False
     owner = name.rpartition(".")[0]
     part = owner

@@ -8,6 +8,7 @@ from build_scripts.openvino.unused import changes_a_part
 
 MODULES = {
     *("", "model", "model.embed_tokens", "model.norm", "lm_head", "model.layers", "model.layers.0"),
+    *("model.decoder", "model.embed_positions"),
     *("model.layers.0.self_attn", "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.experts"),
 }
 
@@ -41,6 +42,11 @@ def test_what_belongs_to_a_part_of_the_model_changes_it(name: str) -> None:
         "model.layers.1.self_attn.q_proj.weight",
         "vision_tower.encoder.layers.0.mlp.fc1.weight",
         "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "model.layers.0.self_attn.inv_freq",
+        "model.embed_positions.weights",
+        "model.decoder.version",
+        "model.layers.0.self_attn.q_proj.k_scale",
+        "model.layers.0.self_attn.kv_scale",
         "transformer.h.0.attn.masked_bias",
         "transformer.h.0.attn.bias",
     ],
