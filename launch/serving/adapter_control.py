@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -69,14 +70,18 @@ class AdapterControl:
             rule = "the engine was built with it, and comes and goes with it (build.lora.adapters)"
             return Outcome(failure=rule, allowed=False)
         async with self._locks[order.engine]:
+            shelf = AdapterShelf.of(self._shelves, order.engine)
+            former = shelf.read()
             try:
-                return await (self._load if order.verb == "load" else self._unload)(engine, order)
+                return await (self._load if order.verb == "load" else self._unload)(order, shelf, former)
             except OSError as error:
+                await self._put_back(order, shelf, former)
                 return Outcome(failure=f"the directory of this run cannot be written: {error.strerror}")
+            finally:
+                _remove_unlisted(shelf)
 
-    async def _load(self, engine: AdaptableEngine, order: Order) -> Outcome:
-        shelf = AdapterShelf.of(self._shelves, order.engine)
-        former = shelf.read()
+    async def _load(self, order: Order, shelf: AdapterShelf, former: Shelved) -> Outcome:
+        engine = self._engines[order.engine]
         if (reason := self._no_room(engine, order, former)) is not None:
             return Outcome(failure=reason, fits=False)
         number = next(self._numbers)
@@ -84,7 +89,6 @@ class AdapterControl:
             source = allowed_directory(self._allowed, order.path)
             await asyncio.to_thread(write_adapter, engine.directory, order.adapter, source, shelf.directory(number))
         except LaunchError as error:
-            _remove(shelf, number)
             return Outcome(failure=str(error), allowed=False)
         return await self._replace(shelf, order, former, number)
 
@@ -96,26 +100,26 @@ class AdapterControl:
         self._tell(order, former, None if order.adapter in former.adapters else LOADING)
         failure = await self._refresh(order.engine)
         if failure is not None:
-            shelf.write(former)
-            if failure != _LOST:
-                await self._refresh(order.engine)
-            self._tell(order, former, None)
-            _remove(shelf, number)
+            await self._put_back(order, shelf, former, is_lost=failure == _LOST)
             return Outcome(failure=failure)
         shelved = replace(shelved, adapters={**shelved.adapters, order.adapter: ShelvedAdapter(number)})
         shelf.write(shelved)
         self._tell(order, shelved, None)
-        if (old := former.adapters.get(order.adapter)) is not None:
-            _remove(shelf, old.number)
         await asyncio.sleep(self._settle_s)
         return Outcome()
 
-    async def _unload(self, engine: AdaptableEngine, order: Order) -> Outcome:  # noqa: ARG002 - as `_load` has it
+    async def _put_back(self, order: Order, shelf: AdapterShelf, former: Shelved, *, is_lost: bool = False) -> None:
+        """As far as anything can be written. An engine that was lost looks at its shelf when it starts."""
+        with suppress(OSError):
+            shelf.write(former)
+        if not is_lost:
+            await self._refresh(order.engine)
+        with suppress(OSError):
+            self._tell(order, former, None)
+
+    async def _unload(self, order: Order, shelf: AdapterShelf, former: Shelved) -> Outcome:
         """Requests that the gateways have sent go on; no others come."""
-        shelf = AdapterShelf.of(self._shelves, order.engine)
-        former = shelf.read()
-        leaving = former.adapters.get(order.adapter)
-        if leaving is None:
+        if order.adapter not in former.adapters:
             return Outcome(known=False, failure=f"there is no adapter {order.adapter}")
         staying = {name: each for name, each in former.adapters.items() if name != order.adapter}
         shelved = Shelved(staying, order.grace_s)
@@ -124,7 +128,6 @@ class AdapterControl:
         shelf.write(shelved)
         failure = None if order.engine in self._reports.absent else await self._refresh(order.engine)
         self._tell(order, shelved, None)
-        _remove(shelf, leaving.number)
         return Outcome(failure=None if failure == _LOST else failure)
 
     def _no_room(self, engine: AdaptableEngine, order: Order, shelved: Shelved) -> str | None:
@@ -161,5 +164,8 @@ def _engine(repository: Path) -> AdaptableEngine:
     return AdaptableEngine(directory, card.adapters, max(card.max_adapters, len(card.adapters)))
 
 
-def _remove(shelf: AdapterShelf, number: int) -> None:
-    shutil.rmtree(shelf.directory(number), ignore_errors=True)
+def _remove_unlisted(shelf: AdapterShelf) -> None:
+    listed = {shelf.directory(each.number) for each in shelf.read().adapters.values()}
+    for directory in shelf.path.glob("*/"):
+        if directory not in listed:
+            shutil.rmtree(directory, ignore_errors=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from launch.serving.adapter_files import allowed_directory
 from tests.triton_repo.engines_under_test import engine_config
 from triton_repo.contract.engine_directory import EngineDirectory
 from triton_repo.contract.errors import LaunchError
-from triton_repo.contract.health.adapter_shelf import AdapterShelf, ShelvedAdapter
+from triton_repo.contract.health.adapter_shelf import AdapterShelf, Shelved, ShelvedAdapter
 from triton_repo.contract.health.engine_states import UNLOADED, read_states
 from triton_repo.contract.health.model_orders import Order, Outcome
 
@@ -119,6 +121,26 @@ def test_after_a_failure_all_is_as_before(stand: Stand, answer: Callable[[], str
     assert outcome.failure in ("the engine cannot open the adapter french", "the engine was lost meanwhile")
     assert (stand.shelf.read().adapters, stand.states) == ({"french": ShelvedAdapter(1)}, {"french": "loaded"})
     assert (len(stand.calls.seen), stand.numbers) == (refreshes, {"1"})
+
+
+@pytest.mark.parametrize(("verb", "failing"), [("load", 1), ("load", 2), ("unload", 1)])
+def test_where_the_shelf_cannot_be_written_all_is_as_before(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, verb: str, failing: int
+) -> None:
+    """`failing`: which write of the order; at the second one the engine has been told already."""
+    stand.order("load", "french", "a")
+    numbers, write = count(1), AdapterShelf.write
+
+    def fail_once(shelf: AdapterShelf, shelved: Shelved) -> None:
+        if next(numbers) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(shelf, shelved)
+
+    monkeypatch.setattr(AdapterShelf, "write", fail_once)
+    outcome = stand.order(verb, "french", "b")
+    assert outcome.failure == "the directory of this run cannot be written: No space left on device"
+    assert (stand.shelf.read().adapters, stand.states) == ({"french": ShelvedAdapter(1)}, {"french": "loaded"})
+    assert (stand.calls.seen[-1], stand.numbers) == ({"french": ShelvedAdapter(1)}, {"1"})
 
 
 def test_an_engine_that_is_lost_is_not_waited_for(stand: Stand) -> None:
