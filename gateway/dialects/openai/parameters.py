@@ -198,7 +198,8 @@ def ignored_parameters(fields: Mapping[str, Any], body: type[BaseModel]) -> str:
     known = _fields(body) | UNSUPPORTED.keys() | OF_CHATS.keys() | OF_COMPLETIONS.keys() | OTHER_NAMES.keys()
     names = _unknown(fields, known)
     for name, (model, others) in _WITHIN.items():
-        if value := fields.get(name):
+        value = fields.get(name) if name in _fields(body) else None
+        if isinstance(value, Mapping):
             names = chain(names, _unknown(value, _fields(model) | others, f"{name}."))
     return names_in_header(names)
 

@@ -16,8 +16,9 @@ from gateway.dialects.anthropic.messages import Messages
 from gateway.dialects.dialect import Operation
 from gateway.dialects.openai.chat import ChatCompletions
 from gateway.dialects.openai.completions import Completions
+from gateway.dialects.openai.encodings.operation import check_fields
 from gateway.dialects.responses.create import CreateResponse
-from gateway.endpoints.encode import BODIES as ENCODER_BODIES
+from gateway.endpoints.encode import OPERATIONS as ENCODER_OPERATIONS
 from gateway.http.body import num_nodes, parse_object
 from gateway.http.form import read_upload
 from tests.conftest import ROOT
@@ -82,6 +83,7 @@ ENCODINGS: list[dict[str, Any]] = [
     {"model": "m", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 8, "truncate_prompt_tokens": 5},
     {"model": "m", "input": [[1, 2], [3]], "query": "q", "documents": ["a", {"text": "b"}], "top_n": 1},
     {"model": "m", "text_1": "a", "text_2": ["b", "c"], "input": "x", "truncate": "END", "user": "u"},
+    {"model": "m", "input": "a", "stream_options": {"a": 1}, "response_format": {}, "structured_outputs": {}},
 ]
 _LINES = b"\n".join(
     json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": chat}).encode()
@@ -131,16 +133,17 @@ def fuzz_messages_body(data: bytes) -> None:
 
 
 def fuzz_encoding_body(data: bytes) -> None:
-    """Of the endpoints that embed, score and rank: their models check all that there is to check."""
+    """Of the endpoints that embed, score, rank and classify."""
     try:
         fields = _completed(parse_object(data))
     except RequestError:
         return
-    for body in ENCODER_BODIES:
+    for operation in ENCODER_OPERATIONS:
         try:
-            body.model_validate(fields)
-        except (ValueError, RequestError) as error:
-            str(error).encode(errors="replace")
+            check_fields(fields, operation.body)
+            operation.parse(fields)
+        except RequestError as error:
+            error.message.encode()  # it is sent as JSON
 
 
 def fuzz_batch_line(data: bytes) -> None:

@@ -259,6 +259,9 @@ def test_a_query_that_would_fill_the_server_with_every_document_is_rejected(runn
 def test_what_has_no_effect_is_named_and_what_would_change_the_answer_rejected(running: Running) -> None:
     response = post(running, "/v1/embeddings", model="embed", input="a", input_type="query", user="me")
     assert response.headers["x-ignored-parameters"] == "input_type"
+    for value in ("x", ["x"], 5, {"x": 1}):  # of a chat, where it is an object
+        response = post(running, "/v1/embeddings", model="embed", input="a", response_format=value)
+        assert (response.status_code, response.headers["x-ignored-parameters"]) == (200, "response_format")
     response = post(running, "/v2/rerank", model="rerank", query="q", documents=["d"], max_tokens_per_doc=5)
     assert (response.status_code, error_of(response)["param"]) == (400, "max_tokens_per_doc")
     response = post(running, "/v1/embeddings", model="embed", input="a", encoding_format="base64", embed_dtype="int8")
