@@ -2,7 +2,8 @@
 
 A web page whose name is made to resolve to this machine (DNS rebinding) is of the same origin as what answers here: no
 other header tells it from a page of ours. So a server on loopback answers to its own names alone, and to those without
-a dot: nobody can register one, so that only who rules the names of this machine's network can make a page of it.
+a dot: nobody can register one, so only somebody who answers for names on its own network, by DNS or LLMNR, can make a
+page of it.
 """
 
 from __future__ import annotations
