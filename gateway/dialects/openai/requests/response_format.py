@@ -79,10 +79,10 @@ class ResponseFormat(StructuralTag):
     @model_validator(mode="before")
     @classmethod
     def _with_value(cls, fields: Any) -> Any:
-        value = fields.get("value") if isinstance(fields, dict) else None
-        kind = fields.get("type") if value is not None else None
-        name = _VALUES.get(kind) if isinstance(kind, str) else None
-        return {name: value} | fields if name else fields
+        if not isinstance(fields, dict) or not isinstance(kind := fields.get("type"), str):
+            return fields
+        name = _VALUES.get(kind)
+        return {**fields, name: fields.get("value")} if name and fields.get(name) is None else fields
 
     @model_validator(mode="after")
     def _complete(self) -> ResponseFormat:

@@ -66,7 +66,7 @@ def guide_of(client: httpx.Client, path: str, **fields: Any) -> Guide | None:
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, Guide("json", None)),
         ({"response_format": {"type": "json", "schema": SCHEMA}}, AS_SCHEMA),
         ({"response_format": {"type": "json", "value": SCHEMA}}, AS_SCHEMA),
-        ({"response_format": {"type": "json_object", "value": SCHEMA}}, AS_SCHEMA),
+        ({"response_format": {"type": "json_object", "value": SCHEMA, "schema": None}}, AS_SCHEMA),
         ({"response_format": {"type": "json_schema", "value": {"name": "a", "schema": SCHEMA}}}, AS_SCHEMA),
         ({"response_format": {"type": "regex", "value": "a+"}}, Guide("regex", "a+")),
         ({"response_format": {"type": "regex", "regex": "a+"}}, Guide("regex", "a+")),
