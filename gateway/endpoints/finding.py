@@ -17,7 +17,7 @@ from triton_repo.contract.errors import InvalidRequest
 
 
 async def with_model(gateway: Gateway, fields: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """A body as it is; one that names no model, with the first that its caller may use, or the only one.
+    """A body as it is; one that names no model, with the first of the server, or the only one that its caller may use.
 
     Raises:
         InvalidRequest: there are several, and none of them was made the first.
@@ -25,6 +25,7 @@ async def with_model(gateway: Gateway, fields: dict[str, Any], caller: Caller) -
     if fields.get("model") not in (None, ""):
         return fields
     names = {name for name in versions_of(await gateway.backend.models()) if caller.may_use(name)}
+    names = names or {*(caller.models or ())}  # a key may have an alias, a version or an adapter alone
     first = gateway.settings.first_model
     if first not in names and len(names) != 1:
         raise InvalidRequest("model: a name is required where several models, or none, are served", "model")

@@ -57,12 +57,12 @@ def test_two_versions_of_a_model_are_one_model() -> None:
         assert httpx.post(gateway.url + CHAT, json={"messages": [HELLO]}).json()["model"] == "demo"
 
 
-def test_a_key_that_may_use_one_model_means_that_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a", "a@2", "alias"])
+def test_a_key_that_may_use_one_model_means_that_one(tmp_path: Path, name: str) -> None:
     keys = tmp_path / "keys"
-    keys.write_text(f"alice {hashlib.sha256(b'sk-a').hexdigest()} models=a\n", encoding="utf-8")
-    cards = dict.fromkeys(["a", "b"], CARD)
-    with serving(ScriptedBackend(cards=cards), first_model="b", api_keys_file=keys) as gateway:
-        answer = httpx.post(
-            gateway.url + CHAT, json={"messages": [HELLO]}, headers={"authorization": "Bearer sk-a"}
-        ).json()
-    assert answer["model"] == "a"
+    keys.write_text(f"alice {hashlib.sha256(b'sk-a').hexdigest()} models={name}\n", encoding="utf-8")
+    backend = ScriptedBackend(cards=dict.fromkeys(["a", "a@2", "b"], CARD))
+    with serving(backend, first_model="b", api_keys_file=keys, alias=("alias=a",)) as gateway:
+        headers = {"authorization": "Bearer sk-a"}
+        answer = httpx.post(gateway.url + CHAT, json={"messages": [HELLO]}, headers=headers).json()
+    assert answer["model"] == name
