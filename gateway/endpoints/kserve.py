@@ -176,7 +176,7 @@ async def _infer(request: Request, gateway: Gateway, record: RequestRecord) -> R
         body = await _read(request, gateway, share.set)
         inference, form = await _aside(body.num_bytes, lambda: parse(model, body.fields, body.binary))
         if inference.sequence:
-            check_sequence(inference, await _models(gateway).configuration(model))
+            await check_sequence(inference, _models(gateway))
         owner = "" if caller.name == ENVIRONMENT_KEY else caller.name  # of a key that others may have beside it
         inference = replace(inference.owned_by(owner), traceparent=record.traceparent)
         async with UnlessDisconnected(request.receive), gateway.in_flight.open_inference(terms):

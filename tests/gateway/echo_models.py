@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from gateway.answers.inference.models import Inference, Inferred, Json, ModelVersion, other_model_not_found
 from triton_repo.contract.errors import RequestError
 
-SLOW = "slow"
+SLOW, ENSEMBLE = "slow", "ensemble"
 
 
 class NoOtherModels:
@@ -35,7 +35,8 @@ class NoOtherModels:
 
 @dataclass
 class EchoModels(NoOtherModels):
-    """Every output is the input of the same place, under the name that is asked for; a model named SLOW never ends."""
+    """Every output is the input of the same place, under the name that is asked for; a model named SLOW never ends,
+    and one named ENSEMBLE has steps."""
 
     ready: bool = True
     error: RequestError | None = None
@@ -50,7 +51,9 @@ class EchoModels(NoOtherModels):
 
     async def configuration(self, model: ModelVersion) -> Json:
         told = {"name": model.name, "platform": "", "backend": "python", "max_batch_size": 8, "input": []}
-        if self.sequence_ids is None:
+        if model.name == ENSEMBLE:
+            return {**told, "ensemble_scheduling": {"step": [{"model_name": "plain"}, {"model_name": "echo"}]}}
+        if self.sequence_ids is None or model.name != "echo":
             return told
         control = {"kind": "CONTROL_SEQUENCE_CORRID", "data_type": self.sequence_ids}
         start = {"kind": "CONTROL_SEQUENCE_START", "data_type": "TYPE_INVALID"}

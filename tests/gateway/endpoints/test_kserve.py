@@ -19,7 +19,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from gateway.answers.inference.models import Inference, ModelVersion
 from gateway.dialects.kserve.request import Form, parse
 from gateway.endpoints import kserve
-from tests.gateway.echo_models import SLOW, EchoModels
+from tests.gateway.echo_models import ENSEMBLE, SLOW, EchoModels
 from tests.gateway.scripted_backend import ScriptedBackend
 from tests.gateway.server import Running, serving
 from triton_repo.contract.errors import EngineFailed, EngineUnavailable, InvalidRequest, RequestError
@@ -189,20 +189,21 @@ def test_a_text_that_names_a_sequence_gets_the_one_length_that_triton_takes(
     assert models.asked[-1].parameters["sequence_id"] == 7
 
 
+@pytest.mark.parametrize("path", [ECHO, f"/v2/models/{ENSEMBLE}/infer"])
 @pytest.mark.parametrize(("ids", "taken", "rejected"), [("TYPE_UINT64", 7, "seven"), ("TYPE_STRING", "seven", 7)])
 def test_a_model_that_is_told_the_ids_of_its_sequences_gets_none_of_another_kind(
-    ids: str, taken: Any, rejected: Any
+    path: str, ids: str, taken: Any, rejected: Any
 ) -> None:
     """Triton itself would end of it, and with it the requests to all engines."""
     models = EchoModels(sequence_ids=ids)
     with (
-        serving(ScriptedBackend(others=models), other_models=("echo",)) as gateway,
+        serving(ScriptedBackend(others=models), other_models=("echo", ENSEMBLE)) as gateway,
         httpx.Client(base_url=gateway.url, timeout=120) as client,
     ):
-        error = error_of(infer(client, INPUT, parameters={"sequence_id": rejected}), 400)
+        error = error_of(infer(client, INPUT, path=path, parameters={"sequence_id": rejected}), 400)
         assert error.startswith("parameters.sequence_id: must be a ")
         for parameters in ({"sequence_id": taken}, {"sequence_id": 0}, {}):
-            assert infer(client, INPUT, parameters=parameters).status_code == 200
+            assert infer(client, INPUT, path=path, parameters=parameters).status_code == 200
     assert len(models.asked) == 3
 
 
