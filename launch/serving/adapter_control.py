@@ -161,7 +161,7 @@ def _engine(repository: Path) -> AdaptableEngine:
     if not directory.config_file.is_file():  # an encoder
         return AdaptableEngine(directory)
     card = EngineConfig.load(directory.path).card
-    return AdaptableEngine(directory, card.adapters, max(card.max_adapters, len(card.adapters)))
+    return AdaptableEngine(directory, card.adapters, card.room)
 
 
 def _remove_unlisted(shelf: AdapterShelf) -> None:

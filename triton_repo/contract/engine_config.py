@@ -70,6 +70,11 @@ class LoraConfig(BaseModel):
     max_rank: Annotated[int, Field(ge=1)]
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)]
 
+    @property
+    def room(self) -> int:
+        """How many adapters there may be at once."""
+        return self.max_loras or len(self.adapters)
+
 
 class TensorRtLlmConfig(BaseModel):
     """What only the `tensorrt_llm` runtime reads.

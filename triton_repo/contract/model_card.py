@@ -76,7 +76,7 @@ class ModelCard:
     reasoning: ReasoningCard | None = None  # None: its answers have none, and its template reads nothing of it
     guides: tuple[str, ...] = ()  # types of guides that it follows
     adapters: tuple[str, ...] = ()  # LoRA adapters that a request may name
-    max_adapters: int = 0  # there is room for so many, and at least for those that it was built with
+    max_adapters: int = 0  # there is room for so many (`room`)
     encoder: EncoderCard | None = None  # of an engine that writes no text
     logit_bias: bool = False  # requests may change the logits of tokens
 
@@ -84,6 +84,11 @@ class ModelCard:
     def rejected(self) -> tuple[str, ...]:
         """Sampling fields that this engine rejects. A card from before `logit_bias` does not name it."""
         return self.unsupported if self.logit_bias else (*self.unsupported, LOGIT_BIAS_FIELD)
+
+    @property
+    def room(self) -> int:
+        """For so many adapters. A card from before `max_adapters` has none: there is room for those of the build."""
+        return max(self.max_adapters, len(self.adapters))
 
     @property
     def kind(self) -> str:

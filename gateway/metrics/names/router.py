@@ -41,7 +41,7 @@ def families(engines: Sequence[EngineNow]) -> list[Metric]:
 def lora(engines: Sequence[EngineNow]) -> Metric:
     """Every adapter that is loaded has its part of the engine, so each is told as running, by the name that a client
     asks for; there are no more than the specs of the engines reserve memory for."""
-    room = sum(max(one.card.max_adapters, len(one.card.adapters)) for one in engines if one.card)
+    room = sum(one.card.room for one in engines if one.card)
     adapters = [f"{one.model}:{adapter}" for one in engines if one.card for adapter in one.card.adapters]
     names = ",".join(sorted(adapters))
     labels = {"max_lora": str(room), "running_lora_adapters": names, "waiting_lora_adapters": ""}

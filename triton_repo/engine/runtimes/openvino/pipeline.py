@@ -69,10 +69,9 @@ def warm_up(pipeline: Any, config: EngineConfig) -> None:
 
 def with_own_cache(config: EngineConfig) -> EngineConfig:
     """The engine with the KV cache of one of its pipelines: an equal share of all, in whole blocks."""
-    num_adapters = max(config.card.max_adapters, len(config.card.adapters))  # a card of an earlier build has no maximum
-    if not num_adapters:
+    if not config.card.room:
         return config
-    blocks = config.max_tokens_in_paged_kv_cache // OPENVINO_KV_BLOCK_SIZE // (1 + num_adapters)
+    blocks = config.max_tokens_in_paged_kv_cache // OPENVINO_KV_BLOCK_SIZE // (1 + config.card.room)
     return config.model_copy(update={"max_tokens_in_paged_kv_cache": blocks * OPENVINO_KV_BLOCK_SIZE})
 
 

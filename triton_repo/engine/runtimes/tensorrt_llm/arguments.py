@@ -72,8 +72,8 @@ def lora_arguments(lora: LoraConfig) -> dict[str, Any]:
     return {
         "max_lora_rank": lora.max_rank,
         "lora_target_modules": list(lora.target_modules),
-        "max_loras": lora.max_loras or len(lora.adapters),
-        "max_cpu_loras": lora.max_loras or len(lora.adapters),
+        "max_loras": lora.room,
+        "max_cpu_loras": lora.room,
     }
 
 
