@@ -120,16 +120,23 @@ def _closed(left: Object, right: Object, merged: dict[str, Any]) -> Object:
             if name not in named and not any(found_in(name, pattern) for pattern in patterns):
                 properties[name] = _or_false(properties[name], rest)
         for pattern in other.get("patternProperties", {}):
-            if pattern not in patterns:
+            if pattern in patterns:
+                continue
+            if rest is not False or patterns:
                 by_pattern[pattern] = _or_false(by_pattern[pattern], rest)
+                continue
+            rule = by_pattern.pop(pattern)  # only names that this side knows are left, and they need no pattern
+            for name in (each for each in named if found_in(each, pattern)):
+                properties[name] = _or_false(properties[name], rule)
     closed = {"properties": properties, "patternProperties": by_pattern}
-    return {**merged, **{keyword: rules for keyword, rules in closed.items() if rules}}
+    open_ = {keyword: value for keyword, value in merged.items() if keyword not in closed}
+    return open_ | {keyword: rules for keyword, rules in closed.items() if rules}
 
 
 def found_in(name: str, pattern: str) -> bool:
     """Raises: ValueError: it is no pattern."""
     try:
-        return re.search(pattern, name) is not None
+        return re.search(pattern, name, re.ASCII) is not None  # as ECMAScript reads \d and \w
     except re.error as error:
         raise ValueError(f"pattern {pattern[:40]!r}: {error}") from None
 

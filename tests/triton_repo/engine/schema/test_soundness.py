@@ -57,6 +57,7 @@ _SCHEMAS = st.recursive(st.just(value=True) | st.builds(lambda kind: {"type": ki
 
 _OTHERS = {"type": "object", "dependentRequired": {"b": ["a"]}}
 _OPEN = {"unevaluatedProperties": False}
+_CLOSED = {"additionalProperties": False}
 # Schemas with values that they allow, and with values that they forbid.
 FOUND: list[tuple[Any, list[Any], list[Any]]] = [
     (_OTHERS, [{"a": 1}, {}], [{"b": 1}]),
@@ -92,6 +93,12 @@ FOUND: list[tuple[Any, list[Any], list[Any]]] = [
         [{"a": 1}],
     ),
     ({"allOf": [{"patternProperties": {"^x": {}}}, {"additionalProperties": False}]}, [{}], [{"x1": 1}]),
+    (
+        {"allOf": [{"properties": {"x1": {}, "y": {}}, **_CLOSED}, {"patternProperties": {"^x": {"type": "null"}}}]},
+        [{"x1": None, "y": 1}],
+        [{"x1": 1}, {"x2": None}],
+    ),
+    ({"enum": ["3", "\u0663"], "pattern": "^\\d$"}, ["3"], ["\u0663"]),
 ]
 
 
