@@ -30,7 +30,7 @@ def private_directory(
         with new.open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new.rename(Path(name, _LOCK))
-            _remove_abandoned(prefix, parent, abandoned)
+            remove_abandoned(prefix, parent, abandoned)
             yield Path(name)
 
 
@@ -45,8 +45,8 @@ def _kept_from_cleaners(directory: str) -> Iterator[None]:
         os.close(opened)
 
 
-def _remove_abandoned(prefix: str, parent: Path, abandoned: Callable[[Path], None]) -> None:
-    """Those of this user whose lock nothing holds."""
+def remove_abandoned(prefix: str, parent: Path, abandoned: Callable[[Path], None]) -> None:
+    """Those in `parent` of this user whose lock nothing holds; `abandoned` is called with each before."""
     for lock in parent.glob(f"{prefix}*/{_LOCK}"):
         with suppress(OSError), lock.open("r+", encoding="utf-8") as file:
             if lock.stat().st_uid == os.getuid() and _is_free(file):

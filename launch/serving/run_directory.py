@@ -14,7 +14,7 @@ from typing import Final
 from launch.serving.engines import ServedEngine
 from launch.shared_memory import remove_shared_memory
 from triton_repo.contract.errors import LaunchError
-from triton_repo.private_directory import private_directory
+from triton_repo.private_directory import private_directory, remove_abandoned
 
 _PREFIX: Final = "conch-"
 _REGIONS: Final = "shared-memory"  # the file with the prefix of this run's
@@ -85,13 +85,21 @@ def run_directory() -> Iterator[RunDirectory]:
     Raises:
         LaunchError: there is a blank in its path.
     """
-    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    with private_directory(_PREFIX, parent, _remove_regions) as path:
+    with private_directory(_PREFIX, _parent(), _remove_regions) as path:
         if len(str(path).split()) > 1:
             raise LaunchError(f"{path}: Triton cannot work in a path with blanks; set XDG_RUNTIME_DIR to another")
         directory = RunDirectory(path)
         directory.heartbeats.mkdir()
         yield directory
+
+
+def remove_killed_runs() -> None:
+    """What runs that were killed left behind: what they hold of /dev/shm is no room for this one until then."""
+    remove_abandoned(_PREFIX, _parent(), _remove_regions)
+
+
+def _parent() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
 
 
 def _remove_regions(run: Path) -> None:

@@ -28,7 +28,7 @@ from launch.serving.model_control import CheckPlacement, Loadable
 from launch.serving.options import ServeOptions
 from launch.serving.other_models import check_apart, check_required, python_models
 from launch.serving.output import announce, lossy_stderr
-from launch.serving.run_directory import run_directory
+from launch.serving.run_directory import remove_killed_runs, run_directory
 from launch.serving.services import gateway_service, triton_service
 from launch.shared_memory import check_shared_memory
 from launch.supervisor import Supervisor
@@ -54,6 +54,7 @@ def serve(options: ServeOptions) -> None:
 
 
 def _serve(options: ServeOptions, installation: TritonInstallation, started: float) -> None:
+    remove_killed_runs()
     check_shared_memory(len(STEPS) * len(options.engines + options.available) + len(python_models(options.others)))
     journal = Journal(Console(stderr=True))
     engines = _engines(options.engines, journal)

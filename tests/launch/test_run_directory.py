@@ -4,11 +4,16 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from gateway.settings import Settings
+from launch.kserve import Exposure
+from launch.serving import serve
+from launch.serving.options import ServeOptions
 from launch.serving.run_directory import run_directory
 from launch.shared_memory import SHM
 from triton_repo.contract.errors import LaunchError
@@ -53,6 +58,28 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(parent: Pa
             assert not left.exists()
             assert not region.exists()
     assert [path.name for path in parent.iterdir()] == ["conch-of-something-else"]
+
+
+def test_a_server_looks_for_room_in_shared_memory_once_that_of_killed_runs_is_free(
+    parent: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, region = parent / "conch-left", SHM / f"conch_{uuid.uuid4().hex}_region"
+    left.mkdir()
+    (left / "in-use").touch()
+    (left / "shared-memory").write_text(region.name.removesuffix("region"), encoding="utf-8")
+    region.touch()
+
+    def look(_: int) -> None:
+        raise LaunchError(f"left: {left.exists()}, region: {region.exists()}")
+
+    monkeypatch.setattr(serve, "check_shared_memory", look)
+    monkeypatch.setattr(serve, "find_tritonserver", lambda _: None)
+    ports = Exposure(free_port(), free_port())
+    try:
+        with pytest.raises(LaunchError, match="left: False, region: False"):
+            serve.serve(ServeOptions(("demo",), Settings(port=free_port()), ports, free_port()))
+    finally:
+        region.unlink(missing_ok=True)
 
 
 def test_runs_that_start_at_once_leave_each_other_alone() -> None:
