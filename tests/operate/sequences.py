@@ -53,6 +53,19 @@ class TritonPythonModel:
         tensors = [pb_utils.Tensor("total", np.array([[total]], np.int32)), pb_utils.Tensor("id", id.reshape(1, 1))]
         return pb_utils.InferenceResponse(tensors)
 '''
+_AROUND: Final = """
+name: "around"
+platform: "ensemble"
+max_batch_size: 4
+input [ { name: "add" data_type: TYPE_INT32 dims: [ 1 ] } ]
+output [ { name: "total" data_type: TYPE_INT32 dims: [ 1 ] }, { name: "id" data_type: TYPE_UINT64 dims: [ 1 ] } ]
+ensemble_scheduling { step [ {
+  model_name: "numbered"
+  model_version: -1
+  input_map { key: "add" value: "add" }
+  output_map [ { key: "total" value: "total" }, { key: "id" value: "id" } ]
+} ] }
+"""
 _WORDS_CONFIG: Final = """
 name: "words"
 backend: "python"
@@ -78,7 +91,8 @@ class TritonPythonModel:
 
 
 def write_repository(directory: Path) -> Path:
-    """`numbered` has sequences of numbers, `named` of names; `words` is decoupled.
+    """`numbered` has sequences of numbers, `named` of names, `around` is an ensemble with `numbered` as its step, and
+    `words` is decoupled.
 
     Triton 2.51 cannot batch sequences of names: with a slot that has nothing, it fails what the others have.
     """
@@ -87,6 +101,8 @@ def write_repository(directory: Path) -> Path:
     )
     _write(directory / "named", _SEQUENCES % {"name": "named", "id": "TYPE_STRING", "batch": 1, "count": 2}, _TOTAL)
     _write(directory / "words", _WORDS_CONFIG, _WORDS)
+    (directory / "around" / "1").mkdir(parents=True)
+    (directory / "around" / "config.pbtxt").write_text(_AROUND, encoding="utf-8")
     return directory
 
 

@@ -21,7 +21,7 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.operate
 
 ALICE, BOB = "sk-alice-1", "sk-bob-2"
-IDS: list[tuple[str, int | str]] = [("numbered", 7), ("named", "talk")]
+IDS: list[tuple[str, int | str]] = [("numbered", 7), ("named", "talk"), ("around", 8)]
 PARENT = "b7ad6b7169203331"
 
 
@@ -99,6 +99,13 @@ def test_many_sequences_at_once_are_kept_apart(stack: Stack) -> None:
     assert [[sum for sum, _ in totals] for totals in answers] == [[*accumulate(each)] for each in numbers]
 
 
+@pytest.mark.parametrize(("model", "id"), [("numbered", "talk"), ("named", 7), ("around", "talk")])
+def test_an_id_that_would_end_triton_is_rejected(stack: Stack, model: str, id: int | str) -> None:
+    answer = infer(stack, model, 1, sequence_id=id, sequence_start=True)
+    assert (answer.status_code, "parameters.sequence_id: must be" in answer.text) == (400, True), answer.text
+    assert httpx.get(f"{stack.gateway}/v2/health/ready").status_code == 200
+
+
 def test_what_v2_cannot_do_is_rejected_in_a_sentence(stack: Stack) -> None:
     headers = {"authorization": f"Bearer {ALICE}"}
     tensor = {"name": "count", "datatype": "INT32", "shape": [1], "data": [3]}
@@ -140,7 +147,7 @@ def test_they_are_counted_by_model_and_no_client_makes_up_a_series(stack: Stack)
         ("", ""),
         ("numbered", ""),
         ("numbered", "1"),
-        *((name, version) for name in ("named", "words", "replay") for version in ("", "1")),
+        *((name, version) for name in ("named", "around", "words", "replay") for version in ("", "1")),
     }
     assert 'conch_engine_up{model="numbered"}' not in httpx.get(f"{stack.gateway}/metrics").text
 
