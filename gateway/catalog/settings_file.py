@@ -19,15 +19,18 @@ def read_settings_file(file: Path) -> str:
             MAX_BYTES, or is not UTF-8.
     """
     try:
-        with open(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
+        with open(file, "rb", opener=_without_waiting) as opened:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise LaunchError(f"{file}: cannot be read: it is no regular file")
             content = opened.read(MAX_BYTES + 1)
-        text = content.decode("utf-8")
+        if len(content) > MAX_BYTES:
+            raise LaunchError(f"{file}: has more than {MAX_BYTES} bytes")
+        return content.decode("utf-8")
     except OSError as error:
         raise LaunchError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LaunchError(f"{file}: cannot be read: {error}") from error
-    if len(content) > MAX_BYTES:
-        raise LaunchError(f"{file}: has more than {MAX_BYTES} bytes")
-    return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
