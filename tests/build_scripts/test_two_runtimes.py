@@ -59,6 +59,7 @@ def test_the_engines_of_both_runtimes_have_the_same_context_end_tokens_and_templ
     assert gpu.chat_template.read_bytes() == cpu.chat_template.read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # GPT BigCode's
 @pytest.mark.parametrize("model_type", sorted(TRAITS))
 def test_both_runtimes_read_the_same_context_end_tokens_and_size_of_every_architecture_that_both_know(
     model_type: str, tmp_path: Path

@@ -103,7 +103,8 @@ def test_what_no_engine_does_is_listed_with_the_values_that_pass(client: httpx.C
                 "bounds": {},
                 "accepts": list(accepts),
             }
-            refused = ask(client, path, "everything", **{name: {"asks": "for something"}})
+            asks = {"truncate_prompt_tokens": 1, name: {"asks": "for something"}}  # of a prompt that is truncated
+            refused = ask(client, path, "everything", **asks)
             assert (refused.status_code, refused.json()["error"]["message"]) == (400, f"{name}: {reason}")
             for value in accepts:
                 assert ask(client, path, "everything", **{name: value}).status_code == 200

@@ -196,4 +196,4 @@ def test_tokens_of_a_prompt_are_counted_without_an_engine(client: httpx.Client) 
     create(client, **fields)
     assert counted.json()["input_tokens"] == len(BACKEND.generations[-1].prompt.json)  # type: ignore[union-attr]
     assert len(BACKEND.generations) == asked + 1
-    assert client.post(f"{PATH}/input_tokens", json={"input": "x"}).json()["error"]["param"] == "model"
+    assert client.post(f"{PATH}/input_tokens", json={"model": 1, "input": "x"}).json()["error"]["param"] == "model"

@@ -18,7 +18,7 @@ from triton_repo.contract.sampling import MAX_GUIDE_LENGTH, Guide, Sampling
 from triton_repo.engine.guides.queue import guide_validator
 from triton_repo.engine.request import parse_request
 from triton_repo.engine.runtimes.opening import open_runtime
-from triton_repo.engine.runtimes.tensorrt_llm.arguments import guide_arguments, llm_arguments
+from triton_repo.engine.runtimes.tensorrt_llm.arguments import guide_arguments
 
 pytestmark = pytest.mark.usefixtures("tensorrt_llm")
 
@@ -161,13 +161,19 @@ def test_guides_are_called_what_tensorrt_llm_calls_them(kind: Any, name: str) ->
     assert guide_arguments(Sampling()) == {}
 
 
-def test_a_backend_brings_the_tokenizer_and_no_backend_leaves_it_out() -> None:
-    with_backend = llm_arguments(Path("/e/model"), guided("llguidance"))
-    assert with_backend["guided_decoding_backend"] == "llguidance"
-    assert (with_backend["skip_tokenizer_init"], with_backend["tokenizer"]) == (False, "/e/tokenizer")
-    without = llm_arguments(Path("/e/model"), guided(None))
-    assert without["skip_tokenizer_init"] is True
-    assert not {"tokenizer", "guided_decoding_backend"} & set(without)
+@pytest.mark.parametrize("backend", ["llguidance", None])
+def test_a_backend_brings_the_tokenizer_and_no_backend_leaves_it_out(
+    backend: GuidedDecodingBackend | None, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "model")
+    (tmp_path / "tokenizer").mkdir()
+    write_tokenizer(tmp_path / "tokenizer")
+    runtime = open_runtime(tmp_path, guided(backend))
+    try:
+        arguments = runtime._llm.args  # type: ignore[attr-defined]
+    finally:
+        runtime.close()
+    assert (arguments.guided_decoding_backend, arguments.skip_tokenizer_init) == (backend, backend is None)
 
 
 @pytest.mark.parametrize("flow", ["compiled", "pytorch"])
