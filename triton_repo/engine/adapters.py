@@ -86,7 +86,7 @@ class Adapters:
             try:
                 self._runtime.open_adapter(name, self._shelf.directory(adapter.number))()
             except EngineFailed as error:
-                logger.error("%s serves without an adapter: %s", self._built.name, error)
+                self._log_absent(error)
                 continue
             self._numbers[name] = adapter.number
 
@@ -102,8 +102,13 @@ class Adapters:
             for name in leaving:
                 self._drop(name, wanted.grace_s, loop)
             for name in numbers.keys() - self._numbers.keys():
-                self._wait_for(loop.add_adapter(runtime.open_adapter(name, shelf.directory(numbers[name]))))
-                self._numbers[name] = numbers[name]
+                try:
+                    self._wait_for(loop.add_adapter(runtime.open_adapter(name, shelf.directory(numbers[name]))))
+                    self._numbers[name] = numbers[name]
+                except EngineFailed as error:
+                    if wanted.adapters[name].is_new:
+                        raise
+                    self._log_absent(error)  # an order for another one is carried out all the same
         finally:
             self.config = self._with(self._numbers)
             self._replaced = frozenset()
@@ -122,6 +127,9 @@ class Adapters:
             except TimeoutError:  # a step takes long
                 continue
         raise shutting_down()
+
+    def _log_absent(self, error: EngineFailed) -> None:
+        logger.error("%s serves without an adapter: %s", self._built.name, error)
 
     def _with(self, names: Mapping[str, int]) -> EngineConfig:
         """The engine as a request may use it."""

@@ -206,6 +206,14 @@ def test_an_order_that_fails_in_the_library_ends_with_an_error_and_the_next_is_c
     assert runtime.open == {}
 
 
+def test_one_that_can_no_longer_be_opened_keeps_no_other_from_being_loaded(
+    runtime: Adapting, shelf: AdapterShelf, adapters: Adapters, loop: EngineLoop
+) -> None:
+    shelf.write(Shelved({"gone": ShelvedAdapter(9), **french(1, is_new=True).adapters}))
+    carried_out(adapters, loop)
+    assert (named(adapters), list(runtime.open)) == (("french",), ["french"])
+
+
 def test_an_engine_that_is_started_again_has_all_but_those_that_it_never_ran_with(
     runtime: Adapting, shelf: AdapterShelf
 ) -> None:
