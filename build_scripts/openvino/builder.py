@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from build_scripts.engine.builder import Builder, Export, LengthLimit
 from build_scripts.openvino.adapters import write_fitted
@@ -24,6 +25,7 @@ from triton_repo.contract.engine_config import Flow
 from triton_repo.contract.engine_directory import FITTED, EngineDirectory, ModelDirectory
 from triton_repo.contract.errors import BuildError
 
+_READ_DTYPES: Final = (*WEIGHT_DTYPES, "float64")  # of weights; a float64 is read as a narrower one
 _EXPORTER = "3"  # a higher one rebuilds every engine: what is exported, or how it is checked, has changed
 
 
@@ -87,8 +89,8 @@ def _tensors(checkpoint: Checkpoint) -> list[LazyTensor]:
     names = [name for name in checkpoint.weight_files() if name.endswith(".safetensors")]
     tensors = [tensor for name in names for tensor in read_header(checkpoint.directory / name).values()]
     for tensor in tensors:
-        if tensor.name.endswith(".weight") and tensor.dtype not in (*WEIGHT_DTYPES, "float64"):
-            allowed = ", ".join(WEIGHT_DTYPES)
+        if tensor.name.endswith(".weight") and tensor.dtype not in _READ_DTYPES:
+            allowed = ", ".join(_READ_DTYPES)
             raise BuildError(f"{tensor.origin}: {tensor.name}: dtype {tensor.dtype}; allowed: {allowed}")
     return tensors
 

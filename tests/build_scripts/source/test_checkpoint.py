@@ -130,7 +130,7 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Workshop], object], str]] = {
     ),
     "quantized, and it does not say so": (
         _add("model.layers.0.mlp.up_proj.weight", "float8_e4m3fn"),
-        "model.layers.0.mlp.up_proj.weight: dtype float8_e4m3fn; allowed: float32, float16, bfloat16",
+        "model.layers.0.mlp.up_proj.weight: dtype float8_e4m3fn; allowed: float32, float16, bfloat16, float64",
     ),
     "scales of quantized weights": (
         _add("model.layers.0.mlp.up_proj.weight_scale"),
