@@ -26,6 +26,7 @@ from gateway.http.body import read_object
 from gateway.http.cancellation import UnlessDisconnected
 from gateway.http.errors import described
 from gateway.http.patience import complete_and_begin_by_s
+from gateway.http.preferences import check_ignored, response_headers
 from gateway.http.request_id import REQUEST_ID
 from gateway.metrics.recorder import served_by
 from gateway.metrics.request_record import RequestRecord
@@ -77,11 +78,11 @@ async def _answer(request: Request, gateway: Gateway, operation: Operation, reco
         check_open(gateway, fields, caller, scope[REQUEST_ID], terms)
         ignored = check_fields(fields, operation.body)
         call = operation.parse(fields)
+        check_ignored(scope, ignored)
         engine = await found(gateway, call.model, fields, caller, scope[REQUEST_ID])
         async with UnlessDisconnected(request.receive):
             body = await encode(gateway, call, engine, Asker(scope[REQUEST_ID], terms, record))
-        headers = {"x-ignored-parameters": ignored} if ignored else {}
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(body, headers=response_headers(scope, ignored), media_type="application/json")
 
 
 class Asker(NamedTuple):

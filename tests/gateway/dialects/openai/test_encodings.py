@@ -268,6 +268,14 @@ def test_what_has_no_effect_is_named_and_what_would_change_the_answer_rejected(r
     assert (response.status_code, error_of(response)["param"]) == (400, "embed_dtype")
 
 
+def test_a_client_may_prefer_an_error_to_a_field_without_effect(running: Running) -> None:
+    body, strict = {"model": "embed", "input": "a"}, {"prefer": "handling=strict"}
+    answer = httpx.post(running.url + "/v1/embeddings", json=body, headers=strict)
+    assert (answer.status_code, answer.headers["preference-applied"]) == (200, "handling=strict")
+    answer = httpx.post(running.url + "/v1/embeddings", json={**body, "input_type": "query"}, headers=strict)
+    assert (answer.status_code, error_of(answer)["param"]) == (400, "input_type")
+
+
 def test_a_client_that_leaves_ends_the_work_on_its_texts(running: Running, backend: Encoder) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{running.url}/v1/embeddings", json={"model": "embed", "input": ["…"] * 3}, timeout=1)
