@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import orjson
 
@@ -51,7 +51,10 @@ def _text(parts: Iterable[Event]) -> str:
 def _input(arguments: str) -> dict[str, Any]:
     """Arguments that are no JSON object, which a model may write where no grammar forbids it, are there as text."""
     try:
-        read = orjson.loads(arguments or "{}")
+        is_object = isinstance(orjson.loads(arguments or "{}"), dict)
     except orjson.JSONDecodeError:
-        read = None
-    return read if isinstance(read, dict) else {"arguments": arguments}
+        is_object = False
+    if not is_object:
+        return {"arguments": arguments}
+    # As they are streamed: read and written again, a number of more than 64 bits is another one.
+    return cast("dict[str, Any]", orjson.Fragment(arguments or "{}"))
