@@ -156,7 +156,7 @@ def test_arguments_that_are_no_object_are_there_as_text() -> None:
 
 def test_numbers_in_arguments_are_those_that_the_model_wrote() -> None:
     arguments = '{"n": 214748364821474836481, "x": 1.10}'
-    events = [ToolCallDelta(0, 0, arguments, "call_1", "f"), Finish(0, "tool_calls"), Usage(1, 1)]
+    events: list[Event] = [ToolCallDelta(0, 0, arguments, "call_1", "f"), Finish(0, "tool_calls"), Usage(1, 1)]
     assert arguments.encode() in encoder().whole(fold(events))
 
 
