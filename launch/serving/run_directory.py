@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import tempfile
@@ -11,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from launch.descendants import kill_marked
 from launch.serving.engines import ServedEngine
 from launch.shared_memory import remove_shared_memory
 from triton_repo.contract.errors import LaunchError
 from triton_repo.private_directory import private_directory, remove_abandoned
 
 _PREFIX: Final = "conch-"
-_REGIONS: Final = "shared-memory"  # the file with the prefix of this run's
-_REGIONS_PREFIX: Final = re.compile(r"conch_[0-9a-f]{32}_")
+_MARK_FILE: Final = "mark"
+_MARK: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,16 @@ class RunDirectory:
     def engine_states(self) -> Path:
         return self.path / "engine-states"
 
-    def note_regions(self, mark: str) -> str:
-        """The prefix of the names of this run's regions of shared memory, which the next run removes if it is killed.
+    def note_mark(self, mark: str) -> str:
+        """The prefix of the names of Triton's regions of shared memory.
+
+        If this run is killed, the next one removes these, and ends the processes that have the mark.
 
         Args:
-            mark: 32 hexadecimal digits that no other run has.
+            mark: of Triton's processes; 32 hexadecimal digits that no other run has.
         """
-        prefix = f"conch_{mark}_"
-        (self.path / _REGIONS).write_text(prefix, encoding="utf-8")
-        return prefix
+        (self.path / _MARK_FILE).write_text(mark, encoding="utf-8")
+        return _regions(mark)
 
     @contextmanager
     def hold_repositories(self, engines: Sequence[ServedEngine]) -> Iterator[Mapping[str, Path]]:
@@ -85,7 +88,7 @@ def run_directory() -> Iterator[RunDirectory]:
     Raises:
         LaunchError: there is a blank in its path.
     """
-    with private_directory(_PREFIX, _parent(), _remove_regions) as path:
+    with private_directory(_PREFIX, _parent(), _end) as path:
         if len(str(path).split()) > 1:
             raise LaunchError(f"{path}: Triton cannot work in a path with blanks; set XDG_RUNTIME_DIR to another")
         directory = RunDirectory(path)
@@ -95,16 +98,21 @@ def run_directory() -> Iterator[RunDirectory]:
 
 def remove_killed_runs() -> None:
     """What runs that were killed left behind: what they hold of /dev/shm is no room for this one until then."""
-    remove_abandoned(_PREFIX, _parent(), _remove_regions)
+    remove_abandoned(_PREFIX, _parent(), _end)
 
 
 def _parent() -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
 
 
-def _remove_regions(run: Path) -> None:
-    """Of one that was killed together with its Triton, which else removes its own."""
+def _end(run: Path) -> None:
+    """Of one that was killed together with its Triton: a stub that waits for a lock of that waits for ever."""
     with suppress(OSError, UnicodeDecodeError):
-        prefix = (run / _REGIONS).read_text(encoding="utf-8")
-        if _REGIONS_PREFIX.fullmatch(prefix):
-            remove_shared_memory(prefix)
+        mark = (run / _MARK_FILE).read_text(encoding="utf-8")
+        if _MARK.fullmatch(mark):
+            asyncio.run(kill_marked(mark))
+            remove_shared_memory(_regions(mark))
+
+
+def _regions(mark: str) -> str:
+    return f"conch_{mark}_"

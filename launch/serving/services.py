@@ -58,7 +58,7 @@ def triton_service(
 ) -> Service:
     mark = uuid.uuid4().hex
     backends = lay_out_backends(installation, directory.path)
-    server = _server_options(options, engines, access, directory.note_regions(mark))
+    server = _server_options(options, engines, access, directory.note_mark(mark))
     api = f"{access.http}/v2"
     triton = Service(
         name="triton",

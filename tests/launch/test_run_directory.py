@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
+from launch.descendants import marked_processes
 from launch.kserve import Exposure
 from launch.serving import serve
 from launch.serving.options import ServeOptions
@@ -18,16 +19,20 @@ from launch.serving.run_directory import run_directory
 from launch.shared_memory import SHM
 from triton_repo.contract.errors import LaunchError
 
-HOLDS_ONE = (
-    "import uuid\n"
-    "from launch.serving.run_directory import run_directory\n"
-    "from launch.shared_memory import SHM\n"
-    "with run_directory() as d:\n"
-    "    region = SHM / (d.note_regions(uuid.uuid4().hex) + 'region')\n"
-    "    region.touch()\n"
-    "    print(d.path, region, flush=True)\n"
-    "    input()"
-)
+# With a process like a stub that waits for a lock of a Triton that is no more.
+HOLDS_ONE = """
+import os, subprocess, sys, uuid
+from launch.descendants import MARK
+from launch.serving.run_directory import run_directory
+from launch.shared_memory import SHM
+with run_directory() as d:
+    mark = uuid.uuid4().hex
+    region = SHM / (d.note_mark(mark) + "region")
+    region.touch()
+    stub = subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: mark}, stdout=subprocess.DEVNULL)
+    print(d.path, region, mark, flush=True)
+    input()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -47,26 +52,30 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(parent: Pa
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", HOLDS_ONE], stdin=pipe, stdout=pipe, text=True) as other:
         assert other.stdout
-        left, region = map(Path, other.stdout.readline().split())
+        path, name, mark = other.stdout.readline().split()
+        left, region = Path(path), Path(name)
         with run_directory():
             assert left.is_dir()  # it still runs
             assert region.exists()
         other.send_signal(signal.SIGKILL)
         other.wait()
         assert left.is_dir()
+        assert len(marked_processes(mark)) == 1
         with run_directory():
             assert not left.exists()
             assert not region.exists()
+            assert not marked_processes(mark)
     assert [path.name for path in parent.iterdir()] == ["conch-of-something-else"]
 
 
 def test_a_server_looks_for_room_in_shared_memory_once_that_of_killed_runs_is_free(
     parent: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, region = parent / "conch-left", SHM / f"conch_{uuid.uuid4().hex}_region"
+    mark = uuid.uuid4().hex
+    left, region = parent / "conch-left", SHM / f"conch_{mark}_region"
     left.mkdir()
     (left / "in-use").touch()
-    (left / "shared-memory").write_text(region.name.removesuffix("region"), encoding="utf-8")
+    (left / "mark").write_text(mark, encoding="utf-8")
     region.touch()
 
     def look(_: int) -> None:
@@ -112,15 +121,15 @@ def test_another_repository_has_a_path_without_blanks_here(parent: Path) -> None
     assert (blank / "a/1").is_dir()
 
 
-def test_a_prefix_that_no_run_of_ours_would_note_removes_nothing(parent: Path) -> None:
+def test_a_mark_that_no_run_of_ours_would_note_removes_nothing(parent: Path) -> None:
     region = SHM / f"of-another-{uuid.uuid4().hex}"
     region.touch()
     try:
-        for prefix in (region.name, "", "conch_", "../tmp"):
+        for mark in (region.name, "", "conch_", "../tmp"):
             left = parent / "conch-left"
             left.mkdir()
             (left / "in-use").touch()
-            (left / "shared-memory").write_text(prefix, encoding="utf-8")
+            (left / "mark").write_text(mark, encoding="utf-8")
             with run_directory():
                 assert not left.exists()
             assert region.exists()
