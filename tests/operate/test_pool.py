@@ -115,12 +115,18 @@ def test_one_page_has_the_metrics_of_each_server(servers: list[Stack]) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, and listen at port 53")
 def test_a_name_is_resolved_again_when_it_has_other_addresses(servers: list[Stack], tmp_path: Path) -> None:
     hosts, ports = zip(*(server.triton_grpc.split(":") for server in servers), strict=True)
+    ends: list[str] = []
+    num_before = sum(map(num_ended, servers))
+
+    def wait_until_all_are_counted() -> None:
+        wait_for(lambda: sum(map(num_ended, servers)) - num_before == len(ends))
 
     def served_by(gateway: Gateway) -> set[str]:
+        wait_until_all_are_counted()
         before = [num_ended(server) for server in servers]
-        ends = [asyncio.run(under_load_of_one(gateway.url)) for _ in range(2 * len(servers))]
+        ends.extend(asyncio.run(under_load_of_one(gateway.url)) for _ in range(2 * len(servers)))
+        wait_until_all_are_counted()
         assert set(ends) == {WHOLE}
-        wait_for(lambda: sum(map(num_ended, servers)) - sum(before) == len(ends))
         return {host for host, server, was in zip(hosts, servers, before, strict=True) if num_ended(server) > was}
 
     with name_server(tmp_path) as names:
@@ -136,7 +142,7 @@ def test_a_name_is_resolved_again_when_it_has_other_addresses(servers: list[Stac
                 assert min(shares(servers)) > 0
                 names.addresses = [*hosts[1:]]
 
-            assert asyncio.run(under_load(gateway.url, leave)) == {WHOLE: NUM_STREAMS * 3 // 2}
+            ends.extend(asyncio.run(under_load(gateway.url, leave)).elements())
             wait_for(lambda: served_by(gateway) == {*hosts[1:]})
             names.addresses = []
             assert served_by(gateway) == {*hosts[1:]}, "an answer without addresses takes none away"
