@@ -22,18 +22,6 @@ LOADED = (
 
 
 @pytest.fixture(scope="module")
-def all_taken() -> list[Order]:
-    return []
-
-
-@pytest.fixture
-def taken(all_taken: list[Order]) -> list[Order]:
-    """The orders of one test."""
-    all_taken.clear()
-    return all_taken
-
-
-@pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, all_taken: list[Order]) -> Iterator[httpx.Client]:
     """Of a server whose engine has the adapter `french`."""
     socket = tmp_path_factory.mktemp("run") / "orders"

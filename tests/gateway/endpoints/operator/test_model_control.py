@@ -26,18 +26,6 @@ OUTCOMES = {
 
 
 @pytest.fixture(scope="module")
-def all_taken() -> list[Order]:
-    return []
-
-
-@pytest.fixture
-def taken(all_taken: list[Order]) -> list[Order]:
-    """The orders of one test."""
-    all_taken.clear()
-    return all_taken
-
-
-@pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, all_taken: list[Order]) -> Iterator[httpx.Client]:
     directory = tmp_path_factory.mktemp("run")
     states = directory / "engine-states"
