@@ -8,6 +8,7 @@ from collections.abc import Collection
 from tokenizers import Tokenizer
 
 from triton_repo.contract.engine_directory import EngineDirectory
+from triton_repo.tokenizer_config import token_text
 
 
 def ends_by_use(engine: EngineDirectory, tokenizer: Tokenizer, end_ids: Collection[int]) -> tuple[int, ...]:
@@ -26,6 +27,4 @@ def eos_token(engine: EngineDirectory) -> str | None:
     """What templates write by this name, and libraries take for the end."""
     file = engine.tokenizer / "tokenizer_config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    token = config.get("eos_token")
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) else None
+    return token_text(config.get("eos_token"))
