@@ -25,7 +25,7 @@ from triton_repo.engine.loop.delivery import Delivery, send_error
 from triton_repo.engine.loop.live_requests import LiveRequests
 from triton_repo.engine.loop.outlet import Live, Outlet, Sink
 from triton_repo.engine.loop.stream import Stream
-from triton_repo.engine.runtimes.runtime import AdaptingRuntime, Generation, Runtime
+from triton_repo.engine.runtimes.runtime import AdaptingRuntime, Generation, Runtime, adapter_unloaded
 
 
 @contextmanager
@@ -117,7 +117,7 @@ class CommandRunner:
             return False
         for live in users:
             self._runtime.cancel(live.key)
-            self._delivery.fail(live, EngineUnavailable(f"the adapter {command.name} was unloaded"))
+            self._delivery.fail(live, adapter_unloaded(command.name))
         if isinstance(self._runtime, AdaptingRuntime):
             self._runtime.close_adapter(command.name)
         return True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from triton_repo.contract.errors import EngineFailed
+from triton_repo.contract.errors import EngineFailed, EngineUnavailable
 from triton_repo.contract.logprobs import TokenLogprob
 from triton_repo.contract.sampling import Guide, Sampling
 from triton_repo.contract.tensors import NOT_REPORTED, FinishReason
@@ -144,3 +144,8 @@ class AdaptingRuntime(Runtime, Protocol):
 
     def close_adapter(self, name: str) -> None:
         """Drop an adapter that no generation has."""
+
+
+def adapter_unloaded(name: str | None) -> EngineUnavailable:
+    """Of a request whose adapter left before it was answered."""
+    return EngineUnavailable(f"the adapter {name} was unloaded")

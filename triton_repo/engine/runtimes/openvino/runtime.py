@@ -16,7 +16,7 @@ from typing import Any
 
 from triton_repo.contract.engine_config import OPENVINO_KV_BLOCK_SIZE, EngineConfig
 from triton_repo.contract.engine_directory import FITTED, EngineDirectory
-from triton_repo.contract.errors import EngineFailed, EngineUnavailable
+from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.sampling import Guide
 from triton_repo.engine.runtimes.openvino.batch import Batch
 from triton_repo.engine.runtimes.openvino.calibration import limit_of_step
@@ -30,7 +30,7 @@ from triton_repo.engine.runtimes.openvino.pipeline import (
 )
 from triton_repo.engine.runtimes.openvino.sequence import Sequence
 from triton_repo.engine.runtimes.openvino.vocabulary import vocabulary_of
-from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
+from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta, adapter_unloaded
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class OpenVinoRuntime:
     def submit(self, generation: Generation) -> None:
         lane = self._lanes.get(generation.sampling.lora_name)
         if lane is None:
-            raise EngineUnavailable(f"the adapter {generation.sampling.lora_name} was unloaded")
+            raise adapter_unloaded(generation.sampling.lora_name)
         seed = generation.sampling.seed
         # The pipeline's own default is the same seed for every request.
         lane.submit(generation, secrets.randbits(32) if seed is None else seed % 2**64)

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from triton_repo.contract.errors import EngineFailed, EngineUnavailable
+from triton_repo.contract.errors import EngineFailed
 from triton_repo.contract.sampling import Sampling
-from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta
+from triton_repo.engine.runtimes.runtime import Generation, Load, TokenDelta, adapter_unloaded
 from triton_repo.engine.runtimes.tensorrt_llm.health import background_error
 from triton_repo.engine.runtimes.tensorrt_llm.requests import CANCELLED, Requests, WrongAnswer
 
@@ -66,7 +66,7 @@ class TensorRtLlmRuntime:
         try:
             adapter = self._requests.adapter_of(generation)
         except KeyError:
-            raise EngineUnavailable(f"the adapter {generation.sampling.lora_name} was unloaded") from None
+            raise adapter_unloaded(generation.sampling.lora_name) from None
         self._live[generation.key] = False
         self._loop.call_soon_threadsafe(self._begin, generation, adapter)
 
