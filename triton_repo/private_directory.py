@@ -30,7 +30,7 @@ def private_directory(
         with new.open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new.rename(Path(name, _LOCK))
-            remove_abandoned(prefix, parent, abandoned)
+            _remove_abandoned(prefix, parent, abandoned)
             yield Path(name)
 
 
@@ -45,7 +45,7 @@ def _kept_from_cleaners(directory: str) -> Iterator[None]:
         os.close(opened)
 
 
-def remove_abandoned(prefix: str, parent: Path, abandoned: Callable[[Path], None]) -> None:
+def _remove_abandoned(prefix: str, parent: Path, abandoned: Callable[[Path], None]) -> None:
     """Those in `parent` of this user whose lock nothing holds; `abandoned` is called with each before."""
     for lock in parent.glob(f"{prefix}*/{_LOCK}"):
         with suppress(OSError), lock.open("r+", encoding="utf-8") as file:

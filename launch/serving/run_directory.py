@@ -16,7 +16,7 @@ from launch.descendants import kill_marked
 from launch.serving.engines import ServedEngine
 from launch.shared_memory import remove_shared_memory
 from triton_repo.contract.errors import LaunchError
-from triton_repo.private_directory import private_directory, remove_abandoned
+from triton_repo.private_directory import private_directory
 
 _PREFIX: Final = "conch-"
 _MARK_FILE: Final = "mark"
@@ -81,28 +81,20 @@ class RunDirectory:
 
 @contextmanager
 def run_directory() -> Iterator[RunDirectory]:
-    """A new one, removed at the end of the run.
+    """A new one, removed at the end of the run. What killed runs hold, of /dev/shm too, is free in the block.
 
     Triton gives paths in it to its stubs in a command line that it does not quote.
 
     Raises:
         LaunchError: there is a blank in its path.
     """
-    with private_directory(_PREFIX, _parent(), _end) as path:
+    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    with private_directory(_PREFIX, parent, _end) as path:
         if len(str(path).split()) > 1:
             raise LaunchError(f"{path}: Triton cannot work in a path with blanks; set XDG_RUNTIME_DIR to another")
         directory = RunDirectory(path)
         directory.heartbeats.mkdir()
         yield directory
-
-
-def remove_killed_runs() -> None:
-    """What runs that were killed left behind: what they hold of /dev/shm is no room for this one until then."""
-    remove_abandoned(_PREFIX, _parent(), _end)
-
-
-def _parent() -> Path:
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
 
 
 def _end(run: Path) -> None:

@@ -28,7 +28,7 @@ from launch.serving.model_control import CheckPlacement, Loadable
 from launch.serving.options import ServeOptions
 from launch.serving.other_models import check_apart, check_required, python_models
 from launch.serving.output import announce, lossy_stderr
-from launch.serving.run_directory import remove_killed_runs, run_directory
+from launch.serving.run_directory import RunDirectory, run_directory
 from launch.serving.services import gateway_service, triton_service
 from launch.shared_memory import check_shared_memory
 from launch.supervisor import Supervisor
@@ -49,12 +49,11 @@ def serve(options: ServeOptions) -> None:
     started = time.monotonic()
     installation = find_tritonserver(os.environ)
     options.check()
-    with claimed_ports(options.listeners):
-        _serve(options, installation, started)
+    with claimed_ports(options.listeners), run_directory() as directory:  # which frees what killed runs hold
+        _serve(options, installation, directory, started)
 
 
-def _serve(options: ServeOptions, installation: TritonInstallation, started: float) -> None:
-    remove_killed_runs()
+def _serve(options: ServeOptions, installation: TritonInstallation, directory: RunDirectory, started: float) -> None:
     check_shared_memory(len(STEPS) * len(options.engines + options.available) + len(python_models(options.others)))
     journal = Journal(Console(stderr=True))
     engines = _engines(options.engines, journal)
@@ -67,7 +66,7 @@ def _serve(options: ServeOptions, installation: TritonInstallation, started: flo
         update={"first_model": engine_version(first.name)[0], "other_models": tuple(options.others)}
     )
     options = replace(options, gateway=settings, available=tuple(engine.name for engine in others))
-    with run_directory() as directory, directory.hold_repositories(engines + others) as repositories:
+    with directory.hold_repositories(engines + others) as repositories:
         access = triton_access(options.kserve, directory.path, os.environ)
         directories = [repository.resolve().parent for repository in repositories.values()]
         configurations, encoders = _configurations(directories), _encoders(directories)
